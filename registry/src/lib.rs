@@ -1,1 +1,23 @@
-//! registry
+//! Both ends of the OCI distribution wire.
+//!
+//! 1. A person's text becomes a [`reference::Reference`] or a [`reference::Target`].
+//! 2. The [`client`] speaks to any registry: it pulls manifests and blobs, and pushes them. What it
+//!    hands out is bounded and, where it is whole, hashed.
+//! 3. [`manifest`] turns received bytes into typed descriptors; the bytes themselves are kept and
+//!    shipped as they were found. [`layout`] reads the same things from an `oci:` directory.
+//! 4. The [`server`] is the mirror registry on the other side of the gap, over the [`store`].
+//!
+//! Names, digests and their grammar come from `format_spec`; every limit stands in [`limits`] or
+//! there.
+
+pub mod client;
+mod json;
+pub mod layout;
+pub mod limits;
+pub mod manifest;
+pub mod media_type;
+pub mod reference;
+#[cfg(feature = "server")]
+pub mod server;
+#[cfg(feature = "server")]
+pub mod store;
