@@ -145,6 +145,11 @@ impl StreamId {
         Self(bytes)
     }
 
+    /// The 16 bytes.
+    pub const fn to_bytes(self) -> [u8; 16] {
+        self.0
+    }
+
     /// The first 8 hexadecimal digits, for people.
     pub fn short(&self) -> String {
         to_hex(&self.0[..4])

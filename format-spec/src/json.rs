@@ -1,0 +1,143 @@
+//! Strict JSON: what is checked before a signed document becomes a value.
+//!
+//! RFC 8259 leaves duplicate names and number ranges to the reader, so two readers can see two
+//! documents in the same bytes. Here duplicate names, floats, integers beyond 2^53 − 1, nesting
+//! beyond [`DEPTH_MAX`] and trailing bytes are refused.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::de::{
+    Deserialize, DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor,
+};
+
+use crate::limits::{DEPTH_MAX, INTEGER_MAX};
+
+/// Why bytes are not a strict JSON document of the wanted shape.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct JsonError(serde_json::Error);
+
+/// Parses `bytes` strictly.
+pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, JsonError> {
+    let mut strict = serde_json::Deserializer::from_slice(bytes);
+    Strict { depth: DEPTH_MAX }.deserialize(&mut strict).map_err(JsonError)?;
+    strict.end().map_err(JsonError)?;
+    serde_json::from_slice(bytes).map_err(JsonError)
+}
+
+/// Walks a document and keeps nothing.
+#[derive(Clone, Copy)]
+struct Strict {
+    depth: usize,
+}
+
+impl Strict {
+    fn deeper<E: serde::de::Error>(self) -> Result<Self, E> {
+        match self.depth.checked_sub(1) {
+            Some(depth) => Ok(Self { depth }),
+            None => Err(E::custom(format_args!("nested deeper than {DEPTH_MAX}"))),
+        }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Strict {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Strict {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value without floats")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<(), E> {
+        self.visit_u64(number.unsigned_abs())
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<(), E> {
+        if number > INTEGER_MAX {
+            return Err(E::custom("an integer beyond 2^53 − 1"));
+        }
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        let inner = self.deeper()?;
+        while items.next_element_seed(inner)?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let inner = self.deeper()?;
+        let mut names = BTreeSet::new();
+        while let Some(Name(name)) = map.next_key()? {
+            map.next_value_seed(inner)?;
+            if let Some(name) = names.replace(name) {
+                return Err(serde::de::Error::custom(format_args!(
+                    "the name `{}` stands twice in one object",
+                    crate::digest::clip(&name)
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The name of a member, escapes resolved.
+struct Name(String);
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn strict(text: &str) -> bool {
+        parse::<serde_json::Value>(text.as_bytes()).is_ok()
+    }
+
+    #[test]
+    fn strictness() {
+        assert!(strict(r#"{"a":[1,true,null,"x",{"b":-3}]}"#));
+        for bad in [
+            r#"{"a":1,"a":2}"#,
+            r#"{"a":1,"\u0061":2}"#,
+            r#"{"x":{"a":1,"a":1}}"#,
+            "1.5",
+            "1e3",
+            "9007199254740992",
+            "-9007199254740992",
+            "{} {}",
+            "{}x",
+            "\u{feff}{}",
+            "",
+        ] {
+            assert!(!strict(bad), "{bad}");
+        }
+        assert!(strict(&format!("{}{}", "[".repeat(16), "]".repeat(16))));
+        assert!(!strict(&format!("{}{}", "[".repeat(17), "]".repeat(17))));
+        assert!(!strict(&"[".repeat(100_000)));
+    }
+}

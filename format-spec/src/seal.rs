@@ -1,0 +1,210 @@
+//! The signatures over a head, in the file beside it.
+//!
+//! In: the exact bytes of a head and of its signature file, and the keys that a person trusts. Out:
+//! the trusted keys that signed, or a refusal. The envelope is DSSE with a detached payload: the
+//! signed message is `DSSEv1 <len(type)> <type> <len(body)> <body>`, so the head's type is signed
+//! with it and a signature over another kind of document never fits.
+//!
+//! The file has one spelling only: it is parsed, written again and compared, so that not one byte of
+//! it can change without notice.
+
+use std::fmt::Write;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde::{Deserialize, Serialize};
+
+use crate::head::HEAD_TYPE;
+use crate::json;
+use crate::keys::{KeyId, PublicKey, SIGNATURE_LEN, SecretKey};
+use crate::limits::{SEAL_MAX, SIGNATURES_MAX};
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Envelope {
+    payload_type: String,
+    signatures: Vec<Entry>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    keyid: String,
+    sig: String,
+}
+
+/// Why a head is not trusted.
+#[derive(Debug, thiserror::Error)]
+pub enum SealError {
+    /// Not a signature file as this format writes it.
+    #[error("the signature file is not valid: {0}")]
+    Malformed(String),
+    /// No signature by a trusted key.
+    #[error("no signature by a trusted key; signed by {}", list(.0))]
+    UnknownKey(Vec<String>),
+    /// A trusted key's signature does not fit the head: damage or an attack, never noise.
+    #[error("the signature of key {0} does not fit the head")]
+    Bad(KeyId),
+}
+
+fn list(ids: &[String]) -> String {
+    let mut text = String::new();
+    for (n, id) in ids.iter().enumerate() {
+        let _ = write!(text, "{}{}", if n == 0 { "" } else { ", " }, crate::digest::clip(id));
+    }
+    text
+}
+
+/// The message that is signed: DSSE's pre-authentication encoding of `head`.
+pub fn message(head: &[u8]) -> Vec<u8> {
+    let mut message =
+        format!("DSSEv1 {} {HEAD_TYPE} {} ", HEAD_TYPE.len(), head.len()).into_bytes();
+    message.extend_from_slice(head);
+    message
+}
+
+/// The signature file over `head` by `keys`.
+pub fn sign(head: &[u8], keys: &[&SecretKey]) -> Vec<u8> {
+    let message = message(head);
+    let signatures = keys
+        .iter()
+        .map(|key| Entry {
+            keyid: key.public().id().to_string(),
+            sig: BASE64_STANDARD.encode(key.sign(&message)),
+        })
+        .collect();
+    write(&Envelope { payload_type: HEAD_TYPE.to_owned(), signatures })
+}
+
+fn write(envelope: &Envelope) -> Vec<u8> {
+    let mut bytes = serde_json::to_vec_pretty(envelope).expect("only text");
+    bytes.push(b'\n');
+    bytes
+}
+
+/// The ids of the keys that a signature file names, unproven. For messages and for choosing keys.
+pub fn named_keys(seal: &[u8]) -> Result<Vec<String>, SealError> {
+    Ok(read(seal)?.signatures.into_iter().map(|entry| entry.keyid).collect())
+}
+
+fn read(seal: &[u8]) -> Result<Envelope, SealError> {
+    let malformed = |problem: String| Err(SealError::Malformed(problem));
+    if seal.len() as u64 > SEAL_MAX {
+        return malformed(format!("{} bytes, at most {SEAL_MAX} are read", seal.len()));
+    }
+    let envelope: Envelope =
+        json::parse(seal).map_err(|error| SealError::Malformed(error.to_string()))?;
+    if envelope.payload_type != HEAD_TYPE {
+        return malformed(format!(
+            "it is over a `{}`",
+            crate::digest::clip(&envelope.payload_type)
+        ));
+    }
+    if envelope.signatures.is_empty() || envelope.signatures.len() > SIGNATURES_MAX {
+        return malformed(format!(
+            "{} signatures, from 1 to {SIGNATURES_MAX} are expected",
+            envelope.signatures.len()
+        ));
+    }
+    if write(&envelope) != seal {
+        return malformed("it is not written as this format writes it".to_owned());
+    }
+    Ok(envelope)
+}
+
+/// Checks the signatures over `head`. Every signature that names a trusted key must fit, and at
+/// least one must be there. Returns the ids of the trusted keys that signed, each once.
+pub fn verify(head: &[u8], seal: &[u8], trusted: &[PublicKey]) -> Result<Vec<KeyId>, SealError> {
+    let envelope = read(seal)?;
+    let message = message(head);
+    let mut signers = Vec::new();
+    for entry in &envelope.signatures {
+        // The id in the file is a hint: the key it selects has the id computed here.
+        let Some(key) = trusted.iter().find(|key| key.id().to_string() == entry.keyid) else {
+            continue;
+        };
+        let signature: [u8; SIGNATURE_LEN] = BASE64_STANDARD
+            .decode(&entry.sig)
+            .ok()
+            .and_then(|bytes| bytes.try_into().ok())
+            .ok_or(SealError::Bad(key.id()))?;
+        if !key.verifies(&message, &signature) {
+            return Err(SealError::Bad(key.id()));
+        }
+        if !signers.contains(&key.id()) {
+            signers.push(key.id());
+        }
+    }
+    if signers.is_empty() {
+        let named = envelope.signatures.into_iter().map(|entry| entry.keyid).collect();
+        return Err(SealError::UnknownKey(named));
+    }
+    Ok(signers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys() -> (SecretKey, SecretKey) {
+        (SecretKey::from_seed(&[1; 32]), SecretKey::from_seed(&[2; 32]))
+    }
+
+    #[test]
+    fn a_trusted_signature_is_enough_and_needed() {
+        let (a, b) = keys();
+        let seal = sign(b"head", &[&a, &b]);
+        assert_eq!(verify(b"head", &seal, &[a.public()]).unwrap(), [a.public().id()]);
+        assert_eq!(verify(b"head", &seal, &[b.public(), a.public()]).unwrap().len(), 2);
+        let other = SecretKey::from_seed(&[3; 32]);
+        assert!(matches!(
+            verify(b"head", &seal, &[other.public()]),
+            Err(SealError::UnknownKey(ids)) if ids.len() == 2
+        ));
+        assert!(matches!(verify(b"head", &seal, &[]), Err(SealError::UnknownKey(_))));
+        assert!(matches!(verify(b"haed", &seal, &[a.public()]), Err(SealError::Bad(_))));
+    }
+
+    #[test]
+    fn one_key_counts_once() {
+        let (a, _) = keys();
+        let seal = sign(b"head", &[&a, &a]);
+        assert_eq!(verify(b"head", &seal, &[a.public(), a.public()]).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_good_signature_does_not_hide_a_bad_one() {
+        let (a, b) = keys();
+        let good = String::from_utf8(sign(b"head", &[&a])).unwrap();
+        let mixed = String::from_utf8(sign(b"head", &[&a, &b])).unwrap();
+        let forged = mixed.replace(
+            &BASE64_STANDARD.encode(b.sign(&message(b"head"))),
+            &BASE64_STANDARD.encode([0; 64]),
+        );
+        assert!(verify(b"head", good.as_bytes(), &[a.public(), b.public()]).is_ok());
+        assert!(matches!(
+            verify(b"head", forged.as_bytes(), &[a.public(), b.public()]),
+            Err(SealError::Bad(_))
+        ));
+    }
+
+    #[test]
+    fn every_changed_bit_of_head_or_seal_is_refused() {
+        let (a, _) = keys();
+        let head = b"a head of some length".to_vec();
+        let seal = sign(&head, &[&a]);
+        for bit in 0..head.len() * 8 {
+            let mut changed = head.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            assert!(verify(&changed, &seal, &[a.public()]).is_err(), "head bit {bit}");
+        }
+        for bit in 0..seal.len() * 8 {
+            let mut changed = seal.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            assert!(verify(&head, &changed, &[a.public()]).is_err(), "seal bit {bit}");
+        }
+        for length in 0..seal.len() {
+            assert!(verify(&head, &seal[..length], &[a.public()]).is_err(), "cut at {length}");
+        }
+    }
+}
