@@ -27,6 +27,8 @@ use crate::part::Piece;
 const MAGIC: &[u8; 8] = b"BNDLIDX\0";
 const VERSION: u16 = 1;
 const PREFIX: usize = 24;
+#[allow(clippy::cast_possible_truncation, reason = "512 MiB fits")]
+const LIMIT: usize = INDEX_MAX as usize;
 
 /// Why bytes are not an index.
 #[derive(Debug, thiserror::Error)]
@@ -163,7 +165,7 @@ pub fn decode(bytes: &[u8]) -> Result<Index, CodecError> {
     if said != payload.len() as u64 {
         return Err(CodecError::Length { said });
     }
-    let config = bincode::config::legacy().with_limit::<{ INDEX_MAX as usize }>();
+    let config = bincode::config::legacy().with_limit::<LIMIT>();
     let (wire, used): (WireIndex, usize) = bincode::serde::decode_from_slice(payload, config)
         .map_err(|error| CodecError::Payload(error.to_string()))?;
     // bincode accepts trailing bytes.

@@ -16,6 +16,7 @@ pub mod layout;
 pub mod limits;
 pub mod manifest;
 pub mod media_type;
+pub mod progress;
 pub mod reference;
 #[cfg(feature = "server")]
 pub mod server;
