@@ -1,1 +1,3 @@
 //! bundler
+
+pub mod config;
