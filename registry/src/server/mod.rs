@@ -1,1 +1,304 @@
-//! The mirror registry.
+//! The mirror registry: the OCI distribution specification over the [`store`](crate::store).
+//!
+//! 1. [`Server::bind`] opens the store and the socket; [`Server::run`] accepts until it is told to stop.
+//! 2. `connection` speaks HTTP/1.1 on each socket and calls [`respond`].
+//! 3. `route` turns the path into a [`Route`](route::Route); `upload`, `download`, `manifest` and
+//!    `listing` answer it.
+//! 4. `answer` makes responses, and errors in the JSON of the specification.
+//!
+//! In: requests of any client, none of which is trusted. Out: answers. What must hold: memory is
+//! bounded by the number of connections; 201 is only said of what is durable; sha256 only.
+
+mod answer;
+mod connection;
+mod download;
+pub mod limits;
+mod listing;
+mod manifest;
+mod range;
+mod route;
+mod upload;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{EXPECT, HeaderName};
+use http::request::Parts;
+use http::{Method, Request, Response};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::store::{Store, StoreError, UPLOAD_LIFETIME};
+use answer::{Answer, Fault, Payload, field};
+use limits::{CONNECTIONS_MAX, DRAIN_MAX, DRAIN_TIME, EXPIRY_PERIOD};
+use route::Route;
+
+/// How to serve.
+#[derive(Debug, Clone)]
+pub struct ServerConfig {
+    /// The data directory; made when it does not exist.
+    pub data: PathBuf,
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Refuse everything that changes the data, which may then be on a read-only medium.
+    pub read_only: bool,
+    /// Listen on other addresses than loopback although there is no TLS.
+    pub allow_remote_http: bool,
+}
+
+impl ServerConfig {
+    /// Reads and writes, for this machine only.
+    pub fn new(data: impl Into<PathBuf>, listen: SocketAddr) -> Self {
+        Self { data: data.into(), listen, read_only: false, allow_remote_http: false }
+    }
+}
+
+/// Why the server cannot run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServerError {
+    /// Plain HTTP for the whole network was not asked for.
+    #[error(
+        "refusing to serve plain HTTP to other machines: `{0}` is not a loopback address, and anyone \
+         on the network could read and change what is stored"
+    )]
+    RemoteHttp(SocketAddr),
+    /// The address cannot be had.
+    #[error("cannot listen on `{address}`: {error}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The data cannot be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Opens the data, listens, calls `on_ready` with the address, and serves until `stop`.
+///
+/// # Errors
+/// See [`ServerError`]; none once it has begun to serve.
+pub async fn serve(
+    config: ServerConfig,
+    stop: CancellationToken,
+    on_ready: impl FnOnce(SocketAddr),
+) -> Result<(), ServerError> {
+    let server = Server::bind(config).await?;
+    on_ready(server.local_addr());
+    server.run(stop).await
+}
+
+/// A registry that listens.
+pub struct Server {
+    app: Arc<App>,
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+/// What all requests share.
+struct App {
+    store: Arc<Store>,
+    read_only: bool,
+    buffers: download::Buffers,
+}
+
+impl Server {
+    /// Opens the data and the socket. Connections wait until [`Server::run`].
+    ///
+    /// # Errors
+    /// See [`ServerError`].
+    pub async fn bind(config: ServerConfig) -> Result<Self, ServerError> {
+        if !config.listen.ip().is_loopback() && !config.allow_remote_http {
+            return Err(ServerError::RemoteHttp(config.listen));
+        }
+        let failed = |error| ServerError::Listen { address: config.listen, error };
+        let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let store = match config.read_only {
+            true => Store::open_read_only(&config.data)?,
+            false => Store::open(&config.data)?,
+        };
+        raise_file_limit();
+        let app = App {
+            store: Arc::new(store),
+            read_only: config.read_only,
+            buffers: download::Buffers::default(),
+        };
+        Ok(Self { app: Arc::new(app), listener, address })
+    }
+
+    /// The address, with the port that was taken.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The storage, for use beside the server in the same process.
+    pub fn store(&self) -> Arc<Store> {
+        Arc::clone(&self.app.store)
+    }
+
+    /// Serves until `stop`; then requests under way get [`limits::STOP_TIME`].
+    ///
+    /// # Errors
+    /// None at present.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), ServerError> {
+        let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let mut connections = JoinSet::new();
+        let expiry = tokio::spawn(expire(Arc::clone(&self.app), stop.clone()));
+        while let Some(slot) = tokio::select! {
+            slot = Arc::clone(&slots).acquire_owned() => slot.ok(),
+            () = stop.cancelled() => None,
+        } {
+            let accepted = tokio::select! {
+                accepted = self.listener.accept() => accepted,
+                () = stop.cancelled() => break,
+            };
+            while connections.try_join_next().is_some() {}
+            let socket = match accepted {
+                Ok((socket, _)) => socket,
+                Err(error) => {
+                    // Out of file descriptors, or a connection that died in the queue: go on.
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            };
+            // Answers go out as a whole; waiting for more only delays them.
+            let _ = socket.set_nodelay(true);
+            let served = connection::serve(Arc::clone(&self.app), socket, stop.clone());
+            connections.spawn(async move {
+                served.await;
+                drop(slot);
+            });
+        }
+        drop(self.listener);
+        // Each connection ends by itself within the time to stop.
+        while connections.join_next().await.is_some() {}
+        // Ends by the same token.
+        let _ = expiry.await;
+        Ok(())
+    }
+}
+
+/// Removes abandoned uploads, at start and from time to time.
+async fn expire(app: Arc<App>, stop: CancellationToken) {
+    while !app.read_only {
+        let store = Arc::clone(&app.store);
+        match tokio::task::spawn_blocking(move || store.expire_uploads(UPLOAD_LIFETIME)).await {
+            Ok(Ok(0)) => {}
+            Ok(Ok(removed)) => tracing::info!(removed, "abandoned uploads removed"),
+            Ok(Err(error)) => tracing::warn!(%error, "cannot remove abandoned uploads"),
+            Err(error) => tracing::error!(%error, "removing abandoned uploads failed"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(EXPIRY_PERIOD) => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+/// A connection takes two descriptors and the usual soft limit is 1024: take what is allowed.
+fn raise_file_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::debug!(%error, "cannot raise the limit of open files");
+    }
+}
+
+/// Answers one request.
+async fn respond(app: &Arc<App>, request: Request<Incoming>) -> Response<Payload> {
+    let (parts, mut body) = request.into_parts();
+    let outcome = dispatch(app, &parts, &mut body).await;
+    let answer = outcome.unwrap_or_else(|fault| {
+        tracing::debug!(status = fault.status.as_u16(), code = fault.code, message = %fault.message, "refused");
+        fault.answer()
+    });
+    drain(&parts, &mut body).await;
+    let response = answer.header(field::API_VERSION, "registry/2.0").finish();
+    let (method, path) = (&parts.method, parts.uri.path());
+    tracing::debug!(%method, path, status = response.status().as_u16(), "answered");
+    response
+}
+
+async fn dispatch(app: &Arc<App>, parts: &Parts, body: &mut Incoming) -> Result<Answer, Fault> {
+    let reading = matches!(parts.method, Method::GET | Method::HEAD);
+    if app.read_only && !reading {
+        return Err(StoreError::ReadOnly.into());
+    }
+    match route::parse(parts.uri.path())? {
+        Route::Root if reading => {
+            Ok(Answer::json(http::StatusCode::OK, "application/json", &serde_json::json!({})))
+        }
+        Route::Root => Err(Fault::unsupported("only GET")),
+        Route::Catalog => listing::catalog(app, parts).await,
+        Route::Tags(repository) => listing::tags(app, parts, repository).await,
+        Route::Referrers(repository, subject) => {
+            listing::referrers(app, parts, repository, subject).await
+        }
+        Route::Blob(repository, digest) if reading => {
+            download::blob(app, parts, &repository, &digest)
+        }
+        Route::Blob(repository, digest) if parts.method == Method::DELETE => {
+            let store = Arc::clone(&app.store);
+            match blocking(move || store.delete_blob(&repository, &digest)).await? {
+                true => Ok(Answer::new(http::StatusCode::ACCEPTED)),
+                false => Err(Fault::no_blob()),
+            }
+        }
+        Route::Blob(..) => Err(Fault::unsupported("blobs have GET, HEAD and DELETE")),
+        Route::Uploads(repository) => upload::begin(app, parts, body, repository).await,
+        Route::Upload(repository, id) => upload::go_on(app, parts, body, repository, &id).await,
+        Route::Manifest(repository, reference) => {
+            manifest::manifest(app, parts, body, repository, &reference).await
+        }
+    }
+}
+
+/// Runs what waits for the disk on a thread of its own.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, Fault> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(outcome) => Ok(outcome?),
+        Err(error) => {
+            tracing::error!(%error, "a storage operation broke off");
+            Err(Fault::internal("the registry failed; its log says why"))
+        }
+    }
+}
+
+/// The text of a header field that occurs at least once.
+fn header(parts: &Parts, name: HeaderName) -> Option<&str> {
+    parts.headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// Reads what is left of a refused request's body, within limits: a connection closed over unread
+/// bytes is reset, and the client never sees the answer.
+async fn drain(parts: &Parts, body: &mut Incoming) {
+    // A client that waits for "100 Continue" sends nothing after an answer.
+    if parts.headers.contains_key(EXPECT) {
+        return;
+    }
+    let mut left = DRAIN_MAX;
+    let reading = async {
+        while !body.is_end_stream() {
+            let Some(Ok(frame)) = body.frame().await else { return };
+            let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+            match left.checked_sub(length) {
+                Some(rest) => left = rest,
+                None => return,
+            }
+        }
+    };
+    let _ = tokio::time::timeout(DRAIN_TIME, reading).await;
+}

@@ -1,0 +1,125 @@
+//! Blobs on their way out.
+//!
+//! In: HEAD or GET of a blob, with or without a `Range`. Out: its bytes in large steps. What must
+//! hold: two steps in memory at most for one connection; a file that ends early cuts the connection.
+
+use std::os::unix::fs::FileExt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use format_spec::{Digest, Repository};
+use http::header::{ACCEPT_RANGES, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_RANGE, RANGE};
+use http::request::Parts;
+use http::{Method, StatusCode};
+
+use super::answer::{Answer, Fault, Payload, field};
+use super::limits::{FREE_BUFFERS_MAX, STEP};
+use super::range::{Wanted, wanted};
+use super::{App, header};
+
+/// Answers HEAD or GET of a blob.
+pub(super) fn blob(
+    app: &App,
+    parts: &Parts,
+    repository: &Repository,
+    digest: &Digest,
+) -> Result<Answer, Fault> {
+    let etag = format!("\"{digest}\"");
+    let answer = |status| {
+        Answer::new(status)
+            .header(CONTENT_TYPE, "application/octet-stream")
+            .header(field::DIGEST, digest.to_string())
+            .header(ETAG, &etag)
+            .header(ACCEPT_RANGES, "bytes")
+    };
+    if parts.method == Method::HEAD {
+        let size = app.store.has_blob(repository, digest)?.ok_or_else(Fault::no_blob)?;
+        return Ok(answer(StatusCode::OK).length(size));
+    }
+    let (file, size) = app.store.open_blob(repository, digest)?.ok_or_else(Fault::no_blob)?;
+    let range = header(parts, RANGE)
+        // A range of another representation is no range of this one (RFC 9110 section 13.1.5).
+        .filter(|_| header(parts, IF_RANGE).is_none_or(|same| same == etag));
+    let body = |at, left| Payload::Blob(BlobBody { file, at, left, buffers: app.buffers.clone() });
+    match wanted(range, size) {
+        Wanted::All => Ok(answer(StatusCode::OK).body(body(0, size))),
+        Wanted::Part { start, length } => {
+            let last = start + length - 1;
+            Ok(answer(StatusCode::PARTIAL_CONTENT)
+                .header(CONTENT_RANGE, format!("bytes {start}-{last}/{size}"))
+                .body(body(start, length)))
+        }
+        Wanted::Unsatisfiable => Err(Fault::new(
+            StatusCode::RANGE_NOT_SATISFIABLE,
+            "RANGE_INVALID",
+            format!("the blob has {size} bytes"),
+        )
+        .field(CONTENT_RANGE, format!("bytes */{size}"))),
+    }
+}
+
+/// The rest of a blob that is being sent.
+pub struct BlobBody {
+    file: fs_err::File,
+    at: u64,
+    left: u64,
+    buffers: Buffers,
+}
+
+impl BlobBody {
+    /// Bytes still to send.
+    pub fn left(&self) -> u64 {
+        self.left
+    }
+
+    /// The next bytes, `None` at the end. Reads in place: the pages are in memory or come with the
+    /// kernel's read-ahead, and a thread for each step costs more than the step.
+    pub fn next_step(&mut self) -> Option<std::io::Result<Bytes>> {
+        if self.left == 0 {
+            return None;
+        }
+        let length = usize::try_from(self.left).unwrap_or(STEP).min(STEP);
+        let mut buffer = self.buffers.take();
+        if let Err(error) = self.file.file().read_exact_at(&mut buffer.data[..length], self.at) {
+            tracing::error!(path = %self.file.path().display(), %error, "cannot read a blob");
+            self.left = 0;
+            return Some(Err(error));
+        }
+        self.at += length as u64;
+        self.left -= length as u64;
+        Some(Ok(Bytes::from_owner(buffer).slice(..length)))
+    }
+}
+
+/// Buffers of one step each, used again instead of allocated: fresh memory costs a page fault for
+/// every 4 KiB, which is as much as the copying.
+#[derive(Clone, Default)]
+pub(super) struct Buffers(Arc<Mutex<Vec<Box<[u8]>>>>);
+
+impl Buffers {
+    fn take(&self) -> Buffer {
+        let free = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let data = free.unwrap_or_else(|| vec![0; STEP].into_boxed_slice());
+        Buffer { data, home: self.clone() }
+    }
+}
+
+struct Buffer {
+    data: Box<[u8]>,
+    home: Buffers,
+}
+
+impl AsRef<[u8]> for Buffer {
+    fn as_ref(&self) -> &[u8] {
+        &self.data
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        let mut free = self.home.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if free.len() < FREE_BUFFERS_MAX {
+            free.push(std::mem::take(&mut self.data));
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! The server's limits, each with its reason.
+
+use std::time::Duration;
+
+/// Connections at one time. With about 1 MiB each at most, half a gigabyte in the worst case; the
+/// ones above wait in the kernel's queue.
+pub const CONNECTIONS_MAX: usize = 512;
+
+/// Bytes read from or written to a socket at once. Large steps keep the cost of a step small against
+/// copying and hashing; larger ones leave the processor's cache.
+pub const STEP: usize = 256 * 1024;
+
+/// Header fields of a request; clients send about ten.
+pub const HEADERS_MAX: usize = 64;
+
+/// Bytes of a request line with all header fields. The longest honest ones carry a token of some
+/// kilobytes and ten `tag` parameters.
+pub const HEAD_MAX: usize = 64 * 1024;
+
+/// From the end of a request to the last header byte of the next, idle connections included. Above
+/// the 90 s after which common clients close their side, so that they close first.
+pub const HEAD_TIME: Duration = Duration::from_secs(120);
+
+/// A body or an answer that does not move for this long is given up; there is no limit on the whole.
+pub const STALL: Duration = Duration::from_secs(60);
+
+/// What running requests get when the server stops.
+pub const STOP_TIME: Duration = Duration::from_secs(5);
+
+/// Bytes of a refused request's body that are read and thrown away so that the client sees the
+/// answer instead of a reset connection.
+pub const DRAIN_MAX: u64 = 16 * 1024 * 1024;
+
+/// The time for that.
+pub const DRAIN_TIME: Duration = Duration::from_secs(10);
+
+/// Entries of one page of a list. Ten thousand of the longest tags are 1.3 MB (CVE-2023-2253).
+pub const PAGE_MAX: usize = 10_000;
+
+/// Bytes of one page of referrers, about.
+pub const REFERRERS_PAGE: usize = 1024 * 1024;
+
+/// `tag` parameters of one manifest push (OCI distribution specification: at least 10).
+pub const TAG_PARAMETERS_MAX: usize = 32;
+
+/// Free read buffers kept for the next answer: 16 MiB.
+pub const FREE_BUFFERS_MAX: usize = 64;
+
+/// How often unfinished uploads are looked through.
+pub const EXPIRY_PERIOD: Duration = Duration::from_secs(60 * 60);

@@ -1,0 +1,162 @@
+//! Manifests and tags over HTTP.
+//!
+//! In: HEAD, GET, PUT and DELETE by tag or digest. Out: the exact bytes with the type they were pushed
+//! with. What must hold: a body above the limit is refused before it is held in memory.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use format_spec::limits::MANIFEST_MAX;
+use format_spec::{Digest, Repository, Tag};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, LOCATION};
+use http::request::Parts;
+use http::{Method, StatusCode};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+
+use super::answer::{Answer, Fault, Payload, field};
+use super::limits::{STALL, TAG_PARAMETERS_MAX};
+use super::route::Query;
+use super::{App, blocking, header};
+
+/// What a manifest is asked for by.
+enum By {
+    Digest(Digest),
+    Tag(Tag),
+}
+
+/// Answers a request for a manifest.
+pub(super) async fn manifest(
+    app: &Arc<App>,
+    parts: &Parts,
+    body: &mut Incoming,
+    repository: Repository,
+    reference: &str,
+) -> Result<Answer, Fault> {
+    match parts.method {
+        Method::GET | Method::HEAD => {
+            let digest = match by(reference)? {
+                By::Digest(digest) => digest,
+                By::Tag(tag) => {
+                    app.store.resolve_tag(&repository, &tag)?.ok_or_else(Fault::no_manifest)?
+                }
+            };
+            let stored =
+                app.store.get_manifest(&repository, &digest)?.ok_or_else(Fault::no_manifest)?;
+            let answer = Answer::new(StatusCode::OK)
+                .header(CONTENT_TYPE, &stored.media_type)
+                .header(field::DIGEST, digest.to_string())
+                .header(ETAG, format!("\"{digest}\""));
+            Ok(match parts.method == Method::HEAD {
+                true => answer.length(stored.bytes.len() as u64),
+                false => answer.body(Payload::Bytes(stored.bytes)),
+            })
+        }
+        Method::PUT => put(app, parts, body, repository, reference).await,
+        Method::DELETE => {
+            let by = by(reference)?;
+            let store = Arc::clone(&app.store);
+            let removed = blocking(move || match by {
+                By::Digest(digest) => store.delete_manifest(&repository, &digest),
+                By::Tag(tag) => store.delete_tag(&repository, &tag),
+            });
+            match removed.await? {
+                true => Ok(Answer::new(StatusCode::ACCEPTED)),
+                false => Err(Fault::no_manifest()),
+            }
+        }
+        _ => Err(Fault::unsupported("manifests have GET, HEAD, PUT and DELETE")),
+    }
+}
+
+async fn put(
+    app: &Arc<App>,
+    parts: &Parts,
+    body: &mut Incoming,
+    repository: Repository,
+    reference: &str,
+) -> Result<Answer, Fault> {
+    let bad_tag = |_| {
+        let text = format!("not a tag: `{}`", reference.chars().take(200).collect::<String>());
+        Fault::new(StatusCode::BAD_REQUEST, "MANIFEST_INVALID", text)
+    };
+    let (expected, tags) = match reference.contains(':') {
+        true => (Some(parse_digest(reference)?), more_tags(parts)?),
+        false => (None, vec![reference.parse().map_err(bad_tag)?]),
+    };
+    let media_type = header(parts, CONTENT_TYPE).map(str::to_owned);
+    let bytes = read(parts, body).await?;
+    let store = Arc::clone(&app.store);
+    let (name, named) = (repository.clone(), tags.clone());
+    let pushed = blocking(move || {
+        store.put_manifest(&name, expected.as_ref(), &named, media_type.as_deref(), &bytes)
+    })
+    .await?;
+    tracing::info!(%repository, %reference, digest = %pushed.digest, "manifest stored");
+    let mut answer = Answer::new(StatusCode::CREATED)
+        .header(LOCATION, format!("/v2/{repository}/manifests/{}", pushed.digest))
+        .header(field::DIGEST, pushed.digest.to_string());
+    if let Some(subject) = pushed.subject {
+        answer = answer.header(field::SUBJECT, subject.to_string());
+    }
+    if expected.is_some() {
+        answer = tags.iter().fold(answer, |answer, tag| answer.header(field::TAG, tag.as_str()));
+    }
+    Ok(answer)
+}
+
+/// The `tag` parameters of a push by digest.
+fn more_tags(parts: &Parts) -> Result<Vec<Tag>, Fault> {
+    let texts: Vec<String> =
+        Query::new(parts.uri.query()).all("tag").take(TAG_PARAMETERS_MAX + 1).collect();
+    if texts.len() > TAG_PARAMETERS_MAX {
+        let text = format!("more than {TAG_PARAMETERS_MAX} tags in one push");
+        return Err(Fault::new(StatusCode::URI_TOO_LONG, "UNSUPPORTED", text));
+    }
+    let tag = |text: &String| {
+        let invalid = |error: format_spec::names::NameError| {
+            Fault::new(StatusCode::BAD_REQUEST, "MANIFEST_INVALID", error.to_string())
+        };
+        text.parse().map_err(invalid)
+    };
+    texts.iter().map(tag).collect()
+}
+
+fn parse_digest(text: &str) -> Result<Digest, Fault> {
+    text.parse()
+        .map_err(|error: format_spec::digest::DigestError| Fault::bad_digest(error.to_string()))
+}
+
+/// A reference to read or remove. What cannot be a tag does not exist.
+fn by(reference: &str) -> Result<By, Fault> {
+    if reference.contains(':') {
+        return Ok(By::Digest(parse_digest(reference)?));
+    }
+    reference.parse().map(By::Tag).map_err(|_| Fault::no_manifest())
+}
+
+async fn read(parts: &Parts, body: &mut Incoming) -> Result<Bytes, Fault> {
+    let too_large = || {
+        let text = format!("a manifest has at most {MANIFEST_MAX} bytes");
+        Fault::new(StatusCode::PAYLOAD_TOO_LARGE, "SIZE_INVALID", text)
+    };
+    let announced = header(parts, CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > MANIFEST_MAX) {
+        return Err(too_large());
+    }
+    let broken = |text: String| Fault::new(StatusCode::BAD_REQUEST, "MANIFEST_INVALID", text);
+    let mut bytes = BytesMut::new();
+    while let Some(frame) = tokio::time::timeout(STALL, body.frame())
+        .await
+        .map_err(|_| broken(format!("nothing arrived for {} s", STALL.as_secs())))?
+    {
+        let frame = frame.map_err(|error| broken(format!("the body ended early: {error}")))?;
+        if let Some(data) = frame.data_ref() {
+            if (bytes.len() + data.len()) as u64 > MANIFEST_MAX {
+                return Err(too_large());
+            }
+            bytes.extend_from_slice(data);
+        }
+    }
+    Ok(bytes.freeze())
+}

@@ -1,0 +1,250 @@
+//! Blobs on their way in.
+//!
+//! In: POST, PATCH, PUT, GET and DELETE of uploads. Out: a blob of the repository, or nothing. What
+//! must hold: 201 only for what is durable; bytes are hashed and written as they arrive, one step in
+//! memory; what does not match its digest is never visible.
+
+use std::sync::Arc;
+
+use format_spec::{Digest, Repository};
+use http::header::{CONTENT_RANGE, LOCATION, RANGE};
+use http::request::Parts;
+use http::{Method, StatusCode};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+
+use super::answer::{Answer, Fault, field};
+use super::limits::STALL;
+use super::range;
+use super::route::Query;
+use super::{App, blocking, header};
+use crate::store::{Appender, Upload, UploadId};
+
+/// POST: a mount, a whole blob, or a new upload.
+pub(super) async fn begin(
+    app: &Arc<App>,
+    parts: &Parts,
+    body: &mut Incoming,
+    repository: Repository,
+) -> Result<Answer, Fault> {
+    if parts.method != Method::POST {
+        return Err(Fault::unsupported("only POST starts an upload"));
+    }
+    let query = Query::new(parts.uri.query());
+    if let Some(algorithm) = query.get("digest-algorithm").filter(|name| name != "sha256") {
+        return Err(Fault::bad_digest(format!(
+            "digest algorithm `{algorithm}` is not supported, only `sha256` is"
+        )));
+    }
+    if let Some(mount) = query.get("mount") {
+        let digest = parse_digest(&mount)?;
+        // Without `from` any repository would do, and with it every blob would be every user's
+        // (CVE-2024-39897): the client uploads instead.
+        if let Some(from) = query.get("from").and_then(|from| from.parse::<Repository>().ok()) {
+            let (store, name) = (Arc::clone(&app.store), repository.clone());
+            if blocking(move || store.mount_blob(&from, &name, &digest)).await? {
+                return Ok(created(&repository, &digest));
+            }
+        }
+    } else if let Some(digest) = query.get("digest") {
+        let digest = parse_digest(&digest)?;
+        let upload = app.store.begin_upload(&repository)?;
+        let mut appender = upload.append().await?;
+        if let Err(fault) = receive(body, &mut appender, None).await {
+            drop(appender);
+            // The client never learnt its name, so nobody can go on with it.
+            app.store.cancel_upload(upload.id()).await?;
+            return Err(fault);
+        }
+        return finish(app, repository, appender, digest).await;
+    }
+    let upload = app.store.begin_upload(&repository)?;
+    Ok(progress(StatusCode::ACCEPTED, &repository, upload.id(), 0))
+}
+
+/// GET, PATCH, PUT and DELETE of an upload.
+pub(super) async fn go_on(
+    app: &Arc<App>,
+    parts: &Parts,
+    body: &mut Incoming,
+    repository: Repository,
+    id: &str,
+) -> Result<Answer, Fault> {
+    let id = UploadId::parse(id, &repository).ok_or_else(Fault::no_upload)?;
+    match parts.method {
+        Method::GET | Method::HEAD => {
+            let offset = app.store.upload_offset(&id)?.ok_or_else(Fault::no_upload)?;
+            Ok(progress(StatusCode::NO_CONTENT, &repository, &id, offset))
+        }
+        Method::PATCH => {
+            let upload = find(app, &id).await?;
+            let mut appender = upload.append().await?;
+            let chunk = expected_chunk(parts, &repository, &id, &appender)?;
+            let received = receive(body, &mut appender, chunk).await;
+            let offset = appender.offset();
+            drop(appender);
+            give_up_when_full(app, &id, received).await?;
+            Ok(progress(StatusCode::ACCEPTED, &repository, &id, offset))
+        }
+        Method::PUT => {
+            let digest = Query::new(parts.uri.query())
+                .get("digest")
+                .ok_or_else(|| Fault::bad_digest("the `digest` parameter is missing"))?;
+            let digest = parse_digest(&digest)?;
+            let upload = find(app, &id).await?;
+            let mut appender = upload.append().await?;
+            let chunk = expected_chunk(parts, &repository, &id, &appender)?;
+            if let Err(fault) = receive(body, &mut appender, chunk).await {
+                drop(appender);
+                give_up_when_full(app, &id, Err(fault)).await?;
+                return Err(Fault::no_upload());
+            }
+            finish(app, repository, appender, digest).await
+        }
+        Method::DELETE => match app.store.cancel_upload(&id).await? {
+            true => Ok(Answer::new(StatusCode::NO_CONTENT)),
+            false => Err(Fault::no_upload()),
+        },
+        _ => Err(Fault::unsupported("uploads have GET, PATCH, PUT and DELETE")),
+    }
+}
+
+async fn find(app: &Arc<App>, id: &UploadId) -> Result<Arc<Upload>, Fault> {
+    let (store, id) = (Arc::clone(&app.store), id.clone());
+    blocking(move || store.find_upload(&id)).await?.ok_or_else(Fault::no_upload)
+}
+
+/// The bytes of a chunk whose position is given, after it was found right.
+fn expected_chunk(
+    parts: &Parts,
+    repository: &Repository,
+    id: &UploadId,
+    appender: &Appender,
+) -> Result<Option<u64>, Fault> {
+    let Some(text) = parts.headers.get(CONTENT_RANGE) else { return Ok(None) };
+    let offset = appender.offset();
+    let refused = |message: String| {
+        Fault::new(StatusCode::RANGE_NOT_SATISFIABLE, "BLOB_UPLOAD_INVALID", message)
+            .field(LOCATION, location(repository, id))
+            .field(RANGE, received_range(offset))
+            .field(field::UPLOAD, id.as_str())
+    };
+    let Some((start, length)) = text.to_str().ok().and_then(range::chunk) else {
+        return Err(refused("the `Content-Range` is not `<first>-<last>`".to_owned()));
+    };
+    if start != offset {
+        return Err(refused(format!("the chunk starts at {start}, the next byte is {offset}")));
+    }
+    if let Some(announced) = header(parts, http::header::CONTENT_LENGTH)
+        && announced.parse() != Ok(length)
+    {
+        return Err(refused(format!("the chunk's range has {length} bytes, its body {announced}")));
+    }
+    Ok(Some(length))
+}
+
+/// Writes a body to the upload. What arrived before a failure stays, and can be continued.
+async fn receive(
+    body: &mut Incoming,
+    appender: &mut Appender,
+    expected: Option<u64>,
+) -> Result<(), Fault> {
+    let start = appender.offset();
+    let interrupted = appender.interrupted().clone();
+    loop {
+        let frame = tokio::select! {
+            frame = tokio::time::timeout(STALL, body.frame()) => frame,
+            () = interrupted.cancelled() => {
+                return Err(crate::store::StoreError::UploadTaken.into());
+            }
+        };
+        let frame = match frame {
+            Ok(None) => break,
+            Ok(Some(Ok(frame))) => frame,
+            Ok(Some(Err(error))) => {
+                return Err(Fault::new(
+                    StatusCode::BAD_REQUEST,
+                    "BLOB_UPLOAD_INVALID",
+                    format!("the body ended early: {error}"),
+                ));
+            }
+            Err(_) => {
+                return Err(Fault::new(
+                    StatusCode::REQUEST_TIMEOUT,
+                    "BLOB_UPLOAD_INVALID",
+                    format!("nothing arrived for {} s", STALL.as_secs()),
+                ));
+            }
+        };
+        if let Some(data) = frame.data_ref() {
+            if expected.is_some_and(|n| appender.offset() - start + data.len() as u64 > n) {
+                return Err(wrong_size());
+            }
+            appender.write(data)?;
+        }
+    }
+    if expected.is_some_and(|expected| appender.offset() - start != expected) {
+        return Err(wrong_size());
+    }
+    Ok(())
+}
+
+fn wrong_size() -> Fault {
+    let text = "the body is not as long as its `Content-Range` says";
+    Fault::new(StatusCode::BAD_REQUEST, "SIZE_INVALID", text)
+}
+
+/// On a full disk the bytes of the upload are part of what fills it.
+async fn give_up_when_full(
+    app: &Arc<App>,
+    id: &UploadId,
+    received: Result<(), Fault>,
+) -> Result<(), Fault> {
+    if let Err(fault) = &received
+        && fault.status == StatusCode::INSUFFICIENT_STORAGE
+    {
+        app.store.cancel_upload(id).await?;
+    }
+    received
+}
+
+async fn finish(
+    app: &Arc<App>,
+    repository: Repository,
+    appender: Appender,
+    digest: Digest,
+) -> Result<Answer, Fault> {
+    let (store, name) = (Arc::clone(&app.store), repository.clone());
+    let size = blocking(move || store.finish_upload(&name, appender, &digest)).await?;
+    tracing::info!(%repository, %digest, size, "blob stored");
+    Ok(created(&repository, &digest))
+}
+
+fn parse_digest(text: &str) -> Result<Digest, Fault> {
+    text.parse()
+        .map_err(|error: format_spec::digest::DigestError| Fault::bad_digest(error.to_string()))
+}
+
+fn created(repository: &Repository, digest: &Digest) -> Answer {
+    Answer::new(StatusCode::CREATED)
+        .header(LOCATION, format!("/v2/{repository}/blobs/{digest}"))
+        .header(field::DIGEST, digest.to_string())
+}
+
+/// Relative, so that it is right behind any proxy.
+fn location(repository: &Repository, id: &UploadId) -> String {
+    format!("/v2/{repository}/blobs/uploads/{}", id.as_str())
+}
+
+/// The form has no way to say "nothing yet"; the reference implementation says `0-0`, and the
+/// conformance suite wants a range always.
+fn received_range(offset: u64) -> String {
+    format!("0-{}", offset.saturating_sub(1))
+}
+
+fn progress(status: StatusCode, repository: &Repository, id: &UploadId, offset: u64) -> Answer {
+    Answer::new(status)
+        .header(LOCATION, location(repository, id))
+        .header(RANGE, received_range(offset))
+        .header(field::UPLOAD, id.as_str())
+}

@@ -1,0 +1,115 @@
+//! Blobs by repository: look, open, link, mount, remove.
+//!
+//! In: a repository and a digest. Out: the size or the open file. What must hold: a repository shows
+//! only the blobs it links.
+
+use std::io;
+
+use format_spec::{Digest, Repository};
+
+use super::durable::is_absent;
+use super::{Store, StoreError};
+
+impl Store {
+    /// The size in bytes of a blob that this repository holds.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn has_blob(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<Option<u64>, StoreError> {
+        if !exists(fs_err::metadata(self.links(repository).join(digest.hex())))? {
+            return Ok(None);
+        }
+        self.blob_size(digest)
+    }
+
+    /// The size in bytes of a blob that any repository holds or held.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn blob_size(&self, digest: &Digest) -> Result<Option<u64>, StoreError> {
+        match fs_err::metadata(self.blob_dir(digest).join(digest.hex())) {
+            Ok(metadata) => Ok(Some(metadata.len())),
+            Err(error) if is_absent(&error) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Opens a blob that this repository holds; the second value is its size in bytes.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn open_blob(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<Option<(fs_err::File, u64)>, StoreError> {
+        if !exists(fs_err::metadata(self.links(repository).join(digest.hex())))? {
+            return Ok(None);
+        }
+        match fs_err::File::open(self.blob_dir(digest).join(digest.hex())) {
+            Ok(file) => {
+                let size = file.metadata()?.len();
+                Ok(Some((file, size)))
+            }
+            Err(error) if is_absent(&error) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Lets a repository hold a blob whose bytes the store has; `false` when it has them not. Durable
+    /// on return. The caller answers for the right to do so: see [`Store::mount_blob`].
+    ///
+    /// # Errors
+    /// Read-only, or I/O.
+    pub fn link_blob(&self, repository: &Repository, digest: &Digest) -> Result<bool, StoreError> {
+        self.writable()?;
+        let _adding = self.adding(repository);
+        if self.blob_size(digest)?.is_none() {
+            return Ok(false);
+        }
+        let links = self.links(repository);
+        self.durable.make_dirs(&self.root, &links)?;
+        self.durable.mark(&links, &digest.hex())?;
+        Ok(true)
+    }
+
+    /// Lets `repository` hold a blob that `from` holds; `false` when `from` does not hold it.
+    ///
+    /// # Errors
+    /// Read-only, or I/O.
+    pub fn mount_blob(
+        &self,
+        from: &Repository,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<bool, StoreError> {
+        Ok(self.has_blob(from, digest)?.is_some() && self.link_blob(repository, digest)?)
+    }
+
+    /// Takes a blob out of one repository; `false` when it does not hold it.
+    ///
+    /// # Errors
+    /// Read-only, or I/O.
+    pub fn delete_blob(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<bool, StoreError> {
+        self.writable()?;
+        let _removing = self.removing(repository);
+        self.durable.remove(&self.links(repository), &digest.hex())
+    }
+}
+
+/// Whether a path exists, an error only when that cannot be told.
+pub(super) fn exists(outcome: io::Result<std::fs::Metadata>) -> Result<bool, StoreError> {
+    match outcome {
+        Ok(_) => Ok(true),
+        Err(error) if is_absent(&error) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}

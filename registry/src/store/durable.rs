@@ -1,0 +1,218 @@
+//! The one place where files become durable: data, sync, rename, sync of the directory.
+//!
+//! In: bytes or a finished file, and where it belongs. Out: a file under its final name that
+//! survives a loss of power. What must hold: no sync is repeated after it failed; nothing is
+//! written in place.
+
+use std::collections::HashSet;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use super::StoreError;
+use super::uploads::random_hex;
+
+/// Directories remembered as durable; about 10 MiB of paths.
+const KNOWN_MAX: usize = 65_536;
+
+/// Writes pointers and links, makes directories, and remembers a failed sync.
+pub(super) struct Durable {
+    temporary: PathBuf,
+    known: Mutex<HashSet<PathBuf>>,
+    failed: OnceLock<String>,
+}
+
+impl Durable {
+    pub(super) fn new(temporary: PathBuf) -> Self {
+        Self { temporary, known: Mutex::default(), failed: OnceLock::new() }
+    }
+
+    /// Makes the directory of temporary files and removes what a crash left in it. Only for the
+    /// process that holds the lock.
+    pub(super) fn clear_temporary(&self) -> Result<(), StoreError> {
+        fs_err::create_dir_all(&self.temporary)?;
+        for entry in fs_err::read_dir(&self.temporary)? {
+            fs_err::remove_file(entry?.path())?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn failed(&self) -> Option<&str> {
+        self.failed.get().map(String::as_str)
+    }
+
+    pub(super) fn writable(&self) -> Result<(), StoreError> {
+        match self.failed() {
+            Some(reason) => Err(StoreError::Failed { reason: reason.to_owned() }),
+            None => Ok(()),
+        }
+    }
+
+    /// Judges the outcome of a sync. A full disk can be told only now (delayed allocation); that
+    /// loses one file and no more. Anything else ends writing to this store.
+    pub(super) fn synced(&self, outcome: io::Result<()>) -> Result<(), StoreError> {
+        outcome.map_err(|error| {
+            let error = StoreError::from(error);
+            if !error.is_full() {
+                let reason = error.to_string();
+                tracing::error!(%reason, "sync failed: no more writes are accepted");
+                // The first failure stays.
+                let _ = self.failed.set(reason);
+            }
+            error
+        })
+    }
+
+    /// Makes the entries of a directory durable.
+    pub(super) fn sync_dir(&self, dir: &Path) -> Result<(), StoreError> {
+        let file = fs_err::File::open(dir)?;
+        self.synced(file.sync_all())
+    }
+
+    /// Makes `dir` and every directory between it and `base`, which exists, durable.
+    pub(super) fn make_dirs(&self, base: &Path, dir: &Path) -> Result<(), StoreError> {
+        // The lock is held while syncing: a second caller must not go on before the entry of the
+        // directory it is going to write into is durable.
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.contains(dir) {
+            return Ok(());
+        }
+        let below = dir.strip_prefix(base).unwrap_or(dir);
+        let mut at = base.to_owned();
+        for component in below.components() {
+            let parent = at.clone();
+            at.push(component);
+            if known.contains(&at) {
+                continue;
+            }
+            match fs_err::create_dir(&at) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error.into()),
+            }
+            self.sync_dir(&parent)?;
+            if known.len() >= KNOWN_MAX {
+                known.clear();
+            }
+            known.insert(at.clone());
+        }
+        Ok(())
+    }
+
+    /// Writes a small file under `dir/name`, replacing what is there as a whole.
+    pub(super) fn write(&self, dir: &Path, name: &str, parts: &[&[u8]]) -> Result<(), StoreError> {
+        self.writable()?;
+        let temporary = self.temporary.join(random_hex()?);
+        let written = self.write_temporary(&temporary, parts);
+        if let Err(error) = written.and_then(|()| self.place(&temporary, dir, name)) {
+            // Best effort: the next start empties the directory.
+            let _ = fs_err::remove_file(&temporary);
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    fn write_temporary(&self, path: &Path, parts: &[&[u8]]) -> Result<(), StoreError> {
+        let mut file = fs_err::OpenOptions::new().write(true).create_new(true).open(path)?;
+        for part in parts {
+            file.write_all(part)?;
+        }
+        self.synced(file.sync_data())
+    }
+
+    /// Moves a file whose bytes are synced to `dir/name`.
+    pub(super) fn place(&self, from: &Path, dir: &Path, name: &str) -> Result<(), StoreError> {
+        self.writable()?;
+        fs_err::rename(from, dir.join(name))?;
+        self.sync_dir(dir)
+    }
+
+    /// Makes the empty file `dir/name`. Its entry is all there is to it.
+    pub(super) fn mark(&self, dir: &Path, name: &str) -> Result<(), StoreError> {
+        self.writable()?;
+        match fs_err::OpenOptions::new().write(true).create_new(true).open(dir.join(name)) {
+            Ok(_) => {}
+            // Synced all the same: whoever made it may not have got that far.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error.into()),
+        }
+        self.sync_dir(dir)
+    }
+
+    /// Removes `dir/name`; `false` when there is none.
+    pub(super) fn remove(&self, dir: &Path, name: &str) -> Result<bool, StoreError> {
+        self.writable()?;
+        if !remove_if_there(&dir.join(name))? {
+            return Ok(false);
+        }
+        self.sync_dir(dir)?;
+        Ok(true)
+    }
+}
+
+/// Removes a file; `false` when there is none.
+pub(super) fn remove_if_there(path: &Path) -> Result<bool, StoreError> {
+    match fs_err::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if is_absent(&error) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The bytes of a small file, `None` when there is none.
+///
+/// # Errors
+/// The file is larger than `max` bytes, or cannot be read.
+pub(super) fn read_bounded(path: &Path, max: u64) -> Result<Option<Vec<u8>>, StoreError> {
+    let file = match fs_err::File::open(path) {
+        Ok(file) => file,
+        Err(error) if is_absent(&error) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let mut bytes = Vec::new();
+    file.take(max + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > max {
+        let text = format!("`{}` is larger than {max} bytes", path.display());
+        return Err(io::Error::new(io::ErrorKind::InvalidData, text).into());
+    }
+    Ok(Some(bytes))
+}
+
+/// Whether an error says that a file, or a directory on the way to it, does not exist. A repository
+/// `a/b` may be asked for where `a` is a file of ours never: the inner names start with `_`.
+pub(super) fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_sync_ends_writing_and_a_full_disk_does_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let durable = Durable::new(dir.path().join("tmp"));
+        durable.clear_temporary().unwrap();
+        let full = durable.synced(Err(io::Error::from(io::ErrorKind::StorageFull)));
+        assert!(full.unwrap_err().is_full());
+        durable.write(dir.path(), "a", &[b"1"]).unwrap();
+
+        // EIO
+        durable.synced(Err(io::Error::from_raw_os_error(5))).unwrap_err();
+        let refused = durable.write(dir.path(), "b", &[b"1"]).unwrap_err();
+        assert!(matches!(refused, StoreError::Failed { .. }), "{refused}");
+        assert!(!dir.path().join("b").exists());
+    }
+
+    #[test]
+    fn a_write_replaces_the_whole_file_and_leaves_no_temporary() {
+        let dir = tempfile::tempdir().unwrap();
+        let durable = Durable::new(dir.path().join("tmp"));
+        durable.clear_temporary().unwrap();
+        durable.write(dir.path(), "a", &[b"long content"]).unwrap();
+        durable.write(dir.path(), "a", &[b"sho", b"rt"]).unwrap();
+        assert_eq!(read_bounded(&dir.path().join("a"), 100).unwrap().unwrap(), b"short");
+        assert!(read_bounded(&dir.path().join("a"), 4).is_err());
+        assert_eq!(fs_err::read_dir(dir.path().join("tmp")).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,86 @@
+//! What can go wrong in the store, one variant per fault that a caller treats differently.
+
+use std::io;
+use std::path::PathBuf;
+
+use format_spec::Digest;
+
+use crate::manifest::ManifestError;
+
+/// A fault of the store.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// Reading or writing failed; the text names the path.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// An earlier sync failed, so what the disk holds is unknown.
+    #[error("the store refuses writes since the disk failed to sync: {reason}")]
+    Failed {
+        /// What failed, with its path.
+        reason: String,
+    },
+    /// The store was opened for reading only.
+    #[error("the registry is read-only")]
+    ReadOnly,
+    /// Another process holds the lock.
+    #[error("the registry data is in use by another process: `{path}`")]
+    Locked {
+        /// The data directory.
+        path: PathBuf,
+    },
+    /// The directory has other content.
+    #[error("the directory is not empty and not a registry's data: `{path}`")]
+    NotAStore {
+        /// The data directory.
+        path: PathBuf,
+    },
+    /// Written by another version.
+    #[error("the registry data has another version, `{found}`: `{path}`")]
+    Version {
+        /// The data directory.
+        path: PathBuf,
+        /// What its version file says.
+        found: String,
+    },
+    /// The bytes received are not those of the digest.
+    #[error("content does not match: expected {expected}, received {found}")]
+    Mismatch {
+        /// What the client announced.
+        expected: Digest,
+        /// What it sent.
+        found: Digest,
+    },
+    /// No such upload, or it was finished, cancelled or expired.
+    #[error("the upload is unknown, finished or expired")]
+    UploadUnknown,
+    /// Another request took the upload over.
+    #[error("the upload was continued by another request")]
+    UploadTaken,
+    /// Too many unfinished uploads.
+    #[error("too many unfinished uploads: {limit}")]
+    UploadsFull {
+        /// The limit.
+        limit: usize,
+    },
+    /// A blob above the limit.
+    #[error("the blob is larger than {limit} bytes")]
+    TooLarge {
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// An image manifest names a blob that its repository does not hold.
+    #[error("the repository does not hold a blob of the manifest: {0}")]
+    BlobUnknown(Digest),
+    /// The manifest is not acceptable.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+}
+
+impl StoreError {
+    /// The disk or the user's share of it is full.
+    pub fn is_full(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, Self::Io(error) if matches!(error.kind(), StorageFull | QuotaExceeded))
+    }
+}

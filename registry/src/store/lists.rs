@@ -1,0 +1,195 @@
+//! Lists: tags of a repository, repositories, referrers of a manifest.
+//!
+//! In: where the last page ended and how many are wanted. Out: one page in byte order and whether
+//! more follow. What must hold: memory is bounded by the page, not by what is stored (CVE-2023-2253).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use format_spec::{Digest, Repository};
+
+use super::blobs::exists;
+use super::durable::is_absent;
+use super::{Store, StoreError};
+use crate::manifest::Manifest;
+
+/// One page of names, in byte order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page<T> {
+    /// The entries of this page.
+    pub entries: Vec<T>,
+    /// Whether more follow.
+    pub more: bool,
+}
+
+/// A manifest that refers to another one.
+#[derive(Debug, Clone)]
+pub struct Referrer {
+    /// Its digest.
+    pub digest: Digest,
+    /// Its media type.
+    pub media_type: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its artifact type, or the media type of its config.
+    pub artifact_type: Option<String>,
+    /// Its annotations.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// Keeps the `limit` smallest names after `last`.
+struct Smallest<'a> {
+    last: &'a str,
+    limit: usize,
+    names: BTreeSet<String>,
+    more: bool,
+}
+
+impl<'a> Smallest<'a> {
+    fn new(last: &'a str, limit: usize) -> Self {
+        Self { last, limit, names: BTreeSet::new(), more: false }
+    }
+
+    fn offer(&mut self, name: String) {
+        if name.as_str() <= self.last && !self.last.is_empty() {
+            return;
+        }
+        self.names.insert(name);
+        if self.names.len() > self.limit {
+            self.names.pop_last();
+            self.more = true;
+        }
+    }
+
+    fn page(self) -> Page<String> {
+        Page { entries: self.names.into_iter().collect(), more: self.more }
+    }
+}
+
+impl Store {
+    /// At most `limit` tags after `last` (empty: from the first); `None` when there is no such
+    /// repository.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn tags(
+        &self,
+        repository: &Repository,
+        last: &str,
+        limit: usize,
+    ) -> Result<Option<Page<String>>, StoreError> {
+        let mut smallest = Smallest::new(last, limit);
+        for name in names(&self.tags_dir(repository))? {
+            smallest.offer(name);
+        }
+        let page = smallest.page();
+        let known = !page.entries.is_empty()
+            || exists(fs_err::metadata(self.manifests(repository)))?
+            || exists(fs_err::metadata(self.links(repository)))?;
+        Ok(known.then_some(page))
+    }
+
+    /// At most `limit` repositories after `last` (empty: from the first) that hold a manifest.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn repositories(&self, last: &str, limit: usize) -> Result<Page<String>, StoreError> {
+        let mut smallest = Smallest::new(last, limit);
+        walk(&self.root.join("repositories"), "", &mut smallest)?;
+        Ok(smallest.page())
+    }
+
+    /// The manifests that refer to `subject`, after `last`, until their annotations and the like
+    /// reach about `budget` bytes. With `artifact_type` only those of that type.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn referrers(
+        &self,
+        repository: &Repository,
+        subject: &Digest,
+        artifact_type: Option<&str>,
+        last: Option<&Digest>,
+        budget: usize,
+    ) -> Result<Page<Referrer>, StoreError> {
+        // Descriptor without annotations, in JSON.
+        const DESCRIPTOR: usize = 512;
+        let mut digests: Vec<Digest> = names(&self.referrers_dir(repository, subject))?
+            .filter_map(|name| Digest::from_hex(&name).ok())
+            .filter(|digest| last.is_none_or(|last| digest > last))
+            .collect();
+        digests.sort_unstable();
+        let mut page = Page { entries: Vec::new(), more: false };
+        let mut spent = 0;
+        for digest in digests {
+            let Some(referrer) = self.referrer(repository, &digest)? else { continue };
+            if artifact_type.is_some_and(|wanted| referrer.artifact_type.as_deref() != Some(wanted))
+            {
+                continue;
+            }
+            let annotations = referrer.annotations.iter();
+            spent += DESCRIPTOR + annotations.map(|(k, v)| k.len() + v.len() + 8).sum::<usize>();
+            if spent > budget && !page.entries.is_empty() {
+                page.more = true;
+                break;
+            }
+            page.entries.push(referrer);
+        }
+        Ok(page)
+    }
+
+    fn referrer(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<Option<Referrer>, StoreError> {
+        let Some(stored) = self.get_manifest(repository, digest)? else { return Ok(None) };
+        let size = stored.bytes.len() as u64;
+        // It was parsed before it was stored.
+        let Ok(manifest) = Manifest::parse(&stored.bytes, Some(&stored.media_type)) else {
+            return Ok(None);
+        };
+        let (artifact_type, annotations) = match manifest {
+            Manifest::Image(image) => (
+                // OCI distribution specification, "Listing Referrers".
+                image.artifact_type.or(Some(image.config.media_type)),
+                image.annotations,
+            ),
+            Manifest::Index(index) => (index.artifact_type, index.annotations),
+        };
+        let media_type = stored.media_type;
+        Ok(Some(Referrer { digest: *digest, media_type, size, artifact_type, annotations }))
+    }
+}
+
+/// Offers every repository below `dir` that holds a manifest. Names have at most 255 characters, so
+/// the depth is bounded.
+fn walk(dir: &Path, prefix: &str, smallest: &mut Smallest<'_>) -> Result<(), StoreError> {
+    for name in names(dir)? {
+        if name.starts_with('_') {
+            continue;
+        }
+        let full = if prefix.is_empty() { name.clone() } else { format!("{prefix}/{name}") };
+        let path = dir.join(&name);
+        if names(&path.join("_manifests"))?.next().is_some() {
+            smallest.offer(full.clone());
+        }
+        walk(&path, &full, smallest)?;
+    }
+    Ok(())
+}
+
+/// The entries of a directory, none when it does not exist. An entry that cannot be read or is not
+/// UTF-8 is not ours.
+pub(super) fn names(dir: &Path) -> Result<impl Iterator<Item = String>, StoreError> {
+    let entries = match fs_err::read_dir(dir) {
+        Ok(entries) => Some(entries),
+        Err(error) if is_absent(&error) => None,
+        Err(error) => return Err(error.into()),
+    };
+    Ok(entries
+        .into_iter()
+        .flatten()
+        .filter_map(Result::ok)
+        .filter_map(|entry| entry.file_name().into_string().ok()))
+}

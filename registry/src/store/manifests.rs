@@ -1,0 +1,204 @@
+//! Manifests and tags of a repository.
+//!
+//! In: the bytes of a manifest as they were pushed. Out: the same bytes with the same media type. What
+//! must hold: order of safety is referrer link, manifest, tag; a manifest read back has the digest
+//! it is named by.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use format_spec::limits::MANIFEST_MAX;
+use format_spec::{Digest, Repository, Tag};
+
+use super::durable::read_bounded;
+use super::{Store, StoreError};
+use crate::manifest::Manifest;
+use crate::media_type::is_foreign_layer;
+
+/// Bytes of the line before a stored manifest; a media type is at most 255 by RFC 6838.
+const HEADING_MAX: u64 = 512;
+
+/// Bytes of a tag file: one digest and a line feed.
+const POINTER_MAX: u64 = 128;
+
+/// A manifest as it was pushed.
+#[derive(Debug, Clone)]
+pub struct StoredManifest {
+    /// The exact bytes.
+    pub bytes: Bytes,
+    /// Their digest.
+    pub digest: Digest,
+    /// The content type they were pushed with.
+    pub media_type: String,
+}
+
+/// What was stored.
+#[derive(Debug, Clone)]
+pub struct Pushed {
+    /// The manifest's digest.
+    pub digest: Digest,
+    /// The manifest it refers to, when it has a `subject`.
+    pub subject: Option<Digest>,
+}
+
+impl Store {
+    /// Stores a manifest under its digest and under `tags`. Durable on return. The blobs of an image
+    /// must be there, except layers of a foreign media type; the manifests of an index and the
+    /// subject need not.
+    ///
+    /// # Errors
+    /// The manifest is malformed or another than `expected`, a blob is missing, the store is
+    /// read-only, or I/O.
+    pub fn put_manifest(
+        &self,
+        repository: &Repository,
+        expected: Option<&Digest>,
+        tags: &[Tag],
+        media_type: Option<&str>,
+        bytes: &[u8],
+    ) -> Result<Pushed, StoreError> {
+        self.writable()?;
+        let digest = Digest::of(bytes);
+        if let Some(expected) = expected.filter(|expected| **expected != digest) {
+            return Err(StoreError::Mismatch { expected: *expected, found: digest });
+        }
+        let manifest = Manifest::parse(bytes, media_type)?;
+        // The type it was sent with, unless that was none or a general one.
+        let media_type = manifest.media_type();
+        let subject = manifest.subject().map(|subject| subject.digest);
+
+        let _adding = self.adding(repository);
+        self.require_blobs(repository, &manifest)?;
+        let name = digest.hex();
+        if let Some(subject) = &subject {
+            // Before the manifest: a client that finds the manifest after a crash sends it no more,
+            // and the link would be missing for ever. A link without a manifest is not shown.
+            let dir = self.referrers_dir(repository, subject);
+            self.durable.make_dirs(&self.root, &dir)?;
+            self.durable.mark(&dir, &name)?;
+        }
+        let dir = self.manifests(repository);
+        self.durable.make_dirs(&self.root, &dir)?;
+        self.durable.write(&dir, &name, &[media_type.as_bytes(), b"\n", bytes])?;
+        if !tags.is_empty() {
+            let dir = self.tags_dir(repository);
+            self.durable.make_dirs(&self.root, &dir)?;
+            for tag in tags {
+                self.durable.write(&dir, tag.as_str(), &[format!("{digest}\n").as_bytes()])?;
+            }
+        }
+        Ok(Pushed { digest, subject })
+    }
+
+    fn require_blobs(
+        &self,
+        repository: &Repository,
+        manifest: &Manifest,
+    ) -> Result<(), StoreError> {
+        let mut any = false;
+        for blob in manifest.blobs() {
+            // Foreign layers stay where they are (OCI image specification, non-distributable).
+            if is_foreign_layer(&blob.media_type) {
+                continue;
+            }
+            if self.has_blob(repository, &blob.digest)?.is_none() {
+                return Err(StoreError::BlobUnknown(blob.digest));
+            }
+            any = true;
+        }
+        if any {
+            // A link that another request has made may be visible and not yet durable.
+            self.durable.sync_dir(&self.links(repository))?;
+        }
+        Ok(())
+    }
+
+    /// The manifest a tag stands for.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn resolve_tag(
+        &self,
+        repository: &Repository,
+        tag: &Tag,
+    ) -> Result<Option<Digest>, StoreError> {
+        read_pointer(&self.tags_dir(repository).join(tag.as_str()))
+    }
+
+    /// The manifest with this digest. One whose bytes have rotted counts as missing, so that pushing
+    /// it again repairs it.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn get_manifest(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<Option<StoredManifest>, StoreError> {
+        let path = self.manifests(repository).join(digest.hex());
+        let Some(stored) = read_bounded(&path, HEADING_MAX + MANIFEST_MAX)? else {
+            return Ok(None);
+        };
+        let stored = Bytes::from(stored);
+        let heading = stored.iter().position(|byte| *byte == b'\n');
+        let media_type = heading.and_then(|end| std::str::from_utf8(&stored[..end]).ok());
+        if let (Some(end), Some(media_type)) = (heading, media_type) {
+            let bytes = stored.slice(end + 1..);
+            if Digest::of(&bytes) == *digest {
+                let media_type = media_type.to_owned();
+                return Ok(Some(StoredManifest { bytes, digest: *digest, media_type }));
+            }
+        }
+        tracing::error!(%repository, %digest, "a stored manifest is damaged: push it again");
+        Ok(None)
+    }
+
+    /// Removes a manifest, every tag that stands for it and its referrer link; `false` when there is
+    /// none.
+    ///
+    /// # Errors
+    /// Read-only, or I/O.
+    pub fn delete_manifest(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<bool, StoreError> {
+        self.writable()?;
+        let _removing = self.removing(repository);
+        let stored = self.get_manifest(repository, digest)?;
+        let tags = self.tags_dir(repository);
+        for name in super::lists::names(&tags)? {
+            if read_pointer(&tags.join(&name))? == Some(*digest) {
+                self.durable.remove(&tags, &name)?;
+            }
+        }
+        let removed = self.durable.remove(&self.manifests(repository), &digest.hex())?;
+        let subject = stored
+            .and_then(|stored| Manifest::parse(&stored.bytes, Some(&stored.media_type)).ok())
+            .and_then(|manifest| manifest.subject().map(|subject| subject.digest));
+        if let Some(subject) = subject {
+            self.durable.remove(&self.referrers_dir(repository, &subject), &digest.hex())?;
+        }
+        Ok(removed)
+    }
+
+    /// Removes a tag and nothing else; `false` when there is none.
+    ///
+    /// # Errors
+    /// Read-only, or I/O.
+    pub fn delete_tag(&self, repository: &Repository, tag: &Tag) -> Result<bool, StoreError> {
+        self.writable()?;
+        let _removing = self.removing(repository);
+        self.durable.remove(&self.tags_dir(repository), tag.as_str())
+    }
+}
+
+/// The digest in a tag file; a damaged one counts as missing, and pushing the tag repairs it.
+fn read_pointer(path: &Path) -> Result<Option<Digest>, StoreError> {
+    let Some(text) = read_bounded(path, POINTER_MAX)? else { return Ok(None) };
+    let digest = std::str::from_utf8(&text).ok().and_then(|text| text.trim_end().parse().ok());
+    if digest.is_none() {
+        tracing::error!(path = %path.display(), "a tag is damaged: push it again");
+    }
+    Ok(digest)
+}

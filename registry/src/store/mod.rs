@@ -1,0 +1,215 @@
+//! The mirror registry's storage: plain files, moved into place only when they are whole and durable.
+//!
+//! In: blobs as streams of bytes, manifests, tags. Out: the same bytes, by repository. One process
+//! owns a store (`lock`); the server and the importer use it through this type.
+//!
+//! ```text
+//! <data>/store-version                        "bundle registry store 1"
+//! <data>/lock                                 held (flock) by the one process that writes
+//! <data>/blobs/sha256/<2 hex>/<hex>           the bytes of a blob, once for all repositories
+//! <data>/uploads/<id>                         the bytes of an unfinished upload
+//! <data>/tmp/<random>                         pointers being written; emptied at start
+//! <data>/repositories/<name>/_blobs/<hex>     empty: this repository holds that blob
+//! <data>/repositories/<name>/_manifests/<hex> one line with the media type, then the exact bytes
+//! <data>/repositories/<name>/_tags/<tag>      the digest the tag stands for
+//! <data>/repositories/<name>/_referrers/<hex of subject>/<hex of manifest>   empty
+//! ```
+//!
+//! A component of a repository name cannot start with `_`, so the inner names never collide with a
+//! repository. What must hold:
+//!
+//! - A file appears under its final name only after its bytes were synced; the directory is synced
+//!   before anything that names the file is written, and before the caller hears of success. Order
+//!   of a push: blob, its directory, the repository's link, referrer link, manifest, tag.
+//! - Nothing is ever truncated or changed in place.
+//! - A failed sync is never tried again: the kernel marks the lost pages clean, so the second try
+//!   would succeed with the data gone. The store refuses all writes from then on.
+//! - A blob is visible through a repository that holds it and through no other (CVE-2024-39897).
+//! - Removing a blob removes the link of one repository. Its bytes stay until garbage collection.
+
+mod blobs;
+mod durable;
+mod error;
+mod lists;
+mod manifests;
+mod uploads;
+
+use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use format_spec::{Digest, Repository};
+
+pub use error::StoreError;
+pub use lists::{Page, Referrer};
+pub use manifests::{Pushed, StoredManifest};
+pub use uploads::{Appender, PENDING_MAX, UPLOAD_LIFETIME, Upload, UploadId};
+
+use durable::Durable;
+use uploads::Uploads;
+
+const VERSION: &str = "bundle registry store 1\n";
+/// A version file is one short line.
+const VERSION_MAX: u64 = 256;
+/// Locks over the repositories: enough that two busy repositories seldom share one.
+const SHARDS: usize = 64;
+
+/// The storage of one mirror registry. All methods block on the disk.
+pub struct Store {
+    root: PathBuf,
+    durable: Durable,
+    uploads: Uploads,
+    shards: Vec<RwLock<()>>,
+    read_only: bool,
+    // Held for as long as the store is open.
+    _lock: Option<fs_err::File>,
+}
+
+impl Store {
+    /// Opens the store in `dir`, which is made when it does not exist. Left-over pointers of a crash
+    /// are removed; the time this takes does not depend on how much is stored.
+    ///
+    /// # Errors
+    /// Another process has it open, `dir` holds something else or a later version, or I/O fails.
+    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        let dir = std::path::absolute(dir)?;
+        if !dir.is_dir() {
+            fs_err::create_dir_all(&dir)?;
+            restrict(&dir)?;
+        }
+        let fresh = !check_version(&dir)?;
+        let lock = lock(&dir)?;
+        let durable = Durable::new(dir.join("tmp"));
+        durable.clear_temporary()?;
+        for name in ["uploads", "repositories", "blobs"] {
+            durable.make_dirs(&dir, &dir.join(name))?;
+        }
+        if fresh {
+            durable.write(&dir, "store-version", &[VERSION.as_bytes()])?;
+        }
+        Self::assemble(dir, durable, false, Some(lock))
+    }
+
+    /// Opens an existing store without writing anything to it, so the medium may be read-only.
+    /// Every change is refused with [`StoreError::ReadOnly`].
+    ///
+    /// # Errors
+    /// `dir` is not a store, or I/O fails.
+    pub fn open_read_only(dir: &Path) -> Result<Self, StoreError> {
+        let dir = std::path::absolute(dir)?;
+        if !check_version(&dir)? {
+            return Err(StoreError::NotAStore { path: dir });
+        }
+        let durable = Durable::new(dir.join("tmp"));
+        Self::assemble(dir, durable, true, None)
+    }
+
+    fn assemble(
+        root: PathBuf,
+        durable: Durable,
+        read_only: bool,
+        lock: Option<fs_err::File>,
+    ) -> Result<Self, StoreError> {
+        let uploads = Uploads::new(root.join("uploads"))?;
+        let shards = (0..SHARDS).map(|_| RwLock::new(())).collect();
+        Ok(Self { root, durable, uploads, shards, read_only, _lock: lock })
+    }
+
+    /// Why every write is refused, when a sync has failed.
+    pub fn failed(&self) -> Option<&str> {
+        self.durable.failed()
+    }
+
+    fn writable(&self) -> Result<(), StoreError> {
+        if self.read_only {
+            return Err(StoreError::ReadOnly);
+        }
+        self.durable.writable()
+    }
+
+    fn repository(&self, repository: &Repository) -> PathBuf {
+        self.root.join("repositories").join(repository.as_str())
+    }
+
+    fn links(&self, repository: &Repository) -> PathBuf {
+        self.repository(repository).join("_blobs")
+    }
+
+    fn manifests(&self, repository: &Repository) -> PathBuf {
+        self.repository(repository).join("_manifests")
+    }
+
+    fn tags_dir(&self, repository: &Repository) -> PathBuf {
+        self.repository(repository).join("_tags")
+    }
+
+    fn referrers_dir(&self, repository: &Repository, subject: &Digest) -> PathBuf {
+        self.repository(repository).join("_referrers").join(subject.hex())
+    }
+
+    fn blob_dir(&self, digest: &Digest) -> PathBuf {
+        let hex = digest.hex();
+        self.root.join("blobs").join("sha256").join(&hex[..2])
+    }
+
+    /// Additions to a repository share it; removals exclude them, so that a manifest is never
+    /// accepted on the strength of a blob or a tag that is going away.
+    fn adding(&self, repository: &Repository) -> RwLockReadGuard<'_, ()> {
+        self.shard(repository).read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn removing(&self, repository: &Repository) -> RwLockWriteGuard<'_, ()> {
+        self.shard(repository).write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn shard(&self, repository: &Repository) -> &RwLock<()> {
+        let first = Digest::of(repository.as_str().as_bytes()).as_bytes()[0];
+        &self.shards[usize::from(first) % SHARDS]
+    }
+}
+
+/// Whether `dir` is a store of this version; `false` when it is empty.
+fn check_version(dir: &Path) -> Result<bool, StoreError> {
+    match durable::read_bounded(&dir.join("store-version"), VERSION_MAX)? {
+        Some(text) if text == VERSION.as_bytes() => Ok(true),
+        Some(text) => Err(StoreError::Version {
+            path: dir.to_owned(),
+            found: String::from_utf8_lossy(&text).trim().to_owned(),
+        }),
+        None => {
+            // A crash between the first directories and the version file leaves these.
+            const OURS: [&str; 6] =
+                ["lock", "tmp", "uploads", "repositories", "blobs", "lost+found"];
+            for entry in fs_err::read_dir(dir)? {
+                let name = entry?.file_name();
+                if !OURS.iter().any(|ours| name == *ours) {
+                    return Err(StoreError::NotAStore { path: dir.to_owned() });
+                }
+            }
+            Ok(false)
+        }
+    }
+}
+
+fn lock(dir: &Path) -> Result<fs_err::File, StoreError> {
+    use rustix::fs::{FlockOperation, flock};
+    let file = fs_err::OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(dir.join("lock"))?;
+    match flock(file.file(), FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(StoreError::Locked { path: dir.to_owned() }),
+        Err(error) => Err(StoreError::Io(error.into())),
+    }
+}
+
+/// Images are not for every user of the machine.
+fn restrict(dir: &Path) -> Result<(), StoreError> {
+    use std::os::unix::fs::PermissionsExt;
+    fs_err::set_permissions(dir, std::fs::Permissions::from_mode(0o700))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,226 @@
+//! The store by itself, without HTTP.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use format_spec::{Digest, Repository, Tag};
+
+use super::*;
+
+fn open() -> (tempfile::TempDir, Store) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    (dir, store)
+}
+
+fn name(text: &str) -> Repository {
+    text.parse().unwrap()
+}
+
+fn tag(text: &str) -> Tag {
+    text.parse().unwrap()
+}
+
+async fn push(store: &Store, repository: &Repository, data: &[u8]) -> Digest {
+    let digest = Digest::of(data);
+    let upload = store.begin_upload(repository).unwrap();
+    let mut appender = upload.append().await.unwrap();
+    for chunk in data.chunks(7) {
+        appender.write(chunk).unwrap();
+    }
+    assert_eq!(store.finish_upload(repository, appender, &digest).unwrap(), data.len() as u64);
+    digest
+}
+
+fn image(config: &Digest, layer: &Digest) -> String {
+    format!(
+        r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{config}","size":2}},"layers":[{{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"{layer}","size":5}}]}}"#
+    )
+}
+
+#[tokio::test]
+async fn a_blob_belongs_to_the_repositories_that_link_it() {
+    let (_dir, store) = open();
+    let (a, b) = (name("a"), name("a/b/c"));
+    let digest = push(&store, &a, b"hello").await;
+    assert_eq!(store.has_blob(&a, &digest).unwrap(), Some(5));
+    assert_eq!(store.has_blob(&b, &digest).unwrap(), None);
+    assert!(!store.mount_blob(&b, &a, &digest).unwrap());
+    assert!(store.mount_blob(&a, &b, &digest).unwrap());
+    assert!(store.delete_blob(&a, &digest).unwrap());
+    assert!(!store.delete_blob(&a, &digest).unwrap());
+    assert_eq!(store.has_blob(&a, &digest).unwrap(), None);
+    assert_eq!(store.has_blob(&b, &digest).unwrap(), Some(5));
+    assert!(store.open_blob(&a, &digest).unwrap().is_none());
+}
+
+#[tokio::test]
+async fn wrong_content_leaves_nothing() {
+    let (dir, store) = open();
+    let repository = name("a");
+    let expected = Digest::of(b"other");
+    let upload = store.begin_upload(&repository).unwrap();
+    let mut appender = upload.append().await.unwrap();
+    appender.write(b"hello").unwrap();
+    let error = store.finish_upload(&repository, appender, &expected).unwrap_err();
+    assert!(matches!(error, StoreError::Mismatch { .. }), "{error}");
+    assert!(store.has_blob(&repository, &expected).unwrap().is_none());
+    assert!(store.blob_size(&Digest::of(b"hello")).unwrap().is_none());
+    assert!(store.find_upload(upload.id()).unwrap().is_none());
+    assert_eq!(fs_err::read_dir(dir.path().join("uploads")).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn an_upload_goes_on_after_a_restart() {
+    let (dir, store) = open();
+    let repository = name("a");
+    let upload = store.begin_upload(&repository).unwrap();
+    let id = upload.id().clone();
+    let mut appender = upload.append().await.unwrap();
+    appender.write(b"hel").unwrap();
+    drop((appender, upload, store));
+
+    let store = Store::open(dir.path()).unwrap();
+    assert!(UploadId::parse(id.as_str(), &name("other")).is_none());
+    assert_eq!(store.upload_offset(&id).unwrap(), Some(3));
+    let upload = store.find_upload(&id).unwrap().unwrap();
+    let mut appender = upload.append().await.unwrap();
+    assert_eq!(appender.offset(), 3);
+    appender.write(b"lo").unwrap();
+    store.finish_upload(&repository, appender, &Digest::of(b"hello")).unwrap();
+    assert_eq!(store.has_blob(&repository, &Digest::of(b"hello")).unwrap(), Some(5));
+}
+
+#[tokio::test]
+async fn a_second_writer_interrupts_the_first() {
+    let (_dir, store) = open();
+    let upload = store.begin_upload(&name("a")).unwrap();
+    let first = upload.append().await.unwrap();
+    let second = tokio::spawn({
+        let upload = Arc::clone(&upload);
+        async move { upload.append().await.map(|appender| appender.offset()) }
+    });
+    first.interrupted().cancelled().await;
+    drop(first);
+    assert_eq!(second.await.unwrap().unwrap(), 0);
+}
+
+#[tokio::test]
+async fn old_uploads_expire_and_busy_ones_do_not() {
+    let (_dir, store) = open();
+    let busy = store.begin_upload(&name("a")).unwrap();
+    let appender = busy.append().await.unwrap();
+    let idle = store.begin_upload(&name("a")).unwrap().id().clone();
+    assert_eq!(store.expire_uploads(Duration::from_secs(3600)).unwrap(), 0);
+    assert_eq!(store.expire_uploads(Duration::ZERO).unwrap(), 1);
+    assert!(store.find_upload(&idle).unwrap().is_none());
+    store.finish_upload(&name("a"), appender, &Digest::of(b"")).unwrap();
+}
+
+#[tokio::test]
+async fn pending_uploads_are_bounded() {
+    let (dir, store) = open();
+    drop(store);
+    for n in 0..PENDING_MAX {
+        fs_err::File::create(dir.path().join("uploads").join(n.to_string())).unwrap();
+    }
+    let store = Store::open(dir.path()).unwrap();
+    assert!(matches!(store.begin_upload(&name("a")), Err(StoreError::UploadsFull { .. })));
+    assert_eq!(store.expire_uploads(Duration::ZERO).unwrap(), PENDING_MAX);
+    store.begin_upload(&name("a")).unwrap();
+}
+
+#[tokio::test]
+async fn manifests_need_their_blobs_and_keep_their_bytes() {
+    let (_dir, store) = open();
+    let repository = name("a/b");
+    let config = push(&store, &repository, b"{}").await;
+    let layer = Digest::of(b"layer");
+    let text = image(&config, &layer);
+    let error =
+        store.put_manifest(&repository, None, &[tag("v1")], None, text.as_bytes()).unwrap_err();
+    assert!(matches!(error, StoreError::BlobUnknown(missing) if missing == layer), "{error}");
+    assert!(store.resolve_tag(&repository, &tag("v1")).unwrap().is_none());
+
+    push(&store, &repository, b"layer").await;
+    let pushed =
+        store.put_manifest(&repository, None, &[tag("v1")], None, text.as_bytes()).unwrap();
+    assert_eq!(pushed.digest, Digest::of(text.as_bytes()));
+    assert_eq!(store.resolve_tag(&repository, &tag("v1")).unwrap(), Some(pushed.digest));
+    let stored = store.get_manifest(&repository, &pushed.digest).unwrap().unwrap();
+    assert_eq!(stored.bytes, text.as_bytes());
+    assert_eq!(stored.media_type, crate::media_type::OCI_MANIFEST);
+
+    assert!(store.delete_manifest(&repository, &pushed.digest).unwrap());
+    assert!(store.resolve_tag(&repository, &tag("v1")).unwrap().is_none());
+    assert!(!store.delete_manifest(&repository, &pushed.digest).unwrap());
+}
+
+#[tokio::test]
+async fn a_rotten_manifest_counts_as_missing_and_is_repaired_by_a_push() {
+    let (dir, store) = open();
+    let repository = name("a");
+    let config = push(&store, &repository, b"{}").await;
+    let text = image(&config, &config);
+    let put = || store.put_manifest(&repository, None, &[], None, text.as_bytes()).unwrap();
+    let digest = put().digest;
+    let path = dir.path().join("repositories/a/_manifests").join(digest.hex());
+    let mut bytes = fs_err::read(&path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs_err::write(&path, bytes).unwrap();
+    assert!(store.get_manifest(&repository, &digest).unwrap().is_none());
+    put();
+    assert!(store.get_manifest(&repository, &digest).unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_rotten_blob_is_repaired_by_a_push() {
+    let (_dir, store) = open();
+    let repository = name("a");
+    let digest = push(&store, &repository, b"hello").await;
+    let path = store.blob_dir(&digest).join(digest.hex());
+    fs_err::write(&path, b"rotten").unwrap();
+    push(&store, &repository, b"hello").await;
+    assert_eq!(fs_err::read(&path).unwrap(), b"hello");
+}
+
+#[test]
+fn one_process_owns_a_store_and_a_foreign_directory_is_refused() {
+    let (dir, store) = open();
+    assert!(matches!(Store::open(dir.path()), Err(StoreError::Locked { .. })));
+    let reader = Store::open_read_only(dir.path()).unwrap();
+    assert!(matches!(reader.begin_upload(&name("a")), Err(StoreError::ReadOnly)));
+    drop(store);
+    fs_err::write(dir.path().join("store-version"), "bundle registry store 2\n").unwrap();
+    assert!(matches!(Store::open(dir.path()), Err(StoreError::Version { .. })));
+
+    let other = tempfile::tempdir().unwrap();
+    fs_err::write(other.path().join("thesis.odt"), "").unwrap();
+    assert!(matches!(Store::open(other.path()), Err(StoreError::NotAStore { .. })));
+    assert!(matches!(Store::open_read_only(other.path()), Err(StoreError::NotAStore { .. })));
+}
+
+#[tokio::test]
+async fn lists_are_paged_in_byte_order() {
+    let (_dir, store) = open();
+    for repository in ["b", "a/x", "a-b", "a"] {
+        let repository = name(repository);
+        let config = push(&store, &repository, b"{}").await;
+        let text = image(&config, &config);
+        let tags = [tag("b"), tag("B"), tag("a"), tag("10")];
+        store.put_manifest(&repository, None, &tags, None, text.as_bytes()).unwrap();
+    }
+    push(&store, &name("blobs-only"), b"x").await;
+    let page = |last, limit| store.repositories(last, limit).unwrap();
+    assert_eq!(page("", 10).entries, ["a", "a-b", "a/x", "b"]);
+    assert_eq!(page("", 2), Page { entries: vec!["a".into(), "a-b".into()], more: true });
+    assert_eq!(page("a-b", 2), Page { entries: vec!["a/x".into(), "b".into()], more: false });
+
+    let tags = |last, limit| store.tags(&name("a"), last, limit).unwrap().unwrap();
+    assert_eq!(tags("", 10).entries, ["10", "B", "a", "b"]);
+    assert_eq!(tags("B", 1), Page { entries: vec!["a".into()], more: true });
+    assert_eq!(tags("", 0), Page { entries: vec![], more: true });
+    assert_eq!(tags("b", 5), Page { entries: vec![], more: false });
+    assert_eq!(store.tags(&name("none"), "", 1).unwrap(), None);
+    assert!(store.tags(&name("blobs-only"), "", 1).unwrap().unwrap().entries.is_empty());
+}

@@ -1,0 +1,405 @@
+//! Unfinished uploads: one file each, hashed while it grows, moved into place when it is whole.
+//!
+//! In: chunks in order. Out: a blob that the repository holds. What must hold: one writer at a time;
+//! the hash covers exactly the bytes written; after a restart or a long pause an upload is found
+//! again by its file and hashed anew.
+
+use std::collections::HashMap;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use format_spec::digest::to_hex;
+use format_spec::limits::BLOB_MAX;
+use format_spec::{Digest, Repository};
+use tokio::sync::OwnedMutexGuard;
+use tokio_util::sync::CancellationToken;
+
+use super::durable::{is_absent, remove_if_there};
+use super::{Store, StoreError};
+
+/// An upload that nothing was added to for this long is removed.
+pub const UPLOAD_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Unfinished uploads at one time. Clients have a handful each; a directory of ten thousand files is
+/// still read in a moment at start.
+pub const PENDING_MAX: usize = 10_000;
+
+/// Uploads whose file and running hash are kept open between two requests: one file descriptor each.
+/// The others are opened and hashed again when they go on.
+const LIVE_MAX: usize = 256;
+
+/// Bytes read at once when an upload is hashed again.
+const REHASH_BUFFER: usize = 256 * 1024;
+
+/// Names an unfinished upload: 128 random bits, and the hash of its repository so that it can be used
+/// through no other.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct UploadId(String);
+
+impl UploadId {
+    fn new(repository: &Repository) -> io::Result<Self> {
+        Ok(Self(format!("{}-{}", random_hex()?, Self::owner(repository))))
+    }
+
+    /// Parses an id of this repository; `None` for anything else.
+    pub fn parse(text: &str, repository: &Repository) -> Option<Self> {
+        let (random, owner) = text.split_once('-')?;
+        let hex = |c: u8| matches!(c, b'0'..=b'9' | b'a'..=b'f');
+        let ok = random.len() == 32 && random.bytes().all(hex) && owner == Self::owner(repository);
+        ok.then(|| Self(text.to_owned()))
+    }
+
+    /// The id as text, safe in a URL and as a file name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    fn owner(repository: &Repository) -> String {
+        Digest::of(repository.as_str().as_bytes()).hex()[..16].to_owned()
+    }
+}
+
+/// 32 random hexadecimal digits.
+pub(super) fn random_hex() -> io::Result<String> {
+    use ring::rand::SecureRandom;
+    let mut bytes = [0; 16];
+    ring::rand::SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| io::Error::other("the system's random source failed"))?;
+    Ok(to_hex(&bytes))
+}
+
+/// SHA-256 that grows with the upload.
+struct Hasher(ring::digest::Context);
+
+impl Hasher {
+    fn new() -> Self {
+        Self(ring::digest::Context::new(&ring::digest::SHA256))
+    }
+
+    fn update(&mut self, data: &[u8]) {
+        self.0.update(data);
+    }
+
+    fn finish(self) -> Digest {
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(self.0.finish().as_ref());
+        Digest::from_bytes(bytes)
+    }
+}
+
+/// An unfinished upload.
+pub struct Upload {
+    id: UploadId,
+    path: PathBuf,
+    offset: AtomicU64,
+    turn: Mutex<CancellationToken>,
+    state: Arc<tokio::sync::Mutex<State>>,
+}
+
+/// What the writer of the moment owns. `None`: finished or removed.
+type State = Option<Growing>;
+
+struct Growing {
+    file: fs_err::File,
+    hasher: Hasher,
+}
+
+impl Upload {
+    /// The name it is found by.
+    pub fn id(&self) -> &UploadId {
+        &self.id
+    }
+
+    /// Bytes received so far.
+    pub fn offset(&self) -> u64 {
+        self.offset.load(Ordering::Acquire)
+    }
+
+    /// Takes the upload over for writing. A request that still writes to it is interrupted: its
+    /// connection is most likely dead, and the client has come back on another.
+    ///
+    /// # Errors
+    /// The upload was finished or removed meanwhile.
+    pub async fn append(self: &Arc<Self>) -> Result<Appender, StoreError> {
+        let turn = CancellationToken::new();
+        let before = std::mem::replace(&mut *lock(&self.turn), turn.clone());
+        before.cancel();
+        let state = Arc::clone(&self.state).lock_owned().await;
+        if state.is_none() {
+            return Err(StoreError::UploadUnknown);
+        }
+        if turn.is_cancelled() {
+            return Err(StoreError::UploadTaken);
+        }
+        Ok(Appender { upload: Arc::clone(self), state, turn })
+    }
+}
+
+/// The right to write to an upload; one at a time.
+pub struct Appender {
+    upload: Arc<Upload>,
+    state: OwnedMutexGuard<State>,
+    turn: CancellationToken,
+}
+
+impl Appender {
+    /// Bytes received so far, and where the next ones go.
+    pub fn offset(&self) -> u64 {
+        self.upload.offset()
+    }
+
+    /// Cancelled when another request wants to write.
+    pub fn interrupted(&self) -> &CancellationToken {
+        &self.turn
+    }
+
+    /// Adds bytes at the end. They are hashed only after they were written, so a failed write can be
+    /// tried again from [`Appender::offset`].
+    ///
+    /// # Errors
+    /// The blob grows too large, or I/O.
+    pub fn write(&mut self, data: &[u8]) -> Result<(), StoreError> {
+        let Some(growing) = self.state.as_mut() else { return Err(StoreError::UploadUnknown) };
+        let offset = self.upload.offset.load(Ordering::Acquire);
+        let end = offset + data.len() as u64;
+        if end > BLOB_MAX {
+            return Err(StoreError::TooLarge { limit: BLOB_MAX });
+        }
+        growing.file.file().write_all_at(data, offset).map_err(|error| {
+            io::Error::new(error.kind(), format!("cannot write the upload: {error}"))
+        })?;
+        growing.hasher.update(data);
+        self.upload.offset.store(end, Ordering::Release);
+        Ok(())
+    }
+}
+
+/// The uploads of a store.
+pub(super) struct Uploads {
+    dir: PathBuf,
+    live: Mutex<HashMap<UploadId, Arc<Upload>>>,
+    pending: AtomicUsize,
+}
+
+impl Uploads {
+    pub(super) fn new(dir: PathBuf) -> Result<Self, StoreError> {
+        let pending = match fs_err::read_dir(&dir) {
+            Ok(entries) => entries.count(),
+            Err(error) if is_absent(&error) => 0,
+            Err(error) => return Err(error.into()),
+        };
+        Ok(Self { dir, live: Mutex::default(), pending: AtomicUsize::new(pending) })
+    }
+
+    fn keep(&self, id: UploadId, offset: u64, growing: Growing) -> Arc<Upload> {
+        let mut live = lock(&self.live);
+        // Two requests may have opened it again at the same time: the first one counts.
+        if let Some(there) = live.get(&id) {
+            return Arc::clone(there);
+        }
+        if live.len() >= LIVE_MAX {
+            let idle = live.iter().find(|(_, upload)| Arc::strong_count(upload) == 1);
+            if let Some(idle) = idle.map(|(id, _)| id.clone()) {
+                live.remove(&idle);
+            }
+        }
+        let upload = Arc::new(Upload {
+            path: self.dir.join(id.as_str()),
+            id: id.clone(),
+            offset: AtomicU64::new(offset),
+            turn: Mutex::default(),
+            state: Arc::new(tokio::sync::Mutex::new(Some(growing))),
+        });
+        live.insert(id, Arc::clone(&upload));
+        upload
+    }
+
+    fn forget(&self, id: &UploadId) {
+        lock(&self.live).remove(id);
+    }
+
+    fn uncount(&self) {
+        let less = |n: usize| Some(n.saturating_sub(1));
+        let _ = self.pending.fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
+    }
+}
+
+impl Store {
+    /// Starts an upload into a repository.
+    ///
+    /// # Errors
+    /// Read-only, too many are pending, or I/O.
+    pub fn begin_upload(&self, repository: &Repository) -> Result<Arc<Upload>, StoreError> {
+        self.writable()?;
+        if self.uploads.pending.load(Ordering::Acquire) >= PENDING_MAX {
+            return Err(StoreError::UploadsFull { limit: PENDING_MAX });
+        }
+        let id = UploadId::new(repository)?;
+        let file = fs_err::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(self.uploads.dir.join(id.as_str()))?;
+        self.uploads.pending.fetch_add(1, Ordering::AcqRel);
+        Ok(self.uploads.keep(id, 0, Growing { file, hasher: Hasher::new() }))
+    }
+
+    /// Finds an unfinished upload. One that is not open any more is read and hashed again.
+    ///
+    /// # Errors
+    /// Read-only, or I/O.
+    pub fn find_upload(&self, id: &UploadId) -> Result<Option<Arc<Upload>>, StoreError> {
+        self.writable()?;
+        if let Some(upload) = lock(&self.uploads.live).get(id) {
+            return Ok(Some(Arc::clone(upload)));
+        }
+        let path = self.uploads.dir.join(id.as_str());
+        let mut file = match fs_err::OpenOptions::new().read(true).write(true).open(&path) {
+            Ok(file) => file,
+            Err(error) if is_absent(&error) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let mut hasher = Hasher::new();
+        let mut offset = 0;
+        let mut buffer = vec![0; REHASH_BUFFER];
+        loop {
+            match file.read(&mut buffer)? {
+                0 => break,
+                n => {
+                    hasher.update(&buffer[..n]);
+                    offset += n as u64;
+                }
+            }
+        }
+        Ok(Some(self.uploads.keep(id.clone(), offset, Growing { file, hasher })))
+    }
+
+    /// Whether the upload exists; cheaper than [`Store::find_upload`] when it is not open.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn upload_offset(&self, id: &UploadId) -> Result<Option<u64>, StoreError> {
+        if let Some(upload) = lock(&self.uploads.live).get(id) {
+            return Ok(Some(upload.offset()));
+        }
+        match fs_err::metadata(self.uploads.dir.join(id.as_str())) {
+            Ok(metadata) => Ok(Some(metadata.len())),
+            Err(error) if is_absent(&error) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Makes an upload a blob of the repository it was started in and returns its size in bytes. The
+    /// blob is durable and linked on return. In every other case the upload is gone and nothing of
+    /// it is visible.
+    ///
+    /// # Errors
+    /// The content has another digest, the disk is full or failed, or the store is read-only.
+    pub fn finish_upload(
+        &self,
+        repository: &Repository,
+        mut appender: Appender,
+        expected: &Digest,
+    ) -> Result<u64, StoreError> {
+        let size = appender.offset();
+        let upload = Arc::clone(&appender.upload);
+        let Some(growing) = appender.state.take() else { return Err(StoreError::UploadUnknown) };
+        self.uploads.forget(&upload.id);
+        let outcome = self.store_blob(repository, &upload, growing, expected);
+        if outcome.is_err() {
+            // Expiry removes what cannot be removed now.
+            let _ = remove_if_there(&upload.path);
+        }
+        self.uploads.uncount();
+        outcome.map(|()| size)
+    }
+
+    fn store_blob(
+        &self,
+        repository: &Repository,
+        upload: &Upload,
+        growing: Growing,
+        expected: &Digest,
+    ) -> Result<(), StoreError> {
+        self.writable()?;
+        let found = growing.hasher.finish();
+        if found != *expected {
+            return Err(StoreError::Mismatch { expected: *expected, found });
+        }
+        self.durable.synced(growing.file.sync_data())?;
+        let dir = self.blob_dir(expected);
+        self.durable.make_dirs(&self.root, &dir)?;
+        // Replaces a blob that is there already: pushing again repairs one that has rotted.
+        self.durable.place(&upload.path, &dir, &expected.hex())?;
+        self.link_blob(repository, expected)?;
+        Ok(())
+    }
+
+    /// Gives an upload up and removes its bytes; `false` when there is none.
+    ///
+    /// # Errors
+    /// Read-only, or I/O.
+    pub async fn cancel_upload(&self, id: &UploadId) -> Result<bool, StoreError> {
+        self.writable()?;
+        let live = lock(&self.uploads.live).get(id).map(Arc::clone);
+        if let Some(upload) = live {
+            match upload.append().await {
+                Ok(mut appender) => *appender.state = None,
+                Err(StoreError::UploadTaken | StoreError::UploadUnknown) => return Ok(false),
+                Err(error) => return Err(error),
+            }
+            self.uploads.forget(id);
+        }
+        let removed = remove_if_there(&self.uploads.dir.join(id.as_str()))?;
+        if removed {
+            self.uploads.uncount();
+        }
+        Ok(removed)
+    }
+
+    /// Removes uploads that nothing was added to for `lifetime`; returns how many.
+    ///
+    /// # Errors
+    /// Read-only, or I/O.
+    pub fn expire_uploads(&self, lifetime: Duration) -> Result<usize, StoreError> {
+        self.writable()?;
+        let now = SystemTime::now();
+        let mut removed = 0;
+        for entry in fs_err::read_dir(&self.uploads.dir)? {
+            let entry = entry?;
+            let modified = match entry.metadata().and_then(|metadata| metadata.modified()) {
+                Ok(modified) => modified,
+                // Finished meanwhile.
+                Err(error) if is_absent(&error) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            // A clock that stepped back makes an upload young, never old.
+            if now.duration_since(modified).unwrap_or_default() < lifetime {
+                continue;
+            }
+            let mut live = lock(&self.uploads.live);
+            let name = entry.file_name();
+            let known = live.keys().find(|id| name == id.as_str()).cloned();
+            if let Some(id) = known {
+                if live.get(&id).is_some_and(|upload| Arc::strong_count(upload) > 1) {
+                    continue;
+                }
+                live.remove(&id);
+            }
+            if remove_if_there(&entry.path())? {
+                self.uploads.uncount();
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

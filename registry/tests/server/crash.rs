@@ -1,0 +1,146 @@
+//! `kill -9` while six writers push: what was acknowledged is there afterwards, whole.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use format_spec::Digest;
+use registry::media_type::OCI_MANIFEST;
+use registry::server::{ServerConfig, serve};
+use reqwest::Client;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::*;
+
+const DATA: &str = "REGISTRY_CRASH_TEST_DATA";
+const ROUNDS: u64 = 10;
+const WRITERS: u64 = 6;
+
+/// Not a test by itself: the process that is killed.
+#[tokio::test]
+async fn child_server() {
+    let Ok(data) = std::env::var(DATA) else { return };
+    let config = ServerConfig::new(data, "127.0.0.1:0".parse().unwrap());
+    serve(config, CancellationToken::new(), |address| println!("listening on {address}"))
+        .await
+        .unwrap();
+}
+
+fn start(data: &Path) -> (Child, String) {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "crash::child_server", "--nocapture"])
+        .env(DATA, data)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let address = lines
+        .map_while(Result::ok)
+        .find_map(|line| line.split_once("listening on ").map(|(_, address)| address.to_owned()))
+        .expect("the server starts");
+    (child, format!("http://{address}"))
+}
+
+#[derive(Clone, Default)]
+struct Acknowledged {
+    blobs: Vec<(String, Digest, usize)>,
+    tags: Vec<(String, String, Digest)>,
+}
+
+/// Pushes images until the server is gone; returns what it said yes to.
+async fn write(client: Client, base: String, seeds: Arc<AtomicU64>, writer: u64) -> Acknowledged {
+    let repository = format!("crash/w{writer}");
+    let mut done = Acknowledged::default();
+    loop {
+        let seed = seeds.fetch_add(1, Ordering::Relaxed);
+        // Two blobs of odd sizes, every other one known already in another repository.
+        let config = noise(seed, 100);
+        let shared = noise(seed / 12, 30_000 + usize::try_from(seed % 7).unwrap() * 50_000);
+        for blob in [&config, &shared] {
+            let digest = Digest::of(blob);
+            let url = format!("{base}/v2/{repository}/blobs/uploads/?digest={digest}");
+            match client.post(url).body(blob.clone()).send().await {
+                Ok(answer) => assert_eq!(answer.status(), 201),
+                Err(_) => return done,
+            }
+            done.blobs.push((repository.clone(), digest, blob.len()));
+        }
+        let text = image(&Digest::of(&config), &Digest::of(&shared), "");
+        // One tag of its own, and one that moves all the time.
+        for tag in [unique(seed), "latest".to_owned()] {
+            let put = client.put(format!("{base}/v2/{repository}/manifests/{tag}"));
+            match put.header("content-type", OCI_MANIFEST).body(text.clone()).send().await {
+                Ok(answer) => assert_eq!(answer.status(), 201),
+                Err(_) => return done,
+            }
+            if tag != "latest" {
+                done.tags.push((repository.clone(), tag, digest(&text)));
+            }
+        }
+    }
+}
+
+async fn verify(client: &Client, base: &str, done: &Acknowledged) {
+    for (repository, digest, length) in &done.blobs {
+        let url = format!("{base}/v2/{repository}/blobs/{digest}");
+        let answer = client.get(url).send().await.unwrap();
+        assert_eq!(answer.status(), 200, "acknowledged blob {digest} in {repository}");
+        let body = answer.bytes().await.unwrap();
+        assert_eq!((Digest::of(&body), body.len()), (*digest, *length));
+    }
+    for (repository, tag, digest) in &done.tags {
+        for reference in [tag.clone(), digest.to_string(), "latest".to_owned()] {
+            let url = format!("{base}/v2/{repository}/manifests/{reference}");
+            let answer = client.get(url).send().await.unwrap();
+            assert_eq!(answer.status(), 200, "acknowledged {repository}:{reference}");
+            let told = field(&answer, "docker-content-digest");
+            let body = answer.bytes().await.unwrap();
+            assert_eq!(Digest::of(&body).to_string(), told);
+            if reference != "latest" {
+                assert_eq!(told, digest.to_string());
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_acknowledged_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let seeds = Arc::new(AtomicU64::new(1));
+    let mut all = Acknowledged::default();
+    for round in 0..ROUNDS {
+        let (mut child, base) = start(dir.path());
+        let client = client();
+        let writers: Vec<_> = (0..WRITERS)
+            .map(|n| tokio::spawn(write(client.clone(), base.clone(), Arc::clone(&seeds), n)))
+            .collect();
+        // Somewhere in the middle of things; which things differs from round to round.
+        tokio::time::sleep(Duration::from_millis(300 + 97 * round)).await;
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let mut done = Acknowledged::default();
+        for writer in writers {
+            let one = writer.await.unwrap();
+            done.blobs.extend(one.blobs);
+            done.tags.extend(one.tags);
+        }
+        let (mut child, base) = start(dir.path());
+        verify(&client, &base, &done).await;
+        child.kill().unwrap();
+        child.wait().unwrap();
+        all.blobs.extend(done.blobs);
+        all.tags.extend(done.tags);
+    }
+    let (mut child, base) = start(dir.path());
+    let wrong = verify(&client(), &base, &all).await;
+    child.kill().unwrap();
+    child.wait().unwrap();
+    println!("{ROUNDS} kills: {} blobs, {} tags acknowledged", all.blobs.len(), all.tags.len());
+    assert!(!all.tags.is_empty(), "the writers got nowhere: {wrong:?}");
+    let temporary = fs_err::read_dir(dir.path().join("tmp")).unwrap().count();
+    assert_eq!(temporary, 0, "left-over pointers");
+}

@@ -1,0 +1,169 @@
+//! A registry in this process, and the steps that most tests begin with.
+
+use std::sync::Once;
+
+use format_spec::{Digest, digest::to_hex};
+use registry::media_type::{OCI_CONFIG, OCI_LAYER, OCI_MANIFEST};
+use registry::server::{Server, ServerConfig};
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+pub struct Registry {
+    pub base: String,
+    pub dir: TempDir,
+    pub client: Client,
+    stop: CancellationToken,
+    running: JoinHandle<()>,
+}
+
+pub fn client() -> Client {
+    static PROVIDER: Once = Once::new();
+    PROVIDER.call_once(|| {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    });
+    Client::builder().no_proxy().build().unwrap()
+}
+
+async fn run(config: ServerConfig) -> (String, CancellationToken, JoinHandle<()>) {
+    let server = Server::bind(config).await.unwrap();
+    let base = format!("http://{}", server.local_addr());
+    let stop = CancellationToken::new();
+    let running = tokio::spawn({
+        let stop = stop.clone();
+        async move { server.run(stop).await.unwrap() }
+    });
+    (base, stop, running)
+}
+
+impl Registry {
+    pub async fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let config = ServerConfig::new(dir.path(), "127.0.0.1:0".parse().unwrap());
+        let (base, stop, running) = run(config).await;
+        Self { base, dir, client: client(), stop, running }
+    }
+
+    /// Stops, and starts again on the same data and another port.
+    pub async fn restart(self, read_only: bool) -> Self {
+        let dir = self.stop().await;
+        let mut config = ServerConfig::new(dir.path(), "127.0.0.1:0".parse().unwrap());
+        config.read_only = read_only;
+        let (base, stop, running) = run(config).await;
+        Self { base, dir, client: client(), stop, running }
+    }
+
+    pub async fn stop(self) -> TempDir {
+        self.stop.cancel();
+        drop(self.client);
+        self.running.await.unwrap();
+        self.dir
+    }
+
+    pub fn host(&self) -> &str {
+        self.base.strip_prefix("http://").unwrap()
+    }
+
+    pub fn request(&self, method: &str, path: &str) -> RequestBuilder {
+        let url = match path.starts_with("http") {
+            true => path.to_owned(),
+            false => format!("{}{path}", self.base),
+        };
+        self.client.request(Method::from_bytes(method.as_bytes()).unwrap(), url)
+    }
+
+    pub async fn send(&self, method: &str, path: &str) -> Response {
+        self.request(method, path).send().await.unwrap()
+    }
+
+    /// Starts an upload and returns its location.
+    pub async fn begin(&self, repository: &str) -> String {
+        let answer = self.send("POST", &format!("/v2/{repository}/blobs/uploads/")).await;
+        assert_eq!(answer.status(), StatusCode::ACCEPTED);
+        field(&answer, "location")
+    }
+
+    /// POST and PUT.
+    pub async fn push(&self, repository: &str, data: &[u8]) -> Digest {
+        let digest = Digest::of(data);
+        let location = self.begin(repository).await;
+        let put = self.request("PUT", &format!("{location}?digest={digest}"));
+        let answer = put.body(data.to_vec()).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::CREATED);
+        digest
+    }
+
+    pub async fn put(&self, repository: &str, reference: &str, kind: &str, body: &str) -> Response {
+        self.request("PUT", &format!("/v2/{repository}/manifests/{reference}"))
+            .header("content-type", kind)
+            .body(body.to_owned())
+            .send()
+            .await
+            .unwrap()
+    }
+
+    /// Pushes an image of one layer under a tag; returns its manifest.
+    pub async fn image(&self, repository: &str, tag: &str, layer: &str) -> String {
+        let text = image(
+            &self.push(repository, b"{}").await,
+            &self.push(repository, layer.as_bytes()).await,
+            "",
+        );
+        assert_eq!(
+            self.put(repository, tag, OCI_MANIFEST, &text).await.status(),
+            StatusCode::CREATED
+        );
+        text
+    }
+}
+
+/// An image manifest; `more` are further fields, each after a comma.
+pub fn image(config: &Digest, layer: &Digest, more: &str) -> String {
+    format!(
+        r#"{{"schemaVersion":2,"mediaType":"{OCI_MANIFEST}","config":{{"mediaType":"{OCI_CONFIG}","digest":"{config}","size":2}},"layers":[{{"mediaType":"{OCI_LAYER}","digest":"{layer}","size":5}}]{more}}}"#
+    )
+}
+
+/// A descriptor of this content.
+pub fn descriptor(kind: &str, content: &str) -> String {
+    let digest = Digest::of(content.as_bytes());
+    format!(r#"{{"mediaType":"{kind}","digest":"{digest}","size":{}}}"#, content.len())
+}
+
+pub fn digest(text: &str) -> Digest {
+    Digest::of(text.as_bytes())
+}
+
+pub fn field(answer: &Response, name: &str) -> String {
+    match answer.headers().get(name) {
+        Some(value) => value.to_str().unwrap().to_owned(),
+        None => panic!("no `{name}` in {answer:?}"),
+    }
+}
+
+/// The status and the error code of an answer.
+pub async fn refusal(answer: Response) -> (u16, String) {
+    let status = answer.status().as_u16();
+    let body: serde_json::Value = answer.json().await.unwrap();
+    (status, body["errors"][0]["code"].as_str().unwrap().to_owned())
+}
+
+/// Bytes that do not compress and differ for each seed.
+pub fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut data = Vec::with_capacity(length + 8);
+    while data.len() < length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        data.extend_from_slice(&state.to_le_bytes());
+    }
+    data.truncate(length);
+    data
+}
+
+/// A name that no other test uses.
+pub fn unique(seed: u64) -> String {
+    to_hex(&seed.to_be_bytes())
+}
