@@ -58,7 +58,11 @@ impl<'a> Item<'a> {
                 .collect(),
             _ => {
                 let problem = format!("needs a list, here is {}", self.node.kind());
-                report.error(&self.spot, problem, "begin each entry with `- ` on a line of its own");
+                report.error(
+                    &self.spot,
+                    problem,
+                    "begin each entry with `- ` on a line of its own",
+                );
                 Vec::new()
             }
         }
@@ -210,7 +214,11 @@ impl<'a> Fields<'a> {
             && let Some(spot) = self.key_spot(name)
         {
             const HINT: &str = "write `apiVersion: mirror.openshift.io/v2alpha1` at the top";
-            report.warn(&spot, "is a field of v2alpha1; it is used, though oc-mirror v1 refuses it", HINT);
+            report.warn(
+                &spot,
+                "is a field of v2alpha1; it is used, though oc-mirror v1 refuses it",
+                HINT,
+            );
         }
     }
 
@@ -291,7 +299,9 @@ impl<'a> Fields<'a> {
                 report.error(&key, problem, "keep one of them");
                 continue;
             }
-            found = Some(Item { node: &entry.node, spot: Spot { at: entry.node.at, field } });
+            // Nothing stands nowhere: its place is that of the key.
+            let at = if entry.node.is_null() { entry.at } else { entry.node.at };
+            found = Some(Item { node: &entry.node, spot: Spot { at, field } });
         }
         found
     }

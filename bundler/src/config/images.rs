@@ -8,7 +8,7 @@ use regex::{Regex, RegexBuilder};
 use super::ApiVersion;
 use super::fields::Fields;
 use super::finding::{Report, quote};
-use super::limits::PATTERN_MAX;
+use super::limits::{PATTERN_MAX, PATTERNS_MAX};
 use super::source::{ImageSource, PlatformFilter, platforms, source, target_path, target_tag};
 
 /// One entry of `mirror.additionalImages`.
@@ -101,6 +101,11 @@ pub(super) fn blocked(mirror: &mut Fields<'_>, report: &mut Report) -> Vec<Block
         entry.done(report);
         let Some(name) = name else { continue };
         let pattern = &name.value;
+        if out.len() == PATTERNS_MAX {
+            const HINT: &str = "join patterns with `|`";
+            report.error(&name.spot, format!("more than {PATTERNS_MAX} patterns"), HINT);
+            break;
+        }
         match RegexBuilder::new(pattern).size_limit(PATTERN_MAX).build() {
             Ok(regex) => {
                 if regex.is_match("") {

@@ -19,6 +19,9 @@ pub const FINDINGS_MAX: usize = 100;
 /// taking the memory of the whole run.
 pub const PATTERN_MAX: usize = 1024 * 1024;
 
+/// Most `blockedImages` patterns: every image is tested against each.
+pub const PATTERNS_MAX: usize = 1000;
+
 /// Largest `archiveSize`, in GiB: the bytes still fit into a signed 64-bit number.
 pub const ARCHIVE_GIB_MAX: u64 = (1 << 33) - 1;
 

@@ -33,8 +33,8 @@ use std::path::Path;
 use format_spec::Digest;
 
 use fields::{Fields, Item};
-use finding::{Report, Spot, quote};
 pub use finding::{ConfigErrors, Finding};
+use finding::{Report, Spot, quote};
 pub use helm::{HelmChart, HelmRepository, HelmStanza, LocalChart};
 pub use images::{AdditionalImage, Blocked};
 use limits::FILE_MAX;
@@ -196,7 +196,8 @@ fn document(
         return None;
     };
     fields.done(report);
-    let mut mirror = mirror.fields(report, "additionalImages: [{name: quay.io/namespace/image:tag}]")?;
+    let mut mirror =
+        mirror.fields(report, "additionalImages: [{name: quay.io/namespace/image:tag}]")?;
     if mirror.is_empty() {
         report.warn(&mirror.spot, "asks for nothing", "add `additionalImages`");
     }
@@ -271,7 +272,8 @@ fn header(fields: &mut Fields<'_>, report: &mut Report) -> Option<ApiVersion> {
             let known = [ApiVersion::V1Alpha2, ApiVersion::V2Alpha1];
             let version = known.into_iter().find(|version| version.as_str() == text.value);
             if version.is_none() {
-                const HINT: &str = "write `mirror.openshift.io/v2alpha1` or `mirror.openshift.io/v1alpha2`";
+                const HINT: &str =
+                    "write `mirror.openshift.io/v2alpha1` or `mirror.openshift.io/v1alpha2`";
                 let problem = format!("the version {} is not known", quote(&text.value));
                 report.error(&text.spot, problem, HINT);
             }

@@ -81,7 +81,8 @@ pub(super) fn stanza(
         let key = unique_name(&catalog);
         if let Some(first) = seen.get(&key) {
             let problem = format!("duplicate catalog `{key}`, first on line {first}");
-            const HINT: &str = "merge the two entries, or give one a `targetCatalog` or `targetTag`";
+            const HINT: &str =
+                "merge the two entries, or give one a `targetCatalog` or `targetTag`";
             report.error(&name.spot, problem, HINT);
             continue;
         }

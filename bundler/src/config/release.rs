@@ -88,7 +88,15 @@ pub(super) fn stanza(
     let kubevirt_container = fields.flag(report, "kubeVirtContainer");
     fields.done(report);
     let release = release_ref;
-    Some(ReleaseStanza { graph, channels, architectures, platforms, release, kubevirt_container, at })
+    Some(ReleaseStanza {
+        graph,
+        channels,
+        architectures,
+        platforms,
+        release,
+        kubevirt_container,
+        at,
+    })
 }
 
 impl ReleaseStanza {

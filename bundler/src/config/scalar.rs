@@ -66,10 +66,14 @@ mod tests {
         for text in ["yes", "No", "ON", "off", "y", "N"] {
             assert_eq!(plain(text), Plain::OldFlag, "{text}");
         }
-        for text in ["4.10", "4", "-1", "+2", "1e3", "0x1F", "0o17", "1_000", ".5", "4.", ".inf", "-.NaN"] {
+        for text in
+            ["4.10", "4", "-1", "+2", "1e3", "0x1F", "0o17", "1_000", ".5", "4.", ".inf", "-.NaN"]
+        {
             assert_eq!(plain(text), Plain::Number, "{text}");
         }
-        for text in ["4.10.1", "v4", "amd64", "inf", "nan", "-", ".", "_", "0x", "1.2-3", "e3", "._"] {
+        for text in
+            ["4.10.1", "v4", "amd64", "inf", "nan", "-", ".", "_", "0x", "1.2-3", "e3", "._"]
+        {
             assert_eq!(plain(text), Plain::Text, "{text}");
         }
         assert_eq!(plain("true"), Plain::Flag(true));

@@ -1,6 +1,7 @@
 //! Where an image or catalog comes from, and where it goes: references, OCI directories, target paths
 //! and tags, platforms. The value checks that several stanzas share.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -54,12 +55,20 @@ pub(super) fn source(text: &Text, version: ApiVersion, report: &mut Report) -> O
 }
 
 /// Parses a reference to a registry.
-pub(super) fn reference(text: &Text, version: ApiVersion, report: &mut Report) -> Option<Reference> {
+pub(super) fn reference(
+    text: &Text,
+    version: ApiVersion,
+    report: &mut Report,
+) -> Option<Reference> {
     if let Some((scheme, _)) = text.value.split_once("://")
         && scheme != "docker"
     {
         let problem = format!("the transport {} is not supported here", quote(scheme));
-        report.error(&text.spot, problem, "write `host/path:tag`, with or without `docker://` before it");
+        report.error(
+            &text.spot,
+            problem,
+            "write `host/path:tag`, with or without `docker://` before it",
+        );
         return None;
     }
     let mut reference: Reference = match text.value.parse() {
@@ -73,10 +82,24 @@ pub(super) fn reference(text: &Text, version: ApiVersion, report: &mut Report) -
             return None;
         }
     };
+    let host = reference.registry.as_str();
+    if !host.contains(['.', ':']) && host != "localhost" {
+        // `ubi8/ubi:latest` is read the same way by oc-mirror, and fails there at the first request.
+        let problem = format!("`{host}` is taken for the registry's host");
+        report.warn(
+            &text.spot,
+            problem,
+            &format!("write `docker.io/{reference}` if that is meant"),
+        );
+    }
     if reference.tag.is_none() && reference.digest.is_none() {
         if version == ApiVersion::V2Alpha1 {
             let problem = format!("has neither a tag nor a digest: {}", quote(&text.value));
-            report.error(&text.spot, problem, &format!("write `{reference}:latest` if that is meant"));
+            report.error(
+                &text.spot,
+                problem,
+                &format!("write `{reference}:latest` if that is meant"),
+            );
             return None;
         }
         reference.tag = "latest".parse().ok();
@@ -125,20 +148,22 @@ pub(super) fn platforms(
 ) -> Vec<PlatformFilter> {
     fields.came_with_v2(report, version, "platforms");
     let mut out: Vec<PlatformFilter> = Vec::new();
+    let mut seen = BTreeSet::new();
     for item in fields.list(report, "platforms") {
         let Some(mut entry) = item.fields(report, "{os: linux, architecture: amd64}") else {
             continue;
         };
         let os = entry.required(report, "os").and_then(|text| word(&text, report));
-        let architecture = entry.required(report, "architecture").and_then(|text| word(&text, report));
+        let architecture =
+            entry.required(report, "architecture").and_then(|text| word(&text, report));
         entry.done(report);
         let (Some(os), Some(architecture)) = (os, architecture) else { continue };
         let filter = PlatformFilter { os, architecture };
-        if out.contains(&filter) {
+        if seen.insert(filter.clone()) {
+            out.push(filter);
+        } else {
             let problem = format!("`{}/{}` is listed twice", filter.os, filter.architecture);
             report.warn(&item.spot, problem, "remove one of them");
-        } else {
-            out.push(filter);
         }
     }
     out

@@ -40,7 +40,8 @@ pub(super) fn storage(root: &mut Fields<'_>, report: &mut Report, version: ApiVe
         out.local = local.required(report, "path").map(|text| PathBuf::from(text.value));
         local.done(report);
     }
-    if let Some(mut stanza) = fields.map(report, "registry", "imageURL: host/namespace/history:tag") {
+    if let Some(mut stanza) = fields.map(report, "registry", "imageURL: host/namespace/history:tag")
+    {
         let url = stanza.required(report, "imageURL");
         // Both versions of oc-mirror's storage write the tag `latest` when none is given.
         let image = url.as_ref().and_then(|text| reference(text, ApiVersion::V1Alpha2, report));
