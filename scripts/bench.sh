@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# The bars of the project, measured side by side in one run: `bundle` against one pass over the bytes, and against peers where they are.
+#
+#   scripts/bench.sh                 the LARGE corpus, 5 rounds; a markdown table on stdout
+#   scripts/bench.sh --write         the same table into docs/benchmarks.md as well
+#   scripts/bench.sh --quick         a SMALL corpus, one round
+#   scripts/bench.sh --rounds N --only sequences,link,refuse,peers
+#
+# CORPUS=DIR  a corpus that scripts/corpus.sh built; otherwise one is built under BENCH_DIR
+# BENCH_DIR   work directory on a real file system with four times the corpus free (default ${TMPDIR:-/var/tmp}/bundle-bench)
+# BUNDLE=FILE a binary that is there; otherwise the release binary is built
+#
+# Needs Debian's docker-registry and python3; skopeo and oc-mirror (v2) are measured where they are on PATH.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+size=LARGE
+for argument in "$@"; do case $argument in --quick) size=SMALL;; -h|--help) sed -n '2,14p' "$0"; exit 0;; esac; done
+export BENCH_DIR=${BENCH_DIR:-${TMPDIR:-/var/tmp}/bundle-bench}
+mkdir -p "$BENCH_DIR"
+for tool in docker-registry python3; do
+  command -v "$tool" >/dev/null || { echo "bench: $tool is missing (Debian package $tool)" >&2; exit 1; }
+done
+if [ -z "${BUNDLE:-}" ]; then
+  cargo build --release --locked --bin bundle >&2
+  BUNDLE=${CARGO_TARGET_DIR:-$PWD/target}/release/bundle
+fi
+export BUNDLE
+if [ -z "${CORPUS:-}" ]; then
+  CORPUS=$BENCH_DIR/corpus-$size
+  [ -f "$CORPUS/catalog.json" ] || scripts/corpus.sh build "$size" "$CORPUS" >&2
+fi
+export CORPUS
+exec python3 scripts/bench/run.py "$@"
