@@ -97,15 +97,17 @@ async fn skopeo_there_and_back() {
     let index = layout(&source);
     let from = format!("oci:{}:v1", source.display());
     let to = format!("oci:{}:v1", back.display());
+    // Without it skopeo compresses the layers on the way.
+    let exact = "--preserve-digests";
     let policy = "--insecure-policy";
     let remote = |name: &str| format!("docker://{}/{name}", registry.host());
 
     let name = remote("deep/er/name:v1");
-    skopeo(&[policy, "copy", "--all", "--dest-tls-verify=false", &from, &name]).await;
+    skopeo(&[policy, "copy", "--all", exact, "--dest-tls-verify=false", &from, &name]).await;
     let answer = registry.send("HEAD", "/v2/deep/er/name/manifests/v1").await;
     assert_eq!(field(&answer, "docker-content-digest"), index.to_string());
 
-    skopeo(&[policy, "copy", "--all", "--src-tls-verify=false", &name, &to]).await;
+    skopeo(&[policy, "copy", "--all", exact, "--src-tls-verify=false", &name, &to]).await;
     assert_eq!(blobs(&back), blobs(&source));
     for blob in blobs(&back) {
         let bytes = fs_err::read(back.join("blobs/sha256").join(&blob)).unwrap();
@@ -115,7 +117,7 @@ async fn skopeo_there_and_back() {
     // Between two repositories (mounts), and to Docker's types.
     let tls = ["--src-tls-verify=false", "--dest-tls-verify=false"];
     let other = remote("other:v2");
-    skopeo(&[policy, "copy", "--all", tls[0], tls[1], &name, &other]).await;
+    skopeo(&[policy, "copy", "--all", exact, tls[0], tls[1], &name, &other]).await;
     let docker = remote("docker:v2s2");
     skopeo(&[policy, "copy", "--format", "v2s2", tls[0], tls[1], &name, &docker]).await;
     skopeo(&["inspect", "--tls-verify=false", &docker]).await;
