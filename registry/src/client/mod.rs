@@ -1,1 +1,407 @@
-//! The client.
+//! The registry client: pulls and pushes manifests and blobs at any registry.
+//!
+//! In: hosts, repositories, digests, and sources of bytes. Out: manifests exactly as received, blob
+//! streams of exactly the asked length, and the word that an upload is complete. The way of a request:
+//!
+//! 1. [`mirrors`]: a pull may be blocked, or go to mirrors first (`registries.conf`).
+//! 2. [`session`]: the first contact finds scheme and challenge; [`transport`] sets up TLS.
+//! 3. [`credentials`], [`helper`], [`token`]: who we are there, and the leave to do it.
+//! 4. [`pull`], [`push`], [`lists`]: the request itself; [`retry`] decides about another try.
+//!
+//! What must hold: credentials never reach another origin; everything received is bounded; what is
+//! whole is hashed; nothing waits for ever, and nothing that moves is cut.
+
+mod challenge;
+mod counters;
+mod credentials;
+mod error;
+mod files;
+mod headers;
+mod helper;
+mod lists;
+mod mirrors;
+mod pull;
+mod push;
+mod retry;
+mod secret;
+mod session;
+#[cfg(test)]
+mod testing;
+mod token;
+mod transport;
+#[cfg(test)]
+mod wire_tests;
+
+use std::collections::{HashMap, HashSet};
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::atomic::AtomicU8;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use format_spec::{Digest, Repository};
+use futures_util::Stream;
+use tokio::sync::OnceCell;
+use url::Url;
+
+pub use counters::{Counters, Totals};
+pub use error::{ClientError, ErrorKind, Fault};
+pub use pull::BlobStream;
+pub use push::{Deleted, Pushed};
+pub use retry::RetryPolicy;
+
+use crate::reference::{ManifestRef, RegistryHost};
+use error::Failed;
+use mirrors::{Mirrors, Place};
+use session::Session;
+use transport::Tls;
+
+/// Settings of a client. `Default` is what a person means who says nothing.
+#[derive(Clone, Debug)]
+pub struct ClientOptions {
+    /// `--authfile`; `None` searches `$REGISTRY_AUTH_FILE` and the usual places.
+    pub authfile: Option<PathBuf>,
+    /// `--ca-file`: authorities trusted besides the system's, at every host.
+    pub ca_files: Vec<PathBuf>,
+    /// Directories with `<host[:port]>/{*.crt,*.cert,*.key}`.
+    pub certs_d: Vec<PathBuf>,
+    /// `--plain-http`: hosts spoken to over HTTP only. Loopback hosts need no entry.
+    pub plain_http: Vec<RegistryHost>,
+    /// Hosts whose certificate is not checked.
+    pub insecure_tls: Vec<RegistryHost>,
+    /// `registries.conf`; `None` searches the usual places. Applies to pulls only.
+    pub registries_conf: Option<PathBuf>,
+    /// Hosts of token servers that may get credentials although they belong to another domain than the
+    /// registry. The default comes from `BUNDLE_TRUSTED_REALMS`, separated by commas.
+    pub trusted_realms: Vec<String>,
+    /// How often failed requests are tried again.
+    pub retry: RetryPolicy,
+    /// How long nothing may move before a request counts as failed. Not a limit of the whole.
+    pub stall: Duration,
+    /// `User-Agent`.
+    pub user_agent: String,
+}
+
+impl Default for ClientOptions {
+    fn default() -> Self {
+        let mut certs_d =
+            vec![PathBuf::from("/etc/containers/certs.d"), PathBuf::from("/etc/docker/certs.d")];
+        certs_d.extend(files::containers_dir().map(|dir| dir.join("certs.d")));
+        let trusted = std::env::var("BUNDLE_TRUSTED_REALMS").unwrap_or_default();
+        Self {
+            authfile: None,
+            ca_files: Vec::new(),
+            certs_d,
+            plain_http: Vec::new(),
+            insecure_tls: Vec::new(),
+            registries_conf: None,
+            trusted_realms: trusted
+                .split(',')
+                .map(str::trim)
+                .filter(|host| !host.is_empty())
+                .map(str::to_owned)
+                .collect(),
+            retry: RetryPolicy::default(),
+            stall: Duration::from_secs(30),
+            user_agent: concat!("bundle/", env!("CARGO_PKG_VERSION")).to_owned(),
+        }
+    }
+}
+
+/// Where the bytes of an upload come from.
+pub trait BlobSource: Send + Sync {
+    /// The bytes from `offset` on, in order, to the end. May be called again, with any offset, after a
+    /// failure. Chunks of about 1 MiB are best; they are not copied.
+    fn open(
+        &self,
+        offset: u64,
+    ) -> Pin<Box<dyn Stream<Item = std::io::Result<bytes::Bytes>> + Send>>;
+}
+
+impl BlobSource for bytes::Bytes {
+    fn open(
+        &self,
+        offset: u64,
+    ) -> Pin<Box<dyn Stream<Item = std::io::Result<bytes::Bytes>> + Send>> {
+        let from = usize::try_from(offset).unwrap_or(usize::MAX).min(self.len());
+        let rest = self.slice(from..);
+        Box::pin(futures_util::stream::once(async move { Ok(rest) }))
+    }
+}
+
+/// What the registry says of a manifest without sending it. None of it is proof.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ManifestHead {
+    /// `Docker-Content-Digest`.
+    pub digest: Option<Digest>,
+    /// `Content-Length`.
+    pub size: Option<u64>,
+    /// `Content-Type` without parameters.
+    pub media_type: Option<String>,
+}
+
+/// A client of all registries. Clones share connections, tokens and counters.
+#[derive(Clone)]
+pub struct Client {
+    core: Arc<Core>,
+}
+
+type Cell = Arc<OnceCell<Arc<Session>>>;
+
+/// What all clones share.
+struct Core {
+    options: ClientOptions,
+    credentials: credentials::Credentials,
+    /// A broken `registries.conf` stops pulls, not pushes.
+    mirrors: Result<Mirrors, (String, String)>,
+    counters: Counters,
+    sessions: Mutex<HashMap<(RegistryHost, bool), Cell>>,
+    /// Clients of other origins: token servers, object stores.
+    transports: Mutex<HashMap<(String, Tls), reqwest::Client>>,
+    /// Mirrors that could not be reached; not asked again.
+    down: Mutex<HashSet<(RegistryHost, bool)>>,
+}
+
+/// How long a loopback host may take to show that it speaks TLS.
+const LOOPBACK_PROBE: Duration = Duration::from_secs(3);
+
+type Work<'a, T> = Pin<Box<dyn Future<Output = Result<T, Failed>> + Send + 'a>>;
+
+impl Client {
+    /// Reads the files that the options name. Errors are of kind [`ErrorKind::Config`].
+    pub fn new(options: ClientOptions) -> Result<Self, ClientError> {
+        let failed = |fault: Fault| {
+            let subject = match &fault {
+                Fault::Config { path, .. } => path.clone(),
+                _ => "registry client".into(),
+            };
+            ClientError::new("set up", subject, fault.into())
+        };
+        for path in &options.ca_files {
+            transport::certificates(path).map_err(failed)?;
+        }
+        let mirrors = match Mirrors::load(options.registries_conf.as_ref()) {
+            Ok(mirrors) => Ok(mirrors),
+            Err(fault) if options.registries_conf.is_some() => return Err(failed(fault)),
+            Err(Fault::Config { path, detail }) => Err((path, detail)),
+            Err(fault) => return Err(failed(fault)),
+        };
+        let programs =
+            mirrors.as_ref().map(|mirrors| mirrors.credential_helpers.clone()).unwrap_or_default();
+        let credentials =
+            credentials::Credentials::load(options.authfile.as_ref(), programs).map_err(failed)?;
+        Ok(Self {
+            core: Arc::new(Core {
+                options,
+                credentials,
+                mirrors,
+                counters: Counters::default(),
+                sessions: Mutex::default(),
+                transports: Mutex::default(),
+                down: Mutex::default(),
+            }),
+        })
+    }
+
+    /// What went over the wire since this client was made.
+    pub fn counters(&self) -> &Counters {
+        &self.core.counters
+    }
+
+    /// Asks whether the registry is there and lets us in.
+    pub async fn ping(&self, host: &RegistryHost) -> Result<(), ClientError> {
+        let run = async {
+            let session = self.core.session(host, false).await?;
+            let scopes = token::Scopes::none();
+            let url = session.url("")?;
+            let request = session.request(&self.core, reqwest::Method::GET, url, &scopes);
+            session::drain(session.send(&self.core, &request).await?).await;
+            Ok(())
+        };
+        run.await.map_err(|failed| ClientError::new("reach registry", host.to_string(), failed))
+    }
+}
+
+fn subject(host: &RegistryHost, repository: &Repository, reference: &ManifestRef) -> String {
+    match reference {
+        ManifestRef::Tag(tag) => format!("{host}/{repository}:{tag}"),
+        ManifestRef::Digest(digest) => format!("{host}/{repository}@{digest}"),
+    }
+}
+
+impl Core {
+    /// The session with a registry; the first call makes contact.
+    async fn session(&self, host: &RegistryHost, insecure: bool) -> Result<Arc<Session>, Failed> {
+        let cell = {
+            let mut sessions = self.sessions.lock().unwrap_or_else(|poison| poison.into_inner());
+            sessions.entry((host.clone(), insecure)).or_default().clone()
+        };
+        cell.get_or_try_init(|| self.contact(host, insecure)).await.cloned()
+    }
+
+    /// Finds out how the registry is spoken to, and what it wants to know about us.
+    async fn contact(&self, host: &RegistryHost, insecure: bool) -> Result<Arc<Session>, Failed> {
+        if self.options.plain_http.contains(host) {
+            let session = self.open(host, "http", Tls::Never)?;
+            return self.knock(session).await.map(|(session, _)| session);
+        }
+        let unchecked = insecure || self.options.insecure_tls.contains(host);
+        let tls = if unchecked { Tls::Unverified } else { Tls::Verify };
+        let https = self.open(host, "https", tls)?;
+        if !(host.is_loopback() || insecure) {
+            return self.knock(https).await.map(|(session, _)| session);
+        }
+        // A certificate that does not fit is an answer too: no plain HTTP behind its back.
+        let limit = LOOPBACK_PROBE.min(self.options.stall);
+        let refusal = match tokio::time::timeout(limit, https.probe(self)).await {
+            Ok(Ok(_)) => return self.knock(https).await.map(|(session, _)| session),
+            Ok(Err(fault @ Fault::Tls { plain: false, .. })) => return Err(fault.into()),
+            Ok(Err(fault)) => fault,
+            Err(_) => Fault::Stalled { host: host.to_string(), limit },
+        };
+        tracing::debug!(%host, fault = %refusal, "no TLS there, trying plain HTTP");
+        let http = self.open(host, "http", Tls::Never)?;
+        let (session, status) = self.knock(http).await?;
+        // What a TLS server answers to plain HTTP: the first failure was the true one.
+        if status == 400 { Err(refusal.into()) } else { Ok(session) }
+    }
+
+    fn open(&self, host: &RegistryHost, scheme: &str, tls: Tls) -> Result<Session, Fault> {
+        // Docker Hub's registry has another name on the wire than in references.
+        let wire = if host.is_docker_hub() { "registry-1.docker.io" } else { host.as_str() };
+        let base: Url = format!("{scheme}://{wire}/")
+            .parse()
+            .map_err(|_| Fault::Protocol(format!("`{host}` is not usable in a URL")))?;
+        let http = transport::build(&self.options, &[host.as_str()], host.is_loopback(), tls)?;
+        Ok(Session {
+            host: host.clone(),
+            base,
+            http,
+            tls,
+            challenge: Mutex::default(),
+            tokens: token::Tokens::default(),
+            way: Mutex::new(push::Way::Monolithic),
+            referrers_api: AtomicU8::new(0),
+        })
+    }
+
+    /// First contact with retries. Any answer but a passing failure will do.
+    async fn knock(&self, session: Session) -> Result<(Arc<Session>, u16), Failed> {
+        let mut tries = retry::Tries::first_contact(self.options.retry, &self.counters);
+        loop {
+            match session.probe(self).await {
+                Ok(status) => return Ok((Arc::new(session), status)),
+                Err(fault) => tries.again(fault).await?,
+            }
+        }
+    }
+
+    /// The HTTP client for another origin (or the session's own).
+    async fn transport(&self, session: &Session, url: &Url) -> Result<reqwest::Client, Fault> {
+        if headers::same_origin(&session.base, url) {
+            return Ok(session.http.clone());
+        }
+        let name = headers::authority(url);
+        let same_host = session.base.host_str() == url.host_str();
+        let tls = match url.scheme() {
+            "http" => Tls::Never,
+            _ if same_host && session.tls == Tls::Unverified => Tls::Unverified,
+            _ => Tls::Verify,
+        };
+        let key = (name, tls);
+        let lock = || self.transports.lock().unwrap_or_else(|poison| poison.into_inner());
+        if let Some(known) = lock().get(&key) {
+            return Ok(known.clone());
+        }
+        let loopback = url.host_str().is_some_and(crate::reference::is_loopback_name);
+        let mut names = vec![key.0.as_str()];
+        if same_host {
+            // The same machine on another port: what was set up for the registry holds there too.
+            names.push(session.host.as_str());
+        }
+        let made = transport::build(&self.options, &names, loopback, tls)?;
+        lock().insert(key.clone(), made.clone());
+        Ok(made)
+    }
+
+    /// Where to pull from.
+    fn places(
+        &self,
+        host: &RegistryHost,
+        repository: &Repository,
+        by_digest: bool,
+    ) -> Result<Vec<Place>, Fault> {
+        match &self.mirrors {
+            Ok(mirrors) => mirrors.places(host, repository, by_digest),
+            Err((path, detail)) => {
+                Err(Fault::Config { path: path.clone(), detail: detail.clone() })
+            }
+        }
+    }
+
+    /// The session of a place; `None` for a mirror that was found to be down before.
+    async fn session_at(&self, place: &Place) -> Result<Option<Arc<Session>>, Failed> {
+        let key = (place.registry.clone(), place.insecure);
+        let down = || self.down.lock().unwrap_or_else(|poison| poison.into_inner());
+        if place.mirror && down().contains(&key) {
+            return Ok(None);
+        }
+        match self.session(&place.registry, place.insecure).await {
+            Ok(session) => Ok(Some(session)),
+            Err(failed) => {
+                if place.mirror {
+                    down().insert(key);
+                }
+                Err(failed)
+            }
+        }
+    }
+
+    /// Runs a pull at each place until one succeeds. What the last place says is the answer.
+    async fn at_places<'a, T>(
+        &'a self,
+        places: Vec<Place>,
+        work: impl Fn(Arc<Session>, Repository) -> Work<'a, T>,
+    ) -> Result<T, Failed> {
+        let mut last = None;
+        for place in places {
+            let run = async {
+                match self.session_at(&place).await? {
+                    None => Ok(None),
+                    Some(session) => work(session, place.repository.clone()).await.map(Some),
+                }
+            };
+            match run.await {
+                Ok(Some(done)) => return Ok(done),
+                Ok(None) => {}
+                Err(failed) => {
+                    if place.mirror {
+                        let (mirror, fault) = (&place.registry, &failed.fault);
+                        tracing::debug!(%mirror, %fault, "the mirror does not have it");
+                    }
+                    last = Some(failed);
+                }
+            }
+        }
+        Err(last.unwrap_or_else(|| Fault::Protocol("no place to pull from".into()).into()))
+    }
+}
+
+impl Session {
+    /// One unauthenticated `GET /v2/`: its status, and the challenge remembered.
+    async fn probe(&self, core: &Core) -> Result<u16, Fault> {
+        let scopes = token::Scopes::none();
+        let request = self.request(core, reqwest::Method::GET, self.url("")?, &scopes);
+        let answer = self.bare(core, &request).await?;
+        let status = answer.status().as_u16();
+        if status == 401 {
+            self.learn(core, answer.headers(), &session::Proof::None, &scopes).await;
+        }
+        if matches!(status, 408 | 429 | 500 | 502..=504) {
+            return Err(session::answer_fault(core, answer).await);
+        }
+        session::drain(answer).await;
+        Ok(status)
+    }
+}

@@ -1,0 +1,381 @@
+//! What can go wrong at the wire, one variant a fault, and what the person can do about it.
+//!
+//! In: faults of single requests. Out: [`ClientError`], which names the operation and its subject.
+//! What must hold: no secret and no query string (signed URLs, tokens) stands in any message.
+
+use std::fmt;
+use std::time::Duration;
+
+use format_spec::Digest;
+
+/// The cause of a failure, for exit codes and for deciding what to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The registry answered and does not have it.
+    NotFound,
+    /// The registry or its token server refused the credentials, or there are none (401, 403).
+    Credentials,
+    /// Gave up after retries: connection refused, unknown host, stalled, 5xx, 429.
+    Unavailable,
+    /// TLS was refused: certificate, name, or the host does not speak TLS.
+    Tls,
+    /// What arrived, or what the registry says arrived there, does not match its digest or size.
+    Damaged,
+    /// `registries.conf` forbids the pull.
+    Blocked,
+    /// The registry understood and said no (any other 4xx).
+    Refused,
+    /// The answer breaks the distribution specification or a safety rule.
+    Protocol,
+    /// A file or program on this machine that configures access is missing or wrong.
+    Config,
+    /// The source of the bytes to upload failed; see [`ClientError::source_error`].
+    Source,
+}
+
+/// One fault, with its values.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// 404.
+    #[error("not found{}", Dash(.detail))]
+    NotFound {
+        /// Error codes of the answer.
+        codes: Vec<String>,
+        /// Its text.
+        detail: String,
+    },
+    /// 401 or 403.
+    #[error("the registry refused access ({status}{}); {used}", Comma(.detail))]
+    Unauthorized {
+        /// Status code.
+        status: u16,
+        /// Text of the answer.
+        detail: String,
+        /// Which credentials were used, and from where; never the credentials.
+        used: String,
+        /// The registry.
+        host: String,
+    },
+    /// The token server said no.
+    #[error("the token server `{realm}` refused access ({status}{}); {used}", Comma(.detail))]
+    TokenRefused {
+        /// Host of the token server.
+        realm: String,
+        /// Status code.
+        status: u16,
+        /// Text of the answer.
+        detail: String,
+        /// Which credentials were used, and from where.
+        used: String,
+        /// The registry.
+        host: String,
+        /// The realm is foreign and not trusted, so no credentials were sent.
+        withheld: bool,
+    },
+    /// The name does not resolve.
+    #[error("unknown host `{host}`: {detail}")]
+    UnknownHost {
+        /// The host.
+        host: String,
+        /// The resolver's words.
+        detail: String,
+    },
+    /// No connection.
+    #[error("cannot connect to `{host}`: {detail}")]
+    Connect {
+        /// The host.
+        host: String,
+        /// The system's words.
+        detail: String,
+    },
+    /// The connection broke.
+    #[error("the connection to `{host}` broke: {detail}")]
+    Broken {
+        /// The host.
+        host: String,
+        /// What the system or the protocol said.
+        detail: String,
+    },
+    /// Nothing moved for so long.
+    #[error("`{host}` stalled: nothing moved for {} s", .limit.as_secs())]
+    Stalled {
+        /// The host.
+        host: String,
+        /// How long.
+        limit: Duration,
+    },
+    /// 408, 429, 500, 502 to 504.
+    #[error("the registry is not able to answer now ({status}{})", Comma(.detail))]
+    Busy {
+        /// Status code.
+        status: u16,
+        /// Text of the answer.
+        detail: String,
+        /// Its `Retry-After`, capped.
+        retry_after: Option<Duration>,
+    },
+    /// A body ended early.
+    #[error("the answer ended after {got} of {expected} bytes")]
+    Short {
+        /// Bytes announced.
+        expected: u64,
+        /// Bytes received.
+        got: u64,
+    },
+    /// TLS was refused.
+    #[error("TLS with `{host}` failed: {detail}")]
+    Tls {
+        /// The host.
+        host: String,
+        /// What the verifier or the protocol said.
+        detail: String,
+        /// What the other side sent is no TLS at all.
+        plain: bool,
+    },
+    /// The content is not what its digest names.
+    #[error("the content is damaged: expected {expected}, found {found}")]
+    Digest {
+        /// What was asked for.
+        expected: Digest,
+        /// What arrived.
+        found: Digest,
+    },
+    /// The registry computed another digest of what was uploaded.
+    #[error("the registry says that what arrived there is damaged ({status}{})", Comma(.detail))]
+    DigestThere {
+        /// Status code.
+        status: u16,
+        /// Text of the answer.
+        detail: String,
+    },
+    /// The content has another size than its descriptor says.
+    #[error("the content is damaged: expected {expected} bytes, the registry has {found}")]
+    Size {
+        /// What was asked for.
+        expected: u64,
+        /// What was announced or arrived.
+        found: u64,
+    },
+    /// More bytes than the limit of this kind of answer.
+    #[error("the answer is larger than {limit} bytes")]
+    TooLarge {
+        /// The limit.
+        limit: u64,
+    },
+    /// `registries.conf` forbids it.
+    #[error("pulls from `{prefix}` are blocked by `{file}`")]
+    Blocked {
+        /// The entry.
+        prefix: String,
+        /// The file with the entry.
+        file: String,
+    },
+    /// Any other 4xx or 5xx.
+    #[error("the registry refused ({status}{})", Comma(.detail))]
+    Refused {
+        /// Status code.
+        status: u16,
+        /// Error codes of the answer.
+        codes: Vec<String>,
+        /// Its text.
+        detail: String,
+    },
+    /// The answer breaks the specification.
+    #[error("the registry's answer is not usable: {0}")]
+    Protocol(String),
+    /// A file that configures access.
+    #[error("cannot use `{path}`: {detail}")]
+    Config {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// A credential program.
+    #[error("credential program `{program}` failed: {detail}")]
+    Helper {
+        /// Its name.
+        program: String,
+        /// Its words on stderr, or what happened to it.
+        detail: String,
+    },
+    /// The source of an upload.
+    #[error("cannot read what is to be uploaded: {0}")]
+    Source(#[source] std::io::Error),
+}
+
+struct Comma<'a>(&'a str);
+struct Dash<'a>(&'a str);
+
+impl fmt::Display for Comma<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() { Ok(()) } else { write!(f, ": {}", self.0) }
+    }
+}
+
+impl fmt::Display for Dash<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() { Ok(()) } else { write!(f, " ({})", self.0) }
+    }
+}
+
+impl Fault {
+    /// Which kind of failure this is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NotFound { .. } => ErrorKind::NotFound,
+            Self::Unauthorized { .. } | Self::TokenRefused { .. } => ErrorKind::Credentials,
+            Self::UnknownHost { .. }
+            | Self::Connect { .. }
+            | Self::Broken { .. }
+            | Self::Stalled { .. }
+            | Self::Busy { .. }
+            | Self::Short { .. } => ErrorKind::Unavailable,
+            Self::Tls { .. } => ErrorKind::Tls,
+            Self::Digest { .. } | Self::DigestThere { .. } | Self::Size { .. } => {
+                ErrorKind::Damaged
+            }
+            Self::Blocked { .. } => ErrorKind::Blocked,
+            Self::Refused { .. } => ErrorKind::Refused,
+            Self::Protocol(_) | Self::TooLarge { .. } => ErrorKind::Protocol,
+            Self::Config { .. } | Self::Helper { .. } => ErrorKind::Config,
+            Self::Source(_) => ErrorKind::Source,
+        }
+    }
+
+    /// Whether the same request may succeed when it is sent again.
+    pub(super) fn is_passing(&self) -> bool {
+        self.kind() == ErrorKind::Unavailable
+    }
+
+    /// Error codes of the distribution specification in the answer.
+    pub(super) fn codes(&self) -> &[String] {
+        match self {
+            Self::NotFound { codes, .. } | Self::Refused { codes, .. } => codes,
+            _ => &[],
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Unauthorized { host, status: 401, .. } => format!(
+                "log in with `podman login {host}`, or name the file that has the credentials \
+                 with `--authfile FILE`"
+            ),
+            Self::Unauthorized { host, .. } => format!(
+                "the account may lack the right, or the repository does not exist; check the \
+                 account's rights on `{host}`"
+            ),
+            Self::TokenRefused { withheld: true, realm, .. } => format!(
+                "credentials are not sent to a token server of another domain; if `{realm}` is \
+                 right, put it into `BUNDLE_TRUSTED_REALMS`"
+            ),
+            Self::TokenRefused { host, .. } => format!(
+                "check the account, or log in again with `podman login {host}`, or name the file \
+                 that has the credentials with `--authfile FILE`"
+            ),
+            Self::Tls { plain: true, host, .. } => {
+                format!("if the registry speaks plain HTTP on purpose: `--plain-http {host}`")
+            }
+            Self::Tls { .. } => {
+                "name the authority that signed the registry's certificate: `--ca-file FILE`".into()
+            }
+            Self::UnknownHost { host, .. } if !host.contains('.') => format!(
+                "the first component is the registry's host; an image on Docker Hub is written \
+                 `docker.io/{host}/…`"
+            ),
+            Self::UnknownHost { .. } => "check the host's spelling and the name server".into(),
+            Self::Connect { .. } => {
+                "check that the registry runs and that the port is right".into()
+            }
+            Self::Busy { .. } | Self::Broken { .. } | Self::Stalled { .. } | Self::Short { .. } => {
+                "run the same command again: it goes on where it stopped".into()
+            }
+            Self::Blocked { file, .. } => format!("change the entry in `{file}`"),
+            _ => return None,
+        })
+    }
+}
+
+/// A fault and how often the request was tried.
+#[derive(Debug)]
+pub(super) struct Failed {
+    pub(super) fault: Fault,
+    pub(super) tries: u32,
+}
+
+impl From<Fault> for Failed {
+    fn from(fault: Fault) -> Self {
+        Self { fault, tries: 1 }
+    }
+}
+
+/// A failed operation. Displays what was done, with which reference, and why it failed.
+#[derive(Debug)]
+pub struct ClientError(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    action: &'static str,
+    subject: String,
+    fault: Fault,
+    tries: u32,
+}
+
+impl ClientError {
+    pub(super) fn new(action: &'static str, subject: String, failed: Failed) -> Self {
+        let Failed { fault, tries } = failed;
+        Self(Box::new(Inner { action, subject, fault, tries }))
+    }
+
+    /// Which kind of failure this is.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.fault.kind()
+    }
+
+    /// The fault with its values.
+    pub fn fault(&self) -> &Fault {
+        &self.0.fault
+    }
+
+    /// The reference, repository or file that was asked for.
+    pub fn subject(&self) -> &str {
+        &self.0.subject
+    }
+
+    /// What the person can do next.
+    pub fn hint(&self) -> Option<String> {
+        self.0.fault.hint()
+    }
+
+    /// Whether the registry's answer carried this error code of the distribution specification,
+    /// for example `MANIFEST_BLOB_UNKNOWN`.
+    pub fn has_code(&self, code: &str) -> bool {
+        self.0.fault.codes().iter().any(|have| have == code)
+    }
+
+    /// The error of the [`super::BlobSource`], for [`ErrorKind::Source`].
+    pub fn source_error(&self) -> Option<&std::io::Error> {
+        match &self.0.fault {
+            Fault::Source(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for ClientError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { action, subject, fault, tries } = &*self.0;
+        write!(f, "cannot {action} `{subject}`: {fault}")?;
+        if *tries > 1 { write!(f, " (tried {tries} times)") } else { Ok(()) }
+    }
+}
+
+impl std::error::Error for ClientError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.0.fault {
+            Fault::Source(error) => Some(error),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! Listings: tags and referrers, page by page.
+//!
+//! In: a repository or a digest. Out: all entries, or an error; never a part that looks whole. What must
+//! hold: pages, entries and bytes are bounded, and the next page is on the same origin.
+
+use std::collections::HashSet;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use format_spec::{Digest, Repository, Tag};
+use reqwest::Method;
+use reqwest::header::{ACCEPT, HeaderValue, LINK};
+use serde::Deserialize;
+use url::Url;
+
+use super::error::{Failed, Fault};
+use super::headers::next_page;
+use super::pull::manifest_at;
+use super::session::Session;
+use super::token::Scopes;
+use super::{Client, ClientError, Core, ErrorKind};
+use crate::limits::{PAGE_MAX, PAGES_MAX, REFERRERS_MAX, TAGS_MAX};
+use crate::manifest::{Descriptor, Manifest};
+use crate::media_type::OCI_INDEX;
+use crate::reference::{ManifestRef, RegistryHost};
+
+const API_THERE: u8 = 1;
+const API_MISSING: u8 = 2;
+
+impl Client {
+    /// All tags of a repository, in the registry's order; `None` when there is no such repository.
+    /// Tags outside the grammar are left out. Mirrors are not asked: theirs may be a part.
+    pub async fn list_tags(
+        &self,
+        host: &RegistryHost,
+        repository: &Repository,
+    ) -> Result<Option<Vec<Tag>>, ClientError> {
+        let core = &*self.core;
+        let run = async {
+            // `insecure` and `blocked` entries hold here too: the last place is the registry itself.
+            let place = core.places(host, repository, false)?.pop();
+            let place = place.ok_or_else(|| Fault::Protocol("no place to pull from".into()))?;
+            let session = core.session(&place.registry, place.insecure).await?;
+            tags(core, &session, &place.repository).await
+        };
+        match run.await {
+            Ok(tags) => Ok(Some(tags)),
+            Err(failed) if failed.fault.kind() == ErrorKind::NotFound => Ok(None),
+            Err(failed) => {
+                Err(ClientError::new("list tags of", format!("{host}/{repository}"), failed))
+            }
+        }
+    }
+
+    /// The manifests that refer to this one, by the referrers API or by the fallback tag
+    /// `sha256-<hex>`. At most [`REFERRERS_MAX`].
+    pub async fn referrers(
+        &self,
+        host: &RegistryHost,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<Vec<Descriptor>, ClientError> {
+        let core = &*self.core;
+        let run = async {
+            let places = core.places(host, repository, true)?;
+            core.at_places(places, |session, repository| {
+                let digest = *digest;
+                Box::pin(async move { referrers(core, &session, &repository, &digest).await })
+            })
+            .await
+        };
+        run.await.map_err(|failed| {
+            ClientError::new("list referrers of", format!("{host}/{repository}@{digest}"), failed)
+        })
+    }
+}
+
+/// Fetches page after page; `take` reads one and says whether to go on.
+async fn pages(
+    core: &Core,
+    session: &Session,
+    repository: &Repository,
+    first: Url,
+    accept: &'static str,
+    mut take: impl FnMut(Bytes) -> Result<(), Fault>,
+) -> Result<(), Failed> {
+    let scopes = Scopes::pull(repository);
+    let mut seen = HashSet::new();
+    let mut url = first;
+    for _ in 0..PAGES_MAX {
+        if !seen.insert(url.clone()) {
+            return Err(Fault::Protocol("the pages of the listing go in a circle".into()).into());
+        }
+        let mut request = session.request(core, Method::GET, url.clone(), &scopes);
+        request.headers.insert(ACCEPT, HeaderValue::from_static(accept));
+        let (headers, body) = session.fetch(core, &request, PAGE_MAX).await?;
+        take(body)?;
+        let mut next = None;
+        for line in headers.get_all(LINK) {
+            if let Ok(line) = line.to_str()
+                && let Some(found) = next_page(&url, line)?
+            {
+                next = Some(found);
+            }
+        }
+        match next {
+            Some(next) => url = next,
+            None => return Ok(()),
+        }
+    }
+    Err(Fault::Protocol(format!("the listing has more than {PAGES_MAX} pages")).into())
+}
+
+async fn tags(core: &Core, session: &Session, repository: &Repository) -> Result<Vec<Tag>, Failed> {
+    #[derive(Deserialize)]
+    struct Page {
+        #[serde(default)]
+        tags: Option<Vec<String>>,
+    }
+    let mut list = Vec::new();
+    let first = session.url(&format!("{repository}/tags/list?n=1000"))?;
+    pages(core, session, repository, first, "application/json", |body| {
+        let page: Page = serde_json::from_slice(&body)
+            .map_err(|_| Fault::Protocol("the list of tags is not the expected JSON".into()))?;
+        for tag in page.tags.unwrap_or_default() {
+            match tag.parse() {
+                Ok(tag) => list.push(tag),
+                Err(error) => tracing::debug!(%error, "tag left out"),
+            }
+        }
+        if list.len() > TAGS_MAX {
+            return Err(Fault::Protocol(format!("the repository has more than {TAGS_MAX} tags")));
+        }
+        Ok(())
+    })
+    .await?;
+    // Pages may overlap when tags move meanwhile.
+    let mut seen = HashSet::new();
+    list.retain(|tag: &Tag| seen.insert(tag.clone()));
+    Ok(list)
+}
+
+async fn referrers(
+    core: &Core,
+    session: &Session,
+    repository: &Repository,
+    digest: &Digest,
+) -> Result<Vec<Descriptor>, Failed> {
+    if session.referrers_api.load(Ordering::Relaxed) != API_MISSING {
+        match by_api(core, session, repository, digest).await {
+            Ok(list) => {
+                session.referrers_api.store(API_THERE, Ordering::Relaxed);
+                return Ok(list);
+            }
+            Err(failed) => {
+                let fault = &failed.fault;
+                let answered = matches!(fault, Fault::NotFound { .. } | Fault::Refused { .. });
+                let known = session.referrers_api.load(Ordering::Relaxed) == API_THERE;
+                if !answered {
+                    return Err(failed);
+                }
+                // An unknown repository or manifest is also 404 where the API is there.
+                let about_name = fault.codes().iter().any(|code| code.ends_with("_UNKNOWN"));
+                if !known && !about_name {
+                    session.referrers_api.store(API_MISSING, Ordering::Relaxed);
+                }
+            }
+        }
+    }
+    by_tag(core, session, repository, digest).await
+}
+
+async fn by_api(
+    core: &Core,
+    session: &Session,
+    repository: &Repository,
+    digest: &Digest,
+) -> Result<Vec<Descriptor>, Failed> {
+    let mut list = Vec::new();
+    let first = session.url(&format!("{repository}/referrers/{digest}"))?;
+    pages(core, session, repository, first, OCI_INDEX, |body| add(&body, &mut list)).await?;
+    Ok(list)
+}
+
+async fn by_tag(
+    core: &Core,
+    session: &Session,
+    repository: &Repository,
+    digest: &Digest,
+) -> Result<Vec<Descriptor>, Failed> {
+    let tag: Tag = format!("sha256-{}", digest.hex())
+        .parse()
+        .map_err(|_| Fault::Protocol("the fallback tag is not a tag".into()))?;
+    let mut list = Vec::new();
+    match manifest_at(core, session, repository, &ManifestRef::Tag(tag)).await {
+        Ok(raw) => match raw.parse() {
+            Ok(Manifest::Index(_)) => add(&raw.bytes, &mut list)?,
+            // Somebody's image under that name is not a list of referrers.
+            Ok(Manifest::Image(_)) => {}
+            Err(error) => return Err(Fault::Protocol(error.to_string()).into()),
+        },
+        Err(failed) if failed.fault.kind() == ErrorKind::NotFound => {}
+        Err(failed) => return Err(failed),
+    }
+    Ok(list)
+}
+
+fn add(body: &[u8], list: &mut Vec<Descriptor>) -> Result<(), Fault> {
+    let page = Manifest::parse(body, Some(OCI_INDEX))
+        .map_err(|error| Fault::Protocol(format!("the list of referrers: {error}")))?;
+    list.extend_from_slice(page.children());
+    if list.len() > REFERRERS_MAX {
+        return Err(Fault::Protocol(format!("more than {REFERRERS_MAX} referrers")));
+    }
+    Ok(())
+}

@@ -1,0 +1,462 @@
+//! Pulls: manifests as they are, blobs as streams that survive breaks.
+//!
+//! In: digests and sizes from descriptors. Out: exactly those bytes, or an error. What must hold: a
+//! manifest is hashed whatever the registry says about it (GHSA-qv35-3gw6-8q4j); a stream yields
+//! exactly the asked bytes in order, over any number of connections.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use format_spec::limits::MANIFEST_MAX;
+use format_spec::{Digest, Repository};
+use reqwest::header::{
+    ACCEPT, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName,
+    HeaderValue, RANGE,
+};
+use reqwest::{Method, Response};
+
+use super::error::{Failed, Fault};
+use super::headers::{authority, content_range};
+use super::mirrors::Place;
+use super::retry::Tries;
+use super::session::{Session, text};
+use super::token::Scopes;
+use super::{Client, ClientError, Core, ErrorKind, ManifestHead, subject, transport};
+use crate::manifest::{RawManifest, is_general, own_type};
+use crate::media_type::{self, essence};
+use crate::reference::{ManifestRef, RegistryHost};
+
+const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+
+impl Client {
+    /// The manifest, exactly as received, with the digest of what arrived. Asked for by digest, any
+    /// other content is [`ErrorKind::Damaged`].
+    pub async fn get_manifest(
+        &self,
+        host: &RegistryHost,
+        repository: &Repository,
+        reference: &ManifestRef,
+    ) -> Result<RawManifest, ClientError> {
+        self.manifest(host, repository, reference).await.map_err(|failed| {
+            ClientError::new("pull manifest", subject(host, repository, reference), failed)
+        })
+    }
+
+    async fn manifest(
+        &self,
+        host: &RegistryHost,
+        repository: &Repository,
+        reference: &ManifestRef,
+    ) -> Result<RawManifest, Failed> {
+        let core = &*self.core;
+        let by_digest = matches!(reference, ManifestRef::Digest(_));
+        let places = core.places(host, repository, by_digest)?;
+        core.at_places(places, |session, repository| {
+            let reference = reference.clone();
+            Box::pin(async move { manifest_at(core, &session, &repository, &reference).await })
+        })
+        .await
+    }
+
+    /// What the registry says of a manifest; `None` when it has none. Not proof of anything.
+    pub async fn head_manifest(
+        &self,
+        host: &RegistryHost,
+        repository: &Repository,
+        reference: &ManifestRef,
+    ) -> Result<Option<ManifestHead>, ClientError> {
+        let core = &*self.core;
+        let by_digest = matches!(reference, ManifestRef::Digest(_));
+        let run = async {
+            let places = core.places(host, repository, by_digest)?;
+            core.at_places(places, |session, repository| {
+                let reference = reference.clone();
+                Box::pin(async move { head_at(core, &session, &repository, &reference).await })
+            })
+            .await
+        };
+        found(run.await).map_err(|failed| {
+            ClientError::new("look up manifest", subject(host, repository, reference), failed)
+        })
+    }
+
+    /// Whether the registry has a blob (`None`: no), and its size if it says. Not proof.
+    pub async fn head_blob(
+        &self,
+        host: &RegistryHost,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<Option<Option<u64>>, ClientError> {
+        // For targets, where mirrors do not apply: what is asked is whether this very registry has it.
+        let run = async {
+            let session = self.core.session(host, false).await?;
+            blob_head(&self.core, &session, repository, digest).await
+        };
+        found(run.await).map_err(|failed| {
+            ClientError::new("look up blob", format!("{host}/{repository}@{digest}"), failed)
+        })
+    }
+
+    /// A stream of the blob's bytes from `from` to `size`. The request is sent here; breaks are mended
+    /// inside the stream. The caller hashes.
+    pub async fn get_blob(
+        &self,
+        host: &RegistryHost,
+        repository: &Repository,
+        digest: &Digest,
+        size: u64,
+        from: u64,
+    ) -> Result<BlobStream, ClientError> {
+        let named = || format!("{host}/{repository}@{digest}");
+        let failed = |failed| ClientError::new("pull blob", named(), failed);
+        let places =
+            self.core.places(host, repository, true).map_err(|fault| failed(fault.into()))?;
+        let mut stream = BlobStream {
+            core: Arc::clone(&self.core),
+            places: places.into(),
+            session: None,
+            digest: *digest,
+            size,
+            at: from,
+            body: None,
+            skip: 0,
+            named: named(),
+            tries: Budget::default(),
+        };
+        if from < size {
+            stream.connect().await.map_err(failed)?;
+        }
+        Ok(stream)
+    }
+
+    /// A small blob as a whole, hashed. Larger than `max` is [`ErrorKind::Protocol`].
+    pub async fn get_blob_bytes(
+        &self,
+        host: &RegistryHost,
+        repository: &Repository,
+        digest: &Digest,
+        size: u64,
+        max: u64,
+    ) -> Result<Bytes, ClientError> {
+        let fail = |fault: Fault| {
+            let named = format!("{host}/{repository}@{digest}");
+            ClientError::new("pull blob", named, fault.into())
+        };
+        if size > max {
+            return Err(fail(Fault::TooLarge { limit: max }));
+        }
+        let mut stream = self.get_blob(host, repository, digest, size, 0).await?;
+        let mut body = BytesMut::new();
+        while let Some(chunk) = stream.next_chunk().await? {
+            body.extend_from_slice(&chunk);
+        }
+        let body = body.freeze();
+        let found = Digest::of(&body);
+        if found != *digest {
+            return Err(fail(Fault::Digest { expected: *digest, found }));
+        }
+        Ok(body)
+    }
+}
+
+/// Not found is an answer here, not an error.
+fn found<T>(result: Result<T, Failed>) -> Result<Option<T>, Failed> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(failed) if failed.fault.kind() == ErrorKind::NotFound => Ok(None),
+        Err(failed) => Err(failed),
+    }
+}
+
+fn accept() -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for kind in media_type::ACCEPT {
+        headers.append(ACCEPT, HeaderValue::from_static(kind));
+    }
+    headers
+}
+
+pub(super) async fn manifest_at(
+    core: &Core,
+    session: &Session,
+    repository: &Repository,
+    reference: &ManifestRef,
+) -> Result<RawManifest, Failed> {
+    let scopes = Scopes::pull(repository);
+    let url = session.url(&format!("{repository}/manifests/{reference}"))?;
+    let mut request = session.request(core, Method::GET, url, &scopes);
+    request.headers = accept();
+    request.redirects = true;
+    let (headers, bytes) = session.fetch(core, &request, MANIFEST_MAX).await?;
+    let digest = Digest::of(&bytes);
+    if let ManifestRef::Digest(expected) = reference
+        && *expected != digest
+    {
+        return Err(Fault::Digest { expected: *expected, found: digest }.into());
+    }
+    let said = text(&headers, &CONTENT_TYPE).map(essence).unwrap_or_default();
+    let media_type = if is_general(&said) {
+        own_type(&bytes).ok_or_else(|| Fault::Protocol("what was sent is not a manifest".into()))?
+    } else {
+        said
+    };
+    Ok(RawManifest { bytes, digest, media_type })
+}
+
+async fn head_at(
+    core: &Core,
+    session: &Session,
+    repository: &Repository,
+    reference: &ManifestRef,
+) -> Result<ManifestHead, Failed> {
+    let scopes = Scopes::pull(repository);
+    let url = session.url(&format!("{repository}/manifests/{reference}"))?;
+    let mut request = session.request(core, Method::HEAD, url, &scopes);
+    request.headers = accept();
+    request.redirects = true;
+    match session.send(core, &request).await {
+        Ok(answer) => Ok(ManifestHead {
+            digest: text(answer.headers(), &CONTENT_DIGEST).and_then(|text| text.parse().ok()),
+            size: length(answer.headers()),
+            media_type: text(answer.headers(), &CONTENT_TYPE).map(essence),
+        }),
+        // HEAD is optional in practice; GET is not.
+        Err(Failed { fault: Fault::Refused { status: 400 | 405 | 501, .. }, .. }) => {
+            let raw = manifest_at(core, session, repository, reference).await?;
+            Ok(ManifestHead {
+                digest: Some(raw.digest),
+                size: Some(raw.bytes.len() as u64),
+                media_type: Some(raw.media_type),
+            })
+        }
+        Err(failed) => Err(failed),
+    }
+}
+
+pub(super) async fn blob_head(
+    core: &Core,
+    session: &Session,
+    repository: &Repository,
+    digest: &Digest,
+) -> Result<Option<u64>, Failed> {
+    let scopes = Scopes::pull(repository);
+    let url = session.url(&format!("{repository}/blobs/{digest}"))?;
+    let mut request = session.request(core, Method::HEAD, url, &scopes);
+    request.redirects = true;
+    let answer = session.send(core, &request).await?;
+    Ok(length(answer.headers()))
+}
+
+/// `Content-Length` as a number; the answer to HEAD has it without a body.
+fn length(headers: &HeaderMap) -> Option<u64> {
+    text(headers, &CONTENT_LENGTH)?.parse().ok()
+}
+
+/// What is left of the tries of a stream; bytes that move give all of them back.
+#[derive(Default)]
+struct Budget {
+    failed_at: u64,
+    failed: u32,
+    total: u32,
+}
+
+/// The bytes of one blob.
+pub struct BlobStream {
+    core: Arc<Core>,
+    /// Places not tried yet.
+    places: VecDeque<Place>,
+    /// Where it is pulled from now.
+    session: Option<(Arc<Session>, Place)>,
+    digest: Digest,
+    size: u64,
+    /// The next byte that is yielded.
+    at: u64,
+    body: Option<Response>,
+    /// Bytes of the body that were yielded before: the registry ignored `Range`.
+    skip: u64,
+    named: String,
+    tries: Budget,
+}
+
+impl std::fmt::Debug for BlobStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "BlobStream({} at {} of {})", self.named, self.at, self.size)
+    }
+}
+
+impl BlobStream {
+    /// The next bytes, as they came from the connection; `None` after the last. Together they are
+    /// exactly `size - from` bytes.
+    pub async fn next_chunk(&mut self) -> Result<Option<Bytes>, ClientError> {
+        match self.advance().await {
+            Ok(chunk) => Ok(chunk),
+            Err(failed) => Err(ClientError::new("pull blob", self.named.clone(), failed)),
+        }
+    }
+
+    async fn advance(&mut self) -> Result<Option<Bytes>, Failed> {
+        loop {
+            if self.at >= self.size {
+                return self.finish().await.map(|()| None);
+            }
+            if self.body.is_none() {
+                self.connect().await?;
+            }
+            match self.read().await {
+                Ok(Some(chunk)) => return Ok(Some(chunk)),
+                Ok(None) => {}
+                Err(fault) => {
+                    self.body = None;
+                    self.recover(fault).await?;
+                }
+            }
+        }
+    }
+
+    /// One chunk of the open body; `None` when all of it was skipped.
+    async fn read(&mut self) -> Result<Option<Bytes>, Fault> {
+        let limit = self.core.options.stall;
+        let Some(body) = &mut self.body else { return Ok(None) };
+        let (expected, got) = (self.size, self.at);
+        let chunk = match tokio::time::timeout(limit, body.chunk()).await {
+            Err(_) => return Err(Fault::Stalled { host: authority(body.url()), limit }),
+            Ok(Err(error)) => {
+                return Err(match transport::fault(body.url(), &error) {
+                    Fault::Broken { .. } => Fault::Short { expected, got },
+                    other => other,
+                });
+            }
+            Ok(Ok(None)) => return Err(Fault::Short { expected, got }),
+            Ok(Ok(Some(chunk))) => chunk,
+        };
+        self.core.counters.received(chunk.len());
+        let mut chunk = chunk;
+        if self.skip > 0 {
+            let skipped = usize::try_from(self.skip).unwrap_or(usize::MAX).min(chunk.len());
+            self.skip -= skipped as u64;
+            chunk = chunk.slice(skipped..);
+            if chunk.is_empty() {
+                return Ok(None);
+            }
+        }
+        let end = self.at + chunk.len() as u64;
+        if end > self.size {
+            return Err(Fault::Size { expected: self.size, found: end });
+        }
+        self.at = end;
+        Ok(Some(chunk))
+    }
+
+    /// After the last byte: the body must end too. Reading its end also frees the connection.
+    async fn finish(&mut self) -> Result<(), Failed> {
+        let Some(mut body) = self.body.take() else { return Ok(()) };
+        let limit = std::time::Duration::from_secs(2);
+        match tokio::time::timeout(limit, body.chunk()).await {
+            Ok(Ok(Some(more))) if !more.is_empty() => {
+                let found = self.size + more.len() as u64;
+                Err(Fault::Size { expected: self.size, found }.into())
+            }
+            // Every byte is there; how the connection ends does not matter.
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits for another try at this place, or goes to the next place, or ends.
+    async fn recover(&mut self, fault: Fault) -> Result<(), Failed> {
+        if self.at > self.tries.failed_at {
+            self.tries.failed_at = self.at;
+            self.tries.failed = 0;
+        }
+        let policy = self.core.options.retry;
+        let mut tries =
+            Tries::resumed(policy, &self.core.counters, self.tries.failed, self.tries.total);
+        match tries.again(fault).await {
+            Ok(()) => {
+                (self.tries.failed, self.tries.total) = tries.spent();
+                Ok(())
+            }
+            Err(failed) => self.next_place(failed),
+        }
+    }
+
+    fn next_place(&mut self, failed: Failed) -> Result<(), Failed> {
+        let mirror = self.session.take().is_some_and(|(_, place)| place.mirror);
+        if mirror && !self.places.is_empty() {
+            tracing::debug!(blob = self.named, fault = %failed.fault, "leaving the mirror");
+            self.tries = Budget::default();
+            Ok(())
+        } else {
+            Err(failed)
+        }
+    }
+
+    /// Opens the body at the current position.
+    async fn connect(&mut self) -> Result<(), Failed> {
+        loop {
+            let session = match &self.session {
+                Some((session, place)) => (Arc::clone(session), place.clone()),
+                None => {
+                    let Some(place) = self.places.pop_front() else {
+                        return Err(Fault::Protocol("no place to pull from".into()).into());
+                    };
+                    match self.core.session_at(&place).await {
+                        Ok(Some(session)) => {
+                            self.session = Some((Arc::clone(&session), place.clone()));
+                            (session, place)
+                        }
+                        Ok(None) => continue,
+                        Err(_) if place.mirror && !self.places.is_empty() => continue,
+                        Err(failed) => return Err(failed),
+                    }
+                }
+            };
+            match self.ask(&session.0, &session.1).await {
+                Ok(()) => return Ok(()),
+                Err(fault) => self.recover(fault).await?,
+            }
+        }
+    }
+
+    async fn ask(&mut self, session: &Session, place: &Place) -> Result<(), Fault> {
+        let core = Arc::clone(&self.core);
+        let scopes = Scopes::pull(&place.repository);
+        let url = session.url(&format!("{}/blobs/{}", place.repository, self.digest))?;
+        let mut request = session.request(&core, Method::GET, url, &scopes);
+        request.redirects = true;
+        if self.at > 0 {
+            let range = HeaderValue::from_str(&format!("bytes={}-", self.at))
+                .map_err(|_| Fault::Protocol("the range cannot be written".into()))?;
+            request.headers.insert(RANGE, range);
+        }
+        let answer = session.exchange(&core, &request).await?;
+        if !answer.status().is_success() {
+            return Err(session.fault_of(&core, &scopes, answer).await);
+        }
+        let coding = text(answer.headers(), &CONTENT_ENCODING).unwrap_or("identity");
+        if !coding.eq_ignore_ascii_case("identity") {
+            return Err(Fault::Protocol("the blob was sent in another encoding".into()));
+        }
+        self.skip = 0;
+        if answer.status().as_u16() == 206 {
+            let range = text(answer.headers(), &CONTENT_RANGE).and_then(content_range);
+            let Some((first, _, total)) = range else {
+                return Err(Fault::Protocol("a 206 without a usable `Content-Range`".into()));
+            };
+            if first != self.at {
+                return Err(Fault::Protocol("the range sent is not the range asked for".into()));
+            }
+            if let Some(total) = total.filter(|total| *total != self.size) {
+                return Err(Fault::Size { expected: self.size, found: total });
+            }
+        } else {
+            // The whole blob, from its beginning.
+            if let Some(total) = answer.content_length().filter(|total| *total != self.size) {
+                return Err(Fault::Size { expected: self.size, found: total });
+            }
+            self.skip = self.at;
+        }
+        self.body = Some(answer);
+        Ok(())
+    }
+}

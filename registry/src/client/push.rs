@@ -1,0 +1,659 @@
+//! Pushes: blobs by one streamed request where that works, manifests, deletions.
+//!
+//! In: digests, sizes and sources of bytes. Out: the word that the registry holds them. What must hold:
+//! an upload's `Location` is opaque and never leads to another origin; after a break the registry is
+//! asked for its offset, never guessed (distribution#2593: an upload resumed at a wrong offset is
+//! corrupt); nothing is buffered.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use format_spec::{Digest, Repository};
+use futures_util::Stream;
+use reqwest::header::{
+    AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+    LOCATION, RANGE,
+};
+use reqwest::{Method, Response};
+use tokio::time::Instant;
+use url::Url;
+
+use super::error::{Failed, Fault};
+use super::headers::{authority, upload_location, upload_offset};
+use super::pull::blob_head;
+use super::retry::Tries;
+use super::session::{Session, drain, text};
+use super::token::Scopes;
+use super::{BlobSource, Client, ClientError, Core, ErrorKind, subject, transport};
+use crate::limits::COMMIT_TIME;
+use crate::reference::{ManifestRef, RegistryHost};
+
+const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
+const CHUNK_MIN: HeaderName = HeaderName::from_static("oci-chunk-min-length");
+const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+
+/// The first chunk size when a registry wants chunks: GHCR takes no more (rust-oci-client#35).
+const CHUNK: u64 = 4 * 1024 * 1024;
+
+/// The smallest chunk that is tried: below 1 MiB, nginx's default body limit, nothing is gained.
+const CHUNK_FLOOR: u64 = 256 * 1024;
+
+/// Bytes handed to the connection at once. The stall limit needs one such piece to move: 128 KiB in
+/// 30 s is 4 KiB/s, slower than any line worth using.
+const PIECE: usize = 128 * 1024;
+
+/// How blobs are sent to one registry, best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// POST, then one PUT with everything (Google's registry takes nothing else).
+    Monolithic,
+    /// POST, one PATCH with everything, an empty PUT (as Docker does it).
+    Whole,
+    /// POST, PATCHes of this many bytes, an empty PUT.
+    Chunks(u64),
+}
+
+impl Way {
+    /// The next way after this one was refused; `None` when there is none.
+    fn weaker(self, too_large: bool) -> Option<Self> {
+        match self {
+            Self::Monolithic if !too_large => Some(Self::Whole),
+            Self::Monolithic | Self::Whole => Some(Self::Chunks(CHUNK)),
+            Self::Chunks(size) if size > CHUNK_FLOOR => Some(Self::Chunks(size / 4)),
+            Self::Chunks(_) => None,
+        }
+    }
+}
+
+/// How a blob came into the repository.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pushed {
+    /// From another repository of the same registry; no bytes were sent.
+    Mounted,
+    /// Its bytes were sent.
+    Uploaded,
+}
+
+/// What became of a deletion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deleted {
+    /// It is gone.
+    Done,
+    /// It was not there.
+    NotFound,
+    /// The registry does not delete, or not this.
+    Unsupported,
+}
+
+/// One blob to push.
+struct Job<'a> {
+    repository: &'a Repository,
+    digest: &'a Digest,
+    size: u64,
+    source: &'a dyn BlobSource,
+}
+
+/// An open upload.
+struct Upload {
+    url: Url,
+    /// Bytes that the registry confirmed.
+    offset: u64,
+    /// Bytes that were handed to the connection, confirmed or not.
+    sent: u64,
+    chunk_min: u64,
+}
+
+enum Opened {
+    Mounted,
+    At(Upload),
+}
+
+impl Client {
+    /// Pushes a blob; does not ask first whether it is there. With `mount_from`, the registry is asked
+    /// to take it from that repository; if it declines, the bytes are sent.
+    #[allow(clippy::too_many_arguments)]
+    pub async fn push_blob(
+        &self,
+        host: &RegistryHost,
+        repository: &Repository,
+        digest: &Digest,
+        size: u64,
+        source: Arc<dyn BlobSource>,
+        mount_from: Option<&Repository>,
+    ) -> Result<Pushed, ClientError> {
+        let run = async {
+            let session = self.core.session(host, false).await?;
+            let job = Job { repository, digest, size, source: &*source };
+            push(&self.core, &session, &job, mount_from).await
+        };
+        run.await.map_err(|failed| {
+            ClientError::new("push blob", format!("{host}/{repository}@{digest}"), failed)
+        })
+    }
+
+    /// Pushes a manifest's bytes as they are. By digest, the bytes must have that digest.
+    pub async fn put_manifest(
+        &self,
+        host: &RegistryHost,
+        repository: &Repository,
+        reference: &ManifestRef,
+        media_type: &str,
+        bytes: Bytes,
+    ) -> Result<(), ClientError> {
+        let run = async {
+            let found = Digest::of(&bytes);
+            if let ManifestRef::Digest(expected) = reference
+                && *expected != found
+            {
+                return Err(Fault::Digest { expected: *expected, found }.into());
+            }
+            let session = self.core.session(host, false).await?;
+            let scopes = Scopes::push(repository);
+            let url = session.url(&format!("{repository}/manifests/{reference}"))?;
+            let mut request = session.request(&self.core, Method::PUT, url, &scopes);
+            let kind = HeaderValue::from_str(media_type)
+                .map_err(|_| Fault::Protocol("the media type cannot stand in a header".into()))?;
+            request.headers.insert(CONTENT_TYPE, kind);
+            request.body = Some(bytes);
+            request.patience = COMMIT_TIME.max(self.core.options.stall);
+            let answer = session.send(&self.core, &request).await?;
+            let there = text(answer.headers(), &CONTENT_DIGEST).and_then(|text| text.parse().ok());
+            drain(answer).await;
+            match there {
+                Some(there) if there != found => {
+                    Err(Fault::Digest { expected: found, found: there }.into())
+                }
+                _ => Ok(()),
+            }
+        };
+        run.await.map_err(|failed| {
+            ClientError::new("push manifest", subject(host, repository, reference), failed)
+        })
+    }
+
+    /// Deletes a manifest, or a tag where the registry can do that.
+    pub async fn delete_manifest(
+        &self,
+        host: &RegistryHost,
+        repository: &Repository,
+        reference: &ManifestRef,
+    ) -> Result<Deleted, ClientError> {
+        let run = async {
+            let session = self.core.session(host, false).await?;
+            let scopes = Scopes::delete(repository);
+            let url = session.url(&format!("{repository}/manifests/{reference}"))?;
+            let request = session.request(&self.core, Method::DELETE, url, &scopes);
+            match session.send(&self.core, &request).await {
+                Ok(answer) => {
+                    drain(answer).await;
+                    Ok(Deleted::Done)
+                }
+                Err(failed) => match &failed.fault {
+                    Fault::NotFound { .. } => Ok(Deleted::NotFound),
+                    Fault::Refused { status: 405 | 501, .. } => Ok(Deleted::Unsupported),
+                    fault @ Fault::Refused { .. } if has_code(fault, "UNSUPPORTED") => {
+                        Ok(Deleted::Unsupported)
+                    }
+                    // distribution 2 deletes by digest only and calls a tag an invalid digest.
+                    fault @ Fault::Refused { .. }
+                        if matches!(reference, ManifestRef::Tag(_))
+                            && has_code(fault, "DIGEST_INVALID") =>
+                    {
+                        Ok(Deleted::Unsupported)
+                    }
+                    _ => Err(failed),
+                },
+            }
+        };
+        run.await.map_err(|failed| {
+            ClientError::new("delete manifest", subject(host, repository, reference), failed)
+        })
+    }
+}
+
+fn has_code(fault: &Fault, code: &str) -> bool {
+    fault.codes().iter().any(|have| have == code)
+}
+
+async fn push(
+    core: &Arc<Core>,
+    session: &Session,
+    job: &Job<'_>,
+    mount_from: Option<&Repository>,
+) -> Result<Pushed, Failed> {
+    let mut scopes = Scopes::push(job.repository);
+    let mut mount = mount_from.filter(|source| *source != job.repository);
+    if let Some(source) = mount {
+        scopes = scopes.and_pull(source);
+    }
+    let mut tries = Tries::new(core.options.retry, &core.counters);
+    let first_way = *session.way.lock().unwrap_or_else(|poison| poison.into_inner());
+    let mut way = first_way;
+    let (mut may_renew, mut may_prove, mut breaks) = (true, true, 0_u32);
+    let mut upload = None;
+    loop {
+        let mut current = match upload.take() {
+            Some(current) => current,
+            None => match open(core, session, &scopes, job, mount).await {
+                Ok(Opened::Mounted) => return Ok(Pushed::Mounted),
+                Ok(Opened::At(fresh)) => {
+                    mount = None;
+                    fresh
+                }
+                // Not every account may read the source: the bytes are here, send them.
+                Err(failed) if mount.is_some() && !failed.fault.is_passing() => {
+                    tracing::debug!(fault = %failed.fault, "mount refused");
+                    mount = None;
+                    scopes = Scopes::push(job.repository);
+                    continue;
+                }
+                Err(failed) => return Err(failed),
+            },
+        };
+        let before = current.offset;
+        let fault = match transfer(core, session, &scopes, job, &mut current, way).await {
+            Ok(()) => {
+                if way != first_way {
+                    tracing::debug!(host = %session.host, ?way, "uploads work this way here");
+                    *session.way.lock().unwrap_or_else(|poison| poison.into_inner()) = way;
+                }
+                return Ok(Pushed::Uploaded);
+            }
+            Err(fault) => fault,
+        };
+        if current.offset > before {
+            tries.progress();
+            (may_prove, breaks) = (true, 0);
+        }
+        match &fault {
+            Fault::Unauthorized { status: 401, .. } if may_prove => {
+                may_prove = false;
+                upload = ask_offset(core, session, &scopes, job, &current).await?;
+            }
+            Fault::Refused { status, detail, .. } if has_code(&fault, "DIGEST_INVALID") => {
+                let fault = Fault::DigestThere { status: *status, detail: detail.clone() };
+                return Err(tries.end(fault));
+            }
+            // The registry forgot the upload, or cannot go on with it: once more from the start.
+            Fault::NotFound { .. } | Fault::Refused { .. }
+                if may_renew
+                    && (before > 0
+                        || has_code(&fault, "BLOB_UPLOAD_UNKNOWN")
+                        || has_code(&fault, "BLOB_UPLOAD_INVALID")
+                        || has_code(&fault, "RANGE_INVALID")) =>
+            {
+                may_renew = false;
+                core.counters.retry();
+            }
+            Fault::NotFound { .. }
+            | Fault::Refused { status: 400 | 405 | 411 | 413 | 415 | 416 | 501, .. } => {
+                let too_large = matches!(fault, Fault::Refused { status: 413, .. });
+                abandon(core, session, &scopes, &current).await;
+                match way.weaker(too_large) {
+                    Some(next) => way = next,
+                    None => return Err(tries.end(fault)),
+                }
+            }
+            fault_now if fault_now.is_passing() => {
+                breaks +=
+                    u32::from(matches!(fault_now, Fault::Broken { .. } | Fault::Stalled { .. }));
+                let all_sent = current.sent >= job.size;
+                tries.again(fault).await?;
+                if all_sent
+                    && let Ok(Some(there)) =
+                        blob_head(core, session, job.repository, job.digest).await
+                    && there == job.size
+                {
+                    // The answer was lost, not the blob.
+                    return Ok(Pushed::Uploaded);
+                }
+                upload = ask_offset(core, session, &scopes, job, &current).await?;
+                // A proxy that cuts large bodies without a word, or a line that never holds for a
+                // whole blob: smaller requests get through both.
+                if breaks >= 2 && upload.as_ref().is_none_or(|upload| upload.offset == 0) {
+                    way = match way {
+                        Way::Monolithic | Way::Whole => Way::Chunks(CHUNK),
+                        chunks => chunks,
+                    };
+                }
+            }
+            _ => return Err(tries.end(fault)),
+        }
+    }
+}
+
+/// Opens an upload, or mounts.
+async fn open(
+    core: &Core,
+    session: &Session,
+    scopes: &Scopes,
+    job: &Job<'_>,
+    mount: Option<&Repository>,
+) -> Result<Opened, Failed> {
+    let mut url = session.url(&format!("{}/blobs/uploads/", job.repository))?;
+    if let Some(source) = mount {
+        url.query_pairs_mut()
+            .append_pair("mount", &job.digest.to_string())
+            .append_pair("from", source.as_str());
+    }
+    let request = session.request(core, Method::POST, url.clone(), scopes);
+    let answer = session.send(core, &request).await?;
+    if answer.status().as_u16() == 201 && mount.is_some() {
+        drain(answer).await;
+        return Ok(Opened::Mounted);
+    }
+    // 202 to a mount means declined: this is a plain upload (distribution specification, "Mounting").
+    let location = text(answer.headers(), &LOCATION)
+        .ok_or_else(|| Fault::Protocol("the upload has no `Location`".into()))?;
+    let url = upload_location(&url, location)?;
+    let chunk_min =
+        text(answer.headers(), &CHUNK_MIN).and_then(|text| text.parse().ok()).unwrap_or(0);
+    drain(answer).await;
+    Ok(Opened::At(Upload { url, offset: 0, sent: 0, chunk_min }))
+}
+
+/// Tells the registry that an upload is not continued. Best effort: it expires anyway.
+async fn abandon(core: &Core, session: &Session, scopes: &Scopes, upload: &Upload) {
+    let request = session.request(core, Method::DELETE, upload.url.clone(), scopes);
+    if let Ok(answer) = session.exchange(core, &request).await {
+        drain(answer).await;
+    }
+}
+
+/// Asks how much of an upload the registry has; `None` when it cannot be continued.
+async fn ask_offset(
+    core: &Core,
+    session: &Session,
+    scopes: &Scopes,
+    job: &Job<'_>,
+    upload: &Upload,
+) -> Result<Option<Upload>, Failed> {
+    let request = session.request(core, Method::GET, upload.url.clone(), scopes);
+    let answer = match session.send(core, &request).await {
+        Ok(answer) => answer,
+        Err(failed) if failed.fault.kind() == ErrorKind::Credentials => return Err(failed),
+        Err(failed) => {
+            tracing::debug!(fault = %failed.fault, "the upload cannot be continued");
+            return Ok(None);
+        }
+    };
+    let range = text(answer.headers(), &RANGE).map(str::to_owned);
+    let url = match text(answer.headers(), &LOCATION) {
+        Some(location) => upload_location(&upload.url, location)?,
+        None => upload.url.clone(),
+    };
+    drain(answer).await;
+    Ok(match upload_offset(range.as_deref()) {
+        // `0-0` is one byte by the rule and none with distribution: not worth the doubt.
+        Some(1) if job.size > 1 => None,
+        Some(offset) if offset <= job.size => {
+            tracing::debug!(offset, size = job.size, "the upload goes on");
+            Some(Upload { url, offset, sent: offset, chunk_min: upload.chunk_min })
+        }
+        _ => None,
+    })
+}
+
+/// Sends what is missing and commits.
+async fn transfer(
+    core: &Arc<Core>,
+    session: &Session,
+    scopes: &Scopes,
+    job: &Job<'_>,
+    upload: &mut Upload,
+    way: Way,
+) -> Result<(), Fault> {
+    if way == Way::Monolithic && upload.offset == 0 {
+        let url = committing(&upload.url, job.digest);
+        let headers = HeaderMap::new();
+        let span = (0, job.size);
+        let put = (Method::PUT, url, headers);
+        let answer = pour(core, session, scopes, put, job, span, &mut upload.sent).await?;
+        drain(answer).await;
+        return Ok(());
+    }
+    let chunk = match way {
+        Way::Chunks(size) => size.max(upload.chunk_min).max(1),
+        Way::Monolithic | Way::Whole => u64::MAX,
+    };
+    while upload.offset < job.size {
+        let end = job.size.min(upload.offset.saturating_add(chunk));
+        let mut headers = HeaderMap::new();
+        let range = HeaderValue::from_str(&format!("{}-{}", upload.offset, end - 1))
+            .map_err(|_| Fault::Protocol("the range cannot be written".into()))?;
+        headers.insert(CONTENT_RANGE, range);
+        let span = (upload.offset, end);
+        let patch = (Method::PATCH, upload.url.clone(), headers);
+        let answer = pour(core, session, scopes, patch, job, span, &mut upload.sent).await?;
+        let got = upload_offset(text(answer.headers(), &RANGE));
+        if let Some(location) = text(answer.headers(), &LOCATION) {
+            upload.url = upload_location(&upload.url, location)?;
+        }
+        let said = answer.headers().contains_key(RANGE);
+        drain(answer).await;
+        upload.offset = match got {
+            // Some servers leave the range out; the digest decides in the end.
+            _ if !said => end,
+            Some(got) if got > upload.offset && got <= end => got,
+            _ => return Err(Fault::Protocol("the upload's `Range` does not fit".into())),
+        };
+    }
+    let url = committing(&upload.url, job.digest);
+    let mut request = session.request(core, Method::PUT, url, scopes);
+    request.headers.insert(CONTENT_TYPE, OCTETS);
+    request.patience = COMMIT_TIME.max(core.options.stall);
+    let answer = session.exchange(core, &request).await?;
+    if !answer.status().is_success() {
+        return Err(session.fault_of(core, scopes, answer).await);
+    }
+    drain(answer).await;
+    Ok(())
+}
+
+/// The upload's URL with `digest=` after whatever it has.
+fn committing(url: &Url, digest: &Digest) -> Url {
+    let mut url = url.clone();
+    // Not `query_pairs_mut`: it would write the opaque rest anew.
+    let query = match url.query() {
+        Some(query) if !query.is_empty() => format!("{query}&digest={digest}"),
+        _ => format!("digest={digest}"),
+    };
+    url.set_query(Some(&query));
+    url
+}
+
+/// Sends one request whose body is a span of the blob, straight from the source.
+async fn pour(
+    core: &Arc<Core>,
+    session: &Session,
+    scopes: &Scopes,
+    (method, url, mut headers): (Method, Url, HeaderMap),
+    job: &Job<'_>,
+    (from, to): (u64, u64),
+    sent: &mut u64,
+) -> Result<Response, Fault> {
+    let (value, proof) = session.prove(core, scopes).await?;
+    if let Some(value) = value {
+        headers.insert(AUTHORIZATION, value);
+    }
+    headers.insert(CONTENT_TYPE, OCTETS);
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(to - from));
+    let gauge = Arc::new(Gauge::new());
+    let mut request = session.http.request(method.clone(), url.clone()).headers(headers);
+    if to > from {
+        request = request.body(reqwest::Body::wrap_stream(Feed {
+            source: job.source.open(from),
+            held: Bytes::new(),
+            left: to - from,
+            gauge: Arc::clone(&gauge),
+            core: Arc::clone(core),
+        }));
+    } else {
+        gauge.set(Phase::Done);
+    }
+    let request =
+        request.build().map_err(|_| Fault::Protocol("the request cannot be written".into()))?;
+    core.counters.request();
+    let stall = core.options.stall;
+    let mut call = std::pin::pin!(session.http.execute(request));
+    let outcome = loop {
+        let (phase, since) = gauge.get();
+        let limit = match phase {
+            Phase::Sending => stall,
+            Phase::Done => COMMIT_TIME.max(stall),
+            // A medium that spins up is not the registry's fault.
+            Phase::Source => Duration::from_secs(24 * 3600),
+        };
+        let deadline = since + limit;
+        let wake = deadline.min(Instant::now() + stall);
+        tokio::select! {
+            answer = &mut call => break answer,
+            () = tokio::time::sleep_until(wake) => {
+                if gauge.get() == (phase, since) && Instant::now() >= deadline {
+                    return Err(Fault::Stalled { host: authority(&url), limit });
+                }
+            }
+        }
+    };
+    if gauge.get().0 == Phase::Done {
+        *sent = (*sent).max(to);
+    }
+    if let Some(error) = gauge.take_error() {
+        return Err(Fault::Source(error));
+    }
+    let answer = outcome.map_err(|error| transport::fault(&url, &error))?;
+    tracing::debug!(
+        host = authority(&url),
+        %method,
+        path = url.path(),
+        status = answer.status().as_u16(),
+        "answer"
+    );
+    if answer.status().is_success() {
+        return Ok(answer);
+    }
+    if answer.status().as_u16() == 401 {
+        session.learn(core, answer.headers(), &proof, scopes).await;
+    }
+    Err(session.fault_of(core, scopes, answer).await)
+}
+
+/// Whose turn it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// The connection's: it has not taken the last piece yet.
+    Sending,
+    /// The source's.
+    Source,
+    /// The registry's: it has everything.
+    Done,
+}
+
+/// What the body and the one who waits for the answer tell each other.
+struct Gauge {
+    state: Mutex<(Phase, Instant)>,
+    error: Mutex<Option<std::io::Error>>,
+}
+
+impl Gauge {
+    fn new() -> Self {
+        Self { state: Mutex::new((Phase::Sending, Instant::now())), error: Mutex::new(None) }
+    }
+
+    fn set(&self, phase: Phase) {
+        *self.state.lock().unwrap_or_else(|poison| poison.into_inner()) = (phase, Instant::now());
+    }
+
+    fn get(&self) -> (Phase, Instant) {
+        *self.state.lock().unwrap_or_else(|poison| poison.into_inner())
+    }
+
+    fn fail(&self, error: std::io::Error) {
+        *self.error.lock().unwrap_or_else(|poison| poison.into_inner()) = Some(error);
+    }
+
+    fn take_error(&self) -> Option<std::io::Error> {
+        self.error.lock().unwrap_or_else(|poison| poison.into_inner()).take()
+    }
+}
+
+/// The body of an upload: exactly `left` bytes of the source, in pieces, without copies.
+struct Feed {
+    source: Pin<Box<dyn Stream<Item = std::io::Result<Bytes>> + Send>>,
+    held: Bytes,
+    left: u64,
+    gauge: Arc<Gauge>,
+    core: Arc<Core>,
+}
+
+impl Stream for Feed {
+    type Item = std::io::Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        while self.held.is_empty() {
+            if self.left == 0 {
+                return Poll::Ready(None);
+            }
+            let error = match self.source.as_mut().poll_next(cx) {
+                Poll::Pending => {
+                    self.gauge.set(Phase::Source);
+                    return Poll::Pending;
+                }
+                Poll::Ready(Some(Ok(bytes))) => {
+                    self.held = bytes;
+                    continue;
+                }
+                Poll::Ready(Some(Err(error))) => error,
+                Poll::Ready(None) => std::io::Error::new(
+                    std::io::ErrorKind::UnexpectedEof,
+                    format!("the source ended {} bytes early", self.left),
+                ),
+            };
+            let copy = std::io::Error::new(error.kind(), "the source failed");
+            self.gauge.fail(error);
+            return Poll::Ready(Some(Err(copy)));
+        }
+        let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(PIECE);
+        let length = self.held.len().min(most);
+        let piece = self.held.split_to(length);
+        self.left -= length as u64;
+        self.core.counters.sent(length);
+        self.gauge.set(if self.left == 0 { Phase::Done } else { Phase::Sending });
+        Poll::Ready(Some(Ok(piece)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ladder_ends() {
+        for too_large in [true, false] {
+            let mut way = Way::Monolithic;
+            let mut steps = 0;
+            while let Some(next) = way.weaker(too_large) {
+                (way, steps) = (next, steps + 1);
+            }
+            assert!(steps <= 5 && way == Way::Chunks(CHUNK_FLOOR), "{way:?}");
+        }
+    }
+
+    #[test]
+    fn the_digest_is_appended_to_an_opaque_query() {
+        let digest = Digest::of(b"");
+        for (url, expected) in [
+            ("https://r/u/1", format!("https://r/u/1?digest={digest}")),
+            ("https://r/u/1?", format!("https://r/u/1?digest={digest}")),
+            (
+                "https://r/u?_state=a%2Fb%3D&x",
+                format!("https://r/u?_state=a%2Fb%3D&x&digest={digest}"),
+            ),
+        ] {
+            assert_eq!(committing(&url.parse().unwrap(), &digest).as_str(), expected);
+        }
+    }
+}

@@ -1,0 +1,467 @@
+//! One registry: its origin, its way to authenticate, and requests to it.
+//!
+//! In: requests. Out: successful answers, or faults. Each request is authorised, sent, re-authorised
+//! once on 401, and its redirects are followed by hand. What must hold: `Authorization` never leaves the
+//! registry's origin (GHSA-vh4v-2xq2-g5cg), a redirect never leads from TLS to plain HTTP.
+
+use std::sync::Mutex;
+use std::sync::atomic::AtomicU8;
+use std::time::{Duration, SystemTime};
+
+use base64::Engine;
+use bytes::{Bytes, BytesMut};
+use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Method, Response, StatusCode};
+use url::Url;
+
+use super::Core;
+use super::challenge::{self, Challenge};
+use super::credentials::{Credential, Found};
+use super::error::{Failed, Fault};
+use super::headers::{authority, retry_after, same_origin};
+use super::push::Way;
+use super::retry::Tries;
+use super::secret::Secret;
+use super::token::{Scopes, Tokens};
+use super::transport::{self, Tls};
+use crate::limits::{ANSWER_MAX, QUOTE_MAX, REDIRECTS_MAX};
+use crate::reference::RegistryHost;
+
+/// What is known about one registry.
+pub(super) struct Session {
+    pub(super) host: RegistryHost,
+    /// `scheme://host[:port]/`
+    pub(super) base: Url,
+    pub(super) http: reqwest::Client,
+    pub(super) tls: Tls,
+    pub(super) challenge: Mutex<Option<Challenge>>,
+    pub(super) tokens: Tokens,
+    /// How uploads work here; starts with the best way and only ever steps down.
+    pub(super) way: Mutex<Way>,
+    /// Whether the referrers API is there: 0 unknown, 1 yes, 2 no.
+    pub(super) referrers_api: AtomicU8,
+}
+
+/// What authorised a request.
+pub(super) enum Proof {
+    None,
+    Basic(String),
+    Token(Secret),
+}
+
+/// One request without a streamed body; can be sent again.
+pub(super) struct Request<'a> {
+    pub(super) method: Method,
+    pub(super) url: Url,
+    pub(super) scopes: &'a Scopes,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Option<Bytes>,
+    /// Redirects are followed; only for GET and HEAD of blobs and manifests.
+    pub(super) redirects: bool,
+    /// How long the answer's head may take.
+    pub(super) patience: Duration,
+}
+
+impl Session {
+    /// A URL below the registry: `v2/` and this path, whose parts are checked names.
+    pub(super) fn url(&self, path: &str) -> Result<Url, Fault> {
+        self.base
+            .join(&format!("v2/{path}"))
+            .map_err(|_| Fault::Protocol("the request's path is not a URL".into()))
+    }
+
+    /// Whether the registry's identity was checked by TLS.
+    pub(super) fn verified(&self) -> bool {
+        self.tls == Tls::Verify && self.base.scheme() == "https"
+    }
+
+    pub(super) fn request<'a>(
+        &self,
+        core: &Core,
+        method: Method,
+        url: Url,
+        scopes: &'a Scopes,
+    ) -> Request<'a> {
+        Request {
+            method,
+            url,
+            scopes,
+            headers: HeaderMap::new(),
+            body: None,
+            redirects: false,
+            patience: core.options.stall,
+        }
+    }
+
+    fn known_challenge(&self) -> Option<Challenge> {
+        self.challenge.lock().unwrap_or_else(|poison| poison.into_inner()).clone()
+    }
+
+    /// What says who we are, for a request with these scopes.
+    pub(super) async fn prove(
+        &self,
+        core: &Core,
+        scopes: &Scopes,
+    ) -> Result<(Option<HeaderValue>, Proof), Fault> {
+        match self.known_challenge() {
+            None => Ok((None, Proof::None)),
+            Some(Challenge::Basic) => {
+                let found = core.credentials.find(&self.host, scopes.repository.as_ref()).await?;
+                match found {
+                    Some(Found { credential: Credential::Basic { user, password }, source }) => {
+                        Ok((Some(basic(&user, &password)?), Proof::Basic(source)))
+                    }
+                    _ => Ok((None, Proof::None)),
+                }
+            }
+            Some(Challenge::Bearer(bearer)) => {
+                let token = self.tokens.get(core, self, &bearer, scopes).await?;
+                let value = sensitive(format!("Bearer {}", token.reveal()))?;
+                Ok((Some(value), Proof::Token(token)))
+            }
+        }
+    }
+
+    /// Learns from a 401. Whether another try with another proof makes sense.
+    pub(super) async fn learn(
+        &self,
+        core: &Core,
+        headers: &HeaderMap,
+        proof: &Proof,
+        scopes: &Scopes,
+    ) -> bool {
+        let lines = headers.get_all(header::WWW_AUTHENTICATE);
+        let Some(fresh) = challenge::choose(lines.iter().filter_map(|line| line.to_str().ok()))
+        else {
+            return false;
+        };
+        let wanted = match &fresh {
+            Challenge::Bearer(bearer) => bearer.scope.clone(),
+            Challenge::Basic => None,
+        };
+        let changed = {
+            let mut known = self.challenge.lock().unwrap_or_else(|poison| poison.into_inner());
+            let same = match (&*known, &fresh) {
+                (Some(Challenge::Bearer(old)), Challenge::Bearer(new)) => {
+                    old.realm == new.realm && old.service == new.service
+                }
+                (old, new) => old.as_ref() == Some(new),
+            };
+            *known = Some(fresh);
+            !same
+        };
+        match proof {
+            Proof::Token(token) => {
+                core.credentials.forget(&self.host);
+                self.tokens.refuse(scopes, token, wanted.as_deref()).await;
+                true
+            }
+            // A credential program may have given a password that has ended; another answer may do.
+            Proof::Basic(source) => {
+                core.credentials.forget(&self.host);
+                changed || source.starts_with("`docker-credential-")
+            }
+            Proof::None => {
+                self.tokens.widen(scopes, wanted.as_deref());
+                changed
+            }
+        }
+    }
+
+    /// Which credentials were used, in words without secrets.
+    pub(super) fn used(&self, core: &Core, found: Option<&Found>) -> String {
+        match found {
+            Some(found) => format!("used {}", found.source),
+            None => {
+                let places = core.credentials.searched();
+                format!("found no credentials for `{}` in {places}", self.host)
+            }
+        }
+    }
+
+    /// The fault of a 401 or 403 that stays.
+    async fn refused(&self, core: &Core, scopes: &Scopes, status: u16, detail: String) -> Fault {
+        let found = core.credentials.find(&self.host, scopes.repository.as_ref()).await;
+        let used = match found {
+            Ok(found) => self.used(core, found.as_ref()),
+            Err(fault) => fault.to_string(),
+        };
+        Fault::Unauthorized { status, detail, used, host: self.host.to_string() }
+    }
+
+    /// Turns an answer that is no success into its fault.
+    pub(super) async fn fault_of(&self, core: &Core, scopes: &Scopes, answer: Response) -> Fault {
+        match answer_fault(core, answer).await {
+            Fault::Unauthorized { status, detail, .. } => {
+                self.refused(core, scopes, status, detail).await
+            }
+            other => other,
+        }
+    }
+
+    /// Sends a request once, with a second proof after a 401. Any answer but a 401 is returned.
+    pub(super) async fn exchange(
+        &self,
+        core: &Core,
+        request: &Request<'_>,
+    ) -> Result<Response, Fault> {
+        let mut second = false;
+        loop {
+            let (value, proof) = self.prove(core, request.scopes).await?;
+            let answer = self.travel(core, request, value).await?;
+            if answer.status() != StatusCode::UNAUTHORIZED || second {
+                return Ok(answer);
+            }
+            second = true;
+            if !self.learn(core, answer.headers(), &proof, request.scopes).await {
+                return Ok(answer);
+            }
+            drain(answer).await;
+        }
+    }
+
+    /// Sends a request once, without saying who we are.
+    pub(super) async fn bare(&self, core: &Core, request: &Request<'_>) -> Result<Response, Fault> {
+        self.travel(core, request, None).await
+    }
+
+    /// Sends a request and follows its redirects.
+    async fn travel(
+        &self,
+        core: &Core,
+        request: &Request<'_>,
+        mut proof: Option<HeaderValue>,
+    ) -> Result<Response, Fault> {
+        let mut url = request.url.clone();
+        let mut http = self.http.clone();
+        for _ in 0..=REDIRECTS_MAX {
+            let mut call =
+                http.request(request.method.clone(), url.clone()).headers(request.headers.clone());
+            if let Some(value) = &proof {
+                call = call.header(header::AUTHORIZATION, value.clone());
+            }
+            if let Some(body) = &request.body {
+                core.counters.sent(body.len());
+                call = call.body(body.clone());
+            } else if matches!(request.method, Method::POST | Method::PUT | Method::PATCH) {
+                // Some proxies answer 411 without it.
+                call = call.header(header::CONTENT_LENGTH, 0);
+            }
+            let call = call
+                .build()
+                .map_err(|_| Fault::Protocol("the request cannot be written".into()))?;
+            core.counters.request();
+            let limit = request.patience;
+            let answer = tokio::time::timeout(limit, http.execute(call))
+                .await
+                .map_err(|_| Fault::Stalled { host: authority(&url), limit })?
+                .map_err(|error| transport::fault(&url, &error))?;
+            tracing::debug!(
+                host = authority(&url),
+                method = %request.method,
+                path = url.path(),
+                status = answer.status().as_u16(),
+                "answer"
+            );
+            if !request.redirects
+                || !matches!(answer.status().as_u16(), 301 | 302 | 303 | 307 | 308)
+            {
+                return Ok(answer);
+            }
+            let next = redirect_target(&url, &answer)?;
+            drain(answer).await;
+            if !same_origin(&url, &next) {
+                proof = None;
+                http = core.transport(self, &next).await?;
+            }
+            url = next;
+        }
+        Err(Fault::Protocol(format!("more than {REDIRECTS_MAX} redirects")))
+    }
+
+    /// Sends a request until it succeeds or the tries end.
+    pub(super) async fn send(
+        &self,
+        core: &Core,
+        request: &Request<'_>,
+    ) -> Result<Response, Failed> {
+        let mut tries = Tries::new(core.options.retry, &core.counters);
+        loop {
+            let fault = match self.exchange(core, request).await {
+                Ok(answer) if answer.status().is_success() => return Ok(answer),
+                Ok(answer) => self.fault_of(core, request.scopes, answer).await,
+                Err(fault) => fault,
+            };
+            tries.again(fault).await?;
+        }
+    }
+
+    /// Sends a request and reads its whole body, of at most `max` bytes; a broken body counts as a
+    /// failed try.
+    pub(super) async fn fetch(
+        &self,
+        core: &Core,
+        request: &Request<'_>,
+        max: u64,
+    ) -> Result<(HeaderMap, Bytes), Failed> {
+        let mut tries = Tries::new(core.options.retry, &core.counters);
+        loop {
+            let fault = match self.exchange(core, request).await {
+                Ok(answer) if answer.status().is_success() => {
+                    let headers = answer.headers().clone();
+                    match bounded(core, answer, max, core.options.stall).await {
+                        Ok(body) => return Ok((headers, body)),
+                        Err(fault) => fault,
+                    }
+                }
+                Ok(answer) => self.fault_of(core, request.scopes, answer).await,
+                Err(fault) => fault,
+            };
+            tries.again(fault).await?;
+        }
+    }
+}
+
+fn redirect_target(url: &Url, answer: &Response) -> Result<Url, Fault> {
+    let target = text(answer.headers(), &header::LOCATION)
+        .and_then(|location| url.join(location).ok())
+        .ok_or_else(|| Fault::Protocol("a redirect without a usable `Location`".into()))?;
+    let safe = match target.scheme() {
+        "https" => true,
+        "http" => url.scheme() == "http",
+        _ => false,
+    };
+    if !safe || !target.username().is_empty() || target.password().is_some() {
+        return Err(Fault::Protocol(format!(
+            "a redirect to `{}://{}` is not followed",
+            target.scheme(),
+            authority(&target)
+        )));
+    }
+    Ok(target)
+}
+
+/// A header as text.
+pub(super) fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// `Basic` with these credentials.
+pub(super) fn basic(user: &str, password: &Secret) -> Result<HeaderValue, Fault> {
+    let pair = format!("{user}:{}", password.reveal());
+    sensitive(format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair)))
+}
+
+fn sensitive(text: String) -> Result<HeaderValue, Fault> {
+    let mut value = HeaderValue::from_maybe_shared(Bytes::from(text))
+        .map_err(|_| Fault::Protocol("its token cannot stand in a header".into()))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// Reads a small rest of a body, so that the connection can be used again.
+pub(super) async fn drain(mut answer: Response) {
+    let read = async {
+        let mut got = 0;
+        while let Ok(Some(chunk)) = answer.chunk().await {
+            got += chunk.len();
+            if got > 64 * 1024 {
+                break;
+            }
+        }
+    };
+    // A server that does not finish loses its connection, nothing else.
+    let _ = tokio::time::timeout(Duration::from_secs(2), read).await;
+}
+
+/// A whole body of at most `max` bytes; each part may take `stall`.
+pub(super) async fn bounded(
+    core: &Core,
+    mut answer: Response,
+    max: u64,
+    stall: Duration,
+) -> Result<Bytes, Fault> {
+    let url = answer.url().clone();
+    let expected = answer.content_length();
+    if expected.is_some_and(|length| length > max) {
+        return Err(Fault::TooLarge { limit: max });
+    }
+    let mut body = BytesMut::new();
+    loop {
+        let part = tokio::time::timeout(stall, answer.chunk())
+            .await
+            .map_err(|_| Fault::Stalled { host: authority(&url), limit: stall })?
+            .map_err(|error| match expected {
+                Some(expected) => Fault::Short { expected, got: body.len() as u64 },
+                None => transport::fault(&url, &error),
+            })?;
+        let Some(part) = part else { break };
+        core.counters.received(part.len());
+        if body.len() as u64 + part.len() as u64 > max {
+            return Err(Fault::TooLarge { limit: max });
+        }
+        body.extend_from_slice(&part);
+    }
+    Ok(body.freeze())
+}
+
+/// The fault of an answer that is no success.
+pub(super) async fn answer_fault(core: &Core, answer: Response) -> Fault {
+    let status = answer.status().as_u16();
+    let wait = text(answer.headers(), &header::RETRY_AFTER)
+        .and_then(|line| retry_after(line, SystemTime::now()));
+    let body = bounded(core, answer, ANSWER_MAX, Duration::from_secs(5)).await.unwrap_or_default();
+    let (codes, detail) = error_text(&body);
+    match status {
+        404 => Fault::NotFound { codes, detail },
+        401 | 403 => {
+            Fault::Unauthorized { status, detail, used: String::new(), host: String::new() }
+        }
+        408 | 429 | 500 | 502..=504 => Fault::Busy { status, detail, retry_after: wait },
+        _ => Fault::Refused { status, codes, detail },
+    }
+}
+
+/// Codes and first message of an error body; a page of HTML says nothing.
+fn error_text(body: &[u8]) -> (Vec<String>, String) {
+    #[derive(serde::Deserialize, Default)]
+    struct Body {
+        #[serde(default)]
+        errors: Vec<One>,
+    }
+    #[derive(serde::Deserialize)]
+    struct One {
+        #[serde(default)]
+        code: serde_json::Value,
+        #[serde(default)]
+        message: serde_json::Value,
+    }
+    let body: Body = serde_json::from_slice(body).unwrap_or_default();
+    let clean = |text: &str| -> String {
+        text.chars().filter(|c| !c.is_control()).take(QUOTE_MAX).collect()
+    };
+    let codes: Vec<String> =
+        body.errors.iter().take(8).filter_map(|one| one.code.as_str()).map(clean).collect();
+    let message = body.errors.iter().find_map(|one| one.message.as_str()).map(clean);
+    let detail = match (codes.first(), message) {
+        (Some(code), Some(message)) if !message.is_empty() => format!("{code}: {message}"),
+        (Some(code), _) => code.clone(),
+        (None, message) => message.unwrap_or_default(),
+    };
+    (codes, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn error_bodies_give_codes_and_clean_text() {
+        let body = br#"{"errors":[{"code":"DENIED","message":"no\u001b[31m way"}]}"#;
+        let (codes, detail) = error_text(body);
+        assert_eq!((codes, &*detail), (vec!["DENIED".to_owned()], "DENIED: no[31m way"));
+        for odd in ["<html>", "", "{}", r#"{"errors":[{"code":7}]}"#, r#"{"errors":"x"}"#] {
+            assert_eq!(error_text(odd.as_bytes()), (vec![], String::new()), "{odd}");
+        }
+    }
+}
