@@ -1,2 +1,59 @@
-//! placeholder
-fn main() {}
+//! The command `bundle`: carries container images across an air gap on media that somebody carries.
+//!
+//! In: arguments. Out: data on stdout, progress and log on stderr, one exit code of the table in
+//! [`failure`].
+//!
+//! 1. [`cli`] turns arguments into a command, [`old_flags`] explains those of other tools;
+//! 2. [`logging`] opens the log, [`interrupt`] turns signals into a stop that can be resumed;
+//! 3. [`commands`] has one file a subcommand; each asks one of the crates `bundler`, `importer` or
+//!    `registry` to do the work, while [`progress`] draws;
+//! 4. [`output`] writes the answer, or [`failure`] says what is wrong and what to do next.
+
+mod cli;
+mod commands;
+mod failure;
+mod interrupt;
+mod keyring;
+mod logging;
+mod old_flags;
+mod output;
+mod progress;
+mod size;
+mod wire;
+
+use std::process::ExitCode;
+
+use commands::Context;
+use failure::{Failure, Kind};
+use output::Output;
+
+fn main() -> ExitCode {
+    let cli = match cli::parse(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(stop) => return stop.report(),
+    };
+    logging::start(cli.common.log_level);
+    let output = Output::new(cli.common.output);
+    match run(cli, output) {
+        Ok(exit) => exit.into(),
+        Err(failure) => failure.report(output),
+    }
+}
+
+fn run(cli: cli::Cli, output: Output) -> Result<failure::Exit, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::io(Kind::Failed, "cannot start", &error))?;
+    let result = runtime.block_on(async {
+        let cancel = interrupt::watch()?;
+        let context = Context::new(cli.common, output, cancel.clone());
+        tokio::select! {
+            result = cli.command.run(context) => result.map_err(|f| interrupt::explain(f, &cancel)),
+            failure = interrupt::impatience(&cancel) => Err(failure),
+        }
+    });
+    // A blocking read of a slow disk must not keep an interrupted command alive.
+    runtime.shutdown_background();
+    result
+}

@@ -1,0 +1,234 @@
+//! What was typed.
+//!
+//! In: arguments and the environment. Out: a [`Cli`] whose every value is checked, or a [`Stop`]: help
+//! and version (0), or a usage error (64). No flag takes a secret: a command line is readable by every
+//! process of the machine.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Args, Parser};
+use registry::reference::RegistryHost;
+
+use crate::commands::Command;
+use crate::failure::Failure;
+use crate::logging::LogLevel;
+use crate::old_flags;
+use crate::output::{Format, Output};
+
+const HEADING: &str = "Common options";
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0            done; also: nothing new, already imported
+  1            failed, any other cause
+  2, 4, 8, 16  bits: some release, operator, additional, helm content could not be had
+  64           usage or configuration error
+  65           damaged: a digest, cell or length does not match
+  66           incomplete: a part or the head is missing
+  67           not trusted: no signature, unknown key, bad signature
+  68, 69, 70   gap, stale, fork or foreign stream
+  73           cannot write here: disk full, read-only, permission
+  75           registry or network gave up after retries: run again
+  77           the registry refused the credentials";
+
+/// Names of commands that this version, or this build of it, does not have.
+const ELSEWHERE: &[&str] = &["mirror", "list", "delete", "prune", "resources"];
+const ELSEWHERE_REGISTRY: &[&str] =
+    &["install", "upgrade", "uninstall", "status", "gc", "fsck", "user", "rotate-cert"];
+const FEATURED: &[&str] = &["init", "create", "import", "verify", "describe", "diff", "registry"];
+
+/// Carry container images across an air gap on media that somebody carries.
+#[derive(Debug, Parser)]
+#[command(name = "bundle", version, after_help = EXIT_CODES, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    pub common: Common,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+pub struct Common {
+    /// Directory of this side's state; `storageConfig.local.path` of a configuration wins
+    #[arg(long, global = true, value_name = "DIR", default_value = "bundle-workspace",
+          help_heading = HEADING)]
+    pub workspace: PathBuf,
+
+    /// Credentials file, as `podman login` writes it
+    #[arg(long, global = true, value_name = "FILE", env = "REGISTRY_AUTH_FILE",
+          help_heading = HEADING)]
+    pub authfile: Option<PathBuf>,
+
+    /// Certificate authority in PEM, besides those of the system; repeatable
+    #[arg(long, global = true, value_name = "FILE", help_heading = HEADING)]
+    pub ca_file: Vec<PathBuf>,
+
+    /// Speak plain HTTP to this registry; repeatable
+    #[arg(long, global = true, value_name = "HOST", help_heading = HEADING)]
+    pub plain_http: Vec<RegistryHost>,
+
+    /// Do not check the certificate of this registry; repeatable
+    #[arg(long, global = true, value_name = "HOST", help_heading = HEADING)]
+    pub insecure_tls: Vec<RegistryHost>,
+
+    /// Mirrors and blocked registries of pulls [default: that of podman]
+    #[arg(long, global = true, value_name = "FILE", help_heading = HEADING)]
+    pub registries_conf: Option<PathBuf>,
+
+    /// Form of the answer on stdout
+    #[arg(long, global = true, value_enum, default_value = "text", help_heading = HEADING)]
+    pub output: Format,
+
+    /// What is logged on stderr
+    #[arg(long, global = true, value_enum, default_value = "info", env = "BUNDLE_LOG",
+          value_name = "LEVEL", help_heading = HEADING)]
+    pub log_level: LogLevel,
+
+    /// Images looked up at the same time
+    #[arg(long, global = true, value_name = "N", default_value = "8", value_parser = parallel,
+          help_heading = HEADING)]
+    pub parallel_images: usize,
+
+    /// Blobs moved at the same time [default: 4 to create, 6 to import]
+    #[arg(long, global = true, value_name = "N", alias = "parallel-layers", value_parser = parallel,
+          help_heading = HEADING)]
+    pub parallel_blobs: Option<usize>,
+
+    /// Tries after a failed request
+    #[arg(long, global = true, value_name = "N", default_value = "5",
+          value_parser = clap::value_parser!(u32).range(0..=100), help_heading = HEADING)]
+    pub retry_times: u32,
+
+    /// Wait between tries, as `2s` or `500ms`; 0 doubles from 0.2 s with jitter
+    #[arg(long, global = true, value_name = "TIME", default_value = "0", value_parser = time,
+          help_heading = HEADING)]
+    pub retry_delay: Duration,
+
+    /// Give a request up when no byte has moved for so long
+    #[arg(long, global = true, value_name = "TIME", default_value = "30s", value_parser = patience,
+          help_heading = HEADING)]
+    pub stall_timeout: Duration,
+}
+
+/// Something to say instead of running a command.
+#[derive(Debug)]
+pub enum Stop {
+    /// Help or version, on stdout.
+    Answer(clap::Error),
+    /// The command line is wrong.
+    Wrong { failure: Failure, output: Output },
+}
+
+impl Stop {
+    /// Says it and gives the exit code.
+    pub fn report(&self) -> ExitCode {
+        match self {
+            // A reader that went away is no failure.
+            Self::Answer(text) => text.print().map_or(ExitCode::SUCCESS, |()| ExitCode::SUCCESS),
+            Self::Wrong { failure, output } => failure.report(*output),
+        }
+    }
+}
+
+/// Reads arguments; the first is the program's name.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Stop> {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    Cli::try_parse_from(&arguments).map_err(|error| match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Stop::Answer(error),
+        _ => Stop::Wrong { failure: explain(&error, &arguments), output: wanted(&arguments) },
+    })
+}
+
+/// The form of the answer, read from a command line that cannot be parsed.
+fn wanted(arguments: &[OsString]) -> Output {
+    let pair = |pair: &[OsString]| pair[0] == "--output" && pair[1] == "json";
+    let json = arguments.iter().any(|a| a == "--output=json") || arguments.windows(2).any(pair);
+    Output::new(if json { Format::Json } else { Format::Text })
+}
+
+fn explain(error: &clap::Error, arguments: &[OsString]) -> Failure {
+    let context = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    if error.kind() == ErrorKind::InvalidSubcommand
+        && let Some(name) = context(ContextKind::InvalidSubcommand)
+        && let Some(failure) = known(name, arguments)
+    {
+        return failure;
+    }
+    // clap's own text: `error: …`, and after a blank line tips, usage and a pointer to the help.
+    let text = error.render().to_string();
+    let text = text.trim_start_matches("error: ").trim_end();
+    let failure = Failure::usage(text);
+    match context(ContextKind::InvalidArg).and_then(old_flags::advice) {
+        Some(advice) => {
+            // The general text (`a similar argument exists`) would lead astray.
+            let first = text.lines().next().unwrap_or(text);
+            Failure::usage(first).with_hint(advice)
+        }
+        None => failure,
+    }
+}
+
+/// The refusal of a command that exists, but not here.
+fn known(name: &str, arguments: &[OsString]) -> Option<Failure> {
+    let below_registry = arguments.iter().take_while(|a| *a != name).any(|a| a == "registry");
+    let full = if below_registry { format!("registry {name}") } else { name.to_owned() };
+    let names = if below_registry { ELSEWHERE_REGISTRY } else { ELSEWHERE };
+    if names.contains(&name) {
+        return Some(Failure::usage(format!("`bundle {full}` is not part of this version")));
+    }
+    let left_out = !below_registry && FEATURED.contains(&name);
+    left_out.then(|| Failure::usage(format!("`bundle {full}` is not part of this build")))
+}
+
+/// A directory, also written as `file://DIR` or `file:///DIR`, as oc-mirror has it.
+pub fn directory(text: &str) -> Result<PathBuf, String> {
+    let path = text.strip_prefix("file://").unwrap_or(text);
+    if path.is_empty() {
+        return Err("the directory is empty".to_owned());
+    }
+    if path.starts_with("docker://") || path.starts_with("oci:") {
+        return Err("expected a directory".to_owned());
+    }
+    Ok(PathBuf::from(path))
+}
+
+fn parallel(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number @ 1..=64) => Ok(number),
+        _ => Err("expected a number from 1 to 64".to_owned()),
+    }
+}
+
+/// A time: seconds, or a number with `ms`, `s` or `m`; at most a day.
+fn time(text: &str) -> Result<Duration, String> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let number: Option<u64> = number.parse().ok();
+    let millis = match (number, unit) {
+        (Some(number), "ms") => Some(number),
+        (Some(number), "" | "s") => number.checked_mul(1000),
+        (Some(number), "m") => number.checked_mul(60_000),
+        _ => None,
+    };
+    match millis {
+        Some(millis @ 0..=86_400_000) => Ok(Duration::from_millis(millis)),
+        _ => Err("expected a time up to a day, as `30s`, `500ms` or `5m`".to_owned()),
+    }
+}
+
+fn patience(text: &str) -> Result<Duration, String> {
+    let time = time(text)?;
+    if time.is_zero() { Err("expected more than 0".to_owned()) } else { Ok(time) }
+}
+
+#[cfg(test)]
+#[path = "cli_tests.rs"]
+mod tests;

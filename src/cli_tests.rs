@@ -1,0 +1,122 @@
+//! Tests of the command line, without running anything.
+
+use clap::CommandFactory as _;
+
+use super::*;
+use crate::failure::Kind;
+
+fn read(line: &str) -> Result<Cli, Stop> {
+    parse(std::iter::once("bundle").chain(line.split_whitespace()).map(OsString::from))
+}
+
+fn refused(line: &str) -> Failure {
+    match read(line) {
+        Err(Stop::Wrong { failure, .. }) => failure,
+        other => panic!("`{line}` gave {other:?}"),
+    }
+}
+
+#[test]
+fn the_definition_is_consistent() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn common_options_go_anywhere() {
+    for line in ["--output json version", "version --output json", "version --output=json"] {
+        assert_eq!(read(line).unwrap().common.output, Format::Json, "{line}");
+    }
+    let common = read(
+        "keys list --workspace w --plain-http a:5000 --plain-http b --insecure-tls c --retry-delay 500ms \
+         --stall-timeout 2m --parallel-layers 3 --log-level debug --retry-times 0",
+    )
+    .unwrap()
+    .common;
+    assert_eq!(common.plain_http.len(), 2);
+    assert_eq!(common.retry_delay, Duration::from_millis(500));
+    assert_eq!(common.stall_timeout, Duration::from_secs(120));
+    assert_eq!(common.parallel_blobs, Some(3));
+    assert_eq!(common.log_level, LogLevel::Debug);
+    assert_eq!(common.retry_times, 0);
+}
+
+#[test]
+fn wrong_command_lines_are_usage_errors() {
+    for line in [
+        "",
+        "frobnicate",
+        "version --frobnicate",
+        "version --parallel-blobs 0",
+        "version --parallel-blobs 65",
+        "version --stall-timeout 0",
+        "version --stall-timeout 99999999999999999999",
+        "version --retry-delay 2h",
+        "version --plain-http http://a",
+        "keys new --name ../x",
+        "keys",
+        "completion tcsh",
+    ] {
+        let failure = refused(line);
+        assert_eq!(failure.kind, Kind::Usage, "{line}");
+        assert_eq!(failure.kind.exit(), 64);
+    }
+}
+
+#[test]
+fn commands_of_later_versions_are_named() {
+    for (line, name) in [
+        ("mirror --config x docker://h", "mirror"),
+        ("--output json delete", "delete"),
+        ("prune", "prune"),
+        ("list releases", "list"),
+        ("resources", "resources"),
+    ] {
+        let text = format!("{:?}", refused(line));
+        assert!(text.contains(&format!("`bundle {name}` is not part of this version")), "{text}");
+    }
+    #[cfg(feature = "serve")]
+    for name in ["install", "gc", "rotate-cert"] {
+        let text = format!("{:?}", refused(&format!("registry {name}")));
+        assert!(text.contains(&format!("`bundle registry {name}` is not part")), "{text}");
+    }
+    assert!(!format!("{:?}", refused("install")).contains("not part of"));
+}
+
+#[test]
+fn flags_of_other_tools_get_advice() {
+    let text = format!("{:?}", refused("version --v2"));
+    assert!(text.contains("both versions of the configuration"), "{text}");
+    let text = format!("{:?}", refused("version --dest-skip-tls=true"));
+    assert!(text.contains("--insecure-tls HOST"), "{text}");
+}
+
+#[test]
+fn help_and_version_are_answers() {
+    for line in ["--help", "--version", "keys --help", "help", "help keys"] {
+        assert!(matches!(read(line), Err(Stop::Answer(_))), "{line}");
+    }
+}
+
+#[test]
+fn no_flag_takes_a_secret() {
+    fn look(command: &clap::Command) {
+        for flag in command.get_arguments().filter_map(clap::Arg::get_long) {
+            for word in ["password", "token", "creds", "secret", "username"] {
+                assert!(!flag.contains(word), "--{flag}");
+            }
+        }
+        command.get_subcommands().for_each(look);
+    }
+    look(&Cli::command());
+}
+
+#[test]
+fn directories_are_also_written_as_urls() {
+    let path = |text: &str| directory(text).map(|p| p.display().to_string());
+    assert_eq!(path("out"), Ok("out".to_owned()));
+    assert_eq!(path("file://out/x"), Ok("out/x".to_owned()));
+    assert_eq!(path("file:///mnt/usb"), Ok("/mnt/usb".to_owned()));
+    for bad in ["", "file://", "docker://host/x", "oci:dir"] {
+        assert!(path(bad).is_err(), "{bad}");
+    }
+}

@@ -1,0 +1,168 @@
+//! `bundle keys`: the keys that sign, and the keys that are trusted.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use format_spec::keys::PublicKey;
+use serde::Serialize;
+use serde_json::json;
+
+use super::Context;
+use crate::failure::{Exit, Failure};
+use crate::keyring::{self, Keyring, Known};
+
+/// Make signing keys and say whose signatures are trusted
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Make a signing key in the workspace
+    New {
+        /// What to call it
+        #[arg(long, default_value = keyring::DEFAULT, value_parser = name)]
+        name: String,
+    },
+    /// List the keys that sign here and the keys that are trusted here
+    List,
+    /// Trust sequences signed by this key
+    Trust {
+        /// The public key, carried here by another way than the media
+        file: PathBuf,
+    },
+    /// Trust a key no longer
+    Untrust {
+        /// Its id, or the first 8 digits or more
+        id: String,
+    },
+    /// Show a key with its id
+    Show {
+        /// A key file, or the name of a key in the workspace
+        key: String,
+    },
+}
+
+#[derive(Debug, Serialize)]
+struct Line {
+    id: String,
+    path: String,
+}
+
+pub fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
+    let ring = Keyring::new(&context.common.workspace);
+    match args.action {
+        Action::New { name } => new(&ring, &name, context),
+        Action::List => list(&ring, context),
+        Action::Trust { file } => trust(&ring, &file, context),
+        Action::Untrust { id } => untrust(&ring, &id, context),
+        Action::Show { key } => show(&ring, &key, context),
+    }?;
+    Ok(Exit::DONE)
+}
+
+fn new(ring: &Keyring, name: &str, context: &Context) -> Result<(), Failure> {
+    let pair = ring.make(name)?;
+    let (secret, public) = (pair.secret.display(), pair.public.display());
+    let value = json!({
+        "id": pair.id.to_string(),
+        "secret": secret.to_string(),
+        "public": public.to_string(),
+    });
+    let text = format!(
+        "key     {}\nsecret  {secret}  (stays here)\npublic  {public}\n\
+         next: carry the public key to the other side, once, by another way than the media, and there \
+         run `bundle keys trust FILE`",
+        pair.id
+    );
+    context.output.print(&value, &text)
+}
+
+fn list(ring: &Keyring, context: &Context) -> Result<(), Failure> {
+    let lines = |keys: Vec<Known>| -> Vec<Line> {
+        let line = |known: Known| Line {
+            id: known.key.id().to_string(),
+            path: known.path.display().to_string(),
+        };
+        keys.into_iter().map(line).collect()
+    };
+    let (own, trusted) = (lines(ring.own()?), lines(ring.trusted()?));
+    let mut text = String::new();
+    let groups = [
+        ("signing here", &own, "bundle keys new"),
+        ("trusted here", &trusted, "bundle keys trust FILE"),
+    ];
+    for (title, group, command) in groups {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{title}:");
+        for Line { id, path } in group {
+            let _ = writeln!(text, "  {id}  {path}");
+        }
+        if group.is_empty() {
+            let _ = writeln!(text, "  none; `{command}`");
+        }
+    }
+    context.output.print(&json!({ "signing": own, "trusted": trusted }), &text)
+}
+
+fn trust(ring: &Keyring, file: &Path, context: &Context) -> Result<(), Failure> {
+    let key = keyring::read_public(file)?;
+    let (path, new) = ring.trust(&key)?;
+    let value =
+        json!({ "id": key.id().to_string(), "path": path.display().to_string(), "new": new });
+    let verb = if new { "trusted from now on" } else { "trusted already" };
+    let text = format!(
+        "{verb}: {}\ncompare it with what `bundle keys show` says on the other side\n{}",
+        key.id(),
+        grouped(&key)
+    );
+    context.output.print(&value, &text)
+}
+
+fn untrust(ring: &Keyring, id: &str, context: &Context) -> Result<(), Failure> {
+    let known = ring.untrust(id)?;
+    let id = known.key.id().to_string();
+    context.output.print(&json!({ "id": id }), &format!("no longer trusted: {id}"))
+}
+
+fn show(ring: &Keyring, key: &str, context: &Context) -> Result<(), Failure> {
+    let path = PathBuf::from(key);
+    let in_workspace = name(key).ok().map(|name| ring.public_path(&name));
+    let path = match in_workspace {
+        Some(own) if !path.is_file() && own.is_file() => own,
+        _ => path,
+    };
+    let key = keyring::read_public(&path)?;
+    let (id, pem, shown) = (key.id().to_string(), key.to_pem(), path.display().to_string());
+    let check = format!("openssl pkey -pubin -in {shown} -outform DER | sha256sum");
+    let text = format!("key   {id}\nfile  {shown}\n{}\n{pem}check: {check}", grouped(&key));
+    let value = json!({ "id": id, "path": shown, "pem": pem, "check": check });
+    context.output.print(&value, &text)
+}
+
+/// The id to read over the phone: groups of four digits, eight in a line.
+fn grouped(key: &PublicKey) -> String {
+    let hex = key.id().digest().hex();
+    let mut text = String::new();
+    for (n, digit) in hex.chars().enumerate() {
+        if n == 32 {
+            text.push('\n');
+        } else if n > 0 && n % 4 == 0 {
+            text.push(' ');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// The name of a key, which becomes a file name on any file system.
+fn name(text: &str) -> Result<String, String> {
+    let letter = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-' || c == b'_';
+    if text.is_empty() || text.len() > 40 || !text.bytes().all(letter) {
+        return Err("expected up to 40 of a-z, 0-9, `-` and `_`".to_owned());
+    }
+    Ok(text.to_owned())
+}

@@ -1,0 +1,66 @@
+//! The subcommands, one file each.
+//!
+//! Every file has an `Args` with what can be typed and a `run` that reads from top to bottom: gather,
+//! ask a crate to do the work, say what happened.
+
+mod completion;
+#[cfg(feature = "create")]
+mod init;
+mod keys;
+mod man;
+#[cfg(feature = "serve")]
+mod registry;
+mod version;
+
+use clap::Subcommand;
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::Common;
+use crate::failure::{Exit, Failure};
+use crate::output::Output;
+
+/// What every command gets.
+#[derive(Debug)]
+pub struct Context {
+    /// The common options.
+    pub common: Common,
+    /// Where the answer goes.
+    pub output: Output,
+    /// Cancelled by Ctrl-C and SIGTERM.
+    pub cancel: CancellationToken,
+}
+
+impl Context {
+    pub fn new(common: Common, output: Output, cancel: CancellationToken) -> Self {
+        Self { common, output, cancel }
+    }
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    #[cfg(feature = "create")]
+    Init(init::Args),
+    Keys(keys::Args),
+    #[cfg(feature = "serve")]
+    Registry(registry::Args),
+    Completion(completion::Args),
+    Man(man::Args),
+    Version(version::Args),
+}
+
+impl Command {
+    /// Runs the command.
+    pub async fn run(self, context: Context) -> Result<Exit, Failure> {
+        match self {
+            #[cfg(feature = "create")]
+            Self::Init(args) => init::run(&args, &context),
+            Self::Keys(args) => keys::run(args, &context),
+            #[cfg(feature = "serve")]
+            Self::Registry(args) => registry::run(args, &context).await,
+            Self::Completion(args) => completion::run(&args, &context),
+            Self::Man(args) => man::run(&args, &context),
+            Self::Version(args) => version::run(&args, &context),
+        }
+    }
+}

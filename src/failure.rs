@@ -1,0 +1,366 @@
+//! Why a command failed: the one place where the errors of every crate get their kind, their exit
+//! code and their hints.
+//!
+//! In: errors of the configuration, the keys, `bundler`, `importer` and `registry`. Out: `error: …` and
+//! `hint: …` on stderr, a JSON object on stdout when JSON was asked for, and the exit code.
+
+use std::error::Error;
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use crate::output::Output;
+
+/// The exit codes' table, which scripts depend on; `docs` and the help repeat it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Any other cause.
+    Failed,
+    /// Stopped by a signal.
+    Interrupted,
+    /// Some content could not be had and `--strict` was given: the bits 2, 4, 8, 16.
+    Content(u8),
+    /// The command line or the configuration is wrong.
+    Usage,
+    /// A digest, cell or length does not match.
+    Damaged,
+    /// A part or the head is missing.
+    Incomplete,
+    /// No signature, an unknown key, a bad signature.
+    Untrusted,
+    /// Sequences in between are missing.
+    Gap,
+    /// Older than what the target has.
+    Stale,
+    /// Another history, or another stream.
+    Fork,
+    /// Disk full, read-only, no permission.
+    NoSpace,
+    /// A registry or the network gave up after retries.
+    Unavailable,
+    /// The registry refused the credentials.
+    Credentials,
+}
+
+impl Kind {
+    /// The exit code.
+    pub const fn exit(self) -> u8 {
+        match self {
+            Self::Failed | Self::Interrupted => 1,
+            Self::Content(bits) => bits,
+            Self::Usage => 64,
+            Self::Damaged => 65,
+            Self::Incomplete => 66,
+            Self::Untrusted => 67,
+            Self::Gap => 68,
+            Self::Stale => 69,
+            Self::Fork => 70,
+            Self::NoSpace => 73,
+            Self::Unavailable => 75,
+            Self::Credentials => 77,
+        }
+    }
+
+    /// The name in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Interrupted => "interrupted",
+            Self::Content(_) => "content",
+            Self::Usage => "usage",
+            Self::Damaged => "damaged",
+            Self::Incomplete => "incomplete",
+            Self::Untrusted => "untrusted",
+            Self::Gap => "gap",
+            Self::Stale => "stale",
+            Self::Fork => "fork",
+            Self::NoSpace => "cannot-write",
+            Self::Unavailable => "unavailable",
+            Self::Credentials => "credentials",
+        }
+    }
+
+    /// What a file fault on this machine is: 73 when the disk or its rights are the cause, otherwise
+    /// `or`.
+    fn of_io(error: &io::Error, or: Self) -> Self {
+        use io::ErrorKind::{
+            FileTooLarge, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull,
+        };
+        match error.kind() {
+            FileTooLarge | PermissionDenied | QuotaExceeded | ReadOnlyFilesystem | StorageFull => {
+                Self::NoSpace
+            }
+            _ => or,
+        }
+    }
+}
+
+/// How a command that did its work ends: 0, or the bits of content that could not be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exit(u8);
+
+impl Exit {
+    /// Everything was done.
+    pub const DONE: Self = Self(0);
+
+    /// Done, but content of these classes could not be had.
+    #[cfg(feature = "create")]
+    pub const fn without(bits: u8) -> Self {
+        Self(bits)
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.0)
+    }
+}
+
+/// A failure with what to do next.
+#[derive(Debug)]
+pub struct Failure {
+    /// Its kind, and with it the exit code.
+    pub kind: Kind,
+    error: String,
+    hints: Vec<String>,
+    /// The findings of a configuration, for JSON.
+    findings: Vec<serde_json::Value>,
+}
+
+impl Failure {
+    /// A failure with this message.
+    pub fn new(kind: Kind, error: impl Display) -> Self {
+        Self { kind, error: error.to_string(), hints: Vec::new(), findings: Vec::new() }
+    }
+
+    /// A failure with the message of an error and of its causes.
+    pub fn of(kind: Kind, error: &dyn Error) -> Self {
+        Self::new(kind, chain(error))
+    }
+
+    /// The command line is wrong.
+    pub fn usage(error: impl Display) -> Self {
+        Self::new(Kind::Usage, error)
+    }
+
+    /// A fault of a file: 73 when the disk or its rights are the cause, otherwise `kind`.
+    pub fn io(kind: Kind, doing: &str, error: &io::Error) -> Self {
+        Self::new(Kind::of_io(error, kind), format!("{doing}: {}", chain(error)))
+    }
+
+    /// Adds what to do next.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// Prints the failure and gives its exit code.
+    pub fn report(&self, output: Output) -> ExitCode {
+        let mut text = format!("error: {}\n", self.error);
+        for hint in &self.hints {
+            text.push_str("hint: ");
+            text.push_str(hint);
+            text.push('\n');
+        }
+        // When stderr is gone the exit code still tells.
+        let _ = io::stderr().write_all(text.as_bytes());
+        if output.is_json() {
+            let _ = output.print(&self.json(), "");
+        }
+        ExitCode::from(self.kind.exit())
+    }
+
+    fn json(&self) -> serde_json::Value {
+        let mut error = json!({
+            "kind": self.kind.name(),
+            "exit": self.kind.exit(),
+            "message": self.error,
+            "hints": self.hints,
+        });
+        if !self.findings.is_empty() {
+            error["findings"] = self.findings.clone().into();
+        }
+        json!({ "error": error })
+    }
+}
+
+/// The message of an error and its causes, joined by `: `. A cause that its parent repeats is left out.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let words = cause.to_string();
+        if !text.contains(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
+        next = cause.source();
+    }
+    text
+}
+
+impl From<registry::client::ClientError> for Failure {
+    fn from(error: registry::client::ClientError) -> Self {
+        use registry::client::ErrorKind;
+        let kind = match error.kind() {
+            ErrorKind::Credentials => Kind::Credentials,
+            // Refused TLS is reported like a registry that cannot be reached.
+            ErrorKind::Unavailable | ErrorKind::Tls => Kind::Unavailable,
+            ErrorKind::Damaged => Kind::Damaged,
+            ErrorKind::Config => Kind::Usage,
+            ErrorKind::Source => {
+                error.source_error().map_or(Kind::Failed, |io| Kind::of_io(io, Kind::Failed))
+            }
+            ErrorKind::NotFound | ErrorKind::Blocked | ErrorKind::Refused | ErrorKind::Protocol => {
+                Kind::Failed
+            }
+        };
+        let hint = error.hint();
+        let mut failure = Self::of(kind, &error);
+        failure.hints.extend(hint);
+        failure
+    }
+}
+
+#[cfg(feature = "create")]
+mod of_create {
+    use super::{Failure, Kind};
+    use bundler::config::{ConfigErrors, Finding};
+
+    impl From<ConfigErrors> for Failure {
+        fn from(error: ConfigErrors) -> Self {
+            // A configuration that cannot be read is a wrong command line, whatever the disk says.
+            let mut failure = Self::of(Kind::Usage, &error);
+            failure.findings = error.findings().iter().map(json).collect();
+            failure
+        }
+    }
+
+    impl Failure {
+        /// A configuration that asks for what this version does not carry.
+        pub fn unsupported(findings: &[Finding]) -> Self {
+            use std::fmt::Write as _;
+            let mut text =
+                "the configuration asks for content that this version does not carry".to_owned();
+            for finding in findings {
+                // Writing to a String cannot fail.
+                let _ = write!(text, "\n  {finding}");
+                if let Some(hint) = &finding.hint {
+                    let _ = write!(text, "\n    hint: {hint}");
+                }
+            }
+            let mut failure = Self::usage(text);
+            failure.findings = findings.iter().map(json).collect();
+            failure
+        }
+    }
+
+    fn json(finding: &Finding) -> serde_json::Value {
+        serde_json::json!({
+            "file": finding.file,
+            "line": finding.line,
+            "column": finding.column,
+            "field": finding.field,
+            "problem": finding.problem,
+            "hint": finding.hint,
+        })
+    }
+
+    // WIRE create
+}
+
+// WIRE import
+
+#[cfg(feature = "serve")]
+impl From<registry::server::ServerError> for Failure {
+    fn from(error: registry::server::ServerError) -> Self {
+        use registry::server::ServerError;
+        use registry::store::StoreError;
+        let kind = match &error {
+            ServerError::RemoteHttp(_) => Kind::Usage,
+            ServerError::Store(StoreError::Io(io)) => Kind::of_io(io, Kind::Failed),
+            ServerError::Store(StoreError::ReadOnly | StoreError::Failed { .. }) => Kind::NoSpace,
+            ServerError::Store(StoreError::NotAStore { .. }) => Kind::Usage,
+            _ => Kind::Failed,
+        };
+        let failure = Self::of(kind, &error);
+        match &error {
+            ServerError::RemoteHttp(_) => failure.with_hint(
+                "listen on 127.0.0.1 behind a proxy with TLS, or say `--allow-remote-http`",
+            ),
+            ServerError::Listen { .. } => {
+                failure.with_hint("name another address with `--listen 127.0.0.1:PORT`")
+            }
+            ServerError::Store(StoreError::Locked { .. }) => {
+                failure.with_hint("stop the `bundle registry serve` that uses this data")
+            }
+            ServerError::Store(StoreError::NotAStore { .. }) => {
+                failure.with_hint("name an empty or new directory")
+            }
+            _ => failure,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exit_codes_are_those_of_the_table() {
+        let table = [
+            (Kind::Failed, 1),
+            (Kind::Interrupted, 1),
+            (Kind::Content(2 | 8), 10),
+            (Kind::Usage, 64),
+            (Kind::Damaged, 65),
+            (Kind::Incomplete, 66),
+            (Kind::Untrusted, 67),
+            (Kind::Gap, 68),
+            (Kind::Stale, 69),
+            (Kind::Fork, 70),
+            (Kind::NoSpace, 73),
+            (Kind::Unavailable, 75),
+            (Kind::Credentials, 77),
+        ];
+        for (kind, exit) in table {
+            assert_eq!(kind.exit(), exit, "{}", kind.name());
+        }
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot read the head: {source}")]
+    struct Outer {
+        source: Inner,
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("bad block")]
+    struct Inner(#[source] io::Error);
+
+    #[test]
+    fn causes_are_told_once() {
+        let error = Outer { source: Inner(io::Error::other("media gone")) };
+        assert_eq!(chain(&error), "cannot read the head: bad block: media gone");
+    }
+
+    #[test]
+    fn a_full_disk_has_its_own_code() {
+        let full = io::Error::from(io::ErrorKind::StorageFull);
+        assert_eq!(Failure::io(Kind::Failed, "cannot write", &full).kind, Kind::NoSpace);
+        let gone = io::Error::from(io::ErrorKind::NotFound);
+        assert_eq!(Failure::io(Kind::Usage, "cannot read", &gone).kind, Kind::Usage);
+    }
+
+    #[test]
+    fn json_carries_kind_code_and_hints() {
+        let failure = Failure::new(Kind::Gap, "gap").with_hint("carry sequence 3");
+        assert_eq!(
+            failure.json(),
+            json!({"error": {"kind": "gap", "exit": 68, "message": "gap", "hints": ["carry sequence 3"]}})
+        );
+    }
+}

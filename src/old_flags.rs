@@ -1,0 +1,88 @@
+//! Flags of oc-mirror, and what they are called here.
+//!
+//! People come with scripts. A flag of theirs that has no meaning here is refused, and the refusal says
+//! what to write instead; nothing is accepted and ignored.
+
+/// What to do about an argument that another tool knows; `None` when nobody does.
+pub fn advice(argument: &str) -> Option<&'static str> {
+    // `--flag=value` is told apart from the flag.
+    let name = argument.split('=').next().unwrap_or(argument);
+    if name.starts_with("file://") {
+        return Some(
+            "write the medium's directory as `--to DIR` (create) or `--from DIR` (import)",
+        );
+    }
+    Some(match name {
+        "--v1" | "--v2" => "leave it out: both versions of the configuration are read",
+        "--cache-dir" | "--dir" | "-d" | "--rootless-storage-path" => {
+            "leave it out: there is no cache; `--workspace DIR` holds the state"
+        }
+        "-p" | "--port" => "leave it out: no local registry is needed to create",
+        "--src-tls-verify" | "--dest-tls-verify" | "--source-skip-tls" | "--dest-skip-tls" => {
+            "name the registry: `--insecure-tls HOST`, or better its authority: `--ca-file FILE`"
+        }
+        "--source-use-http" | "--dest-use-http" => "name the registry: `--plain-http HOST`",
+        "--src-cert-dir" | "--dest-cert-dir" => "use `--ca-file FILE`, or a `certs.d` directory",
+        "--src-creds"
+        | "--dest-creds"
+        | "--src-username"
+        | "--dest-username"
+        | "--src-password"
+        | "--dest-password"
+        | "--src-registry-token"
+        | "--dest-registry-token"
+        | "--password"
+        | "--username"
+        | "-u" => {
+            "secrets do not belong on a command line: use `podman login HOST`, or `--authfile FILE`"
+        }
+        "--policy"
+        | "--secure-policy"
+        | "--registries.d"
+        | "--enable-operator-secure-policy"
+        | "--oci-insecure-signature-policy" => {
+            "leave it out: signature policies of containers/image are not applied; signatures are carried"
+        }
+        "--oci-registries-config" => "write `--registries-conf FILE`",
+        "--strict-archive" => "leave it out: no part is ever larger than its limit",
+        "--image-timeout" => {
+            "use `--stall-timeout SECONDS`: an image may take as long as bytes flow"
+        }
+        "--dry-run-manifest-lists" => "use `--dry-run`",
+        "--ignore-history" => "use `--full`",
+        "--skip-missing" | "--continue-on-error" => {
+            "leave it out: what cannot be had is recorded and the rest is carried, unless `--strict`"
+        }
+        "--skip-verification" | "--skip-metadata-check" | "--skip-pruning" => {
+            "leave it out: verification and the order of sequences cannot be turned off"
+        }
+        "--ignore-release-signature" => {
+            "leave it out: a release without a signature is not carried"
+        }
+        "--manifests-only" => "not part of this version",
+        "--skip-cleanup"
+        | "--skip-image-pin"
+        | "--rebuild-catalogs"
+        | "--build-catalog-cache"
+        | "--force" => "leave it out: it has no counterpart here",
+        "--max-per-registry" => "use `--parallel-blobs N`",
+        "--verbose" | "-v" | "--quiet" => "use `--log-level LEVEL`",
+        "--cpu-prof" | "--mem-prof" => "leave it out",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_of_other_tools_are_explained() {
+        for flag in ["--v2", "--dest-skip-tls=true", "file://out", "--cache-dir", "-p"] {
+            assert!(advice(flag).is_some(), "{flag}");
+        }
+        for unknown in ["--frobnicate", "", "=", "out"] {
+            assert!(advice(unknown).is_none(), "{unknown}");
+        }
+    }
+}
