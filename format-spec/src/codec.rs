@@ -10,8 +10,9 @@
 //! 24            payload: bincode 1 ("legacy" configuration of bincode 2) of the wire structs below
 //! ```
 //!
-//! The wire structs have no serde attributes and no domain types: their field order is the format,
-//! and must never change. A new version gets new structs.
+//! The wire structs have no domain types and no serde attribute but `borrow`, which says that texts
+//! stay where they are: a length beyond the payload then costs no memory. Their field order is the
+//! format, and must never change. A new version gets new structs.
 
 use serde::{Deserialize, Serialize};
 
@@ -21,7 +22,7 @@ use crate::index::{
     Blob, Encoding, Index, IndexError, ManifestEntry, ReferenceEntry, Removal, Required, Resource,
 };
 use crate::limits::INDEX_MAX;
-use crate::names::{Sequence, StreamId};
+use crate::names::{Repository, Sequence, StreamId, Tag};
 use crate::part::Piece;
 
 const MAGIC: &[u8; 8] = b"BNDLIDX\0";
@@ -60,16 +61,17 @@ pub enum CodecError {
 }
 
 #[derive(Serialize, Deserialize)]
-struct WireIndex {
+struct WireIndex<'a> {
     stream: [u8; 16],
     sequence: u64,
-    repositories: Vec<String>,
-    manifests: Vec<WireManifest>,
+    #[serde(borrow)]
+    repositories: Vec<&'a str>,
+    manifests: Vec<WireManifest<'a>>,
     blobs: Vec<WireBlob>,
     required: Vec<WireRequired>,
-    references: Vec<WireReference>,
-    removals: Vec<WireRemoval>,
-    resources: Vec<WireResource>,
+    references: Vec<WireReference<'a>>,
+    removals: Vec<WireRemoval<'a>>,
+    resources: Vec<WireResource<'a>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -80,10 +82,10 @@ struct WirePiece {
 }
 
 #[derive(Serialize, Deserialize)]
-struct WireManifest {
+struct WireManifest<'a> {
     digest: [u8; DIGEST_LEN],
     size: u64,
-    media_type: String,
+    media_type: &'a str,
     pieces: Vec<WirePiece>,
     repositories: Vec<u32>,
 }
@@ -106,37 +108,40 @@ struct WireRequired {
 }
 
 #[derive(Serialize, Deserialize)]
-struct WireReference {
+struct WireReference<'a> {
     repository: u32,
-    tag: Option<String>,
+    #[serde(borrow)]
+    tag: Option<&'a str>,
     digest: [u8; DIGEST_LEN],
-    source: String,
+    source: &'a str,
     class: u8,
 }
 
 #[derive(Serialize, Deserialize)]
-struct WireRemoval {
+struct WireRemoval<'a> {
     repository: u32,
-    tag: Option<String>,
+    #[serde(borrow)]
+    tag: Option<&'a str>,
     digest: [u8; DIGEST_LEN],
 }
 
 #[derive(Serialize, Deserialize)]
-struct WireResource {
-    name: String,
-    content: Vec<u8>,
+struct WireResource<'a> {
+    name: &'a str,
+    content: &'a [u8],
 }
 
 /// The bytes of an index file.
 pub fn encode(index: &Index) -> Result<Vec<u8>, CodecError> {
-    let payload = bincode::serde::encode_to_vec(to_wire(index), bincode::config::legacy())
-        .map_err(|error| CodecError::Payload(error.to_string()))?;
-    let mut bytes = Vec::with_capacity(PREFIX + payload.len());
+    let mut bytes = Vec::with_capacity(PREFIX);
     bytes.extend_from_slice(MAGIC);
     bytes.extend_from_slice(&VERSION.to_le_bytes());
-    bytes.extend_from_slice(&[0; 6]);
-    bytes.extend_from_slice(&(payload.len() as u64).to_le_bytes());
-    bytes.extend_from_slice(&payload);
+    bytes.resize(PREFIX, 0);
+    let config = bincode::config::legacy();
+    bincode::serde::encode_into_std_write(to_wire(index), &mut bytes, config)
+        .map_err(|error| CodecError::Payload(error.to_string()))?;
+    let length = (bytes.len() - PREFIX) as u64;
+    bytes[16..PREFIX].copy_from_slice(&length.to_le_bytes());
     if bytes.len() as u64 > INDEX_MAX {
         return Err(CodecError::TooLarge(bytes.len() as u64));
     }
@@ -166,8 +171,9 @@ pub fn decode(bytes: &[u8]) -> Result<Index, CodecError> {
         return Err(CodecError::Length { said });
     }
     let config = bincode::config::legacy().with_limit::<LIMIT>();
-    let (wire, used): (WireIndex, usize) = bincode::serde::decode_from_slice(payload, config)
-        .map_err(|error| CodecError::Payload(error.to_string()))?;
+    let (wire, used): (WireIndex<'_>, usize) =
+        bincode::serde::borrow_decode_from_slice(payload, config)
+            .map_err(|error| CodecError::Payload(error.to_string()))?;
     // bincode accepts trailing bytes.
     if used != payload.len() {
         return Err(CodecError::Length { said });
@@ -175,21 +181,21 @@ pub fn decode(bytes: &[u8]) -> Result<Index, CodecError> {
     from_wire(wire)
 }
 
-fn to_wire(index: &Index) -> WireIndex {
+fn to_wire(index: &Index) -> WireIndex<'_> {
     let pieces = |pieces: &[Piece]| {
         pieces.iter().map(|p| WirePiece { part: p.part, offset: p.offset, size: p.size }).collect()
     };
     WireIndex {
         stream: index.stream.to_bytes(),
         sequence: index.sequence.get(),
-        repositories: index.repositories.iter().map(ToString::to_string).collect(),
+        repositories: index.repositories.iter().map(Repository::as_str).collect(),
         manifests: index
             .manifests
             .iter()
             .map(|m| WireManifest {
                 digest: *m.digest.as_bytes(),
                 size: m.size,
-                media_type: m.media_type.clone(),
+                media_type: &m.media_type,
                 pieces: pieces(&m.pieces),
                 repositories: m.repositories.clone(),
             })
@@ -222,9 +228,9 @@ fn to_wire(index: &Index) -> WireIndex {
             .iter()
             .map(|r| WireReference {
                 repository: r.repository,
-                tag: r.tag.as_ref().map(ToString::to_string),
+                tag: r.tag.as_ref().map(Tag::as_str),
                 digest: *r.digest.as_bytes(),
-                source: r.source.clone(),
+                source: &r.source,
                 class: r.class.code(),
             })
             .collect(),
@@ -233,19 +239,19 @@ fn to_wire(index: &Index) -> WireIndex {
             .iter()
             .map(|r| WireRemoval {
                 repository: r.repository,
-                tag: r.tag.as_ref().map(ToString::to_string),
+                tag: r.tag.as_ref().map(Tag::as_str),
                 digest: *r.digest.as_bytes(),
             })
             .collect(),
         resources: index
             .resources
             .iter()
-            .map(|r| WireResource { name: r.name.clone(), content: r.content.clone() })
+            .map(|r| WireResource { name: &r.name, content: &r.content })
             .collect(),
     }
 }
 
-fn from_wire(wire: WireIndex) -> Result<Index, CodecError> {
+fn from_wire(wire: WireIndex<'_>) -> Result<Index, CodecError> {
     fn value<T, E: std::fmt::Display>(result: Result<T, E>) -> Result<T, CodecError> {
         result.map_err(|error| CodecError::Value(error.to_string()))
     }
@@ -253,7 +259,7 @@ fn from_wire(wire: WireIndex) -> Result<Index, CodecError> {
     let pieces = |pieces: Vec<WirePiece>| -> Vec<Piece> {
         pieces.into_iter().map(|p| Piece { part: p.part, offset: p.offset, size: p.size }).collect()
     };
-    let tag = |tag: Option<String>| value(tag.map(|tag| tag.parse()).transpose());
+    let tag = |tag: Option<&str>| value(tag.map(str::parse).transpose());
     Ok(Index {
         stream: StreamId::from_bytes(wire.stream),
         sequence: Sequence::new(wire.sequence)
@@ -269,7 +275,7 @@ fn from_wire(wire: WireIndex) -> Result<Index, CodecError> {
             .map(|m| ManifestEntry {
                 digest: digest(m.digest),
                 size: m.size,
-                media_type: m.media_type,
+                media_type: m.media_type.to_owned(),
                 pieces: pieces(m.pieces),
                 repositories: m.repositories,
             })
@@ -309,7 +315,7 @@ fn from_wire(wire: WireIndex) -> Result<Index, CodecError> {
                     repository: r.repository,
                     tag: tag(r.tag)?,
                     digest: digest(r.digest),
-                    source: r.source,
+                    source: r.source.to_owned(),
                     class: ContentClass::from_code(r.class)
                         .ok_or_else(|| CodecError::Value(format!("content class {}", r.class)))?,
                 })
@@ -325,7 +331,7 @@ fn from_wire(wire: WireIndex) -> Result<Index, CodecError> {
         resources: wire
             .resources
             .into_iter()
-            .map(|r| Resource { name: r.name, content: r.content })
+            .map(|r| Resource { name: r.name.to_owned(), content: r.content.to_vec() })
             .collect(),
     })
 }

@@ -94,7 +94,18 @@ pub fn from_hex(hex: &str, out: &mut [u8]) -> Option<()> {
 
 /// At most 100 characters of foreign text, for an error message.
 pub(crate) fn clip(text: &str) -> String {
-    text.chars().take(100).collect()
+    printable(text, 100)
+}
+
+/// At most `limit` characters of text that holds foreign text. Part of it is shown before anything is
+/// trusted, so what moves a terminal's cursor or turns its writing round is replaced
+/// (CVE-2021-42574, ANSI escapes).
+pub(crate) fn printable(text: &str, limit: usize) -> String {
+    let moves = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().take(limit).map(|c| if moves(c) { '\u{fffd}' } else { c }).collect()
 }
 
 impl FromStr for Digest {
@@ -156,6 +167,12 @@ mod tests {
             Digest::of(b"").to_string(),
             "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
         );
+    }
+
+    #[test]
+    fn foreign_text_cannot_move_the_cursor() {
+        assert_eq!(clip("a\u{1b}[2J\r\u{202e}b"), "a\u{fffd}[2J\u{fffd}\u{fffd}b");
+        assert_eq!(clip(&"é".repeat(1000)).chars().count(), 100);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
-use crate::json;
+use crate::json::{self, Object};
 use crate::limits::{
     CELL, HEAD_MAX, INDEX_MAX, LABELS_MAX, PART_MAX, PARTS_MAX, TAIL_MAX, TEXT_MAX,
 };
@@ -29,7 +29,7 @@ pub const KNOWN_CRIT: &[&str] = &[];
 
 /// Whether a sequence stands alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "lowercase", try_from = "String")]
 pub enum Kind {
     /// Carries everything that its references need.
     Full,
@@ -37,9 +37,22 @@ pub enum Kind {
     Incremental,
 }
 
+impl TryFrom<String> for Kind {
+    type Error = String;
+
+    // Derived enums also read themselves from `{"full": null}`, a second spelling.
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.as_str() {
+            "full" => Ok(Self::Full),
+            "incremental" => Ok(Self::Incremental),
+            _ => Err(format!("unknown kind `{text}`")),
+        }
+    }
+}
+
 /// The class of content, which is also its exit-code bit when it could not be had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "lowercase", try_from = "String")]
 pub enum ContentClass {
     /// OpenShift release payloads: exit bit 2.
     Release,
@@ -49,6 +62,20 @@ pub enum ContentClass {
     Additional,
     /// Helm charts and their images: exit bit 16.
     Helm,
+}
+
+impl TryFrom<String> for ContentClass {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.as_str() {
+            "release" => Ok(Self::Release),
+            "operator" => Ok(Self::Operator),
+            "additional" => Ok(Self::Additional),
+            "helm" => Ok(Self::Helm),
+            _ => Err(format!("unknown content class `{text}`")),
+        }
+    }
 }
 
 impl ContentClass {
@@ -231,6 +258,25 @@ impl Head {
         if bytes.len() as u64 > HEAD_MAX {
             return Err(HeadError::TooLarge(bytes.len() as u64));
         }
+        #[derive(Deserialize)]
+        struct Shape {
+            #[serde(rename = "previous")]
+            _previous: Option<Object>,
+            #[serde(rename = "tail")]
+            _tail: Vec<Object>,
+            #[serde(rename = "tool")]
+            _tool: Object,
+            #[serde(rename = "parts")]
+            _parts: Vec<Object>,
+            #[serde(rename = "index")]
+            _index: Object,
+            #[serde(rename = "totals")]
+            _totals: Object,
+            #[serde(rename = "failures")]
+            _failures: Vec<Object>,
+        }
+        json::check(bytes)?;
+        let _: Object = json::value(bytes)?;
         // The version decides how to read the rest, so it is looked at on its own first.
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
@@ -241,7 +287,7 @@ impl Head {
             #[serde(default)]
             crit: Vec<String>,
         }
-        let probe: Probe = json::parse(bytes)?;
+        let probe: Probe = json::value(bytes)?;
         if probe.type_ != HEAD_TYPE {
             return Err(HeadError::Type(crate::digest::clip(&probe.type_)));
         }
@@ -251,7 +297,8 @@ impl Head {
         if let Some(unknown) = probe.crit.iter().find(|c| !KNOWN_CRIT.contains(&c.as_str())) {
             return Err(HeadError::Crit(crate::digest::clip(unknown)));
         }
-        let head: Self = json::parse(bytes)?;
+        let _: Shape = json::value(bytes)?;
+        let head: Self = json::value(bytes)?;
         head.validate()?;
         Ok(head)
     }
@@ -298,6 +345,16 @@ impl Head {
         if self.labels.len() > LABELS_MAX {
             return fail("labels", format!("{} labels, at most {LABELS_MAX}", self.labels.len()));
         }
+        let times = [("expires", &self.expires), ("nextExpected", &self.next_expected)];
+        let times = times.into_iter().filter_map(|(field, time)| Some((field, time.as_ref()?)));
+        for (field, time) in times.chain([("created", &self.created)]) {
+            if !is_utc_time(time) {
+                return fail(
+                    field,
+                    format!("`{}` is not a time in UTC", crate::digest::clip(time)),
+                );
+            }
+        }
         let texts = [&self.created, &self.tool.name, &self.tool.version];
         let texts = texts.into_iter().chain(&self.expires).chain(&self.next_expected);
         let labels = self.labels.iter().flat_map(|(name, value)| [name, value]);
@@ -307,6 +364,33 @@ impl Head {
         }
         Ok(())
     }
+}
+
+/// `YYYY-MM-DDThh:mm:ss[.f]Z` with 1 to 9 digits `f` (RFC 3339, section 5.6). A time that cannot be
+/// read would switch `expires` off.
+fn is_utc_time(text: &str) -> bool {
+    let Some((whole, rest)) = text.as_bytes().split_at_checked(19) else { return false };
+    let shape = whole.iter().zip(b"0000-00-00T00:00:00").all(|(c, shape)| match shape {
+        b'0' => c.is_ascii_digit(),
+        _ => c == shape,
+    });
+    if !shape {
+        return false;
+    }
+    let two = |at: usize| (whole[at] - b'0') * 10 + (whole[at + 1] - b'0');
+    let ranges = (1..=12).contains(&two(5))
+        && (1..=31).contains(&two(8))
+        && two(11) <= 23
+        && two(14) <= 59
+        && two(17) <= 59;
+    let fraction = match rest {
+        b"Z" => true,
+        [b'.', digits @ .., b'Z'] => {
+            (1..=9).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit)
+        }
+        _ => false,
+    };
+    ranges && fraction
 }
 
 #[cfg(test)]
@@ -368,7 +452,14 @@ pub(crate) mod tests {
 
     #[test]
     fn fields_have_limits() {
-        let changes: [fn(&mut Head); 8] = [
+        let changes: [fn(&mut Head); 15] = [
+            |h| h.created = "2026-13-02T03:04:05Z".to_owned(),
+            |h| h.created = "2026-01-02T03:04:05".to_owned(),
+            |h| h.created = "2026-01-02T03:04:05.Z".to_owned(),
+            |h| h.expires = Some("tomorrow".to_owned()),
+            |h| h.next_expected = Some(String::new()),
+            |h| h.labels = (0..65).map(|n| (n.to_string(), String::new())).collect(),
+            |h| h.tool.version = "x".repeat(TEXT_MAX + 1),
             |h| h.cell_bytes = 1,
             |h| h.previous = None,
             |h| h.tail.clear(),
@@ -383,5 +474,43 @@ pub(crate) mod tests {
             change(&mut head);
             assert!(Head::parse(&head.to_bytes()).is_err(), "change {number}");
         }
+        let mut head = example();
+        head.created = "2026-01-02T03:04:05.123456789Z".to_owned();
+        assert!(Head::parse(&head.to_bytes()).is_ok());
+    }
+
+    #[test]
+    fn every_value_has_one_shape() {
+        let text = String::from_utf8(example().to_bytes()).unwrap();
+        let digest = Digest::of(b"6");
+        for (good, bad) in [
+            ("\"kind\": \"incremental\"", "\"kind\": {\"incremental\": null}".to_owned()),
+            ("\"previous\": {", format!("\"previous\": [6, \"{digest}\"], \"unknown\": {{")),
+            ("\"tool\": {", "\"tool\": [\"bundle\", \"1\"], \"unknown\": {".to_owned()),
+            ("\"sequence\": 7", "\"sequence\": 7.0".to_owned()),
+            ("\"sequence\": 7", "\"sequence\": \"7\"".to_owned()),
+        ] {
+            assert_ne!(text.replacen(good, &bad, 1), text, "{good}");
+            let changed = text.replacen(good, &bad, 1);
+            assert!(Head::parse(changed.as_bytes()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_largest_head_fits_its_limit() {
+        let mut head = example();
+        let sequence = Sequence::new((1 << 53) - 1).unwrap();
+        let part = Part {
+            name: FileName::Part(sequence, 99_999).to_string(),
+            bytes: PART_MAX,
+            table: Digest::of(b""),
+        };
+        head.parts = vec![part; PARTS_MAX];
+        // Every character of a label can take six bytes as an escape.
+        let label = "\u{1}".repeat(TEXT_MAX);
+        head.labels = (0..LABELS_MAX).map(|n| (format!("{n}{label}"), label.clone())).collect();
+        let bytes = head.to_bytes().len() as u64;
+        assert!(bytes < HEAD_MAX, "{bytes}");
+        assert!(bytes > HEAD_MAX / 2);
     }
 }

@@ -7,7 +7,10 @@ use std::collections::HashSet;
 
 use crate::digest::{Digest, clip};
 use crate::head::{ContentClass, Head};
-use crate::limits::{BLOB_MAX, BLOBS_MAX, BLOCK, MANIFEST_MAX, REFERENCES_MAX, TEXT_MAX};
+use crate::limits::{
+    BLOB_MAX, BLOBS_MAX, BLOCK, INTEGER_MAX, MANIFEST_MAX, MEDIA_TYPE_MAX, PIECE_MAX, PIECES_MAX,
+    REFERENCES_MAX, TEXT_MAX,
+};
 use crate::names::{Repository, Sequence, StreamId, Tag};
 use crate::part::{END, PartLayout, Piece, padded};
 
@@ -233,27 +236,36 @@ impl Index {
         for manifest in &self.manifests {
             entry(ids(&manifest.repositories), manifest.digest, "repositories")?;
             entry(manifest.size <= MANIFEST_MAX, manifest.digest, "size")?;
-            text(&manifest.media_type)?;
+            media_type(&manifest.media_type)?;
         }
+        let carried: HashSet<Digest> = self.manifests.iter().map(|m| m.digest).collect();
+        let mut total = 0_u64;
         for required in &self.required {
             entry(ids(&required.repositories), required.digest, "repositories")?;
             entry(known(required.home), required.digest, "home")?;
+            // The sum is bounded here, so that nobody who adds the sizes up can overflow.
+            total = total.checked_add(required.size).unwrap_or(u64::MAX);
+            entry(total <= INTEGER_MAX, required.digest, "size")?;
+            let blob = self.blobs.binary_search_by(|blob| blob.digest.cmp(&required.digest));
+            entry(
+                blob.is_err() && !carried.contains(&required.digest),
+                required.digest,
+                "required and carried",
+            )?;
         }
-        let carried: HashSet<Digest> = self.manifests.iter().map(|m| m.digest).collect();
-        let mut names = HashSet::with_capacity(self.references.len());
+        let mut names = HashSet::with_capacity(self.references.len() + self.removals.len());
         for reference in &self.references {
             entry(known(reference.repository), reference.digest, "repository")?;
             entry(carried.contains(&reference.digest), reference.digest, "manifest not carried")?;
             text(&reference.source)?;
             // Two digests under one tag would make the result depend on the order of the writes.
-            let name = (
-                reference.repository,
-                reference.tag.as_ref().map_or_else(|| reference.digest.hex(), Tag::to_string),
-            );
+            let name = name(reference.repository, &reference.tag, &reference.digest);
             entry(names.insert(name), reference.digest, "reference set twice")?;
         }
         for removal in &self.removals {
             entry(known(removal.repository), removal.digest, "repository")?;
+            let name = name(removal.repository, &removal.tag, &removal.digest);
+            entry(names.insert(name), removal.digest, "removed twice, or set and removed")?;
         }
         self.resources.iter().try_for_each(|resource| text(&resource.name))
     }
@@ -269,7 +281,12 @@ impl Index {
         let mut digests = HashSet::with_capacity(self.blobs.len() + self.manifests.len());
         for (digest, size, pieces) in carried {
             let sum = pieces.iter().try_fold(0_u64, |sum, piece| sum.checked_add(piece.size));
-            if pieces.is_empty() || sum != Some(size) {
+            let whole = sum == Some(size) && !pieces.is_empty() && pieces.len() <= PIECES_MAX;
+            // In this order one pass over the parts meets the bytes of a blob from first to last.
+            let ordered = pieces.is_sorted_by(|a, b| (a.part, a.offset) < (b.part, b.offset));
+            // A header has no room for a larger size; an empty piece is only there for empty content.
+            let each = |piece: &Piece| piece.size <= PIECE_MAX && (piece.size > 0 || size == 0);
+            if !whole || !ordered || !pieces.iter().all(each) || (size == 0 && pieces.len() > 1) {
                 return Err(entry(digest, "pieces"));
             }
             if !digests.insert(digest) {
@@ -323,6 +340,22 @@ impl Index {
     pub fn repository(&self, id: RepositoryId) -> &Repository {
         &self.repositories[id as usize]
     }
+}
+
+/// A tag names itself; without one the digest is the name.
+type Name<'a> = (RepositoryId, Result<&'a Tag, &'a Digest>);
+
+fn name<'a>(repository: RepositoryId, tag: &'a Option<Tag>, digest: &'a Digest) -> Name<'a> {
+    (repository, tag.as_ref().ok_or(digest))
+}
+
+/// A media type becomes a field of an HTTP request: printable ASCII, with room for parameters.
+fn media_type(text: &str) -> Result<(), IndexError> {
+    let printable = text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    if text.trim().is_empty() || text.len() > MEDIA_TYPE_MAX || !printable {
+        return Err(IndexError::Text(clip(text)));
+    }
+    Ok(())
 }
 
 fn text(text: &str) -> Result<(), IndexError> {

@@ -8,7 +8,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::de::{
-    Deserialize, DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor,
+    Deserialize, DeserializeOwned, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
+    Visitor,
 };
 
 use crate::limits::{DEPTH_MAX, INTEGER_MAX};
@@ -16,14 +17,54 @@ use crate::limits::{DEPTH_MAX, INTEGER_MAX};
 /// Why bytes are not a strict JSON document of the wanted shape.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct JsonError(serde_json::Error);
+pub struct JsonError(String);
+
+impl From<serde_json::Error> for JsonError {
+    fn from(error: serde_json::Error) -> Self {
+        // The message quotes the document, which nobody may have signed.
+        Self(crate::digest::printable(&error.to_string(), 300))
+    }
+}
 
 /// Parses `bytes` strictly.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, JsonError> {
+    check(bytes)?;
+    value(bytes)
+}
+
+/// Checks that `bytes` are one strict JSON document, of any shape.
+pub(crate) fn check(bytes: &[u8]) -> Result<(), JsonError> {
     let mut strict = serde_json::Deserializer::from_slice(bytes);
-    Strict { depth: DEPTH_MAX }.deserialize(&mut strict).map_err(JsonError)?;
-    strict.end().map_err(JsonError)?;
-    serde_json::from_slice(bytes).map_err(JsonError)
+    Strict { depth: DEPTH_MAX }.deserialize(&mut strict)?;
+    Ok(strict.end()?)
+}
+
+/// The value in `bytes` that [`check`] has passed.
+pub(crate) fn value<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, JsonError> {
+    Ok(serde_json::from_slice(bytes)?)
+}
+
+/// Any JSON object. Derived structs also read themselves from an array of their fields, which is a
+/// second spelling of the same document; a field of this type in a throw-away struct forbids it.
+pub(crate) struct Object;
+
+impl<'de> Deserialize<'de> for Object {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+        impl<'de> Visitor<'de> for Members {
+            type Value = Object;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Object)
+            }
+        }
+        deserializer.deserialize_map(Members)
+    }
 }
 
 /// Walks a document and keeps nothing.
@@ -127,6 +168,8 @@ mod tests {
             r#"{"x":{"a":1,"a":1}}"#,
             "1.5",
             "1e3",
+            "-0",
+            r#""\ud800""#,
             "9007199254740992",
             "-9007199254740992",
             "{} {}",

@@ -50,8 +50,9 @@ pub enum KeyError {
     /// Not PEM of an ed25519 public key.
     #[error("not an ed25519 public key in PEM: {0}")]
     Public(String),
-    /// A public key of small order: signatures by it prove nothing.
-    #[error("the public key is of small order, which no generated key is")]
+    /// A public key of small order, by which signatures prove nothing, or in a second spelling of its
+    /// point, by which one key would have two ids.
+    #[error("the public key is of small order or not canonical, which no generated key is")]
     Weak,
 }
 
@@ -109,7 +110,8 @@ impl PublicKey {
     pub fn from_pem(pem: &str) -> Result<Self, KeyError> {
         let key =
             VerifyingKey::from_public_key_pem(pem).map_err(|e| KeyError::Public(e.to_string()))?;
-        if key.is_weak() { Err(KeyError::Weak) } else { Ok(Self(key)) }
+        let canonical = key.to_edwards().compress().as_bytes() == key.as_bytes();
+        if key.is_weak() || !canonical { Err(KeyError::Weak) } else { Ok(Self(key)) }
     }
 
     /// SubjectPublicKeyInfo PEM.

@@ -7,8 +7,8 @@ pub const CELL: usize = 64 * 1024;
 /// Bytes of a tar block (POSIX.1-1988, ustar).
 pub const BLOCK: u64 = 512;
 
-/// Bytes of a head. A head with 100,000 parts is below 16 MiB; it is the first thing parsed.
-pub const HEAD_MAX: u64 = 16 * 1024 * 1024;
+/// Bytes of a head: 100,000 parts take at most 19 MB, the rest of a head at most a few.
+pub const HEAD_MAX: u64 = 32 * 1024 * 1024;
 
 /// Bytes of a signature file: 16 signatures need less than 4 KiB.
 pub const SEAL_MAX: u64 = 64 * 1024;
@@ -37,6 +37,10 @@ pub const PART_DEFAULT: u64 = 4 * 1024 * 1024 * 1024 - 1;
 /// Bytes of one tar member: the octal size field of ustar ends at 8 GiB − 1, and PAX is never used.
 pub const PIECE_MAX: u64 = 8 * 1024 * 1024 * 1024 - 512;
 
+/// Pieces of one blob: their numbers have six digits in the names of the members. A blob of
+/// [`BLOB_MAX`] in pieces of [`PIECE_MAX`] needs 131,073.
+pub const PIECES_MAX: usize = 1_000_000;
+
 /// Bytes of one part: its cell table must fit one tar member and one allocation of 128 MiB.
 pub const PART_MAX: u64 = 256 * 1024 * 1024 * 1024;
 
@@ -53,6 +57,9 @@ pub const REPOSITORY_MAX: usize = 255;
 
 /// Characters of a tag (OCI distribution specification).
 pub const TAG_MAX: usize = 128;
+
+/// Characters of a media type (RFC 6838: 127 for each half), with room for parameters.
+pub const MEDIA_TYPE_MAX: usize = 512;
 
 /// Characters of any other text in a head or index.
 pub const TEXT_MAX: usize = 4096;

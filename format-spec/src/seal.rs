@@ -14,6 +14,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 
+use crate::digest::Digest;
 use crate::head::HEAD_TYPE;
 use crate::json;
 use crate::keys::{KeyId, PublicKey, SIGNATURE_LEN, SecretKey};
@@ -106,10 +107,23 @@ fn read(seal: &[u8]) -> Result<Envelope, SealError> {
             envelope.signatures.len()
         ));
     }
+    for entry in &envelope.signatures {
+        if entry.keyid.parse::<Digest>().is_err() || signature(&entry.sig).is_none() {
+            return malformed(format!(
+                "a signature entry of `{}` is not a key id and 64 bytes in base64",
+                crate::digest::clip(&entry.keyid)
+            ));
+        }
+    }
     if write(&envelope) != seal {
         return malformed("it is not written as this format writes it".to_owned());
     }
     Ok(envelope)
+}
+
+/// Base64 with padding and without left-over bits (RFC 4648, sections 3.5 and 4): one spelling.
+fn signature(text: &str) -> Option<[u8; SIGNATURE_LEN]> {
+    BASE64_STANDARD.decode(text).ok()?.try_into().ok()
 }
 
 /// Checks the signatures over `head`. Every signature that names a trusted key must fit, and at
@@ -123,11 +137,7 @@ pub fn verify(head: &[u8], seal: &[u8], trusted: &[PublicKey]) -> Result<Vec<Key
         let Some(key) = trusted.iter().find(|key| key.id().to_string() == entry.keyid) else {
             continue;
         };
-        let signature: [u8; SIGNATURE_LEN] = BASE64_STANDARD
-            .decode(&entry.sig)
-            .ok()
-            .and_then(|bytes| bytes.try_into().ok())
-            .ok_or(SealError::Bad(key.id()))?;
+        let signature = signature(&entry.sig).ok_or(SealError::Bad(key.id()))?;
         if !key.verifies(&message, &signature) {
             return Err(SealError::Bad(key.id()));
         }
