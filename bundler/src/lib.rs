@@ -1,3 +1,34 @@
-//! bundler
+//! The connected side: from a configuration to a signed sequence on a medium.
+//!
+//! 1. [`config`] reads the ImageSetConfiguration.
+//! 2. [`history`] knows what earlier sequences carried; [`remote_history`] keeps it in a registry too.
+//! 3. [`resolve`] pins every reference to a digest, through [`origin`]; [`destination`] names it at
+//!    the target.
+//! 4. [`plan`] decides what is carried and where each byte will stand.
+//! 5. [`fetch`] streams every blob from its origin into its place; [`pack`] writes and hashes;
+//!    [`slots`] remembers what is done.
+//! 6. [`publish`] writes index, head and signatures, and gives the head its name last.
+//!
+//! Only then does the history move on.
 
 pub mod config;
+pub mod destination;
+pub mod durable;
+mod error;
+pub mod fetch;
+pub mod history;
+pub mod origin;
+pub mod pack;
+pub mod plan;
+pub mod publish;
+pub mod remote_history;
+pub mod report;
+pub mod resolve;
+pub mod slots;
+pub mod transfer;
+
+mod create;
+
+pub use create::{CreateOptions, create};
+pub use error::{CreateError, ErrorKind, exit_bits};
+pub use report::{Created, Planned, Summary, Written};

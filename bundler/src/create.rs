@@ -1,0 +1,434 @@
+//! `bundle create`, from top to bottom.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use format_spec::head::{ContentClass, Failure, Kind};
+use format_spec::keys::SecretKey;
+use format_spec::limits::TEXT_MAX;
+use format_spec::part::FileName;
+use format_spec::{Digest, Sequence, StreamId};
+use registry::client::{Client, ErrorKind as WireKind};
+use registry::progress::Progress;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::ImageSetConfig;
+use crate::durable;
+use crate::error::CreateError;
+use crate::fetch::{self, FetchError};
+use crate::history::{History, Known};
+use crate::origin::{OriginError, Origins};
+use crate::plan::{self, Basis, Plan};
+use crate::publish::{self, Published, Statement};
+use crate::remote_history::RemoteHistory;
+use crate::report::{Created, File, Planned, PlannedReference, Summary, Written};
+use crate::resolve::{self, Resolved, Wishes};
+use crate::slots::Slots;
+use crate::transfer;
+
+/// Bytes that stay free on the medium beside the sequence: directories and the small files.
+const SPARE: u64 = 4 * 1024 * 1024;
+
+/// Everything that a create needs to know.
+pub struct CreateOptions {
+    /// What to carry.
+    pub config: ImageSetConfig,
+    /// Where this stream's history is.
+    pub workspace: PathBuf,
+    /// The directory that receives the sequence.
+    pub to: PathBuf,
+    /// The keys that sign.
+    pub keys: Vec<SecretKey>,
+    /// The most bytes of a part.
+    pub part_bytes: u64,
+    /// Carry everything, whatever earlier sequences carried.
+    pub full: bool,
+    /// Count only what sequences up to this one carried.
+    pub since: Option<Sequence>,
+    /// Fail when anything cannot be had.
+    pub strict: bool,
+    /// Leave signatures, attestations and referrers behind.
+    pub remove_signatures: bool,
+    /// Carry foreign layers.
+    pub foreign_layers: bool,
+    /// The most path components of a repository at the target; 0 means no limit.
+    pub max_nested_paths: usize,
+    /// Only say what would be done.
+    pub dry_run: bool,
+    /// Images resolved at a time.
+    pub parallel_images: usize,
+    /// Blobs fetched at a time.
+    pub parallel_blobs: usize,
+    /// Free text for the head.
+    pub labels: BTreeMap<String, String>,
+    /// Not to be imported after this time, RFC 3339 in UTC.
+    pub expires: Option<String>,
+    /// When the next sequence can be expected, RFC 3339 in UTC.
+    pub next_expected: Option<String>,
+    /// The way to the registries.
+    pub client: Client,
+    /// Counts for the person who waits.
+    pub progress: Arc<Progress>,
+    /// Ctrl-C.
+    pub cancel: CancellationToken,
+}
+
+/// Makes the next sequence, or says that there is nothing new.
+pub async fn create(options: CreateOptions) -> Result<Created, CreateError> {
+    let progress = Arc::clone(&options.progress);
+    let mut history = History::open(&options.workspace)?;
+    let remote = RemoteHistory::of(&options.config, &options.client);
+    if let Some(remote) = &remote {
+        progress.phase("reading the history");
+        remote.pull(&mut history).await?;
+    }
+    check_since(&options, &history)?;
+
+    progress.phase("resolving images");
+    let origins = Origins::new(options.client.clone(), 16.max(options.parallel_images));
+    let wishes = Wishes {
+        remove_signatures: options.remove_signatures,
+        foreign_layers: options.foreign_layers,
+        max_nested_paths: options.max_nested_paths,
+        parallel: options.parallel_images,
+    };
+    let resolving = resolve::resolve(&options.config, &origins, &wishes);
+    let mut resolved = tokio::select! {
+        resolved = resolving => resolved?,
+        () = options.cancel.cancelled() => return Err(CreateError::Cancelled),
+    };
+
+    let state = State::of(&options, &history)?;
+    loop {
+        refuse_failures(&options, &resolved)?;
+        let plan = state.plan(&resolved, &options)?;
+        if plan.is_empty() {
+            if let Some(remote) = &remote {
+                remote.catch_up(&history).await?;
+            }
+            return Ok(Created::Nothing(summary(&plan, resolved)));
+        }
+        if options.dry_run {
+            return dry_run(&options, &history, &state, plan, resolved);
+        }
+        durable::create_directory(&options.to)
+            .map_err(CreateError::file("make the output directory"))?;
+        publish::refuse_occupied(&options.to, plan.index.sequence)?;
+        check_space(&options.to, &plan)?;
+        let plan = Arc::new(plan);
+        let tables = match fill(&options, &origins, &plan).await? {
+            Filled::Complete(tables) => tables,
+            Filled::Without(lost) => {
+                drop_images(&mut resolved, &lost);
+                continue;
+            }
+        };
+        progress.phase("publishing");
+        let published = publish_plan(&options, &plan, tables, &state, &resolved, &mut history)?;
+        if let Some(remote) = &remote {
+            remote.push(&history).await?;
+        }
+        return Ok(written(&plan, resolved, published));
+    }
+}
+
+/// What is known about the target before anything is planned.
+struct State {
+    stream: StreamId,
+    sequence: Sequence,
+    kind: Kind,
+    known: Known,
+    standing: Option<Known>,
+    tail: Vec<format_spec::head::Link>,
+}
+
+impl State {
+    fn of(options: &CreateOptions, history: &History) -> Result<Self, CreateError> {
+        let stream = history.stream();
+        let sequence = match history.last() {
+            None => Sequence::FIRST,
+            Some(last) => last
+                .sequence
+                .next()
+                .ok_or_else(|| CreateError::Layout("the stream has no more numbers".to_owned()))?,
+        };
+        let kind = if options.full || stream.is_none() { Kind::Full } else { Kind::Incremental };
+        let (known, standing) = match (kind, options.since) {
+            (Kind::Full, _) => (Known::default(), Some(history.known(None)?)),
+            (Kind::Incremental, None) => (history.known(None)?, None),
+            (Kind::Incremental, since) => (history.known(since)?, Some(history.known(None)?)),
+        };
+        Ok(Self {
+            stream: match stream {
+                Some(stream) => stream,
+                None => first_stream(&options.workspace)?,
+            },
+            sequence,
+            kind,
+            known,
+            standing,
+            tail: history.tail(),
+        })
+    }
+
+    fn plan(&self, resolved: &Resolved, options: &CreateOptions) -> Result<Plan, CreateError> {
+        let basis = Basis {
+            stream: self.stream,
+            sequence: self.sequence,
+            known: &self.known,
+            standing: self.standing.as_ref().unwrap_or(&self.known),
+            part_bytes: options.part_bytes,
+        };
+        plan::make(resolved, &basis)
+    }
+}
+
+/// The id of a stream that has no sequence yet. It is kept, so that an interrupted first create goes
+/// on with the same one.
+fn first_stream(workspace: &Path) -> Result<StreamId, CreateError> {
+    let path = workspace.join("history").join("stream");
+    let file = CreateError::file("write the stream's id");
+    if let Some(text) = durable::read(&path, 64).map_err(&file)? {
+        let text = String::from_utf8_lossy(&text);
+        return text.trim().parse().map_err(|error: format_spec::names::NameError| {
+            CreateError::History { path: path.clone(), problem: error.to_string() }
+        });
+    }
+    let mut bytes = [0; 16];
+    ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut bytes)
+        .map_err(|_| CreateError::Layout("the system gives no random bytes".to_owned()))?;
+    let stream = StreamId::from_bytes(bytes);
+    durable::write(&path, format!("{stream}\n").as_bytes()).map_err(&file)?;
+    Ok(stream)
+}
+
+fn check_since(options: &CreateOptions, history: &History) -> Result<(), CreateError> {
+    let Some(since) = options.since else { return Ok(()) };
+    let last = history.last().map_or(0, |link| link.sequence.get());
+    if since.get() > last { Err(CreateError::Since { since, last }) } else { Ok(()) }
+}
+
+/// With `--strict` any failure is fatal; without it only that everything failed.
+fn refuse_failures(options: &CreateOptions, resolved: &Resolved) -> Result<(), CreateError> {
+    let fatal = options.strict || resolved.images.is_empty();
+    if resolved.failures.is_empty() || !fatal {
+        return Ok(());
+    }
+    // One cause for all decides the exit code: wrong credentials are not missing content.
+    let mut causes = resolved.causes.iter().copied();
+    let wire = causes.next().filter(|first| {
+        causes.all(|other| other == *first) && resolved.causes.len() == resolved.failures.len()
+    });
+    Err(CreateError::Content { failures: resolved.failures.clone(), wire })
+}
+
+enum Filled {
+    Complete(Vec<Digest>),
+    Without(BTreeMap<Digest, String>),
+}
+
+async fn fill(
+    options: &CreateOptions,
+    origins: &Origins,
+    plan: &Arc<Plan>,
+) -> Result<Filled, CreateError> {
+    options.progress.phase("fetching");
+    let to = fs_err::canonicalize(&options.to).map_err(CreateError::file("find the directory"))?;
+    let slots = Slots::open(&options.workspace, &to, plan)?;
+    let fetching = fetch::fetch(
+        Arc::clone(plan),
+        origins.clone(),
+        &options.to,
+        slots,
+        options.parallel_blobs,
+        Arc::clone(&options.progress),
+        options.cancel.clone(),
+    );
+    let outcome = tokio::select! {
+        outcome = fetching => outcome,
+        () = options.cancel.cancelled() => Err(FetchError::Cancelled),
+    };
+    match outcome {
+        Ok((tables, slots)) => {
+            slots.close();
+            Ok(Filled::Complete(tables))
+        }
+        Err(FetchError::Lost(lost)) => Ok(Filled::Without(lost)),
+        Err(FetchError::File(source)) => {
+            Err(CreateError::File { doing: "write the parts", source })
+        }
+        Err(FetchError::Way(OriginError::Wire(error))) => Err(CreateError::Wire(error)),
+        Err(FetchError::Way(OriginError::Layout(error))) => {
+            Err(CreateError::Layout(error.to_string()))
+        }
+        Err(FetchError::Cancelled) => Err(CreateError::Cancelled),
+    }
+}
+
+/// Takes out the images that need a blob which cannot be had.
+fn drop_images(resolved: &mut Resolved, lost: &BTreeMap<Digest, String>) {
+    let images = std::mem::take(&mut resolved.images);
+    for image in images {
+        let needs = image
+            .manifests
+            .values()
+            .flat_map(|node| &node.blobs)
+            .find_map(|(digest, _)| lost.get_key_value(digest));
+        match needs {
+            None => resolved.images.push(image),
+            Some((digest, reason)) => {
+                resolved.causes.push(WireKind::NotFound);
+                resolved.failures.push(Failure {
+                    reference: image.source,
+                    class: ContentClass::Additional,
+                    reason: clip(&format!("blob {digest}: {reason}")),
+                });
+            }
+        }
+    }
+}
+
+fn clip(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(TEXT_MAX / 4).collect()
+}
+
+fn publish_plan(
+    options: &CreateOptions,
+    plan: &Plan,
+    tables: Vec<Digest>,
+    state: &State,
+    resolved: &Resolved,
+    history: &mut History,
+) -> Result<Published, CreateError> {
+    let statement = Statement {
+        kind: state.kind,
+        tail: state.tail.clone(),
+        failures: resolved.failures.clone(),
+        labels: options.labels.clone(),
+        expires: options.expires.clone(),
+        next_expected: options.next_expected.clone(),
+        created: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+    };
+    publish::publish(plan, &tables, statement, &options.keys, &options.to, history)
+}
+
+/// Compares what the sequence needs with what is free, less what an earlier run already took.
+fn check_space(medium: &Path, plan: &Plan) -> Result<(), CreateError> {
+    let file = CreateError::file("look at the free space");
+    let stat = rustix::fs::statvfs(medium).map_err(|error| file(error.into()))?;
+    let available = stat.f_bavail.saturating_mul(stat.f_frsize);
+    let mut taken = 0;
+    for number in 0..plan.layout.parts.len() {
+        let number = u32::try_from(number).expect("bounded by PARTS_MAX");
+        let path = medium.join(FileName::Part(plan.index.sequence, number).to_string());
+        if let Ok(found) = fs_err::metadata(durable::partial(&path)) {
+            taken += std::os::unix::fs::MetadataExt::blocks(&found) * 512;
+        }
+    }
+    let index = 200 * (plan.items.len() + plan.index.required.len()) as u64;
+    let needed = (plan.part_bytes() + index + SPARE).saturating_sub(taken);
+    if needed > available {
+        return Err(CreateError::Space { directory: medium.to_owned(), needed, available });
+    }
+    Ok(())
+}
+
+fn summary(plan: &Plan, resolved: Resolved) -> Summary {
+    let mut warnings = resolved.warnings;
+    warnings.extend(plan.warnings.iter().cloned());
+    Summary {
+        images: resolved.images.len(),
+        bytes_known: plan.known_bytes,
+        failures: resolved.failures,
+        blocked: resolved.blocked,
+        warnings,
+    }
+}
+
+fn written(plan: &Plan, resolved: Resolved, published: Published) -> Created {
+    Created::Written(Written {
+        stream: plan.index.stream,
+        sequence: plan.index.sequence,
+        kind: published.head.kind,
+        digest: published.digest,
+        totals: published.head.totals,
+        bytes_new: plan.bytes(),
+        files: published.files.into_iter().map(|(name, bytes)| File { name, bytes }).collect(),
+        summary: summary(plan, resolved),
+    })
+}
+
+fn dry_run(
+    options: &CreateOptions,
+    history: &History,
+    state: &State,
+    plan: Plan,
+    resolved: Resolved,
+) -> Result<Created, CreateError> {
+    let directory = options.workspace.join("dry-run");
+    let write = || -> std::io::Result<()> {
+        durable::create_directory(&directory)?;
+        let mapping = transfer::mapping(&plan.mapping);
+        durable::write(&directory.join("mapping.txt"), mapping.as_bytes())?;
+        let missing = directory.join("missing.txt");
+        if resolved.failures.is_empty() {
+            match fs_err::remove_file(&missing) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+                _ => return Ok(()),
+            }
+        }
+        let text: String =
+            resolved.failures.iter().map(|f| format!("docker://{}\n", f.reference)).collect();
+        durable::write(&missing, text.as_bytes())
+    };
+    write().map_err(CreateError::file("write the mapping"))?;
+    let references = plan
+        .index
+        .references
+        .iter()
+        .map(|reference| PlannedReference {
+            source: reference.source.clone(),
+            name: plan::show(
+                plan.index.repository(reference.repository),
+                reference.tag.as_ref(),
+                &reference.digest,
+            ),
+            digest: reference.digest,
+        })
+        .collect();
+    let removals = plan
+        .index
+        .removals
+        .iter()
+        .map(|removal| {
+            let repository = plan.index.repository(removal.repository);
+            plan::show(repository, removal.tag.as_ref(), &removal.digest)
+        })
+        .collect();
+    let parts = plan
+        .layout
+        .parts
+        .iter()
+        .enumerate()
+        .map(|(number, part)| File {
+            name: FileName::Part(
+                plan.index.sequence,
+                u32::try_from(number).expect("bounded by PARTS_MAX"),
+            )
+            .to_string(),
+            bytes: part.bytes,
+        })
+        .collect();
+    Ok(Created::Planned(Planned {
+        stream: history.stream(),
+        sequence: plan.index.sequence,
+        kind: state.kind,
+        totals: publish::totals(&plan),
+        references,
+        removals,
+        parts,
+        mapping: directory.join("mapping.txt").display().to_string(),
+        summary: summary(&plan, resolved),
+    }))
+}

@@ -1,0 +1,158 @@
+//! What an image is called at the target.
+//!
+//! In: where it comes from and what the configuration says. Out: a repository and a tag below the
+//! target's namespace. The rules are those that users of oc-mirror have in their manifests: the host
+//! is dropped, a reference by digest alone gets the tag `sha256-<hex>`.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use format_spec::{Digest, Repository, Tag};
+use registry::reference::Reference;
+
+use crate::config::{AdditionalImage, ImageSource};
+use crate::error::CreateError;
+
+/// A name at the target, below its namespace.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Destination {
+    /// The repository.
+    pub repository: Repository,
+    /// The tag.
+    pub tag: Tag,
+}
+
+/// The name of an additional image whose manifest has `digest`.
+pub fn of_image(
+    image: &AdditionalImage,
+    digest: &Digest,
+    max_nested_paths: usize,
+) -> Result<Destination, CreateError> {
+    let wrong = |problem: String| CreateError::Destination {
+        source_reference: image.source.to_string(),
+        problem,
+    };
+    let repository = match (&image.target_repo, &image.source) {
+        (Some(repository), _) => repository.clone(),
+        (None, ImageSource::Registry(reference)) => reference.repository.clone(),
+        (None, ImageSource::OciLayout(path)) => directory_name(path).map_err(&wrong)?,
+    };
+    let tag = match (&image.target_tag, &image.source) {
+        (Some(tag), _) => tag.clone(),
+        (None, ImageSource::Registry(Reference { tag: Some(tag), .. })) => tag.clone(),
+        (None, ImageSource::Registry(_)) => digest_tag(digest),
+        (None, ImageSource::OciLayout(_)) => "latest".parse().expect("a valid tag"),
+    };
+    let repository = nest(&repository, max_nested_paths).map_err(|e| wrong(e.to_string()))?;
+    Ok(Destination { repository, tag })
+}
+
+/// The tag of content that is only known by its digest: `sha256-<hex>`.
+pub fn digest_tag(digest: &Digest) -> Tag {
+    format!("sha256-{}", digest.hex()).parse().expect("71 characters of the tag's grammar")
+}
+
+fn directory_name(path: &Path) -> Result<Repository, String> {
+    let name = path
+        .components()
+        .next_back()
+        .and_then(|component| component.as_os_str().to_str())
+        .ok_or_else(|| "the directory has no name".to_owned())?;
+    name.to_ascii_lowercase().parse().map_err(|error| format!("{error}"))
+}
+
+/// Keeps the first `max - 1` components and joins the rest with `-`; 0 means no limit. For registries
+/// that allow no deeper names.
+pub fn nest(
+    repository: &Repository,
+    max: usize,
+) -> Result<Repository, format_spec::names::NameError> {
+    let components: Vec<&str> = repository.components().collect();
+    if max == 0 || components.len() <= max {
+        return Ok(repository.clone());
+    }
+    let (kept, joined) = components.split_at(max - 1);
+    let mut parts: Vec<String> = kept.iter().map(ToString::to_string).collect();
+    parts.push(joined.join("-"));
+    parts.join("/").parse()
+}
+
+/// Finds two sources that would land on one name.
+#[derive(Default)]
+pub struct Claims(HashMap<Destination, String>);
+
+impl Claims {
+    /// Claims a name for a source. The same source may claim it again.
+    pub fn claim(&mut self, destination: &Destination, source: &str) -> Result<(), CreateError> {
+        match self.0.get(destination) {
+            Some(first) if first != source => Err(CreateError::Collision {
+                first: first.clone(),
+                second: source.to_owned(),
+                destination: format!("{}:{}", destination.repository, destination.tag),
+            }),
+            Some(_) => Ok(()),
+            None => {
+                self.0.insert(destination.clone(), source.to_owned());
+                Ok(())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn image(source: &str) -> AdditionalImage {
+        let source = match source.strip_prefix("oci://") {
+            Some(path) => ImageSource::OciLayout(path.into()),
+            None => ImageSource::Registry(source.parse().unwrap()),
+        };
+        AdditionalImage {
+            source,
+            target_repo: None,
+            target_tag: None,
+            platforms: Vec::new(),
+            line: 1,
+        }
+    }
+
+    fn name(image: &AdditionalImage, max: usize) -> String {
+        let destination = of_image(image, &Digest::of(b"x"), max).unwrap();
+        format!("{}:{}", destination.repository, destination.tag)
+    }
+
+    #[test]
+    fn the_host_is_dropped_and_digests_become_tags() {
+        assert_eq!(name(&image("quay.io/acme/app:1.0"), 0), "acme/app:1.0");
+        let digest = Digest::of(b"x");
+        let by_digest = format!("quay.io/acme/app@{digest}");
+        assert_eq!(name(&image(&by_digest), 0), format!("acme/app:sha256-{}", digest.hex()));
+        assert_eq!(name(&image(&format!("quay.io/acme/app:2@{digest}")), 0), "acme/app:2");
+        assert_eq!(name(&image("oci:///srv/My-App"), 0), "my-app:latest");
+        let mut renamed = image("quay.io/acme/app:1.0");
+        renamed.target_repo = Some("mine/x".parse().unwrap());
+        renamed.target_tag = Some("t".parse().unwrap());
+        assert_eq!(name(&renamed, 0), "mine/x:t");
+    }
+
+    #[test]
+    fn paths_are_joined_beyond_the_limit() {
+        let deep = image("q.io/team/sub/unit/app:1");
+        assert_eq!(name(&deep, 0), "team/sub/unit/app:1");
+        assert_eq!(name(&deep, 1), "team-sub-unit-app:1");
+        assert_eq!(name(&deep, 2), "team/sub-unit-app:1");
+        assert_eq!(name(&deep, 4), "team/sub/unit/app:1");
+        assert_eq!(name(&deep, 9), "team/sub/unit/app:1");
+    }
+
+    #[test]
+    fn two_sources_on_one_name_are_found() {
+        let mut claims = Claims::default();
+        let destination = of_image(&image("a.io/x/y:1"), &Digest::of(b""), 0).unwrap();
+        claims.claim(&destination, "a.io/x/y:1").unwrap();
+        claims.claim(&destination, "a.io/x/y:1").unwrap();
+        let error = claims.claim(&destination, "b.io/x/y:1").unwrap_err();
+        assert!(error.to_string().contains("a.io/x/y:1") && error.to_string().contains("b.io"));
+    }
+}

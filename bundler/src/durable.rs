@@ -1,0 +1,83 @@
+//! The one place where this side makes files that must survive: temporary name, content, fsync,
+//! rename, fsync of the directory.
+//!
+//! In: a path and its whole content. Out: after a return the file is there with that content, also
+//! after a power cut; before it the old file, or none, is.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+
+/// Writes `content` to `path`, replacing what is there at once.
+pub fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+    let partial = partial(path);
+    let mut file = fs::File::create(&partial)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    rename(&partial, path)
+}
+
+/// Writes `content` to the partial name of `path`, durable but not yet visible under `path`.
+pub fn write_partial(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut file = fs::File::create(partial(path))?;
+    file.write_all(content)?;
+    file.sync_all()
+}
+
+/// Gives a partial file its name, durably.
+pub fn publish(path: &Path) -> io::Result<()> {
+    rename(&partial(path), path)
+}
+
+/// The name of a file while it is being written.
+pub fn partial(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".partial");
+    PathBuf::from(name)
+}
+
+/// Renames and makes the new name durable.
+pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)?;
+    sync_directory(to.parent().unwrap_or(Path::new(".")))
+}
+
+/// Makes the names in a directory durable. File systems without that operation (some FUSE mounts
+/// answer EINVAL) get the next best thing, the sync of the whole file system.
+pub fn sync_directory(directory: &Path) -> io::Result<()> {
+    let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+    let handle = fs::File::open(directory)?;
+    match handle.sync_all() {
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+            rustix::fs::syncfs(handle.file())?;
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+/// Makes a directory and its parents, durably.
+pub fn create_directory(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(path)?;
+    sync_directory(path.parent().unwrap_or(Path::new(".")))
+}
+
+/// Reads a file of at most `limit` bytes; `None` when it does not exist.
+pub fn read(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
+    let file = match fs::File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut bytes = Vec::new();
+    io::Read::read_to_end(&mut io::Read::take(file, limit + 1), &mut bytes)?;
+    if bytes.len() as u64 > limit {
+        let problem = format!("`{}` is larger than {limit} bytes", path.display());
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, problem));
+    }
+    Ok(Some(bytes))
+}

@@ -1,0 +1,245 @@
+//! What can go wrong on the connected side, one variant for each fault that a person can act on.
+
+use std::io;
+use std::path::PathBuf;
+
+use format_spec::head::ContentClass;
+use format_spec::{Sequence, StreamId};
+use registry::client::{ClientError, ErrorKind as WireKind};
+
+/// Which exit code an error means; the command maps it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The command line or the configuration.
+    Usage,
+    /// Something read does not have its digest or length.
+    Damaged,
+    /// A registry or the network gave up after retries.
+    Unavailable,
+    /// A registry refused the credentials.
+    Credentials,
+    /// Disk full, read-only, no permission.
+    NoSpace,
+    /// Some content could not be had: exit-code bits.
+    Content(u8),
+    /// Anything else.
+    Other,
+}
+
+/// Why a create did not end in a sequence.
+#[derive(Debug, thiserror::Error)]
+pub enum CreateError {
+    /// A registry.
+    #[error(transparent)]
+    Wire(#[from] ClientError),
+    /// A file of the workspace or of the medium.
+    #[error("cannot {doing}: {source}")]
+    File {
+        /// What was being done.
+        doing: &'static str,
+        /// The system's answer, which names the path.
+        source: io::Error,
+    },
+    /// The medium is too small.
+    #[error(
+        "not enough space in `{}`: the sequence needs {needed} bytes there, {available} are free",
+        .directory.display()
+    )]
+    Space {
+        /// The directory.
+        directory: PathBuf,
+        /// Bytes that the sequence needs.
+        needed: u64,
+        /// Bytes that are free.
+        available: u64,
+    },
+    /// Two sources would land on one name.
+    #[error("`{first}` and `{second}` would both become `{destination}` at the target")]
+    Collision {
+        /// One source.
+        first: String,
+        /// The other one.
+        second: String,
+        /// The name at the target.
+        destination: String,
+    },
+    /// A destination that is not a valid name.
+    #[error("`{source_reference}` has no valid name at the target: {problem}")]
+    Destination {
+        /// The source.
+        source_reference: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// Nothing of what was asked for could be had, or `--strict` was given and something could not.
+    #[error("{} could not be had: {}", count(.failures.len()), list(.failures))]
+    Content {
+        /// Each reference and why.
+        failures: Vec<format_spec::head::Failure>,
+        /// The common cause when there is one.
+        wire: Option<WireKind>,
+    },
+    /// The history of the stream is not readable.
+    #[error("the history in `{}` is damaged: {problem}", .path.display())]
+    History {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// `--since` names a sequence that the stream does not have.
+    #[error("the stream has no sequence {since}: the last one is {last}")]
+    Since {
+        /// What was asked for.
+        since: Sequence,
+        /// The last one; 0 when there is none.
+        last: u64,
+    },
+    /// A sequence was published and the medium is gone before that was recorded.
+    #[error(
+        "sequence {sequence} was being published to `{}` when the last run ended, and that directory \
+         cannot be looked at now",
+        .directory.display()
+    )]
+    Unsettled {
+        /// The sequence.
+        sequence: Sequence,
+        /// Where.
+        directory: PathBuf,
+    },
+    /// Files of another sequence with the same name are in the directory.
+    #[error(
+        "`{}` already holds files of a sequence {sequence} that this workspace did not write ({file})",
+        .directory.display()
+    )]
+    Occupied {
+        /// The directory.
+        directory: PathBuf,
+        /// The number that both have.
+        sequence: Sequence,
+        /// One of the files.
+        file: String,
+    },
+    /// Another create runs in this workspace.
+    #[error("another `bundle create` is at work in the workspace `{}`", .0.display())]
+    Busy(PathBuf),
+    /// The history in the registry moved while this run was at work.
+    #[error("the history at `{image}` of stream {stream} was changed by somebody else meanwhile")]
+    Moved {
+        /// The image.
+        image: String,
+        /// The stream.
+        stream: StreamId,
+    },
+    /// The layout or the index cannot be made.
+    #[error("the sequence cannot be laid out: {0}")]
+    Layout(String),
+    /// Ctrl-C.
+    #[error("stopped; what is finished so far is kept")]
+    Cancelled,
+}
+
+fn count(failures: usize) -> String {
+    if failures == 1 { "1 reference".to_owned() } else { format!("{failures} references") }
+}
+
+fn list(failures: &[format_spec::head::Failure]) -> String {
+    let texts: Vec<String> =
+        failures.iter().take(20).map(|f| format!("`{}` ({})", f.reference, f.reason)).collect();
+    let more = failures.len().saturating_sub(20);
+    texts.join("; ") + &if more > 0 { format!("; and {more} more") } else { String::new() }
+}
+
+impl CreateError {
+    /// Wraps an I/O error with what was being done.
+    pub(crate) fn file(doing: &'static str) -> impl Fn(io::Error) -> Self {
+        move |source| Self::File { doing, source }
+    }
+
+    /// The kind, which decides the exit code.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Wire(error) => match error.kind() {
+                WireKind::Credentials => ErrorKind::Credentials,
+                WireKind::Unavailable | WireKind::Tls => ErrorKind::Unavailable,
+                WireKind::Damaged => ErrorKind::Damaged,
+                WireKind::Config => ErrorKind::Usage,
+                _ => ErrorKind::Other,
+            },
+            Self::File { source, .. } => match source.kind() {
+                io::ErrorKind::StorageFull
+                | io::ErrorKind::QuotaExceeded
+                | io::ErrorKind::ReadOnlyFilesystem
+                | io::ErrorKind::PermissionDenied
+                | io::ErrorKind::FileTooLarge
+                | io::ErrorKind::NotADirectory
+                | io::ErrorKind::NotFound
+                | io::ErrorKind::AlreadyExists => ErrorKind::NoSpace,
+                _ => ErrorKind::Other,
+            },
+            Self::Space { .. } => ErrorKind::NoSpace,
+            Self::Collision { .. }
+            | Self::Destination { .. }
+            | Self::Since { .. }
+            | Self::Occupied { .. }
+            | Self::Layout(_) => ErrorKind::Usage,
+            Self::Content { failures, wire } => match wire {
+                Some(WireKind::Credentials) => ErrorKind::Credentials,
+                Some(WireKind::Unavailable | WireKind::Tls) => ErrorKind::Unavailable,
+                _ => ErrorKind::Content(exit_bits(failures)),
+            },
+            Self::History { .. } => ErrorKind::Damaged,
+            Self::Unsettled { .. } | Self::Busy(_) | Self::Moved { .. } | Self::Cancelled => {
+                ErrorKind::Other
+            }
+        }
+    }
+
+    /// The next step for a person.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Wire(error) => return error.hint(),
+            Self::Space { .. } => {
+                "free space there, or choose another directory with --to; what is fetched so far is \
+                 kept and the same command goes on"
+                    .to_owned()
+            }
+            Self::File { .. } if self.kind() == ErrorKind::NoSpace => {
+                "mend the directory or choose another one, then run the same command again; what is \
+                 finished so far is kept"
+                    .to_owned()
+            }
+            Self::Collision { .. } => {
+                "give one of them a `targetRepo` or `targetTag` in the configuration".to_owned()
+            }
+            Self::Destination { .. } => {
+                "give it a `targetRepo` and a `targetTag` in the configuration".to_owned()
+            }
+            Self::Content { .. } => {
+                "check the references and credentials, then run the same command again".to_owned()
+            }
+            Self::History { .. } => {
+                "restore the workspace from a backup, or begin a new stream in another --workspace"
+                    .to_owned()
+            }
+            Self::Since { .. } => "name a sequence from 1 to the last one, or use --full".to_owned(),
+            Self::Unsettled { directory, .. } => format!(
+                "make `{}` readable again and run the same command; if that medium is lost for good, \
+                 remove `history/pending` in the workspace",
+                directory.display()
+            ),
+            Self::Occupied { .. } => {
+                "choose an empty directory with --to; nothing there was changed".to_owned()
+            }
+            Self::Busy(_) => "wait for it to end".to_owned(),
+            Self::Moved { .. } => "run the same command again".to_owned(),
+            Self::Cancelled => "run the same command again to go on".to_owned(),
+            Self::File { .. } | Self::Layout(_) => return None,
+        })
+    }
+}
+
+/// The exit-code bits of the classes of these failures.
+pub fn exit_bits(failures: &[format_spec::head::Failure]) -> u8 {
+    failures.iter().map(|failure| ContentClass::exit_bit(failure.class)).fold(0, |a, b| a | b)
+}

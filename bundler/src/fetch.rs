@@ -1,0 +1,353 @@
+//! From the origins straight into the parts.
+//!
+//! In: a plan. Out: complete parts on the medium, under partial names, and the digests of their
+//! tables. Every item is streamed to its place; a few streams run at a time, in the order of the
+//! layout; nothing is kept elsewhere. A blob whose bytes do not have its digest is fetched once more
+//! and then given up.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use bytes::{Buf, Bytes};
+use format_spec::Digest;
+use format_spec::hash::Running;
+use format_spec::index::Member;
+use format_spec::part::{FileName, PartLayout, Piece};
+use registry::progress::Progress;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::origin::{BlobReader, OriginError, Origins};
+use crate::pack::{Answer, BUFFER, Packer, PartFile};
+use crate::plan::{Content, Item, Plan};
+use crate::slots::Slots;
+
+/// Why the parts are not complete.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// The medium.
+    #[error(transparent)]
+    File(io::Error),
+    /// The way to a registry: the same command may succeed later.
+    #[error(transparent)]
+    Way(OriginError),
+    /// Content that cannot be had: what, and why.
+    #[error("{} blobs cannot be had", .0.len())]
+    Lost(BTreeMap<Digest, String>),
+    /// Ctrl-C.
+    #[error("stopped")]
+    Cancelled,
+}
+
+/// Why one item is not in its place.
+enum ItemError {
+    File(io::Error),
+    Origin(OriginError),
+    Damaged(Digest),
+    Cancelled,
+}
+
+/// A part and how much of it is missing.
+struct Part {
+    path: PathBuf,
+    layout: PartLayout,
+    members: Vec<Member>,
+    missing: AtomicUsize,
+    file: Mutex<Option<Arc<PartFile>>>,
+    table: OnceLock<Digest>,
+}
+
+/// Everything that the streams share.
+struct Road {
+    plan: Arc<Plan>,
+    origins: Origins,
+    parts: Vec<Part>,
+    packer: Packer,
+    buffers: Mutex<Vec<Vec<u8>>>,
+    slots: Slots,
+    progress: Arc<Progress>,
+    cancel: CancellationToken,
+}
+
+/// Fills the parts of `plan` in `medium`. Returns the digests of their tables.
+pub async fn fetch(
+    plan: Arc<Plan>,
+    origins: Origins,
+    medium: &Path,
+    slots: Slots,
+    parallel: usize,
+    progress: Arc<Progress>,
+    cancel: CancellationToken,
+) -> Result<(Vec<Digest>, Slots), FetchError> {
+    let members = plan
+        .index
+        .members(plan.layout.parts.len())
+        .map_err(|error| FetchError::File(io::Error::other(error)))?;
+    let parts = plan
+        .layout
+        .parts
+        .iter()
+        .zip(members)
+        .enumerate()
+        .map(|(number, (layout, members))| {
+            let number = u32::try_from(number).expect("bounded by PARTS_MAX");
+            let name = FileName::Part(plan.index.sequence, number).to_string();
+            Part {
+                path: medium.join(name),
+                layout: *layout,
+                missing: AtomicUsize::new(members.len()),
+                members,
+                file: Mutex::new(None),
+                table: OnceLock::new(),
+            }
+        })
+        .collect();
+    progress.expect(plan.bytes());
+    let count = plan.items.len();
+    let packer = Packer::start(2).map_err(FetchError::File)?;
+    let road = Arc::new(Road {
+        plan,
+        origins,
+        parts,
+        packer,
+        buffers: Mutex::new(Vec::new()),
+        slots,
+        progress,
+        cancel,
+    });
+    let mut lost = BTreeMap::new();
+    let mut streams = JoinSet::new();
+    let mut next = 0;
+    loop {
+        while next < count && streams.len() < parallel.max(1) {
+            let road = Arc::clone(&road);
+            let number = next;
+            next += 1;
+            streams.spawn(async move { (number, road.item(number).await) });
+        }
+        let Some(ended) = streams.join_next().await else { break };
+        let (number, outcome) = match ended {
+            Ok(ended) => ended,
+            Err(error) => return Err(FetchError::File(io::Error::other(error))),
+        };
+        // Leaving drops the set, which ends the other streams.
+        match outcome {
+            Ok(()) => {}
+            Err(ItemError::File(error)) => return Err(FetchError::File(error)),
+            Err(ItemError::Cancelled) => return Err(FetchError::Cancelled),
+            Err(ItemError::Origin(error)) if error.is_of_the_way() => {
+                return Err(FetchError::Way(error));
+            }
+            Err(ItemError::Origin(error)) => {
+                lost.insert(road.plan.items[number].digest, error.to_string());
+            }
+            Err(ItemError::Damaged(got)) => {
+                let wanted = road.plan.items[number].digest;
+                lost.insert(wanted, format!("blob {wanted} arrived with the digest {got}"));
+            }
+        }
+    }
+    if !lost.is_empty() {
+        return Err(FetchError::Lost(lost));
+    }
+    let road = Arc::into_inner(road).expect("all streams have ended");
+    let tables = road
+        .parts
+        .iter()
+        .map(|part| *part.table.get().expect("a part without missing items is finished"))
+        .collect();
+    Ok((tables, road.slots))
+}
+
+impl Road {
+    /// Brings one item to its place.
+    async fn item(&self, number: usize) -> Result<(), ItemError> {
+        let item = &self.plan.items[number];
+        let mut progress = self.progress.start(item.digest.short());
+        let mut attempt = 0;
+        let mut from_medium = self.slots.filled(&item.digest);
+        loop {
+            let reader = match &item.content {
+                _ if from_medium => None,
+                Content::Manifest(bytes) => Some(BlobReader::Memory(Some(bytes.clone()))),
+                Content::Blob(_) => Some(self.open(item).await.map_err(ItemError::Origin)?),
+            };
+            let got = match self.stream(number, reader, &mut progress).await {
+                // What an earlier run left can be short or unreadable: fetch it.
+                Err(ItemError::File(_)) if from_medium => Digest::of(b""),
+                other => other?,
+            };
+            if got == item.digest {
+                break;
+            }
+            if from_medium {
+                from_medium = false;
+                continue;
+            }
+            attempt += 1;
+            if attempt == 2 {
+                return Err(ItemError::Damaged(got));
+            }
+            tracing::warn!("blob {} arrived damaged: fetching it again", item.digest);
+        }
+        self.slots.note(&item.digest);
+        for piece in &self.plan.layout.pieces[number] {
+            self.placed(piece).await?;
+        }
+        Ok(())
+    }
+
+    /// Opens a blob at the first origin that has it.
+    async fn open(&self, item: &Item) -> Result<BlobReader, OriginError> {
+        let Content::Blob(origins) = &item.content else {
+            return Ok(BlobReader::Memory(None));
+        };
+        let mut last = None;
+        for origin in origins {
+            match self.origins.blob(origin, &item.digest, item.size).await {
+                Ok(reader) => return Ok(reader),
+                Err(error) if error.is_of_the_way() => return Err(error),
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.expect("a blob has at least one origin"))
+    }
+
+    /// Streams an item into its pieces (or, without a reader, hashes what stands there) and returns
+    /// the digest of what arrived.
+    async fn stream(
+        &self,
+        number: usize,
+        mut reader: Option<BlobReader>,
+        progress: &mut registry::progress::Item<'_>,
+    ) -> Result<Digest, ItemError> {
+        let mut hash = Some(Running::new());
+        let mut inflight: Option<Answer> = None;
+        let mut chunk = Bytes::new();
+        let mut position = 0;
+        for piece in &self.plan.layout.pieces[number] {
+            let part = self.part(piece.part).await?;
+            let mut at = piece.offset;
+            let end = piece.offset + piece.size;
+            while at < end {
+                if self.cancel.is_cancelled() {
+                    return Err(ItemError::Cancelled);
+                }
+                let left = usize::try_from(end - at).unwrap_or(usize::MAX);
+                let want = part.room(at).min(left);
+                let mut buffer = self.buffer(want);
+                match &mut reader {
+                    Some(reader) => fill(reader, &mut chunk, &mut buffer, want).await?,
+                    None => {
+                        buffer.resize(want, 0);
+                        part.read(&mut buffer, at).map_err(ItemError::File)?;
+                    }
+                }
+                if let Some(answer) = inflight.take() {
+                    hash = Some(self.settle(answer).await?);
+                }
+                let running = hash.take().expect("it came back");
+                inflight = Some(self.packer.put(&part, at, buffer, running, reader.is_some()));
+                at += want as u64;
+                position += want as u64;
+                progress.reached(position);
+            }
+        }
+        if let Some(answer) = inflight.take() {
+            hash = Some(self.settle(answer).await?);
+        }
+        if let Some(reader) = &mut reader {
+            // The end of a stream is where a source says that it was too long.
+            let more = if chunk.has_remaining() {
+                Some(chunk)
+            } else {
+                reader.next_chunk().await.map_err(ItemError::Origin)?
+            };
+            if let Some(more) = more.filter(|more| !more.is_empty()) {
+                return Ok(Digest::of(&more));
+            }
+        }
+        Ok(hash.expect("it came back").finish())
+    }
+
+    /// Waits for a buffer and keeps it for later.
+    async fn settle(&self, answer: Answer) -> Result<Running, ItemError> {
+        let interrupted = |_| Err(io::ErrorKind::Interrupted.into());
+        let (hash, buffer) = answer.await.unwrap_or_else(interrupted).map_err(ItemError::File)?;
+        if buffer.capacity() >= BUFFER {
+            self.buffers.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
+        }
+        Ok(hash)
+    }
+
+    /// An empty buffer for `want` bytes.
+    fn buffer(&self, want: usize) -> Vec<u8> {
+        if want <= BUFFER / 16 {
+            return Vec::with_capacity(want);
+        }
+        let spare = self.buffers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut buffer = spare.unwrap_or_else(|| Vec::with_capacity(BUFFER));
+        buffer.clear();
+        buffer
+    }
+
+    /// The file of a part, opened by the first who needs it.
+    async fn part(&self, number: u32) -> Result<Arc<PartFile>, ItemError> {
+        let part = &self.parts[number as usize];
+        let mut file = part.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = &*file {
+            return Ok(Arc::clone(file));
+        }
+        let open = || PartFile::open(&part.path, part.layout, &part.members);
+        let opened = Arc::new(tokio::task::block_in_place(open).map_err(ItemError::File)?);
+        *file = Some(Arc::clone(&opened));
+        Ok(opened)
+    }
+
+    /// A piece is in its place; the last one completes its part.
+    async fn placed(&self, piece: &Piece) -> Result<(), ItemError> {
+        // An item without bytes opened nothing yet.
+        let file = self.part(piece.part).await?;
+        let part = &self.parts[piece.part as usize];
+        if part.missing.fetch_sub(1, Ordering::AcqRel) > 1 {
+            return Ok(());
+        }
+        let (sequence, number) = (self.plan.index.sequence, piece.part);
+        let table = tokio::task::spawn_blocking(move || file.finish(sequence, number))
+            .await
+            .map_err(|error| ItemError::File(io::Error::other(error)))?
+            .map_err(ItemError::File)?;
+        part.table.get_or_init(|| table);
+        // A sequence of many parts must not keep them all open.
+        *part.file.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        Ok(())
+    }
+}
+
+/// Fills `buffer` with the next `want` bytes of a stream. A stream that ends early leaves it short,
+/// and the digest tells.
+async fn fill(
+    reader: &mut BlobReader,
+    chunk: &mut Bytes,
+    buffer: &mut Vec<u8>,
+    want: usize,
+) -> Result<(), ItemError> {
+    while buffer.len() < want {
+        if chunk.is_empty() {
+            match reader.next_chunk().await.map_err(ItemError::Origin)? {
+                Some(next) => *chunk = next,
+                None => {
+                    buffer.resize(want, 0);
+                    return Ok(());
+                }
+            }
+        }
+        let take = chunk.len().min(want - buffer.len());
+        buffer.extend_from_slice(&chunk[..take]);
+        chunk.advance(take);
+    }
+    Ok(())
+}

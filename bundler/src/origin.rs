@@ -1,0 +1,203 @@
+//! Where manifests and blobs come from: a repository of a registry, or an OCI layout directory.
+//!
+//! In: an origin and a digest or tag. Out: bytes. Manifests are hashed here; whoever reads a blob's
+//! stream hashes it.
+
+use std::io::Read;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use format_spec::{Digest, Repository, Tag};
+use registry::client::{BlobStream, Client, ClientError, ErrorKind as WireKind};
+use registry::layout::{Layout, LayoutError};
+use registry::manifest::{Descriptor, Manifest, RawManifest};
+use registry::reference::{ManifestRef, RegistryHost};
+
+/// Bytes read from a layout's file at a time.
+const FILE_CHUNK: usize = 1024 * 1024;
+
+/// A place that holds manifests and blobs.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// A repository of a registry.
+    Registry(RegistryHost, Repository),
+    /// A directory with an OCI image layout.
+    Layout(PathBuf),
+}
+
+/// Why something could not be had from its origin.
+#[derive(Debug, thiserror::Error)]
+pub enum OriginError {
+    /// A registry.
+    #[error(transparent)]
+    Wire(#[from] ClientError),
+    /// A directory.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+}
+
+impl OriginError {
+    /// Whether it is simply not there.
+    pub fn is_not_found(&self) -> bool {
+        match self {
+            Self::Wire(error) => error.kind() == WireKind::NotFound,
+            Self::Layout(_) => false,
+        }
+    }
+
+    /// Whether another run may have it: the fault is of the way, not of the content.
+    pub fn is_of_the_way(&self) -> bool {
+        match self {
+            Self::Wire(error) => matches!(
+                error.kind(),
+                WireKind::Unavailable | WireKind::Tls | WireKind::Credentials | WireKind::Config
+            ),
+            Self::Layout(_) => false,
+        }
+    }
+
+    /// The kind of a registry's answer.
+    pub fn wire_kind(&self) -> Option<WireKind> {
+        match self {
+            Self::Wire(error) => Some(error.kind()),
+            Self::Layout(_) => None,
+        }
+    }
+}
+
+/// All origins, through one client.
+#[derive(Clone)]
+pub struct Origins {
+    client: Client,
+    requests: Arc<tokio::sync::Semaphore>,
+}
+
+/// The bytes of a blob, piece by piece.
+pub enum BlobReader {
+    /// From a registry.
+    Wire(BlobStream),
+    /// From a file.
+    File(fs_err::File),
+    /// From memory.
+    Memory(Option<Bytes>),
+}
+
+impl Origins {
+    /// Origins reached through `client`, with at most `requests` manifest requests at a time.
+    pub fn new(client: Client, requests: usize) -> Self {
+        Self { client, requests: Arc::new(tokio::sync::Semaphore::new(requests.max(1))) }
+    }
+
+    async fn permit(&self) -> tokio::sync::SemaphorePermit<'_> {
+        self.requests.acquire().await.expect("never closed")
+    }
+
+    /// A manifest, by tag or digest.
+    pub async fn manifest(
+        &self,
+        origin: &Origin,
+        reference: &ManifestRef,
+    ) -> Result<RawManifest, OriginError> {
+        match origin {
+            Origin::Registry(host, repository) => {
+                let _permit = self.permit().await;
+                Ok(self.client.get_manifest(host, repository, reference).await?)
+            }
+            Origin::Layout(path) => {
+                let layout = Layout::open(path)?;
+                Ok(match reference {
+                    ManifestRef::Digest(digest) => from_layout(&layout, digest)?,
+                    ManifestRef::Tag(tag) => {
+                        let entry = match layout.find(None) {
+                            Err(LayoutError::NameNeeded { .. }) => layout.find(Some(tag.as_str())),
+                            only => only,
+                        };
+                        layout.read_manifest(entry?)?
+                    }
+                })
+            }
+        }
+    }
+
+    /// A manifest under a tag that may not exist.
+    pub async fn tagged(
+        &self,
+        origin: &Origin,
+        tag: &Tag,
+    ) -> Result<Option<RawManifest>, OriginError> {
+        // A directory has no signature tags: its index names one image.
+        if matches!(origin, Origin::Layout(_)) {
+            return Ok(None);
+        }
+        match self.manifest(origin, &ManifestRef::Tag(tag.clone())).await {
+            Ok(manifest) => Ok(Some(manifest)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The manifests that name `subject` as their subject.
+    pub async fn referrers(
+        &self,
+        origin: &Origin,
+        subject: &Digest,
+    ) -> Result<Vec<Descriptor>, OriginError> {
+        match origin {
+            Origin::Registry(host, repository) => {
+                let _permit = self.permit().await;
+                Ok(self.client.referrers(host, repository, subject).await?)
+            }
+            Origin::Layout(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// The bytes of a blob of `size` bytes.
+    pub async fn blob(
+        &self,
+        origin: &Origin,
+        digest: &Digest,
+        size: u64,
+    ) -> Result<BlobReader, OriginError> {
+        Ok(match origin {
+            Origin::Registry(host, repository) => {
+                BlobReader::Wire(self.client.get_blob(host, repository, digest, size, 0).await?)
+            }
+            Origin::Layout(path) => BlobReader::File(Layout::open(path)?.open_blob(digest, 0)?),
+        })
+    }
+}
+
+impl BlobReader {
+    /// The next bytes; `None` at the end.
+    pub async fn next_chunk(&mut self) -> Result<Option<Bytes>, OriginError> {
+        Ok(match self {
+            Self::Wire(stream) => stream.next_chunk().await?,
+            Self::File(file) => {
+                let mut chunk = vec![0; FILE_CHUNK];
+                let read = file.read(&mut chunk).map_err(LayoutError::Io)?;
+                chunk.truncate(read);
+                (read > 0).then(|| Bytes::from(chunk))
+            }
+            Self::Memory(bytes) => bytes.take(),
+        })
+    }
+}
+
+/// A manifest of a layout that another manifest names. The media type is the one it states itself.
+fn from_layout(layout: &Layout, digest: &Digest) -> Result<RawManifest, OriginError> {
+    let mut entry = Descriptor {
+        media_type: String::new(),
+        digest: *digest,
+        size: 0,
+        platform: None,
+        urls: Vec::new(),
+        artifact_type: None,
+        annotations: std::collections::BTreeMap::new(),
+    };
+    let raw = layout.read_manifest(&entry)?;
+    let parsed = Manifest::parse(&raw.bytes, None)
+        .map_err(|error| LayoutError::Manifest { error, path: layout.blob_path(digest) })?;
+    parsed.media_type().clone_into(&mut entry.media_type);
+    Ok(RawManifest { media_type: entry.media_type, ..raw })
+}

@@ -1,0 +1,175 @@
+//! From complete parts to a sequence: index, head, signatures, names.
+//!
+//! In: a plan, the digests of the cell tables, keys. Out: a sequence that is durable on its medium.
+//! The head gets its name last: a directory without it holds no sequence, whatever else is there.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use format_spec::digest::Digest;
+use format_spec::head::{
+    FORMAT_VERSION, Failure, HEAD_TYPE, Head, IndexEntry, Kind, Link, Part, Tool, Totals,
+};
+use format_spec::keys::SecretKey;
+use format_spec::limits::CELL;
+use format_spec::part::FileName;
+use format_spec::{Sequence, codec, seal};
+
+use crate::durable;
+use crate::error::CreateError;
+use crate::history::{History, Record};
+use crate::plan::Plan;
+use crate::transfer;
+
+/// What the head says besides the plan.
+#[derive(Debug, Clone)]
+pub struct Statement {
+    /// Whether the sequence stands alone.
+    pub kind: Kind,
+    /// The sequences before it, newest first.
+    pub tail: Vec<Link>,
+    /// What could not be had.
+    pub failures: Vec<Failure>,
+    /// Free text of the operator.
+    pub labels: BTreeMap<String, String>,
+    /// Not to be imported after this time.
+    pub expires: Option<String>,
+    /// When the next sequence can be expected.
+    pub next_expected: Option<String>,
+    /// When it is written, RFC 3339 in UTC.
+    pub created: String,
+}
+
+/// A published sequence.
+#[derive(Debug, Clone)]
+pub struct Published {
+    /// Its head.
+    pub head: Head,
+    /// The digest of the head.
+    pub digest: Digest,
+    /// Its files and their sizes, in the order of their names.
+    pub files: Vec<(String, u64)>,
+}
+
+/// Writes everything but the parts, then gives all files their names, the head's last.
+pub fn publish(
+    plan: &Plan,
+    tables: &[Digest],
+    statement: Statement,
+    keys: &[SecretKey],
+    medium: &Path,
+    history: &mut History,
+) -> Result<Published, CreateError> {
+    let sequence = plan.index.sequence;
+    let index = codec::encode(&plan.index).map_err(|e| CreateError::Layout(e.to_string()))?;
+    let head = head(plan, tables, statement, &index);
+    head.validate().map_err(|error| CreateError::Layout(error.to_string()))?;
+    plan.index.validate(&head).map_err(|error| CreateError::Layout(error.to_string()))?;
+    let bytes = head.to_bytes();
+    let seal = seal::sign(&bytes, &keys.iter().collect::<Vec<_>>());
+    let record = Record { sequence, head: bytes, seal, index };
+
+    let file = |name: FileName| medium.join(name.to_string());
+    let write = CreateError::file("write the sequence");
+    let small: [(PathBuf, &[u8]); 4] = [
+        (file(FileName::Index(sequence)), &record.index),
+        (file(FileName::Seal(sequence)), &record.seal),
+        (file(FileName::Transfer(sequence)), &transfer::page(&head, &plan.index, keys)),
+        (file(FileName::Head(sequence)), &record.head),
+    ];
+    for (path, content) in &small {
+        durable::write_partial(path, content).map_err(&write)?;
+    }
+    history.begin(&record, medium)?;
+    for number in 0..tables.len() {
+        let number = u32::try_from(number).expect("bounded by PARTS_MAX");
+        let path = file(FileName::Part(sequence, number));
+        fs_err::rename(durable::partial(&path), &path).map_err(&write)?;
+    }
+    let (head_file, others) = small.split_last().expect("four files");
+    for (path, _) in others {
+        fs_err::rename(durable::partial(path), path).map_err(&write)?;
+    }
+    durable::sync_directory(medium).map_err(&write)?;
+    durable::publish(&head_file.0).map_err(&write)?;
+    history.commit(sequence)?;
+
+    let mut files: Vec<(String, u64)> = small
+        .iter()
+        .map(|(path, content)| (name(path), content.len() as u64))
+        .chain(head.parts.iter().map(|part| (part.name.clone(), part.bytes)))
+        .collect();
+    files.sort();
+    Ok(Published { digest: Digest::of(&record.head), head, files })
+}
+
+fn name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn head(plan: &Plan, tables: &[Digest], statement: Statement, index: &[u8]) -> Head {
+    let sequence = plan.index.sequence;
+    let parts = plan
+        .layout
+        .parts
+        .iter()
+        .zip(tables)
+        .enumerate()
+        .map(|(number, (layout, table))| {
+            let number = u32::try_from(number).expect("bounded by PARTS_MAX");
+            let name = FileName::Part(sequence, number).to_string();
+            Part { name, bytes: layout.bytes, table: *table }
+        })
+        .collect();
+    Head {
+        type_: HEAD_TYPE.to_owned(),
+        format_version: FORMAT_VERSION,
+        crit: Vec::new(),
+        stream: plan.index.stream,
+        sequence,
+        kind: statement.kind,
+        previous: statement.tail.first().copied(),
+        tail: statement.tail,
+        created: statement.created,
+        tool: Tool { name: "bundle".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() },
+        cell_bytes: CELL as u64,
+        parts,
+        index: IndexEntry { digest: Digest::of(index), bytes: index.len() as u64 },
+        totals: totals(plan),
+        failures: statement.failures,
+        labels: statement.labels,
+        expires: statement.expires,
+        next_expected: statement.next_expected,
+    }
+}
+
+/// The counts of a plan.
+pub fn totals(plan: &Plan) -> Totals {
+    Totals {
+        references: plan.index.references.len() as u64,
+        manifests: plan.index.manifests.len() as u64,
+        blobs: plan.index.blobs.len() as u64,
+        bytes: plan.bytes(),
+        required: plan.index.required.len() as u64,
+        removals: plan.index.removals.len() as u64,
+    }
+}
+
+/// Refuses a directory that holds files under the names of this sequence: archives are never
+/// overwritten, and another stream's sequence of the same number is somebody's work.
+pub fn refuse_occupied(medium: &Path, sequence: Sequence) -> Result<(), CreateError> {
+    let list = fs_err::read_dir(medium).map_err(CreateError::file("list the directory"))?;
+    for entry in list {
+        let entry = entry.map_err(CreateError::file("list the directory"))?;
+        let name = entry.file_name();
+        let found = name.to_str().and_then(|name| name.parse::<FileName>().ok());
+        if let Some(found) = found.filter(|found| found.sequence() == sequence) {
+            return Err(CreateError::Occupied {
+                directory: medium.to_owned(),
+                sequence,
+                file: found.to_string(),
+            });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,116 @@
+//! What a create tells its caller: plain values, also as JSON (`docs/json-output.md`).
+
+use format_spec::head::{Failure, Kind, Totals};
+use format_spec::{Digest, Sequence, StreamId};
+use serde::Serialize;
+
+use crate::error::exit_bits;
+
+/// How a create ended.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "outcome", rename_all = "lowercase")]
+pub enum Created {
+    /// The target has everything already: no sequence was made.
+    Nothing(Summary),
+    /// A dry run.
+    Planned(Planned),
+    /// A sequence was written.
+    Written(Written),
+}
+
+/// What all outcomes say.
+#[derive(Debug, Clone, Serialize)]
+pub struct Summary {
+    /// Images of the configuration that were resolved.
+    pub images: usize,
+    /// Bytes of blobs that earlier sequences carried.
+    pub bytes_known: u64,
+    /// What could not be had.
+    pub failures: Vec<Failure>,
+    /// What was left out because it is blocked: reference and pattern.
+    pub blocked: Vec<(String, String)>,
+    /// What a person should know.
+    pub warnings: Vec<String>,
+}
+
+/// A file and its size in bytes.
+#[derive(Debug, Clone, Serialize)]
+pub struct File {
+    /// Its name.
+    pub name: String,
+    /// Its size in bytes.
+    pub bytes: u64,
+}
+
+/// A reference that a sequence sets.
+#[derive(Debug, Clone, Serialize)]
+pub struct PlannedReference {
+    /// Where it comes from.
+    pub source: String,
+    /// Its name at the target, below the target's namespace.
+    pub name: String,
+    /// Its manifest.
+    pub digest: Digest,
+}
+
+/// What a dry run found.
+#[derive(Debug, Clone, Serialize)]
+pub struct Planned {
+    /// What all outcomes say.
+    #[serde(flatten)]
+    pub summary: Summary,
+    /// The stream; none before the first create.
+    pub stream: Option<StreamId>,
+    /// The sequence that a create would write.
+    pub sequence: Sequence,
+    /// Whether it would stand alone.
+    pub kind: Kind,
+    /// Counts.
+    pub totals: Totals,
+    /// The references it would set.
+    pub references: Vec<PlannedReference>,
+    /// The references it would remove.
+    pub removals: Vec<String>,
+    /// The parts it would write.
+    pub parts: Vec<File>,
+    /// Where `mapping.txt` (and `missing.txt`, when something is missing) was written.
+    pub mapping: String,
+}
+
+/// What a create wrote.
+#[derive(Debug, Clone, Serialize)]
+pub struct Written {
+    /// What all outcomes say.
+    #[serde(flatten)]
+    pub summary: Summary,
+    /// The stream.
+    pub stream: StreamId,
+    /// The sequence.
+    pub sequence: Sequence,
+    /// Whether it stands alone.
+    pub kind: Kind,
+    /// The digest of its head.
+    pub digest: Digest,
+    /// Counts.
+    pub totals: Totals,
+    /// Bytes of manifests and blobs carried.
+    pub bytes_new: u64,
+    /// Its files.
+    pub files: Vec<File>,
+}
+
+impl Created {
+    /// What all outcomes say.
+    pub fn summary(&self) -> &Summary {
+        match self {
+            Self::Nothing(summary) => summary,
+            Self::Planned(planned) => &planned.summary,
+            Self::Written(written) => &written.summary,
+        }
+    }
+
+    /// The exit-code bits of what could not be had; 0 when everything could.
+    pub fn exit_bits(&self) -> u8 {
+        exit_bits(&self.summary().failures)
+    }
+}

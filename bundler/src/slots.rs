@@ -1,0 +1,86 @@
+//! Which places of the parts an interrupted create had filled.
+//!
+//! In: the layout of a sequence. Out: the digests that the last run had written for the very same
+//! layout in the very same directory. The journal is a hint and needs no fsync: what it names is
+//! read back and hashed before it counts, so after a power cut it can only cost time.
+
+use std::collections::HashSet;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use format_spec::Digest;
+use format_spec::hash::Hasher;
+use fs_err as fs;
+
+use crate::durable;
+use crate::error::CreateError;
+use crate::plan::Plan;
+
+/// Bytes of a journal: 72 for each of two million blobs.
+const JOURNAL_MAX: u64 = 256 * 1024 * 1024;
+
+/// The journal of one create.
+#[derive(Debug)]
+pub struct Slots {
+    path: PathBuf,
+    file: Mutex<fs::File>,
+    filled: HashSet<Digest>,
+}
+
+impl Slots {
+    /// Opens the journal for `plan` in `medium`. A journal of another plan is forgotten.
+    pub fn open(workspace: &Path, medium: &Path, plan: &Plan) -> Result<Self, CreateError> {
+        let path = workspace.join("history").join("slots");
+        let fingerprint = fingerprint(medium, plan);
+        let file = CreateError::file("open the journal of the parts");
+        // An unreadable journal is an empty one.
+        let old = durable::read(&path, JOURNAL_MAX).ok().flatten().unwrap_or_default();
+        let old = String::from_utf8_lossy(&old);
+        let mut lines = old.lines();
+        let filled: HashSet<Digest> = if lines.next() == Some(&fingerprint.to_string()) {
+            lines.filter_map(|line| line.parse().ok()).collect()
+        } else {
+            let begin = format!("{fingerprint}\n");
+            durable::write(&path, begin.as_bytes()).map_err(&file)?;
+            HashSet::new()
+        };
+        let append = fs::OpenOptions::new().append(true).open(&path).map_err(&file)?;
+        Ok(Self { path, file: Mutex::new(append), filled })
+    }
+
+    /// Whether the last run had filled the place of this blob or manifest.
+    pub fn filled(&self, digest: &Digest) -> bool {
+        self.filled.contains(digest)
+    }
+
+    /// Notes that a place is filled. A failure costs only time in the next run.
+    pub fn note(&self, digest: &Digest) {
+        let mut file = self.file.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Err(error) = file.write_all(format!("{digest}\n").as_bytes()) {
+            tracing::debug!(%error, "the journal of the parts");
+        }
+    }
+
+    /// Forgets everything: the sequence is published.
+    pub fn close(self) {
+        if let Err(error) = fs::remove_file(&self.path) {
+            tracing::debug!(%error, "the journal of the parts");
+        }
+    }
+}
+
+fn fingerprint(medium: &Path, plan: &Plan) -> Digest {
+    let mut hash = Hasher::new();
+    hash.update(medium.as_os_str().as_encoded_bytes());
+    hash.update(&plan.index.stream.to_bytes());
+    hash.update(&plan.index.sequence.get().to_le_bytes());
+    for part in &plan.layout.parts {
+        hash.update(&part.bytes.to_le_bytes());
+    }
+    for item in &plan.items {
+        hash.update(item.digest.as_bytes());
+        hash.update(&item.size.to_le_bytes());
+    }
+    hash.finish()
+}

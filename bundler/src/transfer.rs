@@ -1,0 +1,147 @@
+//! The courtesy files: for people, never trusted, never read by import.
+//!
+//! In: a head and what it binds. Out: one page for the person who carries the medium, and the lists
+//! of a dry run.
+
+use std::fmt::Write;
+
+use format_spec::Digest;
+use format_spec::head::{Head, Kind};
+use format_spec::index::Index;
+use format_spec::keys::SecretKey;
+
+use crate::plan;
+
+/// Rows of a list on the page: beyond them a person reads `bundle describe`.
+const ROWS: usize = 2000;
+
+/// `mirror_seqN.TRANSFER.html`: who, what, which files, how to check. No script, no outside link.
+pub fn page(head: &Head, index: &Index, keys: &[SecretKey]) -> Vec<u8> {
+    let mut page = String::new();
+    let kind = match head.kind {
+        Kind::Full => "full: stands alone",
+        Kind::Incremental => "incremental: needs all earlier sequences",
+    };
+    let _ = write!(
+        page,
+        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n\
+         <title>Sequence {n} of stream {stream}</title>\n\
+         <style>body{{font-family:sans-serif;max-width:60em;margin:2em auto}}\
+         table{{border-collapse:collapse}}td,th{{border:1px solid #999;padding:.2em .6em;\
+         text-align:left}}code{{word-break:break-all}}</style></head><body>\n\
+         <h1>Transfer of sequence {n}</h1>\n\
+         <p>This page is for people. It is not signed and nothing reads it.</p>\n<table>\n",
+        n = head.sequence,
+        stream = head.stream,
+    );
+    let mut row = |name: &str, value: &str| {
+        let _ = writeln!(page, "<tr><th>{}</th><td>{}</td></tr>", escape(name), escape(value));
+    };
+    row("Stream", &head.stream.to_string());
+    row("Sequence", &head.sequence.to_string());
+    row("Kind", kind);
+    row(
+        "Follows",
+        &head.previous.map_or("nothing".to_owned(), |p| format!("sequence {}", p.sequence)),
+    );
+    row("Written", &head.created);
+    row("Digest of the head", &Digest::of(&head.to_bytes()).to_string());
+    for key in keys {
+        row("Signed by key", &key.public().id().to_string());
+    }
+    row("References", &head.totals.references.to_string());
+    row("Removed references", &head.totals.removals.to_string());
+    row("Blobs and manifests", &(head.totals.blobs + head.totals.manifests).to_string());
+    row("Bytes of content", &head.totals.bytes.to_string());
+    for (name, value) in &head.labels {
+        row(name, value);
+    }
+    page.push_str("</table>\n<h2>Files</h2>\n<table><tr><th>File</th><th>Bytes</th></tr>\n");
+    for part in &head.parts {
+        let _ = writeln!(page, "<tr><td>{}</td><td>{}</td></tr>", part.name, part.bytes);
+    }
+    let _ = writeln!(
+        page,
+        "<tr><td>mirror_seq{n}.index</td><td>{}</td></tr>\n\
+         <tr><td>mirror_seq{n}.manifest.json</td><td>{}</td></tr>\n\
+         <tr><td>mirror_seq{n}.manifest.sig</td><td></td></tr>\n</table>",
+        head.index.bytes,
+        head.to_bytes().len(),
+        n = head.sequence,
+    );
+    let _ = write!(
+        page,
+        "<h2>Steps</h2>\n<ol><li>Copy all files to the medium. Do not rename or change them.</li>\n\
+         <li>Check: <code>bundle verify --from DIR --trust KEY.pub.pem</code></li>\n\
+         <li>Carry, record seal and serial numbers.</li>\n\
+         <li>Import: <code>bundle import --from DIR docker://HOST/NAMESPACE</code></li></ol>\n\
+         <p>Name: ____________________ Date: ____________ Medium: ____________________ \
+         Seal: ____________</p>\n<h2>Content</h2>\n<ul>\n"
+    );
+    for reference in index.references.iter().take(ROWS) {
+        let name = plan::show(
+            index.repository(reference.repository),
+            reference.tag.as_ref(),
+            &reference.digest,
+        );
+        let _ = writeln!(page, "<li>{} from {}</li>", escape(&name), escape(&reference.source));
+    }
+    if index.references.len() > ROWS {
+        let _ = writeln!(page, "<li>and {} more</li>", index.references.len() - ROWS);
+    }
+    page.push_str("</ul>\n");
+    if !head.failures.is_empty() {
+        page.push_str("<h2>Asked for and not carried</h2>\n<ul>\n");
+        for failure in head.failures.iter().take(ROWS) {
+            let (reference, reason) = (escape(&failure.reference), escape(&failure.reason));
+            let _ = writeln!(page, "<li>{reference}: {reason}</li>");
+        }
+        page.push_str("</ul>\n");
+    }
+    page.push_str("</body></html>\n");
+    page.into_bytes()
+}
+
+fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            c if c.is_control() => out.push(' '),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// `mapping.txt`: one `docker://source=file://name` a line, as oc-mirror writes it for a medium.
+pub fn mapping(mapping: &[(String, String)]) -> String {
+    let mut text = String::new();
+    for (source, name) in mapping {
+        let scheme = if source.starts_with("oci://") { "" } else { "docker://" };
+        let _ = writeln!(text, "{scheme}{source}=file://{name}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn foreign_text_stays_text() {
+        assert_eq!(escape("<script>\"&\u{1b}[1m"), "&lt;script&gt;&quot;&amp; [1m");
+    }
+
+    #[test]
+    fn mapping_lines() {
+        let pairs = [
+            ("q.io/a:1".to_owned(), "a:1".to_owned()),
+            ("oci:///srv/b".to_owned(), "b:latest".to_owned()),
+        ];
+        assert_eq!(mapping(&pairs), "docker://q.io/a:1=file://a:1\noci:///srv/b=file://b:latest\n");
+    }
+}
