@@ -74,12 +74,12 @@ pub(super) async fn referrers(
     if kind.is_some() {
         answer = answer.header(field::FILTERS, "artifactType");
     }
-    if let Some(last) = page.entries.last().filter(|_| page.more) {
+    if let Some(last) = &page.next {
         let mut next = url::form_urlencoded::Serializer::new(String::new());
         if let Some(kind) = &kind {
             next.append_pair("artifactType", kind);
         }
-        next.append_pair("last", &last.digest.to_string());
+        next.append_pair("last", &last.to_string());
         let next = next.finish();
         let path = format!("</v2/{repository}/referrers/{subject}?{next}>; rel=\"next\"");
         answer = answer.header(LINK, path);

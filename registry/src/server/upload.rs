@@ -83,7 +83,9 @@ pub(super) async fn go_on(
             let received = receive(body, &mut appender, chunk).await;
             let offset = appender.offset();
             drop(appender);
-            give_up_when_full(app, &id, received).await?;
+            if let Err(fault) = received {
+                return Err(give_up_when_full(app, &id, fault).await);
+            }
             Ok(progress(StatusCode::ACCEPTED, &repository, &id, offset))
         }
         Method::PUT => {
@@ -96,8 +98,7 @@ pub(super) async fn go_on(
             let chunk = expected_chunk(parts, &repository, &id, &appender)?;
             if let Err(fault) = receive(body, &mut appender, chunk).await {
                 drop(appender);
-                give_up_when_full(app, &id, Err(fault)).await?;
-                return Err(Fault::no_upload());
+                return Err(give_up_when_full(app, &id, fault).await);
             }
             finish(app, repository, appender, digest).await
         }
@@ -195,17 +196,13 @@ fn wrong_size() -> Fault {
 }
 
 /// On a full disk the bytes of the upload are part of what fills it.
-async fn give_up_when_full(
-    app: &Arc<App>,
-    id: &UploadId,
-    received: Result<(), Fault>,
-) -> Result<(), Fault> {
-    if let Err(fault) = &received
-        && fault.status == StatusCode::INSUFFICIENT_STORAGE
+async fn give_up_when_full(app: &Arc<App>, id: &UploadId, fault: Fault) -> Fault {
+    if fault.status == StatusCode::INSUFFICIENT_STORAGE
+        && let Err(error) = app.store.cancel_upload(id).await
     {
-        app.store.cancel_upload(id).await?;
+        tracing::warn!(%error, "cannot remove the upload that filled the disk");
     }
-    received
+    fault
 }
 
 async fn finish(

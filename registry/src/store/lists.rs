@@ -37,6 +37,18 @@ pub struct Referrer {
     pub annotations: BTreeMap<String, String>,
 }
 
+/// One page of referrers.
+#[derive(Debug, Clone, Default)]
+pub struct Referrers {
+    /// The entries of this page, in the order of their digests.
+    pub entries: Vec<Referrer>,
+    /// Where the next page goes on, when more may follow.
+    pub next: Option<Digest>,
+}
+
+/// Manifests read for one page of referrers: a filter may let none of them through.
+const REFERRERS_READ: usize = 1000;
+
 /// Keeps the `limit` smallest names after `last`.
 struct Smallest<'a> {
     last: &'a str,
@@ -100,7 +112,8 @@ impl Store {
     }
 
     /// The manifests that refer to `subject`, after `last`, until their annotations and the like
-    /// reach about `budget` bytes. With `artifact_type` only those of that type.
+    /// reach about `budget` bytes or a thousand were looked at. With `artifact_type` only those of
+    /// that type.
     ///
     /// # Errors
     /// I/O.
@@ -111,29 +124,34 @@ impl Store {
         artifact_type: Option<&str>,
         last: Option<&Digest>,
         budget: usize,
-    ) -> Result<Page<Referrer>, StoreError> {
+    ) -> Result<Referrers, StoreError> {
         // Descriptor without annotations, in JSON.
         const DESCRIPTOR: usize = 512;
-        let mut digests: Vec<Digest> = names(&self.referrers_dir(repository, subject))?
-            .filter_map(|name| Digest::from_hex(&name).ok())
-            .filter(|digest| last.is_none_or(|last| digest > last))
-            .collect();
-        digests.sort_unstable();
-        let mut page = Page { entries: Vec::new(), more: false };
-        let mut spent = 0;
-        for digest in digests {
-            let Some(referrer) = self.referrer(repository, &digest)? else { continue };
-            if artifact_type.is_some_and(|wanted| referrer.artifact_type.as_deref() != Some(wanted))
+        let last = last.map(Digest::hex).unwrap_or_default();
+        let mut smallest = Smallest::new(&last, REFERRERS_READ);
+        for name in names(&self.referrers_dir(repository, subject))? {
+            smallest.offer(name);
+        }
+        let candidates = smallest.page();
+        let mut page = Referrers::default();
+        let (mut spent, mut read) = (0, None);
+        for digest in candidates.entries.iter().filter_map(|name| Digest::from_hex(name).ok()) {
+            if let Some(referrer) = self.referrer(repository, &digest)?
+                && artifact_type.is_none_or(|kind| referrer.artifact_type.as_deref() == Some(kind))
             {
-                continue;
+                let annotations = referrer.annotations.iter();
+                spent +=
+                    DESCRIPTOR + annotations.map(|(k, v)| k.len() + v.len() + 8).sum::<usize>();
+                if spent > budget && !page.entries.is_empty() {
+                    page.next = read;
+                    return Ok(page);
+                }
+                page.entries.push(referrer);
             }
-            let annotations = referrer.annotations.iter();
-            spent += DESCRIPTOR + annotations.map(|(k, v)| k.len() + v.len() + 8).sum::<usize>();
-            if spent > budget && !page.entries.is_empty() {
-                page.more = true;
-                break;
-            }
-            page.entries.push(referrer);
+            read = Some(digest);
+        }
+        if candidates.more {
+            page.next = read;
         }
         Ok(page)
     }

@@ -40,7 +40,7 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use format_spec::{Digest, Repository};
 
 pub use error::StoreError;
-pub use lists::{Page, Referrer};
+pub use lists::{Page, Referrer, Referrers};
 pub use manifests::{Pushed, StoredManifest};
 pub use uploads::{Appender, PENDING_MAX, UPLOAD_LIFETIME, Upload, UploadId};
 

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use format_spec::digest::to_hex;
+use format_spec::hash::Hasher;
 use format_spec::limits::BLOB_MAX;
 use format_spec::{Digest, Repository};
 use tokio::sync::OwnedMutexGuard;
@@ -71,25 +72,6 @@ pub(super) fn random_hex() -> io::Result<String> {
         .fill(&mut bytes)
         .map_err(|_| io::Error::other("the system's random source failed"))?;
     Ok(to_hex(&bytes))
-}
-
-/// SHA-256 that grows with the upload.
-struct Hasher(ring::digest::Context);
-
-impl Hasher {
-    fn new() -> Self {
-        Self(ring::digest::Context::new(&ring::digest::SHA256))
-    }
-
-    fn update(&mut self, data: &[u8]) {
-        self.0.update(data);
-    }
-
-    fn finish(self) -> Digest {
-        let mut bytes = [0; 32];
-        bytes.copy_from_slice(self.0.finish().as_ref());
-        Digest::from_bytes(bytes)
-    }
 }
 
 /// An unfinished upload.
