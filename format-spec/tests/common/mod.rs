@@ -44,7 +44,7 @@ pub fn sequence(number: u64) -> Sequence {
 }
 
 /// A sequence before its sizes and digests are known.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Draft {
     pub head: Head,
     pub index: Index,
@@ -306,7 +306,30 @@ pub fn read(
     number: Sequence,
     trusted: &[PublicKey],
 ) -> Result<Proven, &'static str> {
-    let file = |name: FileName| files.get(&name.to_string()).ok_or("missing");
+    let (head, signers) = read_head(files, number, trusted)?;
+    for (n, part) in head.parts.iter().enumerate() {
+        let bytes = file(files, FileName::Part(number, u32::try_from(n).unwrap()))?;
+        if bytes.len() as u64 != part.bytes {
+            return Err("part-size");
+        }
+    }
+    let index = read_index(files, &head)?;
+    read_parts(files, &head, &index)?;
+    let digest = Digest::of(&files[&FileName::Head(number).to_string()]);
+    Ok(Proven { head, digest, index, signers })
+}
+
+fn file(files: &Files, name: FileName) -> Result<&Vec<u8>, &'static str> {
+    files.get(&name.to_string()).ok_or("missing")
+}
+
+/// The head, after its signature.
+pub fn read_head(
+    files: &Files,
+    number: Sequence,
+    trusted: &[PublicKey],
+) -> Result<(Head, Vec<String>), &'static str> {
+    let file = |name: FileName| file(files, name);
     let head_bytes = file(FileName::Head(number))?;
     let signers =
         seal::verify(head_bytes, file(FileName::Seal(number))?, trusted).map_err(|error| {
@@ -326,24 +349,29 @@ pub fn read(
     if head.sequence != number {
         return Err("head-field");
     }
-    for (n, part) in head.parts.iter().enumerate() {
-        let bytes = file(FileName::Part(number, u32::try_from(n).unwrap()))?;
-        if bytes.len() as u64 != part.bytes {
-            return Err("part-size");
-        }
-    }
-    let index_bytes = file(FileName::Index(number))?;
+    Ok((head, signers.iter().map(ToString::to_string).collect()))
+}
+
+/// The index, after its digest.
+pub fn read_index(files: &Files, head: &Head) -> Result<Index, &'static str> {
+    let index_bytes = file(files, FileName::Index(head.sequence))?;
     if index_bytes.len() as u64 != head.index.bytes || Digest::of(index_bytes) != head.index.digest
     {
         return Err("index-digest");
     }
     let index = codec::decode(index_bytes).map_err(|error| codec_kind(&error))?;
-    index.validate(&head).map_err(|error| index_kind(&error))?;
+    index.validate(head).map_err(|error| index_kind(&error))?;
+    Ok(index)
+}
+
+/// The parts, cell by cell and blob by blob.
+pub fn read_parts(files: &Files, head: &Head, index: &Index) -> Result<(), &'static str> {
+    let number = head.sequence;
     let members = index.members(head.parts.len()).unwrap();
     let mut content: BTreeMap<Digest, format_spec::hash::Hasher> = BTreeMap::new();
     for (n, (part, members)) in head.parts.iter().zip(members).enumerate() {
         let n = u32::try_from(n).unwrap();
-        let bytes = file(FileName::Part(number, n))?;
+        let bytes = file(files, FileName::Part(number, n))?;
         let layout = PartLayout { bytes: part.bytes };
         let data = usize::try_from(layout.data_offset().unwrap()).unwrap();
         let (table, rest) = bytes.split_at(data);
@@ -385,8 +413,7 @@ pub fn read(
     if content.into_iter().any(|(digest, hasher)| hasher.finish() != digest) {
         return Err("blob");
     }
-    let signers = signers.iter().map(ToString::to_string).collect();
-    Ok(Proven { head, digest: Digest::of(head_bytes), index, signers })
+    Ok(())
 }
 
 pub fn codec_kind(error: &CodecError) -> &'static str {
