@@ -1,1 +1,299 @@
-//! OCI layouts.
+//! An OCI image layout directory as a source (`oci:` references), read-only.
+//!
+//! In: a directory with `oci-layout`, `index.json` and `blobs/sha256/`. Out: manifests, hashed, and open
+//! files of blobs, which the caller hashes. What must hold: only a [`Digest`] makes a path, so nothing in
+//! the layout can lead outside (CVE-2024-3727, CVE-2026-50162); links and special files are not followed.
+
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use format_spec::Digest;
+use format_spec::limits::MANIFEST_MAX;
+use fs_err::os::unix::fs::OpenOptionsExt;
+use rustix::fs::OFlags;
+
+use crate::manifest::{Descriptor, IndexManifest, Manifest, ManifestError, RawManifest};
+use crate::media_type::OCI_INDEX;
+
+/// The annotation that holds a tag in `index.json`.
+pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
+
+/// Why a layout cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LayoutError {
+    /// `oci-layout` is missing or not of version 1.
+    #[error("not an OCI image layout (no `oci-layout` file of version 1): `{0}`")]
+    NotALayout(PathBuf),
+    /// A file cannot be read; the error names it.
+    #[error("cannot read the image layout: {0}")]
+    Io(#[from] std::io::Error),
+    /// Not a regular file.
+    #[error("not a regular file: `{0}`")]
+    NotAFile(PathBuf),
+    /// Larger than its limit.
+    #[error("larger than {limit} bytes: `{path}`")]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The limit.
+        limit: u64,
+    },
+    /// A manifest or the index is malformed.
+    #[error("{error}: `{path}`")]
+    Manifest {
+        /// What is wrong.
+        error: ManifestError,
+        /// The file.
+        path: PathBuf,
+    },
+    /// A manifest does not have the digest of its name.
+    #[error("damaged: expected {expected}, found {found}: `{path}`")]
+    Damaged {
+        /// The digest it is stored under.
+        expected: Digest,
+        /// The digest it has.
+        found: Digest,
+        /// The file.
+        path: PathBuf,
+    },
+    /// No entry of the index has this name.
+    #[error("the image layout has no image named `{name}`: `{path}`")]
+    NoSuchName {
+        /// The name that was asked for.
+        name: String,
+        /// The layout.
+        path: PathBuf,
+    },
+    /// A name is needed to choose.
+    #[error("the image layout has {count} images, so one must be named: `{path}`")]
+    NameNeeded {
+        /// How many there are.
+        count: usize,
+        /// The layout.
+        path: PathBuf,
+    },
+}
+
+/// An OCI image layout directory.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    root: PathBuf,
+    index: IndexManifest,
+}
+
+impl Layout {
+    /// Opens the layout and reads its index.
+    pub fn open(root: &Path) -> Result<Self, LayoutError> {
+        let marker = root.join("oci-layout");
+        let text = match read(&marker, 4096) {
+            Ok(text) => text,
+            Err(LayoutError::Io(error))
+                if matches!(
+                    error.kind(),
+                    std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+                ) =>
+            {
+                return Err(LayoutError::NotALayout(root.to_owned()));
+            }
+            Err(error) => return Err(error),
+        };
+        let version = crate::json::parse(&text, 4).ok();
+        let version = version
+            .as_ref()
+            .and_then(|document| document.get("imageLayoutVersion"))
+            .and_then(serde_json::Value::as_str);
+        if !version.is_some_and(|version| version.starts_with("1.")) {
+            return Err(LayoutError::NotALayout(root.to_owned()));
+        }
+        let path = root.join("index.json");
+        let bytes = read(&path, MANIFEST_MAX)?;
+        match Manifest::parse(&bytes, Some(OCI_INDEX)) {
+            Ok(Manifest::Index(index)) => Ok(Self { root: root.to_owned(), index }),
+            Ok(Manifest::Image(_)) => {
+                let error = ManifestError::Missing("manifests".into());
+                Err(LayoutError::Manifest { error, path })
+            }
+            Err(error) => Err(LayoutError::Manifest { error, path }),
+        }
+    }
+
+    /// The directory.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The top index. Its digest means nothing: it lists what is in the directory.
+    pub fn index(&self) -> &IndexManifest {
+        &self.index
+    }
+
+    /// The entry with this name, or the only one when no name is given.
+    pub fn find(&self, name: Option<&str>) -> Result<&Descriptor, LayoutError> {
+        let path = || self.root.clone();
+        match name {
+            Some(name) => self
+                .index
+                .manifests
+                .iter()
+                .find(|entry| entry.annotations.get(REF_NAME).is_some_and(|have| have == name))
+                .ok_or_else(|| LayoutError::NoSuchName { name: name.to_owned(), path: path() }),
+            None => match self.index.manifests.as_slice() {
+                [only] => Ok(only),
+                list => Err(LayoutError::NameNeeded { count: list.len(), path: path() }),
+            },
+        }
+    }
+
+    /// Where a blob or manifest is.
+    pub fn blob_path(&self, digest: &Digest) -> PathBuf {
+        self.root.join("blobs").join("sha256").join(digest.hex())
+    }
+
+    /// The length of a blob; `None` when it is not there.
+    pub fn blob_size(&self, digest: &Digest) -> Result<Option<u64>, LayoutError> {
+        match open(&self.blob_path(digest)) {
+            Ok((_, size)) => Ok(Some(size)),
+            Err(LayoutError::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// An open file of a blob, at `offset`. Not hashed.
+    pub fn open_blob(&self, digest: &Digest, offset: u64) -> Result<fs_err::File, LayoutError> {
+        let (mut file, _) = open(&self.blob_path(digest))?;
+        file.seek(SeekFrom::Start(offset))?;
+        Ok(file)
+    }
+
+    /// A manifest, with its digest checked.
+    pub fn read_manifest(&self, entry: &Descriptor) -> Result<RawManifest, LayoutError> {
+        let path = self.blob_path(&entry.digest);
+        let bytes = Bytes::from(read(&path, MANIFEST_MAX)?);
+        let found = Digest::of(&bytes);
+        if found != entry.digest {
+            return Err(LayoutError::Damaged { expected: entry.digest, found, path });
+        }
+        Ok(RawManifest { bytes, digest: found, media_type: entry.media_type.clone() })
+    }
+}
+
+/// Opens a regular file; neither follows a link nor waits for a pipe.
+fn open(path: &Path) -> Result<(fs_err::File, u64), LayoutError> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits();
+    let file = fs_err::OpenOptions::new()
+        .read(true)
+        .custom_flags(i32::try_from(flags).unwrap_or_default())
+        .open(path)
+        .map_err(|error| match error.raw_os_error() {
+            Some(code) if code == rustix::io::Errno::LOOP.raw_os_error() => {
+                LayoutError::NotAFile(path.to_owned())
+            }
+            _ => LayoutError::Io(error),
+        })?;
+    let data = file.metadata()?;
+    if !data.is_file() {
+        return Err(LayoutError::NotAFile(path.to_owned()));
+    }
+    Ok((file, data.len()))
+}
+
+fn read(path: &Path, limit: u64) -> Result<Vec<u8>, LayoutError> {
+    let (file, _) = open(path)?;
+    let mut bytes = Vec::new();
+    file.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        return Err(LayoutError::TooLarge { path: path.to_owned(), limit });
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn blob(root: &Path, content: &[u8]) -> Digest {
+        let digest = Digest::of(content);
+        let dir = root.join("blobs/sha256");
+        fs_err::create_dir_all(&dir).unwrap();
+        fs_err::write(dir.join(digest.hex()), content).unwrap();
+        digest
+    }
+
+    fn layout(names: &[&str]) -> (tempfile::TempDir, Digest) {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        fs_err::write(root.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+        let config = blob(root, b"{}");
+        let manifest = json!({
+            "schemaVersion": 2, "mediaType": crate::media_type::OCI_MANIFEST, "layers": [],
+            "config": {"mediaType": "c", "digest": config.to_string(), "size": 2},
+        })
+        .to_string();
+        let digest = blob(root, manifest.as_bytes());
+        let entries: Vec<_> = names
+            .iter()
+            .map(|name| {
+                json!({
+                    "mediaType": crate::media_type::OCI_MANIFEST, "digest": digest.to_string(),
+                    "size": manifest.len(), "annotations": {REF_NAME: name},
+                })
+            })
+            .collect();
+        let index = json!({"schemaVersion": 2, "manifests": entries}).to_string();
+        fs_err::write(root.join("index.json"), index).unwrap();
+        (dir, digest)
+    }
+
+    #[test]
+    fn a_layout_gives_its_image() {
+        let (dir, digest) = layout(&["v1"]);
+        let layout = Layout::open(dir.path()).unwrap();
+        let entry = layout.find(None).unwrap();
+        assert_eq!((entry, entry.digest), (layout.find(Some("v1")).unwrap(), digest));
+        let raw = layout.read_manifest(entry).unwrap();
+        let parsed = raw.parse().unwrap();
+        assert_eq!(layout.blob_size(&parsed.blobs()[0].digest).unwrap(), Some(2));
+        let mut rest = String::new();
+        layout.open_blob(&parsed.blobs()[0].digest, 1).unwrap().read_to_string(&mut rest).unwrap();
+        assert_eq!(rest, "}");
+        assert_eq!(layout.blob_size(&Digest::of(b"none")).unwrap(), None);
+    }
+
+    #[test]
+    fn names_choose_among_many() {
+        let (dir, _) = layout(&["v1", "v2"]);
+        let layout = Layout::open(dir.path()).unwrap();
+        assert!(layout.find(Some("v2")).is_ok());
+        assert!(matches!(layout.find(Some("v3")), Err(LayoutError::NoSuchName { .. })));
+        assert!(matches!(layout.find(None), Err(LayoutError::NameNeeded { count: 2, .. })));
+    }
+
+    #[test]
+    fn damage_and_links_are_refused() {
+        let (dir, digest) = layout(&["v1"]);
+        let layout = Layout::open(dir.path()).unwrap();
+        let entry = layout.find(None).unwrap();
+        let path = layout.blob_path(&digest);
+        fs_err::write(&path, b"other").unwrap();
+        assert!(matches!(layout.read_manifest(entry), Err(LayoutError::Damaged { .. })));
+        fs_err::remove_file(&path).unwrap();
+        fs_err::os::unix::fs::symlink("/etc/passwd", &path).unwrap();
+        assert!(matches!(layout.read_manifest(entry), Err(LayoutError::NotAFile(_))));
+        assert!(matches!(layout.open_blob(&digest, 0), Err(LayoutError::NotAFile(_))));
+        fs_err::remove_file(&path).unwrap();
+        fs_err::create_dir(&path).unwrap();
+        assert!(matches!(layout.open_blob(&digest, 0), Err(LayoutError::NotAFile(_))));
+    }
+
+    #[test]
+    fn other_directories_are_no_layouts() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(matches!(Layout::open(dir.path()), Err(LayoutError::NotALayout(_))));
+        fs_err::write(dir.path().join("oci-layout"), r#"{"imageLayoutVersion":"2.0.0"}"#).unwrap();
+        assert!(matches!(Layout::open(dir.path()), Err(LayoutError::NotALayout(_))));
+        let missing = dir.path().join("missing");
+        assert!(matches!(Layout::open(&missing), Err(LayoutError::NotALayout(_))));
+    }
+}

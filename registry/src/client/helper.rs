@@ -5,6 +5,7 @@
 //! says on stdout never does.
 
 use std::process::Stdio;
+use std::time::Duration;
 
 use serde::Deserialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -26,16 +27,21 @@ struct Answer {
     secret: String,
 }
 
-/// Asks the program for a server's credential.
+/// Asks the program of this name for a server's credential.
 pub(super) async fn get(name: &str, server: &str) -> Result<Option<Credential>, Fault> {
     let program = format!("docker-credential-{name}");
-    let fault = |detail: String| Fault::Helper { program: program.clone(), detail };
     // The name comes from a file: it must not become a path.
     if name.is_empty() || !name.bytes().all(|c| c.is_ascii_alphanumeric() || b"-_.".contains(&c)) {
-        return Err(fault("not a program name".into()));
+        return Err(Fault::Helper { program, detail: "not a program name".into() });
     }
+    run(&program, server, HELPER_TIME).await
+}
+
+/// Runs a program, found by `PATH` or given by path.
+async fn run(program: &str, server: &str, limit: Duration) -> Result<Option<Credential>, Fault> {
+    let fault = |detail: String| Fault::Helper { program: program.to_owned(), detail };
     let run = async {
-        let mut child = tokio::process::Command::new(&program)
+        let mut child = tokio::process::Command::new(program)
             .arg("get")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -66,9 +72,9 @@ pub(super) async fn get(name: &str, server: &str) -> Result<Option<Credential>, 
         let status = child.wait().await.map_err(|error| fault(error.kind().to_string()))?;
         Ok((status, out, err))
     };
-    let (status, out, err) = tokio::time::timeout(HELPER_TIME, run)
+    let (status, out, err) = tokio::time::timeout(limit, run)
         .await
-        .map_err(|_| fault(format!("no answer within {} s", HELPER_TIME.as_secs())))??;
+        .map_err(|_| fault(format!("no answer within {} s", limit.as_secs())))??;
     if !status.success() {
         // The protocol has no code for "none": the words are the code, on stdout.
         let said = String::from_utf8_lossy(&out);
@@ -88,4 +94,65 @@ pub(super) async fn get(name: &str, server: &str) -> Result<Option<Credential>, 
             Some(Credential::Basic { user: answer.username, password: Secret::new(answer.secret) })
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fs_err::os::unix::fs::OpenOptionsExt;
+    use std::io::Write;
+
+    fn program(dir: &std::path::Path, script: &str) -> String {
+        let path = dir.join("docker-credential-test");
+        let mut file = fs_err::OpenOptions::new()
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .mode(0o700)
+            .open(&path)
+            .unwrap();
+        file.write_all(format!("#!/bin/sh\n{script}\n").as_bytes()).unwrap();
+        path.display().to_string()
+    }
+
+    async fn ask(script: &str, limit: Duration) -> Result<Option<Credential>, Fault> {
+        let dir = tempfile::tempdir().unwrap();
+        let program = program(dir.path(), script);
+        // Another test's fork may hold the file open for writing for a moment (ETXTBSY).
+        for _ in 0..50 {
+            match run(&program, "registry-a.com", limit).await {
+                Err(Fault::Helper { detail, .. }) if detail.contains("busy") => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                other => return other,
+            }
+        }
+        panic!("the script stays busy");
+    }
+
+    #[tokio::test]
+    async fn answers_of_real_programs_are_understood() {
+        let script = r#"[ "$1" = get ] && [ "$(cat)" = registry-a.com ] &&
+            echo '{"ServerURL":"registry-a.com","Username":"foo","Secret":"bar"}'"#;
+        let basic = ask(script, HELPER_TIME).await.unwrap().unwrap();
+        assert!(matches!(basic, Credential::Basic { user, password }
+            if user == "foo" && password.reveal() == "bar"));
+        let script = r#"echo '{"Username":"<token>","Secret":"fizzbuzz"}'"#;
+        let token = ask(script, HELPER_TIME).await.unwrap().unwrap();
+        assert!(matches!(token, Credential::Identity(token) if token.reveal() == "fizzbuzz"));
+        assert_eq!(ask("echo '{}'", HELPER_TIME).await.unwrap(), None);
+        let none = "echo credentials not found in native keychain; exit 1";
+        assert_eq!(ask(none, HELPER_TIME).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn failures_tell_stderr_and_never_stdout() {
+        let script = "echo s3cret; echo the vault is locked >&2; exit 3";
+        let text = ask(script, HELPER_TIME).await.unwrap_err().to_string();
+        assert!(text.contains("the vault is locked") && !text.contains("s3cret"), "{text}");
+        let text = ask("echo s3cret", HELPER_TIME).await.unwrap_err().to_string();
+        assert!(!text.contains("s3cret"), "{text}");
+        let text = ask("exec sleep 60", Duration::from_millis(50)).await.unwrap_err().to_string();
+        assert!(text.contains("no answer"), "{text}");
+    }
 }

@@ -210,14 +210,12 @@ impl Mirrors {
             insecure: false,
             mirror: false,
         };
-        let mut best: Option<(usize, &Entry)> = None;
-        for entry in &self.entries {
-            if let Some(length) = matched(&name, &entry.prefix)
-                && best.is_none_or(|(most, _)| length > most)
-            {
-                best = Some((length, entry));
-            }
-        }
+        // Two wildcards may cover the same: the longer one says more.
+        let best = self
+            .entries
+            .iter()
+            .filter_map(|entry| matched(&name, &entry.prefix).map(|length| (length, entry)))
+            .max_by_key(|(length, entry)| (*length, entry.prefix.len()));
         let Some((length, entry)) = best else { return Ok(vec![own()]) };
         if entry.blocked {
             return Err(Fault::Blocked { prefix: entry.prefix.clone(), file: entry.file.clone() });

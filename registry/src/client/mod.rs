@@ -6,7 +6,7 @@
 //! 1. [`mirrors`]: a pull may be blocked, or go to mirrors first (`registries.conf`).
 //! 2. [`session`]: the first contact finds scheme and challenge; [`transport`] sets up TLS.
 //! 3. [`credentials`], [`helper`], [`token`]: who we are there, and the leave to do it.
-//! 4. [`pull`], [`push`], [`lists`]: the request itself; [`retry`] decides about another try.
+//! 4. [`pull`], [`push`] (with [`feed`]), [`lists`]: the request itself; [`retry`] decides about another try.
 //!
 //! What must hold: credentials never reach another origin; everything received is bounded; what is
 //! whole is hashed; nothing waits for ever, and nothing that moves is cut.
@@ -15,22 +15,29 @@ mod challenge;
 mod counters;
 mod credentials;
 mod error;
+mod feed;
 mod files;
 mod headers;
 mod helper;
+#[cfg(test)]
+mod interop_tests;
 mod lists;
 mod mirrors;
 mod pull;
+#[cfg(test)]
+mod pull_tests;
 mod push;
+#[cfg(test)]
+mod push_tests;
 mod retry;
 mod secret;
 mod session;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tls_tests;
 mod token;
 mod transport;
-#[cfg(test)]
-mod wire_tests;
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;

@@ -1,0 +1,192 @@
+//! The body of an upload: a span of a blob, streamed from its source, and the watch over it.
+//!
+//! In: a source, a span, a request. Out: the registry's answer. What must hold: nothing is copied or
+//! held back beyond what the connection takes; the time limit is for standing still, and counts
+//! against the registry only while it is the registry's turn.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::Stream;
+use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::{Method, Response};
+use tokio::time::Instant;
+use url::Url;
+
+use super::error::Fault;
+use super::headers::authority;
+use super::session::Session;
+use super::token::Scopes;
+use super::{BlobSource, Core, transport};
+use crate::limits::COMMIT_TIME;
+
+/// The type of an upload's body.
+pub(super) const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
+
+/// Bytes handed to the connection at once. The stall limit needs one such piece to move: 128 KiB in
+/// 30 s is 4 KiB/s, slower than any line worth using.
+const PIECE: usize = 128 * 1024;
+
+/// Sends one request whose body is a span of the blob, straight from the source.
+pub(super) async fn pour(
+    core: &Arc<Core>,
+    session: &Session,
+    scopes: &Scopes,
+    (method, url, mut headers): (Method, Url, HeaderMap),
+    source: &dyn BlobSource,
+    (from, to): (u64, u64),
+    sent: &mut u64,
+) -> Result<Response, Fault> {
+    let (value, proof) = session.prove(core, scopes).await?;
+    if let Some(value) = value {
+        headers.insert(AUTHORIZATION, value);
+    }
+    headers.insert(CONTENT_TYPE, OCTETS);
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(to - from));
+    let gauge = Arc::new(Gauge::new());
+    let mut request = session.http.request(method.clone(), url.clone()).headers(headers);
+    if to > from {
+        request = request.body(reqwest::Body::wrap_stream(Feed {
+            source: source.open(from),
+            held: Bytes::new(),
+            left: to - from,
+            gauge: Arc::clone(&gauge),
+            core: Arc::clone(core),
+        }));
+    } else {
+        gauge.set(Phase::Done);
+    }
+    let request =
+        request.build().map_err(|_| Fault::Protocol("the request cannot be written".into()))?;
+    core.counters.request();
+    let stall = core.options.stall;
+    let mut call = std::pin::pin!(session.http.execute(request));
+    let outcome = loop {
+        let (phase, since) = gauge.get();
+        let limit = match phase {
+            Phase::Sending => stall,
+            Phase::Done => COMMIT_TIME.max(stall),
+            // A medium that spins up is not the registry's fault.
+            Phase::Source => Duration::from_secs(24 * 3600),
+        };
+        let deadline = since + limit;
+        let wake = deadline.min(Instant::now() + stall);
+        tokio::select! {
+            answer = &mut call => break answer,
+            () = tokio::time::sleep_until(wake) => {
+                if gauge.get() == (phase, since) && Instant::now() >= deadline {
+                    return Err(Fault::Stalled { host: authority(&url), limit });
+                }
+            }
+        }
+    };
+    if gauge.get().0 == Phase::Done {
+        *sent = (*sent).max(to);
+    }
+    if let Some(error) = gauge.take_error() {
+        return Err(Fault::Source(error));
+    }
+    let answer = outcome.map_err(|error| transport::fault(&url, &error))?;
+    tracing::debug!(
+        host = authority(&url),
+        %method,
+        path = url.path(),
+        status = answer.status().as_u16(),
+        "answer"
+    );
+    if answer.status().is_success() {
+        return Ok(answer);
+    }
+    if answer.status().as_u16() == 401 {
+        session.learn(core, answer.headers(), &proof, scopes).await;
+    }
+    Err(session.fault_of(core, scopes, answer).await)
+}
+
+/// Whose turn it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// The connection's: it has not taken the last piece yet.
+    Sending,
+    /// The source's.
+    Source,
+    /// The registry's: it has everything.
+    Done,
+}
+
+/// What the body and the one who waits for the answer tell each other.
+struct Gauge {
+    state: Mutex<(Phase, Instant)>,
+    error: Mutex<Option<std::io::Error>>,
+}
+
+impl Gauge {
+    fn new() -> Self {
+        Self { state: Mutex::new((Phase::Sending, Instant::now())), error: Mutex::new(None) }
+    }
+
+    fn set(&self, phase: Phase) {
+        *self.state.lock().unwrap_or_else(|poison| poison.into_inner()) = (phase, Instant::now());
+    }
+
+    fn get(&self) -> (Phase, Instant) {
+        *self.state.lock().unwrap_or_else(|poison| poison.into_inner())
+    }
+
+    fn fail(&self, error: std::io::Error) {
+        *self.error.lock().unwrap_or_else(|poison| poison.into_inner()) = Some(error);
+    }
+
+    fn take_error(&self) -> Option<std::io::Error> {
+        self.error.lock().unwrap_or_else(|poison| poison.into_inner()).take()
+    }
+}
+
+/// The body of an upload: exactly `left` bytes of the source, in pieces, without copies.
+struct Feed {
+    source: Pin<Box<dyn Stream<Item = std::io::Result<Bytes>> + Send>>,
+    held: Bytes,
+    left: u64,
+    gauge: Arc<Gauge>,
+    core: Arc<Core>,
+}
+
+impl Stream for Feed {
+    type Item = std::io::Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        while self.held.is_empty() {
+            if self.left == 0 {
+                return Poll::Ready(None);
+            }
+            let error = match self.source.as_mut().poll_next(cx) {
+                Poll::Pending => {
+                    self.gauge.set(Phase::Source);
+                    return Poll::Pending;
+                }
+                Poll::Ready(Some(Ok(bytes))) => {
+                    self.held = bytes;
+                    continue;
+                }
+                Poll::Ready(Some(Err(error))) => error,
+                Poll::Ready(None) => std::io::Error::new(
+                    std::io::ErrorKind::UnexpectedEof,
+                    format!("the source ended {} bytes early", self.left),
+                ),
+            };
+            let copy = std::io::Error::new(error.kind(), "the source failed");
+            self.gauge.fail(error);
+            return Poll::Ready(Some(Err(copy)));
+        }
+        let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(PIECE);
+        let length = self.held.len().min(most);
+        let piece = self.held.split_to(length);
+        self.left -= length as u64;
+        self.core.counters.sent(length);
+        self.gauge.set(if self.left == 0 { Phase::Done } else { Phase::Sending });
+        Poll::Ready(Some(Ok(piece)))
+    }
+}
