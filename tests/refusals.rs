@@ -1,0 +1,517 @@
+//! Bad input: each fault has its exit code, says which file or image and what to do next, and leaves the target
+//! as it was.
+
+mod support;
+
+use std::path::{Path, PathBuf};
+
+use support::command::Run;
+use support::relay::Relay;
+use support::server::{Server, fs_write};
+use support::site::Site;
+use support::{copy_files, files, is_root, noise, text, tool};
+
+/// A site with a first sequence in `media`: two images, several parts' worth of cells.
+fn prepared() -> Site {
+    let site = Site::new();
+    site.source.image("team/app", "1", &[&noise(1, 150_000), &noise(2, 3_000)]);
+    site.source.image("team/tool", "1", &[&noise(3, 70_000)]);
+    site.images(&["team/app:1", "team/tool:1"]);
+    site.create("media", &[]).ok();
+    site
+}
+
+/// An import that must be refused before any request reaches the target.
+#[track_caller]
+fn untouched(site: &Site, media: &str, codes: &[i32]) -> Run {
+    let relay = Relay::start(&site.target.host, u64::MAX);
+    let run = site.import_into(&relay.host, media, &[]).refused(codes);
+    assert_eq!(relay.connections(), 0, "the target was asked\n{run}");
+    run
+}
+
+/// An import that must be refused and may have moved blobs, but nothing with a name.
+#[track_caller]
+fn untagged(site: &Site, media: &str, codes: &[i32]) -> Run {
+    let run = site.import(media, &[]).refused(codes);
+    let tags = site.target.all_tags();
+    assert!(tags.is_empty(), "{tags:?} are tagged\n{run}");
+    run
+}
+
+/// A copy of `media` to spoil.
+fn copied(site: &Site, name: &str) -> PathBuf {
+    let copy = site.path(name);
+    let _ = fs_err::remove_dir_all(&copy);
+    copy_files(&site.path("media"), &copy);
+    copy
+}
+
+fn flip(file: &Path, at: usize, bit: u8) {
+    let mut bytes = fs_err::read(file).unwrap();
+    bytes[at] ^= 1 << bit;
+    fs_write(file, &bytes);
+}
+
+const PART: &str = "mirror_seq1_000000.tar";
+const HEAD: &str = "mirror_seq1.manifest.json";
+const SEAL: &str = "mirror_seq1.manifest.sig";
+const INDEX: &str = "mirror_seq1.index";
+
+/// Where to flip: the first and last bytes, both sides of every 512 up to 4 KiB and of every cell, and samples between.
+fn places(length: usize, samples: usize) -> Vec<usize> {
+    let mut at: Vec<usize> = (0..length).step_by((length / samples).max(1)).collect();
+    at.extend((0..length.min(4096)).step_by(512).flat_map(|n| [n.saturating_sub(1), n, n + 1]));
+    at.extend((0..length).step_by(65_536).flat_map(|n| [n.saturating_sub(1), n, n + 512]));
+    at.extend([length - 1, length - 512.min(length), length - 1024.min(length)]);
+    at.retain(|n| *n < length);
+    at.sort_unstable();
+    at.dedup();
+    at
+}
+
+#[test]
+fn a_changed_bit_anywhere_is_found_and_the_file_named() {
+    let site = prepared();
+    let copy = copied(&site, "flipped");
+    for (name, samples, codes) in
+        [(PART, 60, [65, 65]), (HEAD, 60, [65, 67]), (SEAL, 60, [65, 67]), (INDEX, 60, [65, 65])]
+    {
+        let file = copy.join(name);
+        let whole = fs_err::read(&file).unwrap();
+        for at in places(whole.len(), samples) {
+            flip(&file, at, u8::try_from(at % 8).unwrap());
+            let run = site.verify(&copy).refused(&codes);
+            assert!(run.stderr.contains(name), "byte {at} of {name} is not named\n{run}");
+            fs_write(&file, &whole);
+        }
+    }
+    site.verify(&copy).ok();
+}
+
+#[test]
+fn a_changed_bit_is_refused_at_import_before_it_is_used() {
+    let site = prepared();
+    for name in [HEAD, SEAL, INDEX] {
+        let copy = copied(&site, "flipped");
+        let length = fs_err::metadata(copy.join(name)).unwrap().len();
+        flip(&copy.join(name), usize::try_from(length / 2).unwrap(), 3);
+        untouched(&site, "flipped", &[65, 67]).says(name);
+    }
+    let length =
+        usize::try_from(fs_err::metadata(site.path("media").join(PART)).unwrap().len()).unwrap();
+    for at in places(length, 12) {
+        let copy = copied(&site, "flipped");
+        flip(&copy.join(PART), at, 0);
+        untagged(&site, "flipped", &[65]).says(PART);
+    }
+    // The sound copy goes in afterwards.
+    site.import("media", &[]).ok();
+    site.same(&["team/app:1", "team/tool:1"]);
+}
+
+#[test]
+fn the_image_of_a_damaged_layer_is_named() {
+    let site = prepared();
+    let copy = copied(&site, "flipped");
+    let layer = noise(3, 70_000);
+    let bytes = fs_err::read(copy.join(PART)).unwrap();
+    let at = bytes.windows(64).position(|window| window == &layer[..64]).unwrap();
+    flip(&copy.join(PART), at + 30_000, 5);
+    site.verify(&copy).refused(&[65]).says(PART).says("team/tool");
+    untagged(&site, "flipped", &[65]).says(PART).says("team/tool");
+}
+
+#[test]
+fn courtesy_files_are_never_trusted_nor_needed() {
+    let site = prepared();
+    let copy = copied(&site, "stripped");
+    for name in files(&copy) {
+        if ![PART, HEAD, SEAL, INDEX].contains(&name.as_str()) {
+            fs_write(&copy.join(&name), b"anything <script>");
+        }
+    }
+    site.verify(&copy).ok();
+    site.import("stripped", &[]).ok();
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let site = prepared();
+    for (name, codes) in [(PART, [66, 66]), (INDEX, [66, 66]), (SEAL, [66, 67]), (HEAD, [66, 66])] {
+        let copy = copied(&site, "missing");
+        fs_err::remove_file(copy.join(name)).unwrap();
+        untouched(&site, "missing", &codes).says(name);
+        site.verify(&copy).refused(&codes).says(name);
+    }
+    fs_err::create_dir(site.path("empty")).unwrap();
+    untouched(&site, "empty", &[66]);
+    untouched(&site, "not-there", &[64, 66]);
+}
+
+#[test]
+fn a_truncated_or_extended_file_is_named() {
+    let site = prepared();
+    for name in [PART, HEAD, SEAL, INDEX] {
+        let whole = fs_err::read(site.path("media").join(name)).unwrap();
+        for length in [0, 1, 511, 512, 513, whole.len() / 2, whole.len() - 1] {
+            let copy = copied(&site, "short");
+            fs_write(&copy.join(name), &whole[..length.min(whole.len() - 1)]);
+            untouched(&site, "short", &[65, 66, 67]).says(name);
+        }
+        for more in [1, 511, 512, 65_536] {
+            let copy = copied(&site, "long");
+            let mut longer = whole.clone();
+            longer.resize(whole.len() + more, 0);
+            fs_write(&copy.join(name), &longer);
+            untouched(&site, "long", &[65, 66, 67]).says(name);
+        }
+    }
+}
+
+#[test]
+fn parts_renamed_among_each_other_or_from_another_sequence() {
+    let site = Site::new();
+    site.source.image("team/app", "1", &[&noise(1, 2_500_000)]);
+    site.images(&["team/app:1"]);
+    site.create("media", &["--size", "1MiB"]).ok();
+    site.source.image("team/app", "2", &[&noise(2, 2_500_000)]);
+    site.images(&["team/app:1", "team/app:2"]);
+    site.create("second", &["--size", "1MiB"]).ok();
+
+    let (first, next) = (PART, "mirror_seq1_000001.tar");
+    let copy = copied(&site, "swapped");
+    fs_err::rename(copy.join(first), copy.join("x")).unwrap();
+    fs_err::rename(copy.join(next), copy.join(first)).unwrap();
+    fs_err::rename(copy.join("x"), copy.join(next)).unwrap();
+    untagged(&site, "swapped", &[65, 66, 67]).says("mirror_seq1_00000");
+
+    let copy = copied(&site, "foreign");
+    fs_err::copy(site.path("second").join("mirror_seq2_000000.tar"), copy.join(first)).unwrap();
+    untagged(&site, "foreign", &[65, 66, 67]).says(first);
+
+    // The head of one with the parts of the other.
+    let copy = copied(&site, "heads");
+    for kind in ["manifest.json", "manifest.sig"] {
+        let from = site.path("second").join(format!("mirror_seq2.{kind}"));
+        fs_err::copy(from, copy.join(format!("mirror_seq1.{kind}"))).unwrap();
+    }
+    untouched(&site, "heads", &[65, 66, 67, 68]);
+
+    let copy = copied(&site, "index");
+    fs_err::copy(site.path("second").join("mirror_seq2.index"), copy.join(INDEX)).unwrap();
+    untouched(&site, "index", &[65]).says(INDEX);
+}
+
+#[test]
+fn keys_decide() {
+    let site = prepared();
+    // No key at all.
+    let target = format!("docker://{}", site.target.host);
+    let media = site.path("media");
+    let workspace = site.path("w");
+    let plain = ["import", "--from", text(&media), "--workspace", text(&workspace), &target];
+    site.bundle(&plain).refused(&[67]);
+    // Another key.
+    site.bundle(&["keys", "new", "--workspace", text(&site.path("stranger"))]).ok();
+    let stranger = site.path("stranger/keys/default.pub.pem");
+    let mut with = plain.to_vec();
+    with.extend(["--trust", text(&stranger)]);
+    site.bundle(&with).refused(&[67]);
+    // Another's signature over the same head.
+    let forged = copied(&site, "forged");
+    let seal = fs_err::read_to_string(forged.join(SEAL)).unwrap();
+    let mut value: serde_json::Value = serde_json::from_str(&seal).unwrap();
+    value["signatures"] = serde_json::json!([]);
+    fs_write(&forged.join(SEAL), &serde_json::to_vec_pretty(&value).unwrap());
+    untouched(&site, "forged", &[65, 67]);
+    assert!(site.target.repositories().is_empty());
+    // A file that is no key.
+    fs_write(&site.path("no.pem"), b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n");
+    let mut with = plain.to_vec();
+    let none = site.path("no.pem");
+    with.extend(["--trust", text(&none)]);
+    site.bundle(&with).refused(&[64, 67]).says("no.pem");
+}
+
+/// Sequences 1 to 3 in `media-N`.
+fn three() -> Site {
+    let site = Site::new();
+    let names = ["team/app:1", "team/app:2", "team/app:3"];
+    for n in 1..=3 {
+        site.source.image("team/app", &n.to_string(), &[&noise(n, 2_000)]);
+        site.images(&names[..usize::try_from(n).unwrap()]);
+        site.create(&format!("media-{n}"), &[]).ok();
+    }
+    site
+}
+
+#[test]
+fn a_gap_names_what_is_missing() {
+    let site = three();
+    untagged(&site, "media-2", &[68]).says("1");
+    assert!(site.target.repositories().is_empty(), "something was pushed");
+    site.import("media-1", &[]).ok();
+    let before = site.target.all_tags();
+    site.import("media-3", &[]).refused(&[68]).says("2");
+    assert_eq!(before, site.target.all_tags());
+    site.import("media-2", &[]).ok();
+    site.import("media-3", &[]).ok();
+    site.same(&["team/app:1", "team/app:2", "team/app:3"]);
+}
+
+#[test]
+fn an_older_one_is_stale() {
+    let site = three();
+    for n in 1..=3 {
+        site.import(&format!("media-{n}"), &[]).ok();
+    }
+    let before = site.target.all_tags();
+    site.import("media-1", &[]).refused(&[69]);
+    site.import("media-2", &[]).refused(&[69]);
+    site.import("media-3", &[]).ok();
+    assert_eq!(before, site.target.all_tags());
+}
+
+#[test]
+fn a_fork_is_refused() {
+    let site = three();
+    site.import("media-1", &[]).ok();
+    // The connected side's workspace of before sequence 2 comes back from a backup, and makes another one.
+    let other = Site::new();
+    let _ = fs_err::remove_dir_all(other.path("connected"));
+    other.source.image("team/app", "1", &[&noise(1, 2_000)]);
+    other.images(&["team/app:1"]);
+    other.create("media-1", &[]).ok();
+    copy_tree(&other.path("connected"), &other.path("backup"));
+    other.source.image("team/app", "2", &[b"one way"]);
+    other.images(&["team/app:1", "team/app:2"]);
+    other.create("media-2", &[]).ok();
+    fs_err::remove_dir_all(other.path("connected")).unwrap();
+    copy_tree(&other.path("backup"), &other.path("connected"));
+    other.source.image("team/app", "2", &[b"the other way"]);
+    other.create("media-2b", &[]).ok();
+    other.import("media-1", &[]).ok();
+    other.import("media-2", &[]).ok();
+    let before = other.target.all_tags();
+    other.import("media-2b", &[]).refused(&[70]);
+    assert_eq!(before, other.target.all_tags());
+
+    // Another stream altogether.
+    copy_files(&site.path("media-1"), &other.path("stranger"));
+    let trust = site.key();
+    other.import("stranger", &["--trust", text(&trust)]).refused(&[70]).says("--new-stream");
+    assert_eq!(before, other.target.all_tags());
+    other.import("stranger", &["--trust", text(&trust), "--new-stream"]).ok();
+}
+
+fn copy_tree(from: &Path, to: &Path) {
+    fs_err::create_dir_all(to).unwrap();
+    for entry in fs_err::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let copy = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy_tree(&path, &copy);
+        } else {
+            fs_err::copy(&path, &copy).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_base_that_is_not_there_is_found_before_the_first_push() {
+    let site = Site::new();
+    let base = noise(1, 30_000);
+    site.source.image("team/app", "1", &[&base]);
+    site.images(&["team/app:1"]);
+    site.create("media-1", &[]).ok();
+    site.import("media-1", &[]).ok();
+    site.source.image("team/app", "2", &[&base, b"new"]);
+    site.images(&["team/app:1", "team/app:2"]);
+    site.create("media-2", &[]).ok();
+    site.target.delete("team/app", "blobs", &format_spec::Digest::of(&base).to_string());
+    let run = site.import("media-2", &[]);
+    // Sequence 1 carries it, so the way out is to import that again.
+    let run = run.one_of(&[65, 66, 68]);
+    assert!(run.stderr.contains("hint:"), "{run}");
+    assert_eq!(site.target.tags("team/app"), ["1"]);
+}
+
+#[test]
+fn a_source_that_wants_other_credentials() {
+    let site = prepared();
+    let closed = closed_registry();
+    site.images_at(&closed, &["team/app:1"]);
+    site.create("out", &[]).one_of(&[77, 8]).says("team/app");
+    assert!(!site.path("out/mirror_seq2_000000.tar").exists());
+    // The same at the target.
+    site.import_into(&closed, "media", &[]).refused(&[77]).says(&closed);
+}
+
+/// A registry that answers 401 to everything.
+fn closed_registry() -> String {
+    use std::io::{BufRead, BufReader, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            std::thread::spawn(move || {
+                let mut reader = BufReader::new(stream.try_clone().unwrap());
+                let _ = reader.read_line(&mut String::new());
+                let _ = support::wire::read_headers(&mut reader);
+                let _ = stream.write_all(
+                    b"HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"site\"\r\n\
+                      Content-Length: 0\r\nConnection: close\r\n\r\n",
+                );
+            });
+        }
+    });
+    host
+}
+
+#[test]
+fn a_registry_that_is_not_there() {
+    let site = prepared();
+    site.images_at("registry.invalid:5000", &["team/app:1"]);
+    site.create("out", &["--retry-times", "1"]).one_of(&[75, 8]).says("registry.invalid");
+    let gone = format!("127.0.0.1:{}", support::free_port());
+    site.import_into(&gone, "media", &["--retry-times", "1"]).refused(&[75]).says(&gone);
+}
+
+#[test]
+fn a_certificate_of_nobody() {
+    let Some(openssl) = tool("openssl") else { return };
+    let site = prepared();
+    let (key, cert) = (site.path("tls.key"), site.path("tls.crt"));
+    support::command::sh(
+        &openssl,
+        &[
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-days",
+            "2",
+            "-keyout",
+            text(&key),
+            "-out",
+            text(&cert),
+            "-subj",
+            "/CN=localhost",
+            "-addext",
+            "subjectAltName=DNS:localhost,IP:127.0.0.1",
+            "-addext",
+            "basicConstraints=critical,CA:FALSE",
+        ],
+    );
+    let more = format!(", tls: {{certificate: '{}', key: '{}'}}", text(&cert), text(&key));
+    let Some(target) = Server::distribution(&site.path("tls"), &more) else { return };
+    let run = site.import_into(&target.host, "media", &["--retry-times", "1"]).refused(&[1, 75]);
+    assert!(run.stderr.to_lowercase().contains("certificate"), "{run}");
+    site.import_into(&target.host, "media", &["--ca-file", text(&cert)]).ok();
+}
+
+#[test]
+fn an_image_or_a_repository_that_is_not_there() {
+    let site = prepared();
+    site.images(&["team/app:nope", "nobody/nothing:1"]);
+    site.create("out", &[]).code(8).says("team/app:nope").says("nobody/nothing:1");
+}
+
+#[test]
+fn wrong_configurations_name_file_line_and_field() {
+    let site = prepared();
+    for (mirror, what) in [
+        ("  additionalImages:\n    - nmae: example.com/a/b:1\n", "nmae"),
+        ("  additionalImages:\n    - name: redis\n", "redis"),
+        (
+            "  additionalImages:\n    - name: example.com/a/b:1\n  additionalImages: []\n",
+            "additionalImages",
+        ),
+    ] {
+        site.configure(mirror);
+        let run = site.create("out", &[]).code(64).says("imageset.yaml").says(what);
+        assert!(run.stderr.contains("imageset.yaml:"), "no line\n{run}");
+    }
+    site.bundle(&["create", "--config", "/does/not/exist.yaml", "--to", text(&site.path("out"))])
+        .code(64);
+    site.bundle(&["import", "--from", text(&site.path("media")), "registry.example.com"]).code(64);
+}
+
+#[test]
+fn a_directory_that_cannot_be_written() {
+    let site = Site::new();
+    site.source.image("team/app", "1", &[b"x"]);
+    site.images(&["team/app:1"]);
+    let path = site.path("media");
+    let _disk;
+    if is_root() {
+        let Some(disk) = support::Tmpfs::mount(&path, 1 << 20) else { return };
+        disk.remount("ro");
+        _disk = disk;
+    } else {
+        use std::os::unix::fs::PermissionsExt;
+        fs_err::create_dir(&path).unwrap();
+        fs_err::set_permissions(&path, std::fs::Permissions::from_mode(0o500)).unwrap();
+    }
+    site.create("media", &[]).refused(&[73]).says("media");
+    // Nothing is lost: elsewhere the first sequence is the first.
+    site.create("elsewhere", &[]).ok();
+    assert_eq!(site.head("elsewhere", 1)["sequence"], 1);
+}
+
+#[test]
+fn a_full_disk_loses_nothing() {
+    let site = Site::new();
+    site.source.image("team/app", "1", &[&noise(1, 3_000_000)]);
+    site.images(&["team/app:1"]);
+    let Some(disk) = support::Tmpfs::mount(&site.path("media"), 2 << 20) else { return };
+    site.create("media", &[]).refused(&[73]).says("media");
+    assert!(!site.path("media").join(HEAD).exists());
+    disk.remount("size=16m");
+    site.create("media", &[]).ok();
+    site.import("media", &[]).ok();
+    site.same(&["team/app:1"]);
+}
+
+#[test]
+fn a_disk_that_fills_up_on_the_way_loses_nothing() {
+    let site = Site::new();
+    site.source.image("team/app", "1", &[&noise(1, 3_000_000)]);
+    let relay = Relay::start(&site.source.host, 4_000_000);
+    site.images_at(&relay.host, &["team/app:1"]);
+    let Some(disk) = support::Tmpfs::mount(&site.path("media"), 6 << 20) else { return };
+    let arguments = site.create_arguments("media");
+    let mut command = site.command(&[]);
+    command
+        .args(arguments)
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    // Somebody else fills the disk while the layer arrives.
+    while relay.down() < 200_000 && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let filler = site.path("media").join("filler");
+    let mut size = 6 << 20;
+    while size > 4096
+        && std::fs::File::options().create(true).append(true).open(&filler).is_ok_and(|mut file| {
+            use std::io::Write;
+            let _ = file.write_all(&vec![1; size]);
+            true
+        })
+    {
+        size /= 2;
+    }
+    let code = child.wait().unwrap().code().unwrap();
+    // Where the space was reserved before the first byte it is no longer there to be taken.
+    assert!([0, 73].contains(&code), "{code}");
+    fs_err::remove_file(&filler).unwrap();
+    disk.remount("size=16m");
+    site.create("media", &[]).ok();
+    site.verify(&site.path("media")).ok();
+    site.import("media", &[]).ok();
+}

@@ -1,0 +1,256 @@
+//! Runs that end at any moment: the old state stays valid, the same command again finishes the job.
+
+mod support;
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use support::command::Run;
+use support::relay::Relay;
+use support::server::Server;
+use support::site::Site;
+use support::{files, noise, text};
+
+/// Several images over a few shared layers, about 1.5 MB.
+const IMAGES: [&str; 4] = ["team/a:1", "team/b:1", "team/c:1", "team/d:1"];
+
+fn fill(site: &Site) {
+    let base = noise(1, 400_000);
+    for (n, image) in (2..).zip(IMAGES) {
+        let (repo, tag) = image.split_once(':').unwrap();
+        site.source.image(repo, tag, &[&base, &noise(n, 250_000), &noise(100 + n, 2_000)]);
+    }
+}
+
+/// Runs `bundle` with these arguments and kills it with SIGKILL after `delay`. Says whether it was still running.
+fn killed(site: &Site, arguments: &[String], delay: Duration) -> bool {
+    let mut command = site.command(&[]);
+    command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let start = Instant::now();
+    while start.elapsed() < delay {
+        if child.try_wait().unwrap().is_some() {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    true
+}
+
+/// Delays from a seed: every run of the test tries others, and a failure prints them.
+fn delays(longest: Duration) -> Vec<Duration> {
+    let seed = std::process::id();
+    let bytes = noise(u64::from(seed), 10);
+    let delays: Vec<Duration> =
+        bytes.iter().map(|byte| longest * (u32::from(*byte) + 1) / 256).collect();
+    println!("killed after {delays:?}");
+    delays
+}
+
+/// How long an undisturbed run of these arguments takes.
+fn duration(site: &Site, arguments: &[String]) -> Duration {
+    let start = Instant::now();
+    let mut command = site.command(&[]);
+    let _ = Run::of(command.args(arguments)).ok();
+    start.elapsed()
+}
+
+#[test]
+fn create_killed_at_any_moment_and_run_again() {
+    // How long it takes, on a site of its own.
+    let trial = Site::new();
+    fill(&trial);
+    let slow = Relay::start(&trial.source.host, 3_000_000);
+    trial.images_at(&slow.host, &IMAGES);
+    let longest = duration(&trial, &trial.create_arguments("media"));
+
+    let site = Site::new();
+    fill(&site);
+    let relay = Relay::start(&site.source.host, 3_000_000);
+    site.images_at(&relay.host, &IMAGES);
+    let arguments = site.create_arguments("media");
+    let head = site.path("media").join("mirror_seq1.manifest.json");
+    for delay in delays(longest) {
+        if !killed(&site, &arguments, delay) {
+            break;
+        }
+        // A head on the medium is a promise: then everything is there.
+        if head.exists() {
+            site.verify(&site.path("media")).ok();
+        }
+    }
+    site.create("media", &[]).ok();
+    // Whenever the last kill came, there is one sequence, it is whole, and nothing else lies around.
+    site.verify(&site.path("media")).ok();
+    assert_eq!(site.head("media", 1)["sequence"], 1);
+    let strangers: Vec<String> = files(&site.path("media"))
+        .into_iter()
+        .filter(|name| !name.starts_with("mirror_seq1"))
+        .collect();
+    assert!(strangers.is_empty(), "{strangers:?}");
+    site.import("media", &[]).ok();
+    site.same(&IMAGES);
+    // The history knows what was carried.
+    site.create("media-2", &[]).ok();
+    assert!(files(&site.path("media-2")).is_empty());
+}
+
+#[test]
+fn import_killed_at_any_moment_and_run_again() {
+    let site = Site::new();
+    fill(&site);
+    site.images(&IMAGES);
+    site.create("media", &[]).ok();
+    let trial = Server::embedded(&site.path("trial"));
+    let slow = Relay::start(&trial.host, 3_000_000);
+    let mut arguments = site.import_arguments("media", &slow.host);
+    for argument in &mut arguments {
+        if argument.ends_with("/disconnected") {
+            argument.push_str("-trial");
+        }
+    }
+    let longest = duration(&site, &arguments);
+
+    let relay = Relay::start(&site.target.host, 3_000_000);
+    let arguments = site.import_arguments("media", &relay.host);
+    for delay in delays(longest) {
+        if !killed(&site, &arguments, delay) {
+            break;
+        }
+        // What has a name is whole.
+        for tag in site.target.all_tags() {
+            let (repo, tag) = tag.rsplit_once(':').unwrap();
+            site.target.pull(repo, tag);
+        }
+    }
+    site.import_into(&relay.host, "media", &[]).ok();
+    site.same(&IMAGES);
+    site.import_into(&relay.host, "media", &[]).ok();
+}
+
+#[test]
+fn the_same_input_gives_the_same_parts() {
+    let site = Site::new();
+    fill(&site);
+    site.images(&IMAGES);
+    let mut made = Vec::new();
+    for n in 0..2 {
+        let (to, workspace) =
+            (site.path(&format!("media-{n}")), site.path(&format!("workspace-{n}")));
+        site.bundle(&[
+            "create",
+            "--config",
+            text(&site.path("imageset.yaml")),
+            "--to",
+            text(&to),
+            "--workspace",
+            text(&workspace),
+            "--size",
+            "1MiB",
+        ])
+        .ok();
+        let parts: Vec<(String, Vec<u8>)> = files(&to)
+            .into_iter()
+            .filter(|name| name.ends_with(".tar"))
+            .map(|name| (name.clone(), fs_err::read(to.join(&name)).unwrap()))
+            .collect();
+        made.push(parts);
+    }
+    assert!(made[0].len() > 1);
+    assert!(made[0] == made[1], "two runs over the same input made different parts");
+}
+
+#[test]
+fn broken_connections_cost_what_was_in_flight() {
+    let site = Site::new();
+    let layer = noise(7, 2_000_000);
+    site.source.image("team/app", "1", &[&layer]);
+    let relay = Relay::start(&site.source.host, u64::MAX);
+    // Every connection ends after 700 kB: a layer needs three.
+    relay.cut_after(700_000);
+    site.images_at(&relay.host, &["team/app:1"]);
+    site.create("media", &[]).ok();
+    assert!(
+        relay.down() < 3_000_000,
+        "{} bytes for a layer of 2 MB: it was not resumed",
+        relay.down()
+    );
+    site.import("media", &[]).ok();
+    site.same(&["team/app:1"]);
+}
+
+#[test]
+fn a_kill_costs_no_layer_that_was_complete() {
+    let site = Site::new();
+    let layers: Vec<Vec<u8>> = (0..8).map(|n| noise(n, 300_000)).collect();
+    let layers: Vec<&[u8]> = layers.iter().map(Vec::as_slice).collect();
+    site.source.image("team/app", "1", &layers);
+    let relay = Relay::start(&site.source.host, 1_000_000);
+    site.images_at(&relay.host, &["team/app:1"]);
+    let arguments = site.create_arguments("media");
+    let mut command = site.command(&[]);
+    let mut child =
+        command.args(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    while relay.down() < 1_600_000 && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let before = relay.down();
+    site.create("media", &[]).ok();
+    let again = relay.down() - before;
+    // At most what was in flight, one chunk a lane, comes twice.
+    assert!(again < 2_400_000, "{before} bytes before the kill and {again} after it, of 2.4 MB");
+    site.verify(&site.path("media")).ok();
+}
+
+#[test]
+fn two_importers_do_not_meet() {
+    let site = Site::new();
+    fill(&site);
+    site.images(&IMAGES);
+    site.create("media", &[]).ok();
+    let relay = Relay::start(&site.target.host, 1_000_000);
+    let arguments = site.import_arguments("media", &relay.host);
+    let mut first = site.command(&[]);
+    let mut first =
+        first.args(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    while relay.connections() < 3 && first.try_wait().unwrap().is_none() {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    // The second waits or is refused; either way both ends are sound.
+    let mut second = site.command(&[]);
+    let second = Run::of(second.args(&arguments)).one_of(&[0, 1, 75]);
+    if second.code != 0 {
+        assert!(second.stderr.contains("hint:"), "{second}");
+    }
+    assert!(first.wait().unwrap().success());
+    site.import("media", &[]).ok();
+    site.same(&IMAGES);
+}
+
+#[test]
+fn a_signal_leaves_what_the_next_run_takes_up() {
+    let site = Site::new();
+    fill(&site);
+    let relay = Relay::start(&site.source.host, 500_000);
+    site.images_at(&relay.host, &IMAGES);
+    let arguments = site.create_arguments("media");
+    let mut command = site.command(&[]);
+    let mut child =
+        command.args(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    while relay.down() < 300_000 && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let status = child.wait().unwrap();
+    assert_ne!(status.code(), Some(0));
+    assert!(!site.path("media/mirror_seq1.manifest.json").exists());
+    site.images(&IMAGES);
+    site.create("media", &[]).ok();
+    site.import("media", &[]).ok();
+    site.same(&IMAGES);
+}

@@ -1,0 +1,565 @@
+//! The whole road: source registry, parts in a directory, target registry.
+
+mod support;
+
+use serde_json::json;
+use support::image::{DOCKER_LIST, OCI_CONFIG, OCI_LAYER, OCI_MANIFEST};
+use support::server::{Kind, Server, fs_write};
+use support::site::Site;
+use support::{copy_files, files, is_root, noise, skip, snapshot, text};
+
+/// Every shape of content that the source can hold. Returns the names to configure.
+fn every_shape(site: &Site) -> Vec<String> {
+    let source = &site.source.registry;
+    let base = noise(1, 70_000);
+    let first = source.image("team/app", "1.0", &[&base, b"one"]);
+    source.image("team/app", "stable", &[&base, b"one"]);
+    source.image("team/deep/er/tool", "v2", &[&base, &noise(2, 9_000)]);
+    source.docker_image("legacy/app", "7", &[&base, &noise(3, 500)]);
+    source.image("odd/zero", "1", &[b"", b"something"]);
+    source.image("odd/none", "1", &[]);
+
+    let amd = source.image_for("multi/app", None, "amd64", &[&base, b"amd64"]);
+    let arm = source.image_for("multi/app", None, "arm64", &[&noise(4, 3_000)]);
+    let inner = source.index("multi/app", None, &[(&amd, "amd64"), (&arm, "arm64")]);
+    source.index("multi/app", Some("1"), &[(&amd, "amd64"), (&arm, "arm64")]);
+    source.index("multi/app", Some("nested"), &[(&inner, "amd64"), (&arm, "arm64")]);
+
+    let mut list = json!({"schemaVersion": 2, "mediaType": DOCKER_LIST, "manifests": []});
+    let child = source.docker_image("legacy/multi", "single", &[b"legacy"]);
+    let mut entry = child.descriptor();
+    entry["platform"] = json!({"architecture": "amd64", "os": "linux"});
+    list["manifests"] = json!([entry]);
+    source.document("legacy/multi", Some("1"), DOCKER_LIST, &list);
+
+    source.artifact("charts/app", Some("1.0.0"), "application/x.chart", b"a chart", None);
+
+    // What travels with an image without being asked for by name.
+    source.artifact(
+        "team/app",
+        Some(&format!("{}.sig", first.tag_stem())),
+        "application/x.sig",
+        b"s",
+        None,
+    );
+    source.artifact(
+        "team/app",
+        Some(&format!("{}.att", first.tag_stem())),
+        "application/x.att",
+        b"a",
+        None,
+    );
+    source.referrer_by_tag(&first, "application/spdx+json", b"packages");
+
+    [
+        "team/app:1.0",
+        "team/app:stable",
+        "team/deep/er/tool:v2",
+        "legacy/app:7",
+        "odd/zero:1",
+        "odd/none:1",
+        "multi/app:1",
+        "multi/app:nested",
+        "legacy/multi:1",
+        "charts/app:1.0.0",
+    ]
+    .map(ToOwned::to_owned)
+    .into()
+}
+
+fn whole_road(source: Kind, target: Kind) {
+    let Some(site) = Site::with(source, target) else { return };
+    let names = every_shape(&site);
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    site.images(&names);
+    site.create("media", &[]).ok();
+    site.verify(&site.path("media")).ok();
+    site.import("media", &[]).ok();
+    site.same(&names);
+
+    let first = site.source.manifest("team/app", "1.0").unwrap();
+    let stem = format!("sha256-{}", format_spec::Digest::of(&first).hex());
+    site.same(&[&format!("team/app:{stem}.sig"), &format!("team/app:{stem}.att")]);
+    // The referrer, behind the API or the fallback tag.
+    let by_tag = site.source.manifest("team/app", &stem).unwrap();
+    let list: serde_json::Value = serde_json::from_slice(&by_tag).unwrap();
+    let referrer = list["manifests"][0]["digest"].as_str().unwrap();
+    assert_eq!(site.source.pull("team/app", referrer), site.target.pull("team/app", referrer));
+    if target == Kind::Distribution {
+        assert!(site.target.manifest("team/app", &stem).is_some(), "the fallback tag of referrers");
+    }
+}
+
+#[test]
+fn every_digest_arrives_from_ours_to_ours() {
+    whole_road(Kind::Embedded, Kind::Embedded);
+}
+
+#[test]
+fn every_digest_arrives_from_distribution_to_distribution() {
+    whole_road(Kind::Distribution, Kind::Distribution);
+}
+
+#[test]
+fn every_digest_arrives_from_distribution_to_ours() {
+    whole_road(Kind::Distribution, Kind::Embedded);
+}
+
+#[test]
+fn every_digest_arrives_from_ours_to_distribution() {
+    whole_road(Kind::Embedded, Kind::Distribution);
+}
+
+#[test]
+fn an_increment_carries_only_what_is_new() {
+    let site = Site::new();
+    let (base, one, two) = (noise(1, 400_000), noise(2, 5_000), noise(3, 6_000));
+    site.source.image("team/app", "1", &[&base, &one]);
+    site.images(&["team/app:1"]);
+    site.create("media-1", &[]).ok();
+    site.import("media-1", &[]).ok();
+
+    site.source.image("team/app", "2", &[&base, &two]);
+    site.images(&["team/app:1", "team/app:2"]);
+    site.create("media-2", &[]).ok();
+    let head = site.head("media-2", 2);
+    assert_eq!(head["kind"], "incremental");
+    assert_eq!(head["previous"]["sequence"], 1);
+    let carried = head["totals"]["bytes"].as_u64().unwrap();
+    assert!(carried < 20_000, "{carried} bytes for a layer of 6000");
+    let parts: u64 = files(&site.path("media-2"))
+        .iter()
+        .filter(|name| name.ends_with(".tar"))
+        .map(|name| fs_err::metadata(site.path("media-2").join(name)).unwrap().len())
+        .sum();
+    assert!(parts < 40_000, "{parts}");
+    site.import("media-2", &[]).ok();
+    site.same(&["team/app:1", "team/app:2"]);
+
+    // Nothing new: no sequence, no file, no failure.
+    site.create("media-3", &[]).ok();
+    assert_eq!(files(&site.path("media-3")), Vec::<String>::new());
+    // A moved tag is news although all of its content is known.
+    site.source.image("team/app", "1", &[&base, &two]);
+    site.create("media-3", &[]).ok();
+    assert_eq!(site.head("media-3", 3)["totals"]["blobs"], 0);
+    site.import("media-3", &[]).ok();
+    site.same(&["team/app:1", "team/app:2"]);
+}
+
+#[test]
+fn a_full_sequence_and_one_since_another_carry_what_they_say() {
+    let site = Site::new();
+    let base = noise(1, 100_000);
+    site.source.image("team/app", "1", &[&base]);
+    site.images(&["team/app:1"]);
+    site.create("media", &[]).ok();
+    for n in 2..4_u64 {
+        site.source.image("team/app", &n.to_string(), &[&base, &noise(n, 30_000)]);
+        site.images(&["team/app:1", "team/app:2", "team/app:3"][..usize::try_from(n).unwrap()]);
+        site.create("media", &[]).ok();
+    }
+    site.source.image("team/app", "4", &[&base, b"four"]);
+    site.images(&["team/app:1", "team/app:2", "team/app:3", "team/app:4"]);
+    // Since 1: 2 and 3 are taken for lost.
+    site.create("since", &["--since", "1"]).ok();
+    let head = site.head("since", 4);
+    let bytes = head["totals"]["bytes"].as_u64().unwrap();
+    assert!((60_000..100_000).contains(&bytes), "{bytes}");
+    site.create("full", &["--full"]).ok();
+    let head = site.head("full", 5);
+    assert_eq!(head["kind"], "full");
+    assert_eq!(head["totals"]["required"], 0);
+    // A full one needs nothing that came before.
+    site.import("full", &[]).ok();
+    site.same(&["team/app:1", "team/app:2", "team/app:3", "team/app:4"]);
+}
+
+#[test]
+fn several_sequences_in_one_directory_are_applied_in_order() {
+    let site = Site::new();
+    for n in 1..4_u64 {
+        site.source.image("team/app", &n.to_string(), &[&noise(n, 2_000)]);
+        site.images(&["team/app:1", "team/app:2", "team/app:3"][..usize::try_from(n).unwrap()]);
+        site.create("media", &[]).ok();
+    }
+    assert!(site.path("media").join("mirror_seq3.manifest.json").exists());
+    site.import("media", &[]).ok();
+    site.same(&["team/app:1", "team/app:2", "team/app:3"]);
+    // Again: nothing to do.
+    site.import("media", &[]).ok();
+}
+
+#[test]
+fn importing_again_moves_nothing_and_puts_back_what_went_missing() {
+    let site = Site::new();
+    let layer = noise(1, 50_000);
+    let image = site.source.image("team/app", "1", &[&layer]);
+    site.images(&["team/app:1"]);
+    site.create("media", &[]).ok();
+    site.import("media", &[]).ok();
+    site.import("media", &[]).ok();
+    site.same(&["team/app:1"]);
+
+    site.target.delete("team/app", "manifests", &image.digest.to_string());
+    assert!(site.target.tags("team/app").is_empty());
+    site.import("media", &[]).ok();
+    site.same(&["team/app:1"]);
+}
+
+#[test]
+fn target_names_platforms_and_namespace() {
+    let site = Site::new();
+    let source = &site.source.registry;
+    let amd = source.image_for("multi/app", None, "amd64", &[b"for amd64"]);
+    let arm = source.image_for("multi/app", None, "arm64", &[b"for arm64"]);
+    source.index("multi/app", Some("1"), &[(&amd, "amd64"), (&arm, "arm64")]);
+    let host = &source.host;
+    site.configure(&format!(
+        "  additionalImages:\n    - name: {host}/multi/app:1\n      targetRepo: other/name\n      targetTag: best\n"
+    ));
+    site.create("media", &[]).ok();
+    let into = format!("{}/site/a", site.target.host);
+    site.import_into(&into, "media", &[]).ok();
+    assert_eq!(site.target.pull("site/a/other/name", "best"), site.source.pull("multi/app", "1"));
+}
+
+#[test]
+fn references_by_digest_and_by_both() {
+    let site = Site::new();
+    let one = site.source.image("team/app", "1", &[b"the first"]);
+    let two = site.source.image("team/app", "2", &[b"the second"]);
+    let host = &site.source.host;
+    site.configure(&format!(
+        "  additionalImages:\n    - name: {host}/team/app@{}\n    - name: {host}/team/app:2@{}\n",
+        one.digest, two.digest
+    ));
+    site.create("media", &[]).ok();
+    site.import("media", &[]).ok();
+    assert_eq!(site.target.manifest("team/app", &one.tag_stem()).unwrap(), one.bytes);
+    assert_eq!(site.target.manifest("team/app", "2").unwrap(), two.bytes);
+}
+
+#[test]
+fn a_tag_that_moved_away_from_its_digest_is_carried_by_digest() {
+    let site = Site::new();
+    let pinned = site.source.image("team/app", "1", &[b"pinned"]);
+    site.source.image("team/app", "1", &[b"moved"]);
+    site.images(&[&format!("team/app:1@{}", pinned.digest)]);
+    site.create("media", &[]).ok();
+    site.import("media", &[]).ok();
+    assert_eq!(site.target.manifest("team/app", "1").unwrap(), pinned.bytes);
+}
+
+#[test]
+fn blocked_images_stay() {
+    let site = Site::new();
+    site.source.image("team/app", "1", &[b"wanted"]);
+    site.source.image("team/secret", "1", &[b"blocked"]);
+    let host = &site.source.host;
+    site.configure(&format!(
+        "  additionalImages:\n    - name: {host}/team/app:1\n    - name: {host}/team/secret:1\n  \
+         blockedImages:\n    - name: {host}/team/secret\n"
+    ));
+    site.create("media", &[]).ok();
+    site.import("media", &[]).ok();
+    site.same(&["team/app:1"]);
+    assert!(site.target.tags("team/secret").is_empty());
+}
+
+#[test]
+fn signatures_can_be_left() {
+    let site = Site::new();
+    let image = site.source.image("team/app", "1", &[b"signed"]);
+    let sig = format!("{}.sig", image.tag_stem());
+    site.source.artifact("team/app", Some(&sig), "application/x.sig", b"sig", None);
+    site.images(&["team/app:1"]);
+    site.create("media", &["--remove-signatures"]).ok();
+    site.import("media", &[]).ok();
+    assert_eq!(site.target.tags("team/app"), ["1"]);
+}
+
+#[test]
+fn a_signature_that_comes_later_comes_with_the_next_sequence() {
+    let site = Site::new();
+    let image = site.source.image("team/app", "1", &[b"signed later"]);
+    site.images(&["team/app:1"]);
+    site.create("media-1", &[]).ok();
+    site.import("media-1", &[]).ok();
+    let sig = format!("{}.sig", image.tag_stem());
+    site.source.artifact("team/app", Some(&sig), "application/x.sig", b"sig", None);
+    site.create("media-2", &[]).ok();
+    site.import("media-2", &[]).ok();
+    site.same(&["team/app:1", &format!("team/app:{sig}")]);
+}
+
+#[test]
+fn an_oci_layout_is_a_source() {
+    let site = Site::new();
+    let layout = site.path("layout");
+    let blobs = layout.join("blobs/sha256");
+    fs_err::create_dir_all(&blobs).unwrap();
+    let put = |bytes: &[u8]| {
+        let digest = format_spec::Digest::of(bytes);
+        fs_write(&blobs.join(digest.hex()), bytes);
+        digest.to_string()
+    };
+    let (layer, config) = (noise(9, 5_000), br#"{"architecture":"amd64","os":"linux"}"#);
+    let manifest = serde_json::to_vec(&json!({"schemaVersion": 2, "mediaType": OCI_MANIFEST,
+        "config": {"mediaType": OCI_CONFIG, "digest": put(config), "size": config.len()},
+        "layers": [{"mediaType": OCI_LAYER, "digest": put(&layer), "size": layer.len()}]}))
+    .unwrap();
+    let digest = put(&manifest);
+    let index = json!({"schemaVersion": 2, "manifests": [
+        {"mediaType": OCI_MANIFEST, "digest": digest, "size": manifest.len()}]});
+    fs_write(&layout.join("index.json"), &serde_json::to_vec(&index).unwrap());
+    fs_write(&layout.join("oci-layout"), br#"{"imageLayoutVersion":"1.0.0"}"#);
+    site.configure(&format!(
+        "  additionalImages:\n    - name: oci://{}\n      targetRepo: from/layout\n      targetTag: one\n",
+        text(&layout)
+    ));
+    site.create("media", &[]).ok();
+    site.import("media", &[]).ok();
+    assert_eq!(site.target.manifest("from/layout", "one").unwrap(), manifest);
+    site.target.pull("from/layout", "one");
+}
+
+#[test]
+fn long_paths_are_joined_where_the_target_wants_few() {
+    let site = Site::new();
+    site.source.image("team/sub/unit/app", "1", &[b"deep"]);
+    site.images(&["team/sub/unit/app:1"]);
+    site.create("media", &["--max-nested-paths", "2"]).ok();
+    site.import("media", &[]).ok();
+    assert_eq!(
+        site.target.pull("team/sub-unit-app", "1"),
+        site.source.pull("team/sub/unit/app", "1")
+    );
+}
+
+#[test]
+fn two_sources_of_one_name_are_refused_before_anything_is_written() {
+    let site = Site::new();
+    let other = Server::embedded(&site.path("other"));
+    site.source.image("team/app", "1", &[b"from here"]);
+    other.image("team/app", "1", &[b"from there"]);
+    site.configure(&format!(
+        "  additionalImages:\n    - name: {}/team/app:1\n    - name: {}/team/app:1\n",
+        site.source.host, other.host
+    ));
+    site.create("media", &[]).refused(&[64]).says(&site.source.host).says(&other.host);
+    assert!(files(&site.path("media")).is_empty());
+}
+
+#[test]
+fn what_cannot_be_had_is_recorded_and_the_rest_is_carried() {
+    let site = Site::new();
+    site.source.image("team/app", "1", &[b"here"]);
+    site.images(&["team/app:1", "team/gone:1", "team/app:gone"]);
+    site.create("media", &[]).code(8).says("team/gone:1").says("team/app:gone");
+    let failures = site.head("media", 1)["failures"].clone();
+    let failures: Vec<&str> =
+        failures.as_array().unwrap().iter().map(|f| f["reference"].as_str().unwrap()).collect();
+    assert_eq!(failures.len(), 2, "{failures:?}");
+    site.import("media", &[]).ok();
+    site.same(&["team/app:1"]);
+
+    site.create("strict", &["--strict", "--full"]).one_of(&[8]);
+    assert!(files(&site.path("strict")).is_empty());
+}
+
+#[test]
+fn a_dry_run_plans_and_writes_no_part() {
+    let site = Site::new();
+    site.source.image("team/app", "1", &[&noise(1, 10_000)]);
+    site.images(&["team/app:1"]);
+    let run = site.create("media", &["--dry-run"]).ok().says("team/app");
+    assert!(files(&site.path("media")).iter().all(|name| !name.starts_with("mirror_seq")), "{run}");
+    let found = sh_find(&site.path(""), "mapping.txt");
+    assert_eq!(found.len(), 1, "{found:?}");
+    let mapping = fs_err::read_to_string(&found[0]).unwrap();
+    let host = &site.source.host;
+    assert!(mapping.contains(&format!("docker://{host}/team/app")), "{mapping}");
+    // The plan changes nothing: the first sequence is still the first.
+    site.create("media", &[]).ok();
+    assert_eq!(site.head("media", 1)["sequence"], 1);
+    // And at the other end.
+    site.import("media", &["--dry-run"]).ok();
+    assert!(site.target.all_tags().is_empty());
+}
+
+fn sh_find(dir: &std::path::Path, name: &str) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs_err::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(sh_find(&path, name));
+        } else if path.file_name().is_some_and(|file| file == name) {
+            found.push(path);
+        }
+    }
+    found
+}
+
+#[test]
+fn no_file_is_over_the_limit() {
+    let site = Site::new();
+    let large = noise(1, 3_500_000);
+    site.source.image("team/app", "1", &[&large, &noise(2, 900_000), &noise(3, 200_000), b"small"]);
+    site.images(&["team/app:1"]);
+    site.create("media", &["--size", "1MiB"]).ok();
+    let parts: Vec<String> =
+        files(&site.path("media")).into_iter().filter(|name| name.ends_with(".tar")).collect();
+    assert!(parts.len() >= 5, "{parts:?}");
+    for name in files(&site.path("media")) {
+        let bytes = fs_err::metadata(site.path("media").join(&name)).unwrap().len();
+        assert!(bytes <= 1 << 20, "{name}: {bytes}");
+    }
+    site.import("media", &[]).ok();
+    site.same(&["team/app:1"]);
+
+    // The parts over two directories, in any order and with strangers beside them.
+    let site_b = site.path("b");
+    let site_a = site.path("a");
+    copy_files(&site.path("media"), &site_a);
+    fs_err::create_dir_all(&site_b).unwrap();
+    for name in parts.iter().step_by(2) {
+        fs_err::rename(site_a.join(name), site_b.join(name)).unwrap();
+    }
+    fs_write(&site_b.join("holiday.jpg"), b"not ours");
+    let second = Server::embedded(&site.path("second"));
+    let host = format!("docker://{}", second.host);
+    site.bundle(&[
+        "import",
+        "--from",
+        text(&site_b),
+        "--from",
+        text(&site_a),
+        "--trust",
+        text(&site.key()),
+        "--workspace",
+        text(&site.path("disconnected-2")),
+        &host,
+    ])
+    .ok();
+    assert_eq!(second.pull("team/app", "1"), site.source.pull("team/app", "1"));
+}
+
+#[test]
+fn media_presets_are_known() {
+    let site = Site::new();
+    site.source.image("team/app", "1", &[b"x"]);
+    site.images(&["team/app:1"]);
+    for preset in ["fat32", "iso", "dvd", "bd", "clamav"] {
+        site.create("media", &["--media", preset, "--dry-run"]).ok();
+    }
+    site.create("media", &["--media", "floppy"]).code(64).says("error:");
+    site.create("media", &["--size", "1KiB"]).code(64);
+}
+
+#[test]
+fn the_medium_is_never_changed() {
+    let site = Site::new();
+    site.source.image("team/app", "1", &[&noise(1, 60_000)]);
+    site.images(&["team/app:1"]);
+    site.create("media", &[]).ok();
+    let before = snapshot(&site.path("media"));
+    site.verify(&site.path("media")).ok();
+    site.import("media", &["--dry-run"]).ok();
+    site.import("media", &[]).ok();
+    assert!(before == snapshot(&site.path("media")), "the import changed the medium");
+
+    // From a file system that refuses every write.
+    let mounted = site.path("mounted");
+    if !is_root() {
+        skip("no right to mount: import from a read-only file system is not tried");
+        return;
+    }
+    let Some(disk) = support::Tmpfs::mount(&mounted, 8 << 20) else { return };
+    copy_files(&site.path("media"), &mounted);
+    disk.remount("ro");
+    let second = Server::embedded(&site.path("second"));
+    site.import_into(&second.host, "mounted", &[]).ok();
+    assert_eq!(second.pull("team/app", "1"), site.source.pull("team/app", "1"));
+}
+
+#[test]
+fn without_a_target_the_embedded_store_is_filled() {
+    let site = Site::new();
+    site.source.image("team/app", "1", &[&noise(1, 60_000)]);
+    site.images(&["team/app:1"]);
+    site.create("media", &[]).ok();
+    let workspace = site.path("disconnected");
+    site.bundle(&[
+        "import",
+        "--from",
+        text(&site.path("media")),
+        "--trust",
+        text(&site.key()),
+        "--workspace",
+        text(&workspace),
+    ])
+    .ok()
+    .says("bundle registry serve");
+    let served = Server::embedded(&workspace.join("registry"));
+    assert_eq!(served.pull("team/app", "1"), site.source.pull("team/app", "1"));
+}
+
+#[test]
+fn keys_are_trusted_by_name_and_json_is_json() {
+    let site = Site::new();
+    site.source.image("team/app", "1", &[b"x"]);
+    site.images(&["team/app:1"]);
+    let created = site.create("media", &["--output", "json"]).ok().json();
+    assert!(created.to_string().contains("\"sequence\""), "{created}");
+    let media = site.path("media");
+    let workspace = site.path("disconnected");
+    let target = format!("docker://{}", site.target.host);
+    let import = [
+        "import",
+        "--from",
+        text(&media),
+        "--workspace",
+        text(&workspace),
+        "--output",
+        "json",
+        &target,
+    ];
+    site.bundle(&import).code(67);
+    site.bundle(&["keys", "trust", text(&site.key()), "--workspace", text(&workspace)]).ok();
+    site.bundle(&import).ok().json();
+    for command in ["verify", "describe"] {
+        let arguments =
+            [command, "--from", text(&media), "--workspace", text(&workspace), "--output", "json"];
+        site.bundle(&arguments).ok().json();
+    }
+    site.same(&["team/app:1"]);
+}
+
+#[test]
+fn two_media_can_be_compared() {
+    let site = Site::new();
+    site.source.image("team/app", "1", &[b"one"]);
+    site.images(&["team/app:1"]);
+    site.create("media-1", &[]).ok();
+    site.source.image("team/new", "1", &[b"two"]);
+    site.images(&["team/app:1", "team/new:1"]);
+    site.create("media-2", &[]).ok();
+    let (one, two) = (site.path("media-1"), site.path("media-2"));
+    site.bundle(&["describe", "--from", text(&one)]).ok().says("team/app");
+    site.bundle(&["diff", text(&one), text(&two)]).ok().says("team/new");
+}
+
+#[test]
+fn what_is_not_supported_yet_is_refused_by_name() {
+    let site = Site::new();
+    for (stanza, name) in [
+        ("  platform:\n    channels:\n      - name: stable-4.18\n", "platform"),
+        ("  operators:\n    - catalog: registry.example.io/idx:v1\n", "operators"),
+        ("  helm:\n    local:\n      - name: app\n        path: /tmp/app.tgz\n", "helm"),
+    ] {
+        site.configure(stanza);
+        site.create("media", &[]).code(64).says(name);
+    }
+    assert!(files(&site.path("media")).is_empty());
+}

@@ -1,0 +1,114 @@
+//! The command under test: run with a clean environment, its answer checked.
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+/// `bundle` in `home`, with nothing of the caller's environment that could change what it does.
+pub fn bundle(home: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bundle"));
+    command
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("HOME", home)
+        .env("NO_COLOR", "1")
+        .current_dir(home)
+        .stdin(Stdio::null());
+    command
+}
+
+/// What a run left behind.
+#[derive(Debug)]
+pub struct Run {
+    /// The exit code; -1 when a signal ended it.
+    pub code: i32,
+    /// Data.
+    pub stdout: String,
+    /// Progress, logs, errors.
+    pub stderr: String,
+    line: String,
+}
+
+impl Run {
+    /// Runs a command to its end.
+    #[must_use]
+    pub fn of(command: &mut Command) -> Self {
+        let line = format!("{command:?}");
+        let output = command.output().unwrap_or_else(|error| panic!("{line}: {error}"));
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+            line,
+        }
+    }
+
+    /// It must have succeeded.
+    #[track_caller]
+    pub fn ok(self) -> Self {
+        self.code(0)
+    }
+
+    /// It must have ended with this code.
+    #[track_caller]
+    pub fn code(self, code: i32) -> Self {
+        self.one_of(&[code])
+    }
+
+    /// It must have ended with one of these codes.
+    #[track_caller]
+    pub fn one_of(self, codes: &[i32]) -> Self {
+        assert!(codes.contains(&self.code), "code {}, expected {codes:?}\n{self}", self.code);
+        assert!(!self.stderr.contains("panicked"), "{self}");
+        self
+    }
+
+    /// It must have been refused with one of these codes, an error and a next step.
+    #[track_caller]
+    pub fn refused(self, codes: &[i32]) -> Self {
+        let run = self.one_of(codes);
+        assert!(run.stderr.contains("error:"), "no error\n{run}");
+        assert!(run.stderr.contains("hint:"), "no hint\n{run}");
+        run
+    }
+
+    /// What it said, on either stream, must contain this.
+    #[track_caller]
+    pub fn says(self, text: &str) -> Self {
+        let found = self.stderr.contains(text) || self.stdout.contains(text);
+        assert!(found, "expected it to say `{text}`\n{self}");
+        self
+    }
+
+    /// Its standard output as JSON.
+    #[track_caller]
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}\n{self}"))
+    }
+}
+
+impl std::fmt::Display for Run {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{}\ncode {}\n-- stdout\n{}\n-- stderr\n{}",
+            self.line, self.code, self.stdout, self.stderr
+        )
+    }
+}
+
+/// Runs another program; panics when it fails.
+#[track_caller]
+pub fn sh(program: impl AsRef<OsStr>, arguments: &[&str]) -> String {
+    Run::of(Command::new(program).args(arguments).stdin(Stdio::null())).ok().stdout
+}
+
+/// A child process that ends with the test.
+pub struct Process(pub Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
