@@ -244,17 +244,19 @@ impl Layout {
     }
 }
 
-/// The most payload that a part of `limit` bytes holds.
+/// The most payload, in whole blocks, that a part of `limit` bytes holds.
 fn payload_capacity(limit: u64) -> u64 {
-    // A payload is whole blocks; shrink from an upper bound until the part fits.
+    let fits = |payload| PartLayout::for_payload(payload).bytes <= limit;
+    // A longer payload can need a longer table: shrink until the part fits, then take back what
+    // only the longer table had used.
     let mut payload = limit / BLOCK * BLOCK;
-    loop {
-        let bytes = PartLayout::for_payload(payload).bytes;
-        if bytes <= limit {
-            return payload;
-        }
-        payload -= padded(bytes - limit);
+    while !fits(payload) {
+        payload -= padded(PartLayout::for_payload(payload).bytes - limit);
     }
+    while fits(payload + BLOCK) {
+        payload += BLOCK;
+    }
+    payload
 }
 
 /// The name of a member: `blobs/sha256/<hex>`, or `blobs/sha256/<hex>.NNNNNN` for one of several
@@ -354,6 +356,15 @@ mod tests {
         assert!(check(&[], PART_MIN).parts.is_empty());
         // Above the octal size field of ustar a blob is in pieces even without a part limit.
         assert_eq!(check(&[20 << 30], PART_MAX).pieces[0].len(), 3);
+    }
+
+    #[test]
+    fn capacity_is_the_most_that_fits() {
+        for limit in (PART_MIN..PART_MIN + 200_000).step_by(509).chain([PART_MAX, PART_MAX - 1]) {
+            let capacity = payload_capacity(limit);
+            assert!(PartLayout::for_payload(capacity).bytes <= limit);
+            assert!(PartLayout::for_payload(capacity + BLOCK).bytes > limit);
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! [`signed`] are made by a careless or hostile writer who holds a trusted key: only the one check
 //! can find them. [`PATCHES`] are done to the medium by somebody without a key.
+#![allow(dead_code, missing_docs, reason = "each test uses a part of it")]
 
 use format_spec::Digest;
 use format_spec::index::Required;
