@@ -1,1 +1,128 @@
-//! importer
+//! The disconnected side: from a directory of parts to a target registry. Knows nothing of the side
+//! that wrote them but the format.
+//!
+//! 1. [`intake`] lists the directories: regular files with a sequence's names, nothing else.
+//! 2. [`verify`](mod@verify) checks the signature, then that every part is there with its size and
+//!    its cell table, then the index. All of it before the first request to the target.
+//! 3. [`ledger`] says where the target stands, [`order`] whether what arrived may follow.
+//! 4. [`survey`] asks the target what it has: required blobs must be there; the rest is the work.
+//! 5. [`lock`] keeps other importers out. Nothing was written until here.
+//! 6. [`push`] sends the blobs, read from the parts by [`unpack`] with every cell proven by [`cells`]
+//!    in the same buffer that is sent; then the rest of the cells is proven; then manifests, children
+//!    before parents; then, when the lease still holds, tags.
+//! 7. The [`ledger`] moves last; a [`receipt`] says what happened.
+//!
+//! A crash at any point leaves the old tags and the old record; the same command again finds what is
+//! there and goes on. The types follow the trust: `Received → Verified → Sequenced`.
+
+mod artifact;
+mod cells;
+mod durable;
+mod error;
+mod images;
+mod import;
+mod intake;
+mod ledger;
+pub mod limits;
+mod lock;
+mod order;
+mod paths;
+mod push;
+mod receipt;
+mod report;
+mod survey;
+mod unpack;
+mod verify;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use format_spec::keys::PublicKey;
+use registry::client::Client;
+use registry::progress::Progress;
+use registry::reference::Target;
+use tokio_util::sync::CancellationToken;
+
+pub use error::{Damage, ErrorKind, ImportError, Problem};
+pub use import::import;
+pub use paths::LEDGER;
+pub use report::{Imported, ImportedSequence, Opened, Outcome, VerifiedSequence, VerifyReport};
+
+use intake::Media;
+
+/// The program and its version, in records.
+const TOOL: &str = concat!("bundle ", env!("CARGO_PKG_VERSION"));
+
+/// The time now, RFC 3339. For people: no decision depends on it.
+fn now() -> String {
+    jiff::Timestamp::now().to_string()
+}
+
+/// What to import, and where to.
+#[derive(Clone)]
+pub struct ImportOptions {
+    /// Directories over which the files are spread.
+    pub from: Vec<PathBuf>,
+    /// The target.
+    pub target: Target,
+    /// The workspace, for the record, the receipts and the lock.
+    pub workspace: PathBuf,
+    /// The name under which the workspace keeps the target's state; `None` takes the target itself.
+    /// For a target that is on another port each time.
+    pub local_name: Option<String>,
+    /// Keys that a person trusts.
+    pub trusted: Vec<PublicKey>,
+    /// A further stream is allowed at the target.
+    pub new_stream: bool,
+    /// Only plan: nothing is written, neither at the target nor in the workspace.
+    pub dry_run: bool,
+    /// Blobs sent at one time; 6 is a good number.
+    pub parallel_blobs: usize,
+    /// Path components that the target allows; 0 for any number.
+    pub max_nested_paths: usize,
+    /// The client.
+    pub client: Client,
+    /// What to tell while it runs.
+    pub progress: Arc<Progress>,
+    /// Stops the import, in a state from which the same command goes on.
+    pub cancel: CancellationToken,
+}
+
+/// Verifies all sequences in the directories without a registry: signature, presence, index, and
+/// every byte of every part. Damaged stretches are in the report; anything that makes a sequence
+/// unusable as a whole is the error. Blocks.
+pub fn verify(
+    from: &[PathBuf],
+    trusted: &[PublicKey],
+    progress: &Progress,
+) -> Result<VerifyReport, ImportError> {
+    progress.phase("checking signatures");
+    let media = Media::open(from)?;
+    let mut sequences = Vec::new();
+    for received in verify::receive(&media)? {
+        sequences.push(received.verify(&media, trusted, true)?);
+    }
+    sequences.sort_by_key(|v| (v.head.stream, v.head.sequence));
+    progress.expect(sequences.iter().map(|v| v.content.cell_bytes()).sum());
+    progress.phase("checking the parts");
+    let mut report =
+        VerifyReport { sequences: Vec::new(), findings: Vec::new(), warnings: media.warnings };
+    for verified in sequences {
+        verified.findings(progress, &mut report.findings);
+        report.sequences.push(verified.report());
+    }
+    Ok(report)
+}
+
+/// The head and index of each sequence in the directories, ascending, for showing what is there.
+/// With `None` no signature is checked and nothing shown is proven. Parts need not be there. Blocks.
+pub fn open(from: &[PathBuf], trusted: Option<&[PublicKey]>) -> Result<Vec<Opened>, ImportError> {
+    let media = Media::open(from)?;
+    let mut opened = Vec::new();
+    for received in verify::receive(&media)? {
+        let (head, digest, index, signers) = received.describe(&media, trusted)?;
+        opened.push(Opened { head, digest, index, signers });
+    }
+    opened.sort_by_key(|o| (o.head.stream, o.head.sequence));
+    Ok(opened)
+}

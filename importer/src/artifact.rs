@@ -1,0 +1,107 @@
+//! Small OCI artifacts in which this program keeps its records at the target: any registry stores
+//! them, they are read with the rights of a pull and written with those of a push.
+//!
+//! In: a record as JSON. Out: an image manifest with the empty configuration (OCI image
+//! specification 1.1, "Guidelines for artifact usage"), the record as its layer or annotation.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use format_spec::{Digest, Tag};
+use registry::client::ErrorKind;
+use registry::manifest::{ImageManifest, Manifest};
+use registry::media_type::{OCI_EMPTY, OCI_MANIFEST};
+use registry::reference::ManifestRef;
+use serde_json::{Value, json};
+
+use crate::error::ImportError;
+use crate::limits::RECORD_MAX;
+use crate::paths::Destination;
+
+/// The empty configuration.
+const EMPTY: &[u8] = b"{}";
+
+fn descriptor(media_type: &str, bytes: &[u8]) -> Value {
+    json!({
+        "mediaType": media_type,
+        "digest": Digest::of(bytes).to_string(),
+        "size": bytes.len(),
+    })
+}
+
+/// Writes an artifact under a tag: `layer` as its content, or nothing, and annotations. Returns the
+/// digest of its manifest.
+pub(crate) async fn put(
+    at: &Destination,
+    tag: &Tag,
+    kind: &str,
+    layer: Option<Bytes>,
+    annotations: &[(&str, String)],
+) -> Result<Digest, ImportError> {
+    let annotations: serde_json::Map<String, Value> =
+        annotations.iter().map(|(k, v)| ((*k).to_owned(), Value::from(v.as_str()))).collect();
+    let content = match &layer {
+        Some(layer) => descriptor(kind, layer),
+        None => descriptor(OCI_EMPTY, EMPTY),
+    };
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "artifactType": kind,
+        "config": descriptor(OCI_EMPTY, EMPTY),
+        "layers": [content],
+        "annotations": annotations,
+    });
+    for blob in [Some(Bytes::from_static(EMPTY)), layer].into_iter().flatten() {
+        blob_there(at, blob).await?;
+    }
+    let bytes = Bytes::from(manifest.to_string());
+    let digest = Digest::of(&bytes);
+    let reference = ManifestRef::Tag(tag.clone());
+    at.client.put_manifest(at.host(), &at.ledger, &reference, OCI_MANIFEST, bytes).await?;
+    Ok(digest)
+}
+
+async fn blob_there(at: &Destination, blob: Bytes) -> Result<(), ImportError> {
+    let (digest, size) = (Digest::of(&blob), blob.len() as u64);
+    if at.client.head_blob(at.host(), &at.ledger, &digest).await?.is_none() {
+        at.client.push_blob(at.host(), &at.ledger, &digest, size, Arc::new(blob), None).await?;
+    }
+    Ok(())
+}
+
+/// Reads the artifact under a tag; `None` when there is none.
+pub(crate) async fn get(at: &Destination, tag: &Tag) -> Result<Option<ImageManifest>, ImportError> {
+    let reference = ManifestRef::Tag(tag.clone());
+    let raw = match at.client.get_manifest(at.host(), &at.ledger, &reference).await {
+        Ok(raw) => raw,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    match raw.parse() {
+        Ok(Manifest::Image(manifest)) => Ok(Some(manifest)),
+        Ok(Manifest::Index(_)) => Err(unusable(at, tag, "it is an index".to_owned())),
+        Err(error) => Err(unusable(at, tag, error.to_string())),
+    }
+}
+
+/// The content of an artifact that has one layer.
+pub(crate) async fn content(
+    at: &Destination,
+    tag: &Tag,
+    manifest: &ImageManifest,
+) -> Result<Bytes, ImportError> {
+    let [layer] = manifest.layers.as_slice() else {
+        return Err(unusable(at, tag, format!("{} layers instead of one", manifest.layers.len())));
+    };
+    if layer.size > RECORD_MAX {
+        return Err(unusable(at, tag, format!("{} bytes, at most {RECORD_MAX}", layer.size)));
+    }
+    let (digest, size) = (&layer.digest, layer.size);
+    Ok(at.client.get_blob_bytes(at.host(), &at.ledger, digest, size, RECORD_MAX).await?)
+}
+
+/// The error for a record at the target that this program did not write.
+pub(crate) fn unusable(at: &Destination, tag: &Tag, problem: String) -> ImportError {
+    ImportError::Record { place: format!("{}/{}:{tag}", at.host(), at.ledger), problem }
+}

@@ -1,0 +1,28 @@
+//! Writing a small file of the workspace so that it is either the old or the new one, whatever
+//! happens: data, fsync, rename, fsync of the directory (safety order; a crash between two steps
+//! leaves the old file).
+
+use std::io::Write;
+use std::path::Path;
+
+use crate::error::ImportError;
+
+/// Makes a directory and its parents.
+pub(crate) fn directory(path: &Path) -> Result<(), ImportError> {
+    fs_err::create_dir_all(path).map_err(|source| write_error(path, source))
+}
+
+/// Writes `bytes` to `path`, whose directory is there.
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), ImportError> {
+    let fail = |source| write_error(path, source);
+    let parent = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(parent).map_err(fail)?;
+    file.write_all(bytes).map_err(fail)?;
+    file.as_file().sync_all().map_err(fail)?;
+    file.persist(path).map_err(|error| fail(error.error))?;
+    fs_err::File::open(parent).and_then(|directory| directory.sync_all()).map_err(fail)
+}
+
+pub(crate) fn write_error(path: &Path, source: std::io::Error) -> ImportError {
+    ImportError::Write { path: path.to_owned(), source }
+}

@@ -1,0 +1,495 @@
+//! Why an import is refused or stops, one variant for each fault, and what to do next.
+//!
+//! In: faults of the stages. Out: for the command, a kind (its exit code) and a hint.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use format_spec::chain::OrderError;
+use format_spec::codec::CodecError;
+use format_spec::head::HeadError;
+use format_spec::names::NameError;
+use format_spec::seal::SealError;
+use format_spec::{Digest, Sequence, StreamId};
+use registry::client::ClientError;
+use serde::Serialize;
+
+/// The kind of a failure, from which the command takes its exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// Wrong usage or configuration.
+    Usage,
+    /// A digest, cell or length does not match.
+    Damaged,
+    /// A part, the index or the head is missing.
+    Incomplete,
+    /// No signature by a trusted key.
+    Untrusted,
+    /// Sequences, or content of earlier ones, are missing at the target.
+    Gap,
+    /// Older than what is at the target.
+    Stale,
+    /// Another history of the stream, or another stream.
+    ForkOrForeign,
+    /// The workspace cannot be written.
+    NoSpace,
+    /// The registry or the network gave up after retries.
+    Unavailable,
+    /// The registry refused the credentials.
+    Credentials,
+    /// Another importer works on the same target.
+    Busy,
+    /// Any other cause.
+    Other,
+}
+
+/// What is wrong with a stretch of a part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Problem {
+    /// The bytes are not those that were signed.
+    Changed,
+    /// The bytes cannot be read, or end early.
+    Unreadable,
+    /// The part's cell table is not the one that the head names: the table is damaged, or the file
+    /// is a part of another sequence.
+    WrongTable,
+    /// Signed, but not laid out as the format demands.
+    Layout,
+    /// The bytes are those that were signed, but not those that their digest names.
+    WrongContent,
+}
+
+/// A damaged stretch of a part, and the images that need it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Damage {
+    /// The sequence.
+    pub sequence: Sequence,
+    /// The file name of the part.
+    pub part: String,
+    /// Where the file lies.
+    pub path: PathBuf,
+    /// The first byte of the stretch in the file.
+    pub from: u64,
+    /// The byte after the last.
+    pub to: u64,
+    /// What is wrong.
+    pub problem: Problem,
+    /// What the system said, for unreadable bytes.
+    pub detail: String,
+    /// Images with content in the stretch (at most a handful), `repository:tag`.
+    pub images: Vec<String>,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let last = self.to.saturating_sub(1);
+        let Self { part, from, .. } = self;
+        match self.problem {
+            Problem::Changed => write!(f, "part `{part}` is damaged in bytes {from} to {last}")?,
+            Problem::Unreadable => {
+                write!(f, "part `{part}` cannot be read in bytes {from} to {last}")?;
+            }
+            Problem::WrongTable => write!(
+                f,
+                "part `{part}` is damaged in its cell table (bytes {from} to {last}), or it is a \
+                 part of another sequence"
+            )?,
+            Problem::Layout => {
+                write!(f, "part `{part}` is not laid out as its index says, at byte {from}")?;
+            }
+            Problem::WrongContent => write!(
+                f,
+                "part `{part}` holds in bytes {from} to {last} other content than its index says"
+            )?,
+        }
+        if !self.detail.is_empty() {
+            write!(f, ": {}", self.detail)?;
+        }
+        match self.images.as_slice() {
+            [] => Ok(()),
+            images => write!(f, "; needed by `{}`", images.join("`, `")),
+        }
+    }
+}
+
+/// Why an import is refused or stops.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    /// A directory that was named cannot be read.
+    #[error("cannot read the directory `{path}`: {source}")]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// More directories or entries than are read.
+    #[error("more than {limit} {what}")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// The limit.
+        limit: usize,
+    },
+    /// No head in any directory.
+    #[error("no sequence in `{0}`")]
+    NothingThere(String),
+    /// Files of a sequence are missing.
+    #[error("sequence {sequence} is incomplete, missing: `{}`{}", .files.join("`, `"),
+        if .more > &0 { format!(" and {more} more") } else { String::new() })]
+    Missing {
+        /// The sequence.
+        sequence: Sequence,
+        /// The names, at most a handful.
+        files: Vec<String>,
+        /// How many more.
+        more: usize,
+    },
+    /// A file has another size than the head says.
+    #[error("`{path}` has {found} bytes, expected {expected}")]
+    Size {
+        /// The file.
+        path: PathBuf,
+        /// Its size by the head.
+        expected: u64,
+        /// Its size.
+        found: u64,
+    },
+    /// A small file is larger than anything that can be one.
+    #[error("`{path}` has {found} bytes, at most {limit} are read")]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its size.
+        found: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// A file of the medium cannot be read.
+    #[error("cannot read `{path}`: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A head under the name of another sequence.
+    #[error("`{path}` holds the head of sequence {found}: it was renamed")]
+    Renamed {
+        /// The file.
+        path: PathBuf,
+        /// The sequence in it.
+        found: Sequence,
+    },
+    /// No key to check signatures with.
+    #[error("no key is trusted, so nothing can be imported")]
+    NoKeys,
+    /// The signature file is missing.
+    #[error("sequence {sequence} is not signed: `{file}` is missing")]
+    NoSeal {
+        /// The sequence.
+        sequence: Sequence,
+        /// The name of the missing file.
+        file: String,
+    },
+    /// The signature does not prove the head.
+    #[error("`{path}`: {source}")]
+    Seal {
+        /// The signature file.
+        path: PathBuf,
+        /// Why.
+        source: SealError,
+    },
+    /// The head, although signed, cannot be used.
+    #[error("`{path}`: {source}")]
+    Head {
+        /// The head.
+        path: PathBuf,
+        /// Why.
+        source: HeadError,
+    },
+    /// The index is not the one that the head names.
+    #[error(
+        "`{path}` is damaged or of another sequence: its digest is {found}, expected {expected}"
+    )]
+    IndexDigest {
+        /// The index.
+        path: PathBuf,
+        /// Its digest by the head.
+        expected: Digest,
+        /// Its digest.
+        found: Digest,
+    },
+    /// The index, although signed for, cannot be used.
+    #[error("`{path}`: {source}")]
+    Index {
+        /// The index.
+        path: PathBuf,
+        /// Why.
+        source: CodecError,
+    },
+    /// A part is damaged.
+    #[error("{0}")]
+    Damage(Box<Damage>),
+    /// The sequence does not follow what is at the target.
+    #[error("{error}")]
+    Order {
+        /// Which line of the order table.
+        error: OrderError,
+        /// The stream that arrived.
+        stream: StreamId,
+    },
+    /// Two records of the same position in a stream, in the workspace and in the target.
+    #[error(
+        "fork: the workspace records sequence {sequence} of stream {stream} as {local}, the target \
+         as {remote}"
+    )]
+    LedgerFork {
+        /// The stream.
+        stream: StreamId,
+        /// The sequence.
+        sequence: Sequence,
+        /// Its digest in the workspace.
+        local: Digest,
+        /// Its digest at the target.
+        remote: Digest,
+    },
+    /// Content of earlier sequences is not at the target.
+    #[error(
+        "gap: sequence {sequence} needs {missing} blobs of earlier sequences that are not at the \
+         target, first {first}; needed by `{}`", .images.join("`, `")
+    )]
+    RequiredMissing {
+        /// The sequence.
+        sequence: Sequence,
+        /// How many.
+        missing: usize,
+        /// The first of them.
+        first: Digest,
+        /// Images that need it.
+        images: Vec<String>,
+    },
+    /// A name at the target is not possible.
+    #[error("the name at the target is not possible: {0}")]
+    Name(#[from] NameError),
+    /// Two repositories of the sequence have one place at the target.
+    #[error("`{one}` and `{other}` would both be `{place}` at the target")]
+    Collision {
+        /// A repository.
+        one: String,
+        /// Another one.
+        other: String,
+        /// Their place.
+        place: String,
+    },
+    /// The workspace cannot be written.
+    #[error("cannot write `{path}`: {source}")]
+    Write {
+        /// The file or directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A record of this program in the workspace or the target cannot be used.
+    #[error("the record `{place}` cannot be used: {problem}")]
+    Record {
+        /// Where it is.
+        place: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The registry.
+    #[error(transparent)]
+    Registry(#[from] ClientError),
+    /// The target does not have what it confirmed.
+    #[error("the target confirmed `{0}` and does not have it now")]
+    Lost(String),
+    /// Another importer works on the target.
+    #[error("another import into this target is running: {holder}")]
+    Busy {
+        /// Who.
+        holder: String,
+    },
+    /// Another importer took the target while this one worked.
+    #[error("another import took over this target, so this one stopped: {holder}")]
+    TakenOver {
+        /// Who.
+        holder: String,
+    },
+    /// The person stopped it.
+    #[error("stopped")]
+    Cancelled,
+    /// A task of this program ended unexpectedly.
+    #[error("a task of the import failed: {0}")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+impl ImportError {
+    /// The kind, for the exit code.
+    pub fn exit(&self) -> ErrorKind {
+        use registry::client::ErrorKind as Client;
+        match self {
+            Self::Directory { .. }
+            | Self::TooMany { .. }
+            | Self::Name(_)
+            | Self::Collision { .. } => ErrorKind::Usage,
+            Self::NothingThere(_) | Self::Missing { .. } => ErrorKind::Incomplete,
+            Self::Size { .. }
+            | Self::TooLarge { .. }
+            | Self::Read { .. }
+            | Self::Renamed { .. }
+            | Self::IndexDigest { .. }
+            | Self::Index { .. }
+            | Self::Damage(_) => ErrorKind::Damaged,
+            Self::Head { source: HeadError::Version(_) | HeadError::Crit(_), .. } => {
+                ErrorKind::Other
+            }
+            Self::Head { .. } => ErrorKind::Damaged,
+            Self::NoKeys | Self::NoSeal { .. } | Self::Seal { .. } => ErrorKind::Untrusted,
+            Self::Order { error, .. } => match error {
+                OrderError::Gap { .. } => ErrorKind::Gap,
+                OrderError::Stale { .. } => ErrorKind::Stale,
+                OrderError::Fork { .. } | OrderError::Foreign { .. } => ErrorKind::ForkOrForeign,
+            },
+            Self::LedgerFork { .. } => ErrorKind::ForkOrForeign,
+            Self::RequiredMissing { .. } => ErrorKind::Gap,
+            Self::Write { .. } => ErrorKind::NoSpace,
+            Self::Registry(error) => match error.kind() {
+                Client::Credentials => ErrorKind::Credentials,
+                Client::Unavailable | Client::Tls | Client::NotFound => ErrorKind::Unavailable,
+                Client::Damaged => ErrorKind::Damaged,
+                Client::Config => ErrorKind::Usage,
+                Client::Blocked | Client::Refused | Client::Protocol | Client::Source => {
+                    ErrorKind::Other
+                }
+            },
+            Self::Lost(_) => ErrorKind::Unavailable,
+            Self::Busy { .. } | Self::TakenOver { .. } => ErrorKind::Busy,
+            Self::Record { .. } | Self::Cancelled | Self::Task(_) => ErrorKind::Other,
+        }
+    }
+
+    /// What to do next.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Directory { .. } => {
+                "name the directory with the `mirror_seq…` files: `--from DIR`".into()
+            }
+            Self::NothingThere(_) => "name every directory over which the files \
+                `mirror_seqN.manifest.json`, `.manifest.sig`, `.index` and the parts are spread: \
+                `--from DIR --from DIR2`"
+                .into(),
+            Self::Missing { .. } => "copy the missing files from the connected side (regular files, \
+                no links), or name the directory that has them with a further `--from DIR`"
+                .into(),
+            Self::Size { path, .. } | Self::TooLarge { path, .. } | Self::IndexDigest { path, .. } => {
+                format!("copy `{}` again from the connected side", file_name(path))
+            }
+            Self::Read { path, .. } => format!(
+                "check the medium and its permissions, or copy `{}` again from the connected side",
+                file_name(path)
+            ),
+            Self::Renamed { found, .. } => {
+                format!("give it back its name: `mirror_seq{found}.manifest.json`")
+            }
+            Self::Damage(damage) => match damage.problem {
+                Problem::Layout | Problem::WrongContent => {
+                    "create the sequence again on the connected side: `bundle create --full`".into()
+                }
+                _ => format!(
+                    "copy `{}` again from the connected side, then run the same command again",
+                    damage.part
+                ),
+            },
+            Self::NoKeys => "name the public key of the connected side (its workspace has it as \
+                `keys/default.pub.pem`): `--trust FILE`, or once and for all `bundle keys trust FILE`"
+                .into(),
+            Self::NoSeal { file, .. } => {
+                format!("copy `{file}` from the connected side too")
+            }
+            Self::Seal { source: SealError::UnknownKey(_), .. } => "compare the key id with the \
+                connected side (`bundle keys show`) by a way that is not this medium; if it is \
+                right: `bundle keys trust FILE`"
+                .into(),
+            Self::Seal { path, .. } => format!(
+                "copy the head and `{}` again from the connected side; if that does not help, \
+                 somebody changed them",
+                file_name(path)
+            ),
+            Self::Head { source: HeadError::Version(_) | HeadError::Crit(_), .. } => {
+                "install the version of this program that the connected side uses".into()
+            }
+            Self::Order { error, stream } => order_hint(error, *stream),
+            Self::LedgerFork { .. } => "keep the media as evidence and find out which side was \
+                restored or replaced; then start over with `bundle create --full` in a new stream \
+                and `bundle import --new-stream`"
+                .into(),
+            Self::RequiredMissing { .. } => "bring the earlier sequences again, or create one that \
+                stands alone on the connected side: `bundle create --full`"
+                .into(),
+            Self::Collision { .. } => {
+                "choose another namespace or a larger `--max-nested-paths`".into()
+            }
+            Self::Write { .. } => {
+                "free some space or choose another workspace with `--workspace DIR`".into()
+            }
+            Self::Record { place, .. } => format!(
+                "look at `{place}`; if it was not written by this program, remove it and run the \
+                 same command again"
+            ),
+            Self::Registry(error) => {
+                return error.hint().or_else(|| {
+                    (self.exit() == ErrorKind::Unavailable).then(|| {
+                        "run the same command again: it goes on where it stopped".to_owned()
+                    })
+                });
+            }
+            Self::Lost(_) | Self::Cancelled => {
+                "run the same command again: it goes on where it stopped".into()
+            }
+            Self::Busy { .. } | Self::TakenOver { .. } => {
+                "wait until it has ended, then run the same command again".into()
+            }
+            Self::Head { .. } | Self::Index { .. } => {
+                "create the sequence again on the connected side: `bundle create --full`".into()
+            }
+            Self::TooMany { .. } | Self::Name(_) | Self::Task(_) => return None,
+        })
+    }
+}
+
+fn order_hint(error: &OrderError, stream: StreamId) -> String {
+    match error {
+        OrderError::Gap { first_missing, last_missing, .. } if first_missing == last_missing => {
+            format!(
+                "bring sequence {first_missing} and name its directory too with `--from DIR`, or \
+                 create one that stands alone on the connected side: `bundle create --full`"
+            )
+        }
+        OrderError::Gap { first_missing, last_missing, .. } => format!(
+            "bring sequences {first_missing} to {last_missing} and name their directories too with \
+             `--from DIR`, or create one that stands alone on the connected side: \
+             `bundle create --full`"
+        ),
+        OrderError::Stale { current, .. } => format!(
+            "nothing is to be done: the target has it. Bring what follows sequence {current}; to \
+             fill a new target, create one that stands alone: `bundle create --full`"
+        ),
+        OrderError::Fork { .. } => {
+            "keep the medium as evidence: two workspaces wrote one stream, or \
+            one was restored from a backup. Go on with the right one, or start over in a new \
+            stream: `bundle create --full` in a new workspace and `bundle import --new-stream`"
+                .into()
+        }
+        OrderError::Foreign { .. } => {
+            format!("if this target shall follow stream {stream} too: `bundle import --new-stream`")
+        }
+    }
+}
+
+fn file_name(path: &std::path::Path) -> String {
+    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}

@@ -1,0 +1,332 @@
+//! An import from the first look at the medium to the receipt.
+//!
+//! In: [`ImportOptions`]. Out: what was done, or a refusal before anything was written, or an error
+//! after which the same command goes on.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use format_spec::{Digest, Repository};
+
+use crate::error::ImportError;
+use crate::images::images_of;
+use crate::intake::Media;
+use crate::ledger::{self, Record};
+use crate::lock::{Lease, lock_local};
+use crate::order::{Arranged, Step, arrange};
+use crate::paths::Destination;
+use crate::push::{Counts, Push};
+use crate::report::{Imported, ImportedSequence, Outcome};
+use crate::survey::{self, Work};
+use crate::verify::{self, Verified};
+use crate::{ImportOptions, receipt};
+
+/// Imports the sequences in the directories that the target does not have yet.
+pub async fn import(options: ImportOptions) -> Result<Imported, ImportError> {
+    let cancel = options.cancel.clone();
+    tokio::select! {
+        () = cancel.cancelled() => Err(ImportError::Cancelled),
+        result = run(options) => result,
+    }
+}
+
+/// A run of an import: what all steps share.
+struct Run {
+    options: ImportOptions,
+    at: Destination,
+    /// The target's directory in the workspace.
+    directory: PathBuf,
+    warnings: Vec<String>,
+}
+
+/// The records before the import.
+struct Known {
+    local: Vec<Record>,
+    remote: Vec<Record>,
+}
+
+async fn run(options: ImportOptions) -> Result<Imported, ImportError> {
+    let at =
+        Destination::new(options.client.clone(), options.target.clone(), options.max_nested_paths)?;
+    let name = at.directory_name(options.local_name.as_deref());
+    let directory = options.workspace.join("import").join(name);
+    let mut run = Run { options, at, directory, warnings: Vec::new() };
+
+    // 1 and 2: the medium alone. Nothing has been asked of the target yet.
+    run.options.progress.phase("checking signatures");
+    let (arrived, local) = run.take_in().await?;
+    for verified in &arrived {
+        run.at.places(&verified.index)?;
+    }
+    let lock = if run.options.dry_run { None } else { Some(lock_local(&run.directory)?) };
+
+    // 3: order.
+    run.options.progress.phase("asking the target");
+    let remote = ledger::read_remote(&run.at).await?;
+    let (records, warnings) = ledger::merge(&local, &remote)?;
+    run.warnings.extend(warnings);
+    let arranged = arrange(arrived, &records, run.options.new_stream)?;
+
+    // 4: what earlier sequences must have brought.
+    run.check_required(&arranged).await?;
+    let sequences = run.apply(arranged, &Known { local, remote }).await?;
+    drop(lock);
+    Ok(Imported {
+        target: run.options.target.to_string(),
+        dry_run: run.options.dry_run,
+        sequences,
+        warnings: run.warnings,
+    })
+}
+
+impl Run {
+    /// Reads the medium and proves everything but the cells.
+    async fn take_in(&mut self) -> Result<(Vec<Verified>, Vec<Record>), ImportError> {
+        let from = self.options.from.clone();
+        let trusted = self.options.trusted.clone();
+        let directory = self.directory.clone();
+        let read = move || {
+            let media = Media::open(&from)?;
+            let mut received = verify::receive(&media)?;
+            let local = ledger::read_local(&directory)?;
+            // What came before the record of this workspace needs no second look, unless there is
+            // nothing else: then the order table shall say so.
+            let past: HashSet<Digest> =
+                local.iter().flat_map(|r| &r.tail).map(|link| link.digest).collect();
+            if received.iter().any(|head| !past.contains(&head.digest)) {
+                received.retain(|head| !past.contains(&head.digest));
+            }
+            let mut verified = Vec::with_capacity(received.len());
+            for head in received {
+                // The parts of a sequence that is at the target are not read unless it lost something.
+                let there = local.iter().any(|record| record.digest == head.digest);
+                verified.push(head.verify(&media, &trusted, !there)?);
+            }
+            Ok::<_, ImportError>((verified, local, media.warnings))
+        };
+        let (verified, local, warnings) = tokio::task::spawn_blocking(read).await??;
+        self.warnings.extend(warnings);
+        Ok((verified, local))
+    }
+
+    /// Refuses, before anything is written, when blobs of earlier sequences are missing.
+    async fn check_required(&mut self, arranged: &[Arranged]) -> Result<(), ImportError> {
+        let mut promised: HashSet<Digest> = HashSet::new();
+        for one in arranged.iter().filter(|one| one.step != Step::Past) {
+            let verified = one.verified();
+            let index = &verified.index;
+            let places = self.at.places(index)?;
+            let missing = survey::missing(&self.at, &places, index, &promised).await?;
+            if let Some(first) = missing.first() {
+                let images = images_of(&verified.content, index, &missing);
+                let error = ImportError::RequiredMissing {
+                    sequence: verified.head.sequence,
+                    missing: missing.len(),
+                    first: *first,
+                    images,
+                };
+                // What is at the target already cannot be refused any more, only told.
+                match one.step {
+                    Step::Repair => self.warnings.push(error.to_string()),
+                    _ => return Err(error),
+                }
+            }
+            promised.extend(index.blobs.iter().map(|blob| blob.digest));
+            promised.extend(index.required.iter().map(|required| required.digest));
+        }
+        Ok(())
+    }
+
+    /// Takes the sequences in order, under one lease, which is given back however it ends.
+    async fn apply(
+        &mut self,
+        arranged: Vec<Arranged>,
+        known: &Known,
+    ) -> Result<Vec<ImportedSequence>, ImportError> {
+        let mut lease = None;
+        let mut reports = Vec::with_capacity(arranged.len());
+        let mut result = Ok(());
+        for one in arranged {
+            match self.take(one, known, &mut lease).await {
+                Ok(report) => reports.push(report),
+                Err(error) => {
+                    result = Err(error);
+                    break;
+                }
+            }
+        }
+        if let Some(lease) = lease {
+            lease.release().await;
+        }
+        result.map(|()| reports)
+    }
+
+    /// Takes one sequence.
+    async fn take(
+        &mut self,
+        one: Arranged,
+        known: &Known,
+        lease: &mut Option<Lease>,
+    ) -> Result<ImportedSequence, ImportError> {
+        let step = one.step;
+        let dry_run = self.options.dry_run;
+        if step == Step::Past {
+            return Ok(summary(one.verified(), Outcome::Known));
+        }
+        if step == Step::Accept && !dry_run {
+            self.take_lease(known, lease).await?;
+        }
+        let places = self.at.places(&one.verified().index)?;
+        let work = self.work(&one, &places).await?;
+        if dry_run {
+            let outcome = if step == Step::Accept { Outcome::Planned } else { Outcome::Known };
+            let mut report = summary(one.verified(), outcome);
+            let index = &one.verified().index;
+            (report.blobs_pushed, report.bytes_pushed) = work.to_send(index);
+            report.blobs_mounted = work.mounts();
+            report.blobs_present = work.present;
+            return Ok(report);
+        }
+        let record = Record::new(&one.verified().head, one.verified().digest, crate::now());
+        if step == Step::Repair
+            && work.is_nothing()
+            && known.remote.iter().any(|r| r.agrees(&record))
+        {
+            self.remember(&record, known)?;
+            let report = summary(one.verified(), Outcome::Known);
+            return Ok(ImportedSequence { blobs_present: work.present, ..report });
+        }
+        self.take_lease(known, lease).await?;
+        let lease = lease.as_ref().expect("taken just now");
+        tokio::select! {
+            () = lease.lost.cancelled() => {
+                lease.holder().await?;
+                Err(ImportError::TakenOver { holder: "unknown".to_owned() })
+            }
+            done = self.carry_out(one, places, work, &record, known, lease) => done,
+        }
+    }
+
+    /// What is to be done for a sequence.
+    async fn work(&self, one: &Arranged, places: &[Repository]) -> Result<Work, ImportError> {
+        let index = &one.verified().index;
+        let (at, repair) = (&self.at, one.step == Step::Repair);
+        let (blobs, present) = survey::blobs(at, places, index).await?;
+        let mut required = survey::required(at, places, index).await?;
+        if repair || self.options.dry_run {
+            // Told already, and not on this medium; or brought by a sequence before this one.
+            required.retain(|need| need.have.is_some());
+        }
+        let (manifests, tags) = if repair {
+            (survey::manifests(at, places, index).await?, survey::tags(at, places, index).await?)
+        } else {
+            (survey::all_manifests(index), survey::all_tags(index))
+        };
+        Ok(Work { blobs, required, manifests, tags, present })
+    }
+
+    /// Takes the lease, once, and makes sure that nobody moved the target since it was asked.
+    async fn take_lease(
+        &self,
+        known: &Known,
+        lease: &mut Option<Lease>,
+    ) -> Result<(), ImportError> {
+        if lease.is_some() {
+            return Ok(());
+        }
+        let taken = Lease::take(&self.at).await?;
+        let now = ledger::read_remote(&self.at).await;
+        match now {
+            Ok(now) if now == known.remote => {
+                *lease = Some(taken);
+                return Ok(());
+            }
+            Ok(_) => {
+                taken.release().await;
+                Err(ImportError::Busy { holder: "it has just ended".to_owned() })
+            }
+            Err(error) => {
+                taken.release().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Content, then tags, then the record, then the receipt.
+    async fn carry_out(
+        &self,
+        one: Arranged,
+        places: Vec<Repository>,
+        work: Work,
+        record: &Record,
+        known: &Known,
+        lease: &Lease,
+    ) -> Result<ImportedSequence, ImportError> {
+        let whole = one.step == Step::Accept;
+        let push = Push {
+            at: self.at.clone(),
+            places,
+            sequence: Arc::new(one.proceed()),
+            progress: Arc::clone(&self.options.progress),
+            parallel: self.options.parallel_blobs,
+            counts: Counts::default(),
+        };
+        let index = push.sequence.index();
+        push.content(&work, whole).await?;
+        // A registry that confirmed and does not have it must not get tags (threat T19).
+        let lost = survey::manifests(&self.at, &push.places, index).await?;
+        if let Some((n, id)) = lost.first() {
+            let place = &push.places[*id as usize];
+            let digest = index.manifests[*n].digest;
+            return Err(ImportError::Lost(format!("{}/{place}@{digest}", self.at.host())));
+        }
+        lease.holder().await?;
+        push.tags(&work.tags).await?;
+
+        ledger::write_remote(&self.at, record).await?;
+        self.remember(record, known)?;
+        let outcome = if whole { Outcome::Imported } else { Outcome::Known };
+        let mut report = summary(push.sequence.verified(), outcome);
+        report.blobs_pushed = push.counts.sent.load(Ordering::Relaxed);
+        report.bytes_pushed = push.counts.sent_bytes.load(Ordering::Relaxed);
+        report.blobs_mounted = push.counts.mounted.load(Ordering::Relaxed);
+        report.blobs_present = work.present;
+        let target = self.options.target.to_string();
+        let path = receipt::write(&self.directory, &target, &crate::now(), &report)?;
+        report.receipt = Some(path);
+        Ok(report)
+    }
+
+    /// Writes the record into the workspace, unless it says so already.
+    fn remember(&self, record: &Record, known: &Known) -> Result<(), ImportError> {
+        if !known.local.iter().any(|mine| mine.agrees(record)) {
+            ledger::write_local(&self.directory, record)?;
+        }
+        Ok(())
+    }
+}
+
+/// The report of a sequence of which nothing was moved yet.
+fn summary(verified: &Verified, outcome: Outcome) -> ImportedSequence {
+    let Verified { head, index, .. } = verified;
+    ImportedSequence {
+        sequence: head.sequence,
+        stream: head.stream,
+        digest: verified.digest,
+        kind: head.kind,
+        outcome,
+        signers: verified.signers.iter().map(ToString::to_string).collect(),
+        references: index.references.len() as u64,
+        removals: index.removals.len() as u64,
+        blobs_pushed: 0,
+        bytes_pushed: 0,
+        blobs_mounted: 0,
+        blobs_present: 0,
+        carried: (index.blobs.len() + index.manifests.len()) as u64,
+        bytes: head.parts.iter().map(|part| part.bytes).sum(),
+        parts: head.parts.len() as u64,
+        receipt: None,
+    }
+}

@@ -1,0 +1,244 @@
+//! Where a target stands in each stream it follows.
+//!
+//! In and out: one [`Record`] for each stream, kept twice: as an artifact in the target, where every
+//! importer finds it, and as a file in the workspace, so that a target that was set back is noticed.
+//! The newer one wins; two different digests under one sequence are a fork. A record is written only
+//! after everything that it speaks of is at the target (invariant 3: state follows data).
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use format_spec::head::{Head, Link};
+use format_spec::{Digest, Sequence, StreamId, Tag, json};
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use serde::{Deserialize, Serialize};
+
+use crate::artifact::{self, unusable};
+use crate::durable;
+use crate::error::ImportError;
+use crate::limits::{QUESTIONS, RECORD_MAX, STREAMS_MAX};
+use crate::paths::Destination;
+
+/// The type of a record, in it and at the target.
+const KIND: &str = "application/vnd.bundle.ledger.v1+json";
+
+/// Where a target stands in one stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    #[serde(rename = "type")]
+    kind: String,
+    /// The stream.
+    pub(crate) stream: StreamId,
+    /// The last sequence that is wholly there.
+    pub(crate) sequence: Sequence,
+    /// The digest of its head.
+    pub(crate) digest: Digest,
+    /// When it was imported, RFC 3339. For people.
+    time: String,
+    /// The program that imported it.
+    tool: String,
+    /// The sequences before it, as its head names them.
+    pub(crate) tail: Vec<Link>,
+}
+
+impl Record {
+    /// The record after the import of a sequence.
+    pub(crate) fn new(head: &Head, digest: Digest, time: String) -> Self {
+        Self {
+            kind: KIND.to_owned(),
+            stream: head.stream,
+            sequence: head.sequence,
+            digest,
+            time,
+            tool: crate::TOOL.to_owned(),
+            tail: head.tail.clone(),
+        }
+    }
+
+    /// The position in the stream.
+    pub(crate) fn last(&self) -> Link {
+        Link { sequence: self.sequence, digest: self.digest }
+    }
+
+    /// Whether both speak of one position, whoever wrote them, and when.
+    pub(crate) fn agrees(&self, other: &Self) -> bool {
+        self.stream == other.stream && self.last() == other.last()
+    }
+
+    fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = serde_json::to_vec_pretty(self).expect("only text keys");
+        bytes.push(b'\n');
+        bytes
+    }
+
+    fn parse(bytes: &[u8], stream: StreamId) -> Result<Self, String> {
+        let record: Self = json::parse(bytes).map_err(|error| error.to_string())?;
+        if record.kind != KIND {
+            return Err(format!("it is a `{}`", record.kind.chars().take(100).collect::<String>()));
+        }
+        if record.stream != stream {
+            return Err(format!("it speaks of stream {}", record.stream));
+        }
+        Ok(record)
+    }
+}
+
+/// What tags and file names of records begin with.
+const PREFIX: &str = "stream-";
+
+fn tag(stream: StreamId) -> Tag {
+    format!("{PREFIX}{stream}").parse().expect("a tag by construction")
+}
+
+/// The records in the workspace. A directory that is not there has none.
+pub(crate) fn read_local(directory: &Path) -> Result<Vec<Record>, ImportError> {
+    let fail = |path: &Path, problem: String| ImportError::Record {
+        place: path.display().to_string(),
+        problem,
+    };
+    let entries = match fs_err::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(fail(directory, error.to_string())),
+    };
+    let mut records = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|error| fail(directory, error.to_string()))?;
+        let path = entry.path();
+        let name = entry.file_name();
+        let stream = name
+            .to_str()
+            .and_then(|name| name.strip_prefix(PREFIX)?.strip_suffix(".json")?.parse().ok());
+        let Some(stream) = stream else { continue };
+        let size = entry.metadata().map_err(|error| fail(&path, error.to_string()))?.len();
+        if size > RECORD_MAX || records.len() == STREAMS_MAX {
+            return Err(fail(&path, format!("{size} bytes, or too many records")));
+        }
+        let bytes = fs_err::read(&path).map_err(|error| fail(&path, error.to_string()))?;
+        records.push(Record::parse(&bytes, stream).map_err(|problem| fail(&path, problem))?);
+    }
+    Ok(records)
+}
+
+/// Writes a record into the workspace.
+pub(crate) fn write_local(directory: &Path, record: &Record) -> Result<PathBuf, ImportError> {
+    durable::directory(directory)?;
+    let path = directory.join(format!("{PREFIX}{}.json", record.stream));
+    durable::write(&path, &record.to_bytes())?;
+    Ok(path)
+}
+
+/// The records in the target.
+pub(crate) async fn read_remote(at: &Destination) -> Result<Vec<Record>, ImportError> {
+    let tags = at.client.list_tags(at.host(), &at.ledger).await?.unwrap_or_default();
+    let streams: Vec<StreamId> =
+        tags.iter().filter_map(|tag| tag.as_str().strip_prefix(PREFIX)?.parse().ok()).collect();
+    if streams.len() > STREAMS_MAX {
+        return Err(ImportError::TooMany { what: "streams at the target", limit: STREAMS_MAX });
+    }
+    let records: Vec<Option<Record>> = stream::iter(streams.into_iter().map(|s| read_one(at, s)))
+        .buffer_unordered(QUESTIONS)
+        .try_collect()
+        .await?;
+    let mut records: Vec<Record> = records.into_iter().flatten().collect();
+    records.sort_by_key(|record| record.stream);
+    Ok(records)
+}
+
+async fn read_one(at: &Destination, stream: StreamId) -> Result<Option<Record>, ImportError> {
+    let tag = tag(stream);
+    let Some(manifest) = artifact::get(at, &tag).await? else { return Ok(None) };
+    let bytes = artifact::content(at, &tag, &manifest).await?;
+    Record::parse(&bytes, stream).map(Some).map_err(|problem| unusable(at, &tag, problem))
+}
+
+/// Writes a record into the target.
+pub(crate) async fn write_remote(at: &Destination, record: &Record) -> Result<(), ImportError> {
+    let bytes = Bytes::from(record.to_bytes());
+    artifact::put(at, &tag(record.stream), KIND, Some(bytes), &[]).await?;
+    Ok(())
+}
+
+/// The records that hold: of two about one stream the newer. What does not agree is told.
+pub(crate) fn merge(
+    local: &[Record],
+    remote: &[Record],
+) -> Result<(Vec<Record>, Vec<String>), ImportError> {
+    let mut merged: BTreeMap<StreamId, Record> =
+        remote.iter().map(|record| (record.stream, record.clone())).collect();
+    let mut warnings = Vec::new();
+    for mine in local {
+        let theirs = merged.get(&mine.stream);
+        match theirs {
+            Some(theirs) if theirs.agrees(mine) => {}
+            Some(theirs) if theirs.sequence == mine.sequence => {
+                return Err(ImportError::LedgerFork {
+                    stream: mine.stream,
+                    sequence: mine.sequence,
+                    local: mine.digest,
+                    remote: theirs.digest,
+                });
+            }
+            // Another importer went on.
+            Some(theirs) if theirs.sequence > mine.sequence => {}
+            _ => {
+                let at =
+                    theirs.map_or("nothing".to_owned(), |r| format!("sequence {}", r.sequence));
+                warnings.push(format!(
+                    "the target records {at} of stream {}, this workspace records sequence {}: the \
+                     target was set back or replaced",
+                    mine.stream, mine.sequence
+                ));
+                merged.insert(mine.stream, mine.clone());
+            }
+        }
+    }
+    Ok((merged.into_values().collect(), warnings))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(stream: u8, sequence: u64, text: &str) -> Record {
+        Record {
+            kind: KIND.to_owned(),
+            stream: StreamId::from_bytes([stream; 16]),
+            sequence: Sequence::new(sequence).unwrap(),
+            digest: Digest::of(text.as_bytes()),
+            time: "2026-01-01T00:00:00Z".to_owned(),
+            tool: "test".to_owned(),
+            tail: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_newer_one_wins() {
+        let (merged, warnings) = merge(&[record(1, 2, "b")], &[record(1, 3, "c")]).unwrap();
+        assert_eq!((merged[0].sequence.get(), warnings.len()), (3, 0));
+        let (merged, warnings) = merge(&[record(1, 3, "c")], &[record(1, 2, "b")]).unwrap();
+        assert_eq!((merged[0].sequence.get(), warnings.len()), (3, 1));
+        let (merged, warnings) = merge(&[record(1, 3, "c")], &[record(2, 2, "b")]).unwrap();
+        assert_eq!((merged.len(), warnings.len()), (2, 1));
+        assert!(matches!(
+            merge(&[record(1, 3, "c")], &[record(1, 3, "x")]),
+            Err(ImportError::LedgerFork { .. })
+        ));
+    }
+
+    #[test]
+    fn records_round_trip_through_the_workspace() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a/b");
+        assert!(read_local(&path).unwrap().is_empty());
+        let written = record(4, 9, "x");
+        write_local(&path, &written).unwrap();
+        write_local(&path, &written).unwrap();
+        fs_err::write(path.join("receipt.json"), "{}").unwrap();
+        assert_eq!(read_local(&path).unwrap(), [written]);
+        let odd = path.join(format!("stream-{}.json", StreamId::from_bytes([5; 16])));
+        fs_err::write(odd, "{}").unwrap();
+        assert!(matches!(read_local(&path), Err(ImportError::Record { .. })));
+    }
+}

@@ -1,0 +1,65 @@
+//! Limits of an import, each with its reason. Limits of the format stand in `format_spec::limits`.
+
+use std::time::Duration;
+
+/// Entries read from one directory of a medium: ten times the most parts of a sequence.
+pub const ENTRIES_MAX: usize = 1_000_000;
+
+/// Directories that one import reads from.
+pub const DIRECTORIES_MAX: usize = 1024;
+
+/// Cells read and hashed in one step: 1 MiB, the sixteen that the vector hash takes at once.
+pub const GROUP: usize = 16;
+
+/// Bytes of one page of a cell table: the unit in which a table is held in memory. One page covers
+/// 128 MiB of payload, so memory does not grow with the size of a part.
+pub const TABLE_PAGE: usize = 64 * 1024;
+
+/// Pages of cell tables held for one part: six uploads from one part meet at most six pages, and a
+/// neighbour each.
+pub const TABLE_PAGES_HELD: usize = 12;
+
+/// Proven cells held because the next blob begins in them: small blobs share a cell, and hashing it
+/// again for each would cost 64 KiB a blob. 2 MiB.
+pub const EDGES_HELD: usize = 32;
+
+/// Buffers of 1 MiB kept for the next read: for six uploads one being read, one waiting, one sent.
+pub const BUFFERS_HELD: usize = 20;
+
+/// Parts whose files stay open: below every default limit of open files (1024), with room for
+/// sockets.
+pub const FILES_HELD: usize = 256;
+
+/// Questions ("is this blob there") in flight at one registry.
+pub const QUESTIONS: usize = 24;
+
+/// Manifests and tags written at one time.
+pub const MANIFEST_PUTS: usize = 8;
+
+/// How often a manifest is sent again after the registry said that its blobs are not there: a
+/// garbage collection raced the import (reference: registries, resume).
+pub const RESENDS: u32 = 3;
+
+/// Bytes of a ledger record or a lease, which this program writes with less than 8 KiB.
+pub const RECORD_MAX: u64 = 64 * 1024;
+
+/// Streams in one target's ledger. A site follows one or a few.
+pub const STREAMS_MAX: usize = 256;
+
+/// Time between two signs of life of an importer that holds a lease.
+pub const LEASE_BEAT: Duration = Duration::from_secs(20);
+
+/// A lease of another host that shows no sign of life for so long is dead: three beats.
+pub const LEASE_DEAD: Duration = Duration::from_secs(60);
+
+/// Time between two looks at the lease of another host.
+pub const LEASE_LOOK: Duration = Duration::from_secs(2);
+
+/// Time to give a lease back at the end; a registry that is gone must not hold the command.
+pub const LEASE_RELEASE: Duration = Duration::from_secs(10);
+
+/// Findings that a verification lists; a medium with more is to be copied again as a whole.
+pub const FINDINGS_MAX: usize = 1000;
+
+/// Images named in one message.
+pub const IMAGES_NAMED: usize = 5;

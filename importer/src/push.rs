@@ -1,0 +1,351 @@
+//! Doing the work at the target: blobs, then manifests from the children up, then tags.
+//!
+//! In: a sequence whose turn it is, and the work that a survey found. Out: a target that has
+//! everything, or an error after which no tag was moved. Each blob is read once, proven cell by cell
+//! while it is sent, and sent once: further repositories get it by a mount. The registry compares the
+//! whole blob with its digest before it keeps it, so it is not hashed a second time here.
+
+use std::collections::HashMap;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use format_spec::index::RepositoryId;
+use format_spec::{Digest, Repository};
+use futures_util::stream::{self, Stream};
+use registry::client::{BlobSource, Client, ClientError, Pushed};
+use registry::manifest::Manifest;
+use registry::media_type::is_index;
+use registry::progress::Progress;
+use registry::reference::{ManifestRef, RegistryHost};
+
+use crate::cells::Fault;
+use crate::error::ImportError;
+use crate::limits::{GROUP, MANIFEST_PUTS, RESENDS};
+use crate::order::Sequenced;
+use crate::paths::Destination;
+use crate::survey::{self, Need, Work, ask};
+use crate::unpack::PartSource;
+
+/// Blobs older than this are looked for again before manifests name them: a garbage collection at
+/// the target may have removed them (reference: registries, resume).
+const BLOBS_OLD: Duration = Duration::from_secs(60);
+
+/// Blobs below this are sent in the order of the part, so that they share proven cells.
+const SMALL: u64 = (GROUP * format_spec::limits::CELL) as u64;
+
+/// One sequence on its way to a target.
+pub(crate) struct Push {
+    pub(crate) at: Destination,
+    pub(crate) places: Vec<Repository>,
+    pub(crate) sequence: Arc<Sequenced>,
+    pub(crate) progress: Arc<Progress>,
+    /// Blobs sent at one time.
+    pub(crate) parallel: usize,
+    pub(crate) counts: Counts,
+}
+
+/// What was done.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) sent: AtomicU64,
+    pub(crate) sent_bytes: AtomicU64,
+    pub(crate) mounted: AtomicU64,
+}
+
+fn add(counter: &AtomicU64, value: u64) {
+    counter.fetch_add(value, Ordering::Relaxed);
+}
+
+impl Push {
+    /// Everything up to the tags: afterwards the target has all content, and no name was moved. With
+    /// `whole`, every byte of every part was proven too, sent or not.
+    pub(crate) async fn content(&self, work: &Work, whole: bool) -> Result<(), ImportError> {
+        let index = self.sequence.index();
+        let started = Instant::now();
+        self.progress.phase("sending blobs");
+        self.progress.expect(work.to_send(index).1);
+        ask(self.ordered(&work.blobs), self.parallel, |need| self.send(need)).await?;
+        ask(work.required.clone(), self.parallel, |need| self.mount_required(need)).await?;
+        if whole {
+            self.progress.phase("checking the parts");
+            self.prove_rest().await?;
+        }
+        if started.elapsed() > BLOBS_OLD {
+            let (again, _) = survey::blobs(&self.at, &self.places, index).await?;
+            ask(again, self.parallel, |need| self.send(need)).await?;
+        }
+        self.progress.phase("writing manifests");
+        self.manifests(&work.manifests).await
+    }
+
+    /// The tags: signatures first, so that no image is seen without its own.
+    pub(crate) async fn tags(&self, tags: &[usize]) -> Result<(), ImportError> {
+        self.progress.phase("writing tags");
+        let index = self.sequence.index();
+        let numbers: HashMap<Digest, usize> =
+            index.manifests.iter().enumerate().map(|(n, entry)| (entry.digest, n)).collect();
+        let of_signature = |n: &usize| {
+            let tag = index.references[*n].tag.as_ref();
+            tag.is_some_and(|tag| tag.as_str().starts_with("sha256-"))
+        };
+        let (signatures, images): (Vec<usize>, Vec<usize>) =
+            tags.iter().copied().partition(of_signature);
+        for group in [signatures, images] {
+            ask(group, MANIFEST_PUTS, |n| {
+                let reference = &index.references[n];
+                let name = reference.tag.clone().map_or(reference.digest.into(), ManifestRef::Tag);
+                let number = numbers.get(&reference.digest).copied();
+                async move {
+                    // Index::validate: every reference names a manifest that is carried.
+                    let Some(number) = number else { return Ok(()) };
+                    self.put(number, reference.repository, name).await
+                }
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// By part; in a part the large ones first, so that none is alone at the end, then the small
+    /// ones as they stand.
+    fn ordered(&self, needs: &[Need]) -> Vec<Need> {
+        let index = self.sequence.index();
+        let mut needs = needs.to_vec();
+        needs.sort_by_key(|need| {
+            let blob = &index.blobs[need.blob];
+            let first = blob.pieces[0];
+            let large = if blob.size < SMALL { 0 } else { blob.size };
+            (first.part, std::cmp::Reverse(large), first.offset)
+        });
+        needs
+    }
+
+    /// Sends a blob to the first repository that lacks it, and mounts it into the others.
+    async fn send(&self, need: Need) -> Result<(), ImportError> {
+        let blob = &self.sequence.index().blobs[need.blob];
+        let source = Arc::new(PartSource::new(&self.sequence, need.blob, &self.progress));
+        let name = self.places.get(blob.repositories[0] as usize).map_or("", Repository::as_str);
+        let _moving = self.progress.start(format!("{name}@{}", blob.digest.short()));
+        let mut from = need.have;
+        for id in need.lack {
+            let source = Arc::clone(&source) as Arc<dyn BlobSource>;
+            self.push(blob.digest, blob.size, id, source, from).await?;
+            from = from.or(Some(id));
+        }
+        Ok(())
+    }
+
+    /// Puts a blob of an earlier sequence, which the target has, into further repositories.
+    async fn mount_required(&self, need: Need) -> Result<(), ImportError> {
+        let required = &self.sequence.index().required[need.blob];
+        let Some(from) = need.have else {
+            return Err(ImportError::Lost(required.digest.to_string()));
+        };
+        // A registry that declines the mount gets the bytes from itself: they are not on the medium.
+        let source = Arc::new(Relay {
+            client: self.at.client.clone(),
+            host: self.at.host().clone(),
+            repository: self.place(from).clone(),
+            digest: required.digest,
+            size: required.size,
+        });
+        for id in need.lack {
+            let source = Arc::clone(&source) as Arc<dyn BlobSource>;
+            self.push(required.digest, required.size, id, source, Some(from)).await?;
+        }
+        Ok(())
+    }
+
+    async fn push(
+        &self,
+        digest: Digest,
+        size: u64,
+        into: RepositoryId,
+        source: Arc<dyn BlobSource>,
+        from: Option<RepositoryId>,
+    ) -> Result<(), ImportError> {
+        let (host, place) = (self.at.host(), self.place(into));
+        let from = from.map(|from| self.place(from));
+        match self.at.client.push_blob(host, place, &digest, size, source, from).await {
+            Ok(Pushed::Mounted) => add(&self.counts.mounted, 1),
+            Ok(Pushed::Uploaded) => {
+                add(&self.counts.sent, 1);
+                add(&self.counts.sent_bytes, size);
+            }
+            Err(error) => return Err(self.explain(error).await),
+        }
+        Ok(())
+    }
+
+    fn place(&self, id: RepositoryId) -> &Repository {
+        &self.places[id as usize]
+    }
+
+    /// Proves what no blob that was sent has proven: the rest of the cells.
+    async fn prove_rest(&self) -> Result<(), ImportError> {
+        let sequence = Arc::clone(&self.sequence);
+        tokio::task::spawn_blocking(move || sequence.verified().prove_rest())
+            .await?
+            .map_err(ImportError::Damage)
+    }
+
+    /// Manifests by digest: those without children first, then index by index upwards.
+    async fn manifests(&self, wanted: &[(usize, RepositoryId)]) -> Result<(), ImportError> {
+        let ranks = self.ranks().await?;
+        let highest = ranks.iter().copied().max().unwrap_or(0);
+        for rank in 0..=highest {
+            let now = wanted.iter().copied().filter(|(n, _)| ranks[*n] == rank);
+            ask(now, MANIFEST_PUTS, |(n, id)| {
+                self.put(n, id, self.sequence.index().manifests[n].digest.into())
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// For each manifest how many levels of carried manifests it stands above.
+    async fn ranks(&self) -> Result<Vec<usize>, ImportError> {
+        let sequence = Arc::clone(&self.sequence);
+        let ranks = tokio::task::spawn_blocking(move || {
+            let index = sequence.index();
+            let mut by_digest: HashMap<Digest, usize> = HashMap::new();
+            let mut ranks = Vec::with_capacity(index.manifests.len());
+            for entry in &index.manifests {
+                let mut rank = 0;
+                if is_index(&entry.media_type) {
+                    let bytes = sequence.content().manifest(entry)?;
+                    // What this program cannot parse goes after all that stand before it.
+                    rank = match Manifest::parse(&bytes, Some(&entry.media_type)) {
+                        Ok(manifest) => {
+                            let children = manifest.children().iter();
+                            let above = children.filter_map(|child| by_digest.get(&child.digest));
+                            above.max().map_or(1, |rank| rank + 1)
+                        }
+                        Err(_) => by_digest.values().max().map_or(1, |rank| rank + 1),
+                    };
+                }
+                by_digest.insert(entry.digest, rank);
+                ranks.push(rank);
+            }
+            Ok::<_, Fault>(ranks)
+        });
+        match ranks.await? {
+            Ok(ranks) => Ok(ranks),
+            Err(fault) => Err(self.damage(fault).await),
+        }
+    }
+
+    /// Writes one manifest under one name. When the registry says that blobs are missing, they are
+    /// sent again.
+    async fn put(
+        &self,
+        number: usize,
+        id: RepositoryId,
+        name: ManifestRef,
+    ) -> Result<(), ImportError> {
+        let entry = &self.sequence.index().manifests[number];
+        let sequence = Arc::clone(&self.sequence);
+        let read = tokio::task::spawn_blocking(move || {
+            sequence.content().manifest(&sequence.index().manifests[number])
+        });
+        let bytes: Bytes = match read.await? {
+            Ok(bytes) => bytes,
+            Err(fault) => return Err(self.damage(fault).await),
+        };
+        let (host, place) = (self.at.host(), self.place(id));
+        for attempt in 0.. {
+            let bytes = bytes.clone();
+            let sent = self.at.client.put_manifest(host, place, &name, &entry.media_type, bytes);
+            match sent.await {
+                Ok(()) => break,
+                Err(error)
+                    if attempt < RESENDS
+                        && ["MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"]
+                            .iter()
+                            .any(|code| error.has_code(code)) =>
+                {
+                    self.send_again(id).await?;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends what a repository has lost since it was confirmed.
+    async fn send_again(&self, id: RepositoryId) -> Result<(), ImportError> {
+        let index = self.sequence.index();
+        let here = |need: &Need| need.lack.contains(&id);
+        let (blobs, _) = survey::blobs(&self.at, &self.places, index).await?;
+        for need in blobs.into_iter().filter(here) {
+            self.send(Need { lack: vec![id], ..need }).await?;
+        }
+        let required = survey::required(&self.at, &self.places, index).await?;
+        for need in required.into_iter().filter(here) {
+            self.mount_required(Need { lack: vec![id], ..need }).await?;
+        }
+        Ok(())
+    }
+
+    /// The cause behind a failed push: damage of a part is the medium's, the rest the registry's.
+    async fn explain(&self, error: ClientError) -> ImportError {
+        let fault = error
+            .source_error()
+            .and_then(io::Error::get_ref)
+            .and_then(|inner| inner.downcast_ref::<Fault>());
+        match fault {
+            Some(fault) => self.damage(fault.clone()).await,
+            None => error.into(),
+        }
+    }
+
+    /// Names the images behind a fault; that reads manifests, so not on a thread of the sockets.
+    async fn damage(&self, fault: Fault) -> ImportError {
+        let sequence = Arc::clone(&self.sequence);
+        let named = tokio::task::spawn_blocking(move || sequence.verified().damage(fault)).await;
+        named.map_or_else(ImportError::Task, |damage| ImportError::Damage(Box::new(damage)))
+    }
+}
+
+/// A blob of the target as the source of an upload into another of its repositories.
+struct Relay {
+    client: Client,
+    host: RegistryHost,
+    repository: Repository,
+    digest: Digest,
+    size: u64,
+}
+
+impl BlobSource for Relay {
+    fn open(&self, offset: u64) -> Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>> {
+        let (client, host, repository) =
+            (self.client.clone(), self.host.clone(), self.repository.clone());
+        let (digest, size) = (self.digest, self.size);
+        Box::pin(stream::unfold(Some(None), move |state| {
+            let (client, host, repository) = (client.clone(), host.clone(), repository.clone());
+            async move {
+                let chunk = async {
+                    let mut stream = match state? {
+                        Some(stream) => stream,
+                        None => {
+                            match client.get_blob(&host, &repository, &digest, size, offset).await {
+                                Ok(stream) => Box::new(stream),
+                                Err(error) => return Some(Err(error)),
+                            }
+                        }
+                    };
+                    let chunk = stream.next_chunk().await.transpose()?;
+                    Some(chunk.map(|chunk| (chunk, stream)))
+                };
+                match chunk.await? {
+                    Ok((chunk, stream)) => Some((Ok(chunk), Some(Some(stream)))),
+                    Err(error) => Some((Err(io::Error::other(error)), None)),
+                }
+            }
+        }))
+    }
+}

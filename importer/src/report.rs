@@ -1,0 +1,131 @@
+//! What an import or a verification tells: values for `--output json` and for people.
+
+use std::path::PathBuf;
+
+use format_spec::head::{Head, Kind};
+use format_spec::index::Index;
+use format_spec::keys::KeyId;
+use format_spec::{Digest, Sequence, StreamId};
+use serde::Serialize;
+
+use crate::error::Damage;
+
+/// What became of a sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// It is at the target now.
+    Imported,
+    /// It was at the target; what was missing was put back.
+    Known,
+    /// It would be imported (`--dry-run`).
+    Planned,
+}
+
+/// One sequence of an import.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ImportedSequence {
+    /// Its number.
+    pub sequence: Sequence,
+    /// Its stream.
+    pub stream: StreamId,
+    /// The digest of its head.
+    pub digest: Digest,
+    /// Whether it stands alone.
+    pub kind: Kind,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// The ids of the trusted keys that signed it.
+    pub signers: Vec<String>,
+    /// References that it sets.
+    pub references: u64,
+    /// References that it removes. They are recorded; nothing is deleted at the target.
+    pub removals: u64,
+    /// Blobs sent (dry run: to be sent).
+    pub blobs_pushed: u64,
+    /// Bytes of them.
+    pub bytes_pushed: u64,
+    /// Blobs mounted from another repository of the target (dry run: to be mounted).
+    pub blobs_mounted: u64,
+    /// Blobs that were there.
+    pub blobs_present: u64,
+    /// Blobs and manifests that the sequence carries.
+    pub carried: u64,
+    /// Bytes of the part files.
+    pub bytes: u64,
+    /// Part files.
+    pub parts: u64,
+    /// The receipt that was written.
+    pub receipt: Option<PathBuf>,
+}
+
+/// The result of an import.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Imported {
+    /// The target.
+    pub target: String,
+    /// Nothing was written.
+    pub dry_run: bool,
+    /// The sequences, in the order in which they were taken.
+    pub sequences: Vec<ImportedSequence>,
+    /// What a person should know.
+    pub warnings: Vec<String>,
+}
+
+/// A sequence that was verified.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VerifiedSequence {
+    /// Its number.
+    pub sequence: Sequence,
+    /// Its stream.
+    pub stream: StreamId,
+    /// The digest of its head.
+    pub digest: Digest,
+    /// Whether it stands alone.
+    pub kind: Kind,
+    /// The sequence that must be at the target before it; none when it stands alone.
+    pub after: Option<Sequence>,
+    /// The ids of the trusted keys that signed it.
+    pub signers: Vec<String>,
+    /// Part files.
+    pub parts: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Cells proven.
+    pub cells: u64,
+}
+
+/// The result of a verification.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VerifyReport {
+    /// The sequences found; their heads, indexes and cell tables are proven.
+    pub sequences: Vec<VerifiedSequence>,
+    /// What is damaged. Empty: every byte is what was signed.
+    pub findings: Vec<Damage>,
+    /// What a person should know.
+    pub warnings: Vec<String>,
+}
+
+impl VerifyReport {
+    /// Whether every byte is what was signed.
+    pub fn is_intact(&self) -> bool {
+        self.findings.is_empty()
+    }
+}
+
+/// A sequence that was opened to be shown.
+#[derive(Debug, Clone)]
+pub struct Opened {
+    /// The head.
+    pub head: Head,
+    /// Its digest.
+    pub digest: Digest,
+    /// The index.
+    pub index: Index,
+    /// The trusted keys that signed; empty when no keys were given and nothing was checked.
+    pub signers: Vec<KeyId>,
+}

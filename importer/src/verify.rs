@@ -1,0 +1,372 @@
+//! From files to a sequence of which every byte can be proven: `Received → Verified`.
+//!
+//! In: the files of the media and the keys that a person trusts. Out: [`Verified`] sequences: a
+//! trusted key signed the head, every part that the head names is there with the right size and the
+//! right cell table, and the index is the one that the head names and fits the parts. No network.
+//! Before the signature is checked, nothing but the signature file is parsed (threat T1).
+
+use std::sync::Arc;
+
+use format_spec::head::{Head, Kind};
+use format_spec::index::Index;
+use format_spec::keys::{KeyId, PublicKey};
+use format_spec::limits::{HEAD_MAX, INDEX_MAX, SEAL_MAX};
+use format_spec::part::FileName;
+use format_spec::{Digest, Sequence, codec, seal};
+use registry::progress::Progress;
+
+use crate::cells::{Fault, Part};
+use crate::error::{Damage, ImportError, Problem};
+use crate::images::images_of;
+use crate::intake::{Found, Media};
+use crate::limits::{FILES_HELD, FINDINGS_MAX, IMAGES_NAMED};
+use crate::report::VerifiedSequence;
+use crate::unpack::Content;
+
+/// A head as it lies on the medium: nothing about it is proven.
+#[derive(Debug)]
+pub(crate) struct Received {
+    found: Found,
+    named: Sequence,
+    bytes: Vec<u8>,
+    /// The digest of the bytes.
+    pub(crate) digest: Digest,
+}
+
+/// A sequence of which a trusted key signed the head, and whose index and tables match it.
+#[derive(Debug)]
+pub(crate) struct Verified {
+    /// The head.
+    pub(crate) head: Head,
+    /// Its digest.
+    pub(crate) digest: Digest,
+    /// The index.
+    pub(crate) index: Arc<Index>,
+    /// The trusted keys that signed.
+    pub(crate) signers: Vec<KeyId>,
+    pub(crate) content: Arc<Content>,
+}
+
+/// The heads on the media, each once, by their names.
+pub(crate) fn receive(media: &Media) -> Result<Vec<Received>, ImportError> {
+    let mut heads: Vec<Received> = Vec::new();
+    let mut without = None;
+    for name in media.names() {
+        match name {
+            FileName::Head(sequence) => {
+                for found in media.get(name) {
+                    let bytes = found.read(HEAD_MAX)?;
+                    let digest = Digest::of(&bytes);
+                    // Every medium may carry a copy of the head.
+                    if heads.iter().all(|head| head.digest != digest) {
+                        heads.push(Received {
+                            found: found.clone(),
+                            named: *sequence,
+                            bytes,
+                            digest,
+                        });
+                    }
+                }
+            }
+            FileName::Sums(_) | FileName::Transfer(_) => {}
+            other => {
+                if media.get(&FileName::Head(other.sequence())).is_empty() {
+                    without = without.or(Some(other.sequence()));
+                }
+            }
+        }
+    }
+    if let Some(sequence) = without {
+        return Err(missing(sequence, vec![FileName::Head(sequence).to_string()]));
+    }
+    if heads.is_empty() {
+        return Err(ImportError::NothingThere(media.described().to_owned()));
+    }
+    Ok(heads)
+}
+
+fn missing(sequence: Sequence, mut files: Vec<String>) -> ImportError {
+    let more = files.len().saturating_sub(IMAGES_NAMED);
+    files.truncate(IMAGES_NAMED);
+    ImportError::Missing { sequence, files, more }
+}
+
+impl Received {
+    /// Checks the signature, then presence and size of all files, then the index. `prove_tables`
+    /// checks the cell table of each part too; it can be left out only for what is at the target.
+    pub(crate) fn verify(
+        self,
+        media: &Media,
+        trusted: &[PublicKey],
+        prove_tables: bool,
+    ) -> Result<Verified, ImportError> {
+        let signers = self.check_seal(media, trusted)?;
+        let head = self.parse()?;
+        let parts = self.parts(media, &head)?;
+        if prove_tables {
+            for part in &parts {
+                part.prove_table().map_err(|fault| {
+                    ImportError::Damage(Box::new(bare_damage(&head, part, fault)))
+                })?;
+            }
+        }
+        let index = self.index(media, &head)?;
+        let members = index
+            .members(parts.len())
+            .map_err(|error| self.index_error(media, codec::CodecError::Index(error)))?;
+        Ok(Verified {
+            digest: self.digest,
+            index: Arc::new(index),
+            signers,
+            content: Arc::new(Content::new(parts, members)),
+            head,
+        })
+    }
+
+    /// The head and the index without a look at signature or parts, for showing what is there.
+    pub(crate) fn describe(
+        self,
+        media: &Media,
+        trusted: Option<&[PublicKey]>,
+    ) -> Result<(Head, Digest, Index, Vec<KeyId>), ImportError> {
+        let signers = match trusted {
+            Some(trusted) => self.check_seal(media, trusted)?,
+            None => Vec::new(),
+        };
+        let head = self.parse()?;
+        let index = self.index(media, &head)?;
+        Ok((head, self.digest, index, signers))
+    }
+
+    fn check_seal(&self, media: &Media, trusted: &[PublicKey]) -> Result<Vec<KeyId>, ImportError> {
+        if trusted.is_empty() {
+            return Err(ImportError::NoKeys);
+        }
+        let name = FileName::Seal(self.named);
+        let mut refusal = ImportError::NoSeal { sequence: self.named, file: name.to_string() };
+        for found in self.nearest(media, &name) {
+            let source = match seal::verify(&self.bytes, &found.read(SEAL_MAX)?, trusted) {
+                Ok(signers) => return Ok(signers),
+                Err(source) => source,
+            };
+            // The seal beside the head says most about what is wrong.
+            if matches!(refusal, ImportError::NoSeal { .. }) {
+                refusal = ImportError::Seal { path: found.path(), source };
+            }
+        }
+        Err(refusal)
+    }
+
+    fn parse(&self) -> Result<Head, ImportError> {
+        let head = Head::parse(&self.bytes)
+            .map_err(|source| ImportError::Head { path: self.found.path(), source })?;
+        if head.sequence != self.named {
+            return Err(ImportError::Renamed { path: self.found.path(), found: head.sequence });
+        }
+        Ok(head)
+    }
+
+    /// The files of a name, those beside the head first.
+    fn nearest<'a>(&self, media: &'a Media, name: &FileName) -> Vec<&'a Found> {
+        let mut found: Vec<_> = media.get(name).iter().collect();
+        found.sort_by_key(|found| !found.beside(&self.found));
+        found
+    }
+
+    /// All parts, after every file that the head names was found to be there with its size.
+    fn parts(&self, media: &Media, head: &Head) -> Result<Vec<Part>, ImportError> {
+        let number = |n: usize| u32::try_from(n).expect("bounded by PARTS_MAX");
+        let names = (0..head.parts.len()).map(|n| FileName::Part(head.sequence, number(n)));
+        let sizes = head.parts.iter().map(|part| part.bytes).chain([head.index.bytes]);
+        let mut absent = Vec::new();
+        let mut fitting = Vec::with_capacity(head.parts.len());
+        let mut wrong = None;
+        for (name, size) in names.chain([FileName::Index(head.sequence)]).zip(sizes) {
+            let there = self.nearest(media, &name);
+            let fits: Vec<_> = there.iter().copied().filter(|found| found.size == size).collect();
+            match (there.first(), fits.is_empty()) {
+                (None, _) => absent.push(name.to_string()),
+                (Some(first), true) => {
+                    wrong = wrong.or(Some(ImportError::Size {
+                        path: first.path(),
+                        expected: size,
+                        found: first.size,
+                    }));
+                }
+                _ => fitting.push(fits),
+            }
+        }
+        if !absent.is_empty() {
+            return Err(missing(head.sequence, absent));
+        }
+        if let Some(wrong) = wrong {
+            return Err(wrong);
+        }
+        let hold = head.parts.len() <= FILES_HELD;
+        let mut parts = Vec::with_capacity(head.parts.len());
+        for ((n, entry), files) in head.parts.iter().enumerate().zip(fitting) {
+            parts.push(choose(head, number(n), entry, &files, hold)?);
+        }
+        Ok(parts)
+    }
+
+    fn index(&self, media: &Media, head: &Head) -> Result<Index, ImportError> {
+        let name = FileName::Index(head.sequence);
+        let mut refusal = missing(head.sequence, vec![name.to_string()]);
+        for found in self.nearest(media, &name) {
+            if found.size != head.index.bytes {
+                refusal = ImportError::Size {
+                    path: found.path(),
+                    expected: head.index.bytes,
+                    found: found.size,
+                };
+                continue;
+            }
+            let bytes = found.read(INDEX_MAX)?;
+            let digest = Digest::of(&bytes);
+            if digest != head.index.digest {
+                refusal = ImportError::IndexDigest {
+                    path: found.path(),
+                    expected: head.index.digest,
+                    found: digest,
+                };
+                continue;
+            }
+            let index = codec::decode(&bytes).map_err(|e| self.index_error(media, e))?;
+            drop(bytes);
+            index.validate(head).map_err(|e| self.index_error(media, e.into()))?;
+            return Ok(index);
+        }
+        Err(refusal)
+    }
+
+    fn index_error(&self, media: &Media, source: codec::CodecError) -> ImportError {
+        let name = FileName::Index(self.named);
+        let path = self.nearest(media, &name).first().map(|found| found.path()).unwrap_or_default();
+        ImportError::Index { path, source }
+    }
+}
+
+/// The part in the first of several files of the right size, or in the one whose cell table fits:
+/// media of two streams use the same names.
+fn choose(
+    head: &Head,
+    number: u32,
+    entry: &format_spec::head::Part,
+    files: &[&Found],
+    hold: bool,
+) -> Result<Part, ImportError> {
+    let mut first = None;
+    for found in files {
+        let made = Part::new(head.sequence, number, entry, (*found).clone(), hold);
+        let part = made.map_err(|fault| ImportError::Read {
+            path: found.path(),
+            source: std::io::Error::other(fault.detail),
+        })?;
+        if files.len() == 1 || part.prove_table().is_ok() {
+            return Ok(part);
+        }
+        first = first.or(Some(part));
+    }
+    first.ok_or_else(|| missing(head.sequence, vec![entry.name.clone()]))
+}
+
+fn bare_damage(head: &Head, part: &Part, fault: Fault) -> Damage {
+    Damage {
+        sequence: head.sequence,
+        part: part.name.clone(),
+        path: part.path(),
+        from: fault.from,
+        to: fault.to,
+        problem: fault.problem,
+        detail: fault.detail,
+        images: Vec::new(),
+    }
+}
+
+impl Verified {
+    /// A fault in terms that a person can act on: which file, which bytes, which images.
+    pub(crate) fn damage(&self, fault: Fault) -> Damage {
+        let part = &self.content.parts[fault.part as usize];
+        // A damaged table makes every cell of the part unusable.
+        let stretch = if fault.problem == Problem::WrongTable || fault.from < part.data_offset {
+            0..part.bytes
+        } else {
+            fault.from..fault.to
+        };
+        let members = self.content.members_in(fault.part, stretch);
+        let digests: Vec<_> = members.iter().map(|member| member.digest).collect();
+        let images = images_of(&self.content, &self.index, &digests);
+        Damage { images, ..bare_damage(&self.head, part, fault) }
+    }
+
+    /// The sequence in a report.
+    pub(crate) fn report(&self) -> VerifiedSequence {
+        let Head { sequence, stream, kind, previous, parts, .. } = &self.head;
+        VerifiedSequence {
+            sequence: *sequence,
+            stream: *stream,
+            digest: self.digest,
+            kind: *kind,
+            after: match kind {
+                Kind::Full => None,
+                Kind::Incremental => previous.map(|link| link.sequence),
+            },
+            signers: self.signers.iter().map(ToString::to_string).collect(),
+            parts: parts.len() as u64,
+            bytes: parts.iter().map(|part| part.bytes).sum(),
+            cells: self.content.parts.iter().map(|part| part.cells).sum(),
+        }
+    }
+
+    /// Proves every cell of every part that was not proven before in this run.
+    pub(crate) fn prove_rest(&self) -> Result<(), Box<Damage>> {
+        for part in &self.content.parts {
+            let mut first = None;
+            self.content.prove_rest(
+                part,
+                |_| (),
+                |fault| {
+                    first = Some(fault);
+                    false
+                },
+            );
+            if let Some(fault) = first {
+                return Err(Box::new(self.damage(fault)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Proves every byte of every part and lists what is wrong, at most [`FINDINGS_MAX`] findings.
+    pub(crate) fn findings(&self, progress: &Progress, findings: &mut Vec<Damage>) {
+        for part in &self.content.parts {
+            let _item = progress.start(part.name.clone());
+            let mut faults = Vec::new();
+            let room = FINDINGS_MAX.saturating_sub(findings.len());
+            self.content.prove_rest(
+                part,
+                |bytes| progress.skip(bytes),
+                |fault| {
+                    faults.push(fault);
+                    faults.len() < room
+                },
+            );
+            for fault in faults {
+                findings.push(self.damage(fault));
+            }
+            if findings.len() >= FINDINGS_MAX {
+                return;
+            }
+        }
+        // What the cells prove is what was signed; that manifests are what they are named is cheap
+        // to prove too, and catches a faulty writer before the registry does.
+        for entry in &self.index.manifests {
+            if let Err(fault) = self.content.manifest(entry)
+                && fault.problem == Problem::WrongContent
+            {
+                findings.push(self.damage(fault));
+            }
+        }
+    }
+}
