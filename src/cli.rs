@@ -21,6 +21,9 @@ use crate::output::{Format, Output};
 
 const HEADING: &str = "Common options";
 
+/// The workspace when nothing is said.
+pub const WORKSPACE: &str = "bundle-workspace";
+
 const EXIT_CODES: &str = "\
 Exit codes:
   0            done; also: nothing new, already imported
@@ -55,7 +58,7 @@ pub struct Cli {
 #[derive(Debug, Clone, Args)]
 pub struct Common {
     /// Directory of this side's state; `storageConfig.local.path` of a configuration wins
-    #[arg(long, global = true, value_name = "DIR", default_value = "bundle-workspace",
+    #[arg(long, global = true, value_name = "DIR", default_value = WORKSPACE,
           help_heading = HEADING)]
     pub workspace: PathBuf,
 

@@ -159,6 +159,16 @@ impl Failure {
 
     /// Prints the failure and gives its exit code.
     pub fn report(&self, output: Output) -> ExitCode {
+        let exit = self.tell();
+        if output.is_json() {
+            // When stdout is gone the exit code still tells.
+            let _ = output.print(&self.json(), "");
+        }
+        exit.into()
+    }
+
+    /// Prints the failure on stderr only, for a command whose answer on stdout holds the findings.
+    pub fn tell(&self) -> Exit {
         let mut text = format!("error: {}\n", self.error);
         for hint in &self.hints {
             text.push_str("hint: ");
@@ -167,10 +177,7 @@ impl Failure {
         }
         // When stderr is gone the exit code still tells.
         let _ = io::stderr().write_all(text.as_bytes());
-        if output.is_json() {
-            let _ = output.print(&self.json(), "");
-        }
-        ExitCode::from(self.kind.exit())
+        Exit(self.kind.exit())
     }
 
     fn json(&self) -> serde_json::Value {
@@ -229,6 +236,7 @@ impl From<registry::client::ClientError> for Failure {
 mod of_create {
     use super::{Failure, Kind};
     use bundler::config::{ConfigErrors, Finding};
+    use bundler::{CreateError, ErrorKind};
 
     impl From<ConfigErrors> for Failure {
         fn from(error: ConfigErrors) -> Self {
@@ -269,10 +277,50 @@ mod of_create {
         })
     }
 
-    // WIRE create
+    impl From<CreateError> for Failure {
+        fn from(error: CreateError) -> Self {
+            let kind = match error.kind() {
+                ErrorKind::Usage => Kind::Usage,
+                ErrorKind::Damaged => Kind::Damaged,
+                ErrorKind::Unavailable => Kind::Unavailable,
+                ErrorKind::Credentials => Kind::Credentials,
+                ErrorKind::NoSpace => Kind::NoSpace,
+                ErrorKind::Content(bits) => Kind::Content(bits),
+                ErrorKind::Other if matches!(error, CreateError::Cancelled) => Kind::Interrupted,
+                ErrorKind::Other => Kind::Failed,
+            };
+            let mut failure = Self::of(kind, &error);
+            failure.hints.extend(error.hint());
+            failure
+        }
+    }
 }
 
-// WIRE import
+#[cfg(feature = "import")]
+impl From<importer::ImportError> for Failure {
+    fn from(error: importer::ImportError) -> Self {
+        use importer::{ErrorKind, ImportError};
+        let kind = match error.exit() {
+            ErrorKind::Usage => Kind::Usage,
+            ErrorKind::Damaged => Kind::Damaged,
+            ErrorKind::Incomplete => Kind::Incomplete,
+            ErrorKind::Untrusted => Kind::Untrusted,
+            ErrorKind::Gap => Kind::Gap,
+            ErrorKind::Stale => Kind::Stale,
+            ErrorKind::ForkOrForeign => Kind::Fork,
+            ErrorKind::NoSpace => Kind::NoSpace,
+            ErrorKind::Unavailable => Kind::Unavailable,
+            ErrorKind::Credentials => Kind::Credentials,
+            // Waiting mends it, like a registry that is away.
+            ErrorKind::Busy => Kind::Unavailable,
+            ErrorKind::Other if matches!(error, ImportError::Cancelled) => Kind::Interrupted,
+            ErrorKind::Other => Kind::Failed,
+        };
+        let mut failure = Self::of(kind, &error);
+        failure.hints.extend(error.hint());
+        failure
+    }
+}
 
 #[cfg(feature = "serve")]
 impl From<registry::server::ServerError> for Failure {

@@ -37,7 +37,6 @@ pub struct Pair {
     /// The id of the public half.
     pub id: KeyId,
     /// The private key.
-    #[cfg_attr(not(feature = "create"), expect(dead_code, reason = "only create signs"))]
     pub key: SecretKey,
     /// Its file.
     pub secret: PathBuf,
@@ -154,7 +153,6 @@ impl Keyring {
 
     /// The keys that a person named on this command line, and those trusted in the workspace, each
     /// once. A name is a file, or a directory whose `*.pem` files are public keys.
-    #[cfg_attr(not(feature = "import"), expect(dead_code, reason = "only import trusts"))]
     pub fn gather(&self, named: &[PathBuf]) -> Result<Vec<PublicKey>, Failure> {
         let mut all = self.trusted()?;
         for path in named {

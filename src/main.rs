@@ -9,6 +9,9 @@
 //!    `registry` to do the work, while [`progress`] draws;
 //! 4. [`output`] writes the answer, or [`failure`] says what is wrong and what to do next.
 
+// A build of one side uses less of what both share.
+#![cfg_attr(not(all(feature = "create", feature = "import", feature = "serve")), allow(dead_code))]
+
 mod cli;
 mod commands;
 mod failure;

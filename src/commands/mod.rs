@@ -5,11 +5,21 @@
 
 mod completion;
 #[cfg(feature = "create")]
+mod create;
+#[cfg(feature = "import")]
+mod describe;
+#[cfg(feature = "import")]
+mod diff;
+#[cfg(feature = "import")]
+mod import;
+#[cfg(feature = "create")]
 mod init;
 mod keys;
 mod man;
 #[cfg(feature = "serve")]
 mod registry;
+#[cfg(feature = "import")]
+mod verify;
 mod version;
 
 use clap::Subcommand;
@@ -17,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::Common;
 use crate::failure::{Exit, Failure};
+use crate::logging::LogLevel;
 use crate::output::Output;
 
 /// What every command gets.
@@ -34,6 +45,11 @@ impl Context {
     pub fn new(common: Common, output: Output, cancel: CancellationToken) -> Self {
         Self { common, output, cancel }
     }
+
+    /// Whether a person wants to see nothing but errors.
+    pub fn quiet(&self) -> bool {
+        matches!(self.common.log_level, LogLevel::Off | LogLevel::Error)
+    }
 }
 
 /// The subcommands.
@@ -42,6 +58,16 @@ pub enum Command {
     #[cfg(feature = "create")]
     Init(init::Args),
     Keys(keys::Args),
+    #[cfg(feature = "create")]
+    Create(Box<create::Args>),
+    #[cfg(feature = "import")]
+    Import(import::Args),
+    #[cfg(feature = "import")]
+    Verify(verify::Args),
+    #[cfg(feature = "import")]
+    Describe(describe::Args),
+    #[cfg(feature = "import")]
+    Diff(diff::Args),
     #[cfg(feature = "serve")]
     Registry(registry::Args),
     Completion(completion::Args),
@@ -56,6 +82,16 @@ impl Command {
             #[cfg(feature = "create")]
             Self::Init(args) => init::run(&args, &context),
             Self::Keys(args) => keys::run(args, &context),
+            #[cfg(feature = "create")]
+            Self::Create(args) => create::run(*args, &context).await,
+            #[cfg(feature = "import")]
+            Self::Import(args) => import::run(args, &context).await,
+            #[cfg(feature = "import")]
+            Self::Verify(args) => verify::run(args, &context).await,
+            #[cfg(feature = "import")]
+            Self::Describe(args) => describe::run(args, &context).await,
+            #[cfg(feature = "import")]
+            Self::Diff(args) => diff::run(args, &context).await,
             #[cfg(feature = "serve")]
             Self::Registry(args) => registry::run(args, &context).await,
             Self::Completion(args) => completion::run(&args, &context),

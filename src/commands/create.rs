@@ -1,0 +1,425 @@
+//! `bundle create`: the next sequence, on a medium.
+//!
+//! 1. the configuration, refused with every fault at once; 2. the workspace and the keys; 3. the part
+//!    size; 4. `bundler` does the work; 5. what happened, and what to do next.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ::registry::progress::Progress;
+use bundler::config::ImageSetConfig;
+use bundler::report::{Created, Planned, Summary, Written};
+use bundler::{CreateError, CreateOptions};
+use format_spec::Sequence;
+use format_spec::head::Kind;
+use format_spec::keys::{KeyId, SecretKey};
+use format_spec::limits::{LABELS_MAX, PART_DEFAULT, PART_MAX, TEXT_MAX};
+use serde::Serialize;
+
+use super::Context;
+use crate::cli::{self, Common};
+use crate::failure::{Exit, Failure};
+use crate::keyring::{self, Keyring};
+use crate::output::plain;
+use crate::progress::Drawing;
+use crate::size::{self, Media, PartSize};
+use crate::wire;
+
+/// Blobs fetched at the same time when nothing is said.
+const PARALLEL_BLOBS: usize = 4;
+
+/// Write what is new since the last time as the next sequence, signed, in parts
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// What to carry: an ImageSetConfiguration
+    #[arg(long, short, value_name = "FILE")]
+    config: PathBuf,
+    /// Where the sequence goes: the medium, or a directory to copy from; made when it does not exist
+    #[arg(long, value_name = "DIR", value_parser = cli::directory)]
+    to: PathBuf,
+    /// Sign with this private key; repeatable [default: `keys/default.pem` of the workspace]
+    #[arg(long, value_name = "FILE")]
+    key: Vec<PathBuf>,
+    /// The most bytes of a part: a number, or one with a unit as 4GiB or 700MB
+    /// [default: `archiveSize` of the configuration, or 4 GiB - 1]
+    #[arg(long, value_name = "SIZE", conflicts_with = "media")]
+    size: Option<PartSize>,
+    /// The kind of medium, and with it the size of the parts
+    #[arg(long, value_enum)]
+    media: Option<Media>,
+    /// Carry everything, whatever earlier sequences carried
+    #[arg(long)]
+    full: bool,
+    /// Carry what came after this sequence, although later ones were written
+    #[arg(long, value_name = "SEQUENCE", value_parser = sequence, conflicts_with = "full")]
+    since: Option<Sequence>,
+    /// Fail when anything cannot be had, instead of carrying the rest
+    #[arg(long)]
+    strict: bool,
+    /// Leave signatures, attestations and other referrers behind
+    #[arg(long)]
+    remove_signatures: bool,
+    /// Carry layers that their publisher keeps to other places (Windows base layers)
+    #[arg(long)]
+    foreign_layers: bool,
+    /// The most components of a repository's path at the target; 0 is no limit
+    #[arg(long, value_name = "N", default_value = "0")]
+    max_nested_paths: usize,
+    /// Only say what would be carried; writes `mapping.txt`
+    #[arg(long)]
+    dry_run: bool,
+    /// Free text for the signed head; repeatable
+    #[arg(long, value_name = "NAME=VALUE", value_parser = label)]
+    label: Vec<(String, String)>,
+    /// Not to be imported after this time, as 2027-01-31T00:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = instant)]
+    expires: Option<String>,
+    /// When the other side can expect the next sequence, as 2027-01-31T00:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = instant)]
+    next_expected: Option<String>,
+}
+
+/// The answer in JSON: what `bundler` tells, and what only the command knows.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer<'a> {
+    #[serde(flatten)]
+    created: &'a Created,
+    /// The directory.
+    to: String,
+    /// The keys that signed.
+    keys: Vec<String>,
+    /// The public key that this run made, to be carried to the other side.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    new_key: Option<String>,
+    /// Discs that the parts fill, for media of a fixed size.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    discs: Option<u64>,
+}
+
+pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
+    let config = read_config(&args.config)?;
+    let workspace = workspace(&context.common, &config);
+    refuse_other_than_directory(&args.to)?;
+    let labels = labels(args.label)?;
+    let part_bytes = part_bytes(args.size, args.media, config.archive_size);
+    let client = wire::client(&context.common, None)?;
+    let signing = signing_keys(&args.key, &workspace, args.dry_run)?;
+
+    let progress = Arc::new(Progress::default());
+    let drawing = Drawing::start(&progress, context.quiet());
+    let created = bundler::create(CreateOptions {
+        config,
+        workspace,
+        to: args.to.clone(),
+        keys: signing.keys,
+        part_bytes,
+        full: args.full,
+        since: args.since,
+        strict: args.strict,
+        remove_signatures: args.remove_signatures,
+        foreign_layers: args.foreign_layers,
+        max_nested_paths: args.max_nested_paths,
+        dry_run: args.dry_run,
+        parallel_images: context.common.parallel_images,
+        parallel_blobs: context.common.parallel_blobs.unwrap_or(PARALLEL_BLOBS),
+        labels,
+        expires: args.expires,
+        next_expected: args.next_expected,
+        client,
+        progress,
+        cancel: context.cancel.clone(),
+    })
+    .await;
+    drop(drawing);
+    let created = created.map_err(|error: CreateError| Failure::from(error))?;
+
+    for warning in &created.summary().warnings {
+        tracing::warn!("{}", plain(warning));
+    }
+    let answer = Answer {
+        discs: discs(args.media, &created),
+        to: args.to.display().to_string(),
+        keys: signing.ids.iter().map(KeyId::to_string).collect(),
+        new_key: signing.made.as_ref().map(|path| path.display().to_string()),
+        created: &created,
+    };
+    context.output.print(&answer, &text(&answer, args.media))?;
+    Ok(Exit::without(created.exit_bits()))
+}
+
+fn read_config(path: &Path) -> Result<ImageSetConfig, Failure> {
+    let loaded = ImageSetConfig::load(path)?;
+    for warning in &loaded.warnings {
+        tracing::warn!(
+            "{warning}{}",
+            warning.hint.iter().map(|h| format!("; {h}")).collect::<String>()
+        );
+    }
+    match loaded.config.unsupported() {
+        [] => Ok(loaded.config),
+        findings => Err(Failure::unsupported(findings)),
+    }
+}
+
+/// The directory of this stream's state: what the configuration says, or the common option.
+fn workspace(common: &Common, config: &ImageSetConfig) -> PathBuf {
+    let Some(local) = &config.storage.local else { return common.workspace.clone() };
+    if common.workspace != Path::new(cli::WORKSPACE) && common.workspace != *local {
+        tracing::warn!(
+            "`storageConfig.local.path` wins over `--workspace`: `{}`",
+            plain(&local.display().to_string())
+        );
+    }
+    local.clone()
+}
+
+fn refuse_other_than_directory(to: &Path) -> Result<(), Failure> {
+    if to.exists() && !to.is_dir() {
+        return Err(Failure::usage(format!("not a directory: `{}`", to.display()))
+            .with_hint("name the medium's directory: `--to DIR`"));
+    }
+    Ok(())
+}
+
+fn labels(pairs: Vec<(String, String)>) -> Result<BTreeMap<String, String>, Failure> {
+    let mut labels = BTreeMap::new();
+    for (name, value) in pairs {
+        if labels.insert(name.clone(), value).is_some() {
+            return Err(Failure::usage(format!("the label `{name}` is given twice")));
+        }
+    }
+    if labels.len() > LABELS_MAX {
+        return Err(Failure::usage(format!("more than {LABELS_MAX} labels")));
+    }
+    Ok(labels)
+}
+
+/// The most bytes of a part: what was typed, else the configuration's `archiveSize` in GiB, else the
+/// default. The format's own limit holds always: oc-mirror's default of 500 GiB lies above it.
+fn part_bytes(size: Option<PartSize>, media: Option<Media>, archive_size: Option<u64>) -> u64 {
+    let typed = size.map(PartSize::bytes).or(media.map(Media::part_bytes));
+    typed.unwrap_or_else(|| match archive_size {
+        Some(gib) => gib.saturating_mul(1 << 30).min(PART_MAX),
+        None => PART_DEFAULT,
+    })
+}
+
+struct Signing {
+    keys: Vec<SecretKey>,
+    ids: Vec<KeyId>,
+    /// The public half of a key that was made now.
+    made: Option<PathBuf>,
+}
+
+/// The keys that were named, or the workspace's own, which is made when there is none. A dry run signs
+/// nothing and makes nothing.
+fn signing_keys(named: &[PathBuf], workspace: &Path, dry_run: bool) -> Result<Signing, Failure> {
+    let ring = Keyring::new(workspace);
+    let own = ring.secret_path(keyring::DEFAULT);
+    let mut made = None;
+    let keys = if !named.is_empty() {
+        named.iter().map(|path| keyring::read_secret(path)).collect::<Result<Vec<_>, _>>()?
+    } else if own.exists() {
+        vec![keyring::read_secret(&own)?]
+    } else if dry_run {
+        Vec::new()
+    } else {
+        let pair = ring.make(keyring::DEFAULT)?;
+        made = Some(pair.public);
+        vec![pair.key]
+    };
+    let ids = keys.iter().map(|key| key.public().id()).collect();
+    Ok(Signing { keys, ids, made })
+}
+
+fn discs(media: Option<Media>, created: &Created) -> Option<u64> {
+    let parts = match created {
+        Created::Nothing(_) => return None,
+        Created::Planned(planned) => planned.parts.len(),
+        Created::Written(written) => {
+            written.files.iter().filter(|file| file.name.ends_with(".tar")).count()
+        }
+    };
+    media?.discs(parts as u64)
+}
+
+fn text(answer: &Answer<'_>, media: Option<Media>) -> String {
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let _ = match answer.created {
+        Created::Nothing(summary) => writeln!(
+            text,
+            "nothing new: {} known to the other side, no sequence written",
+            size::count(summary.images as u64, "image")
+        ),
+        Created::Planned(planned) => plan(&mut text, planned),
+        Created::Written(written) => sequence_written(&mut text, written, answer),
+    };
+    if let (Some(media), Some(discs)) = (media, answer.discs) {
+        let _ = writeln!(text, "  fits on {}", size::count(discs, &media.to_string()));
+    }
+    let _ = left_out(&mut text, answer.created.summary());
+    if let Some(public) = &answer.new_key {
+        let _ = writeln!(
+            text,
+            "a signing key was made. Carry its public half to the other side, once, by another way than \
+             the media:\n  {public}"
+        );
+    }
+    let to = &answer.to;
+    let _ = match answer.created {
+        Created::Written(_) => writeln!(
+            text,
+            "next: carry `{to}` to the other side and run there `bundle import --from DIR \
+             docker://HOST/NAMESPACE`"
+        ),
+        Created::Planned(_) => {
+            writeln!(text, "next: the same command without `--dry-run` writes it to `{to}`")
+        }
+        Created::Nothing(_) => Ok(()),
+    };
+    text
+}
+
+fn plan(text: &mut String, planned: &Planned) -> std::fmt::Result {
+    writeln!(text, "would write {}", named(planned.sequence, planned.kind))?;
+    for reference in &planned.references {
+        writeln!(text, "  set     {}  from {}", plain(&reference.name), plain(&reference.source))?;
+    }
+    for removal in &planned.removals {
+        writeln!(text, "  remove  {}", plain(removal))?;
+    }
+    let (totals, bytes) = (&planned.totals, planned.parts.iter().map(|part| part.bytes).sum());
+    writeln!(
+        text,
+        "  {}, {}, {}: {} new, {} known",
+        size::count(totals.references, "reference"),
+        size::count(totals.manifests, "manifest"),
+        size::count(totals.blobs, "blob"),
+        size::show(totals.bytes),
+        size::show(planned.summary.bytes_known)
+    )?;
+    writeln!(
+        text,
+        "  {} of {} in all",
+        size::count(planned.parts.len() as u64, "part"),
+        size::show(bytes)
+    )?;
+    writeln!(text, "  every name is in {}", planned.mapping)
+}
+
+fn sequence_written(text: &mut String, written: &Written, answer: &Answer<'_>) -> std::fmt::Result {
+    let totals = &written.totals;
+    let parts = written.files.iter().filter(|file| file.name.ends_with(".tar")).count() as u64;
+    let bytes = written.files.iter().map(|file| file.bytes).sum();
+    writeln!(text, "{} is in `{}`", named(written.sequence, written.kind), answer.to)?;
+    writeln!(text, "  stream  {}", written.stream)?;
+    writeln!(text, "  digest  {}", written.digest)?;
+    writeln!(
+        text,
+        "  {}, {}, {}: {} new, {} known",
+        size::count(totals.references, "reference"),
+        size::count(totals.manifests, "manifest"),
+        size::count(totals.blobs, "blob"),
+        size::show(written.bytes_new),
+        size::show(written.summary.bytes_known)
+    )?;
+    writeln!(text, "  {}, all files {}", size::count(parts, "part"), size::show(bytes))?;
+    for key in &answer.keys {
+        writeln!(text, "  signed by {key}")?;
+    }
+    Ok(())
+}
+
+fn named(sequence: Sequence, kind: Kind) -> String {
+    match kind {
+        Kind::Full => format!("sequence {sequence} (full)"),
+        Kind::Incremental => format!("sequence {sequence} (incremental)"),
+    }
+}
+
+fn left_out(text: &mut String, summary: &Summary) -> std::fmt::Result {
+    if !summary.blocked.is_empty() {
+        writeln!(text, "blocked by the configuration:")?;
+    }
+    for (reference, pattern) in &summary.blocked {
+        writeln!(text, "  {}  by `{}`", plain(reference), plain(pattern))?;
+    }
+    if !summary.failures.is_empty() {
+        writeln!(text, "could not be had:")?;
+    }
+    for failure in &summary.failures {
+        writeln!(text, "  {}  {}", plain(&failure.reference), plain(&failure.reason))?;
+    }
+    Ok(())
+}
+
+fn sequence(text: &str) -> Result<Sequence, String> {
+    match text.parse().ok().and_then(Sequence::new) {
+        Some(sequence) => Ok(sequence),
+        None => Err("expected the number of an earlier sequence, from 1".to_owned()),
+    }
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() && text.len() <= TEXT_MAX => {
+            Ok((name.to_owned(), value.to_owned()))
+        }
+        Some((_, _)) => Err(format!("expected NAME=VALUE of up to {TEXT_MAX} characters")),
+        None => Err("expected NAME=VALUE".to_owned()),
+    }
+}
+
+/// A time in UTC, as the head has it.
+fn instant(text: &str) -> Result<String, String> {
+    let time: jiff::Timestamp =
+        text.parse().map_err(|_| "expected a time as 2027-01-31T00:00:00Z".to_owned())?;
+    Ok(time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn part_sizes_come_from_flag_configuration_or_default() {
+        let size = "700MB".parse().ok();
+        assert_eq!(part_bytes(size, None, Some(1)), 700_000_000);
+        assert_eq!(part_bytes(None, Some(Media::Fat32), Some(1)), 4_294_967_295);
+        assert_eq!(part_bytes(None, None, Some(2)), 2 << 30);
+        assert_eq!(part_bytes(None, None, Some(500)), PART_MAX);
+        assert_eq!(part_bytes(None, None, Some(u64::MAX)), PART_MAX);
+        assert_eq!(part_bytes(None, None, None), PART_DEFAULT);
+    }
+
+    #[test]
+    fn times_are_kept_in_utc() {
+        assert_eq!(instant("2027-01-31T02:00:00+02:00").unwrap(), "2027-01-31T00:00:00Z");
+        assert!(instant("2027-01-31").is_err());
+        assert!(instant("soon").is_err());
+    }
+
+    #[test]
+    fn labels_have_a_name_and_come_once() {
+        assert_eq!(label("a=b=c"), Ok(("a".to_owned(), "b=c".to_owned())));
+        assert!(label("=b").is_err() && label("a").is_err());
+        let twice = vec![("a".to_owned(), "1".to_owned()), ("a".to_owned(), "2".to_owned())];
+        assert!(labels(twice).is_err());
+    }
+
+    #[test]
+    fn a_dry_run_makes_no_key() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(signing_keys(&[], dir.path(), true).unwrap().keys.is_empty());
+        assert_eq!(fs_err::read_dir(dir.path()).unwrap().count(), 0);
+        let first = signing_keys(&[], dir.path(), false).unwrap();
+        assert!(first.made.is_some());
+        let second = signing_keys(&[], dir.path(), false).unwrap();
+        assert!(second.made.is_none());
+        assert_eq!(first.ids, second.ids);
+    }
+}

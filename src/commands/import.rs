@@ -1,0 +1,246 @@
+//! `bundle import`: what a medium holds, into a registry.
+//!
+//! 1. the keys that a person trusts: without one nothing is looked at; 2. the target, or the embedded
+//!    registry over the workspace's store; 3. `importer` does the work; 4. what happened, and what to do
+//!    next.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ::registry::client::Client;
+use ::registry::progress::Progress;
+use ::registry::reference::Target;
+use format_spec::head::Kind;
+use importer::{ImportError, ImportOptions, Imported, ImportedSequence, Outcome};
+use serde::Serialize;
+
+use super::Context;
+use crate::cli;
+use crate::failure::{Exit, Failure};
+use crate::keyring::Keyring;
+use crate::output::plain;
+use crate::progress::Drawing;
+use crate::size;
+use crate::wire;
+
+/// Blobs sent at the same time when nothing is said.
+const PARALLEL_BLOBS: usize = 6;
+
+/// Verify the sequences in a directory and push what they hold into a registry
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A directory with sequences or some of their parts; repeatable
+    #[arg(long, value_name = "DIR", required = true, value_parser = cli::directory)]
+    from: Vec<PathBuf>,
+    /// The registry and the namespace for everything, as docker://HOST[:PORT][/NAMESPACE]; without it the
+    /// store of the workspace's own registry is filled
+    #[arg(value_name = "TARGET")]
+    target: Option<Target>,
+    /// Trust this public key, or the keys in this directory, besides those of the workspace; repeatable
+    #[arg(long, value_name = "FILE|DIR")]
+    trust: Vec<PathBuf>,
+    /// Let the target follow a further stream
+    #[arg(long)]
+    new_stream: bool,
+    /// Only verify and say what would be pushed
+    #[arg(long)]
+    dry_run: bool,
+    /// The most components of a repository's path at the target; 0 is no limit
+    #[arg(long, value_name = "N", default_value = "0")]
+    max_nested_paths: usize,
+}
+
+/// The answer in JSON.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer<'a> {
+    #[serde(flatten)]
+    imported: &'a Imported,
+    /// The data of the embedded registry, when it was the target.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store: Option<String>,
+}
+
+pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
+    let workspace = context.common.workspace.clone();
+    let trusted = Keyring::new(&workspace).gather(&args.trust)?;
+    if trusted.is_empty() {
+        return Err(ImportError::NoKeys.into());
+    }
+    let place = match args.target {
+        Some(target) => Place::remote(target, wire::client(&context.common, None)?),
+        None => Place::embedded(context).await?,
+    };
+    let progress = Arc::new(Progress::default());
+    let drawing = Drawing::start(&progress, context.quiet());
+    let imported = importer::import(ImportOptions {
+        from: args.from,
+        target: place.target.clone(),
+        workspace,
+        local_name: place.store.is_some().then(|| "embedded".to_owned()),
+        trusted,
+        new_stream: args.new_stream,
+        dry_run: args.dry_run,
+        parallel_blobs: context.common.parallel_blobs.unwrap_or(PARALLEL_BLOBS),
+        max_nested_paths: args.max_nested_paths,
+        client: place.client.clone(),
+        progress,
+        cancel: context.cancel.clone(),
+    })
+    .await;
+    drop(drawing);
+    let store = place.close().await;
+    let imported = imported?;
+
+    for warning in &imported.warnings {
+        tracing::warn!("{}", plain(warning));
+    }
+    let answer = Answer { imported: &imported, store };
+    context.output.print(&answer, &text(&answer))?;
+    Ok(Exit::DONE)
+}
+
+/// Where things go.
+struct Place {
+    target: Target,
+    client: Client,
+    /// The data of the embedded registry.
+    store: Option<PathBuf>,
+    #[cfg(feature = "serve")]
+    server: Option<embedded::Running>,
+}
+
+impl Place {
+    fn remote(target: Target, client: Client) -> Self {
+        Self {
+            target,
+            client,
+            store: None,
+            #[cfg(feature = "serve")]
+            server: None,
+        }
+    }
+
+    /// Stops the embedded registry; says where its data is.
+    async fn close(self) -> Option<String> {
+        #[cfg(feature = "serve")]
+        if let Some(server) = self.server {
+            server.stop().await;
+        }
+        self.store.map(|path| path.display().to_string())
+    }
+
+    #[cfg(not(feature = "serve"))]
+    async fn embedded(_: &Context) -> Result<Self, Failure> {
+        Err(Failure::usage("this build has no registry of its own, so a target is needed")
+            .with_hint("name it: `bundle import --from DIR docker://HOST/NAMESPACE`"))
+    }
+}
+
+#[cfg(feature = "serve")]
+mod embedded {
+    //! The embedded registry, for the time of one import, on a port of this machine that nobody else
+    //! knows.
+
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use ::registry::reference::{RegistryHost, Target};
+    use ::registry::server::{Server, ServerConfig, ServerError};
+    use tokio::task::JoinHandle;
+    use tokio_util::sync::CancellationToken;
+
+    use super::{Context, Failure, Place, wire};
+
+    pub struct Running {
+        stop: CancellationToken,
+        task: JoinHandle<Result<(), ServerError>>,
+    }
+
+    impl Running {
+        /// Ends when every connection is closed. What a client was told to be stored is durable, so a
+        /// fault while stopping changes nothing.
+        pub async fn stop(self) {
+            self.stop.cancel();
+            match self.task.await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!("the embedded registry: {error}"),
+                Err(error) => tracing::warn!("the embedded registry: {error}"),
+            }
+        }
+    }
+
+    impl Place {
+        pub async fn embedded(context: &Context) -> Result<Self, Failure> {
+            let data = context.common.workspace.join("registry");
+            let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+            let server = Server::bind(ServerConfig::new(&data, any)).await?;
+            let host: RegistryHost = server
+                .local_addr()
+                .to_string()
+                .parse()
+                .expect("an address with its port is a host");
+            let client = wire::client(&context.common, Some(host.clone()))?;
+            let stop = CancellationToken::new();
+            let task = tokio::spawn(server.run(stop.clone()));
+            Ok(Self {
+                target: Target { registry: host, namespace: None },
+                client,
+                store: Some(data),
+                server: Some(Running { stop, task }),
+            })
+        }
+    }
+}
+
+fn text(answer: &Answer<'_>) -> String {
+    let imported = answer.imported;
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    for sequence in &imported.sequences {
+        let _ = describe(&mut text, sequence);
+    }
+    let _ = match (&answer.store, imported.dry_run) {
+        (_, true) => {
+            writeln!(text, "nothing was written; the same command without `--dry-run` does it")
+        }
+        (Some(store), false) => writeln!(
+            text,
+            "everything is in the store `{store}`\nnext: `bundle registry serve --data {store}`"
+        ),
+        (None, false) => writeln!(text, "everything is at {}", imported.target),
+    };
+    text
+}
+
+fn describe(text: &mut String, sequence: &ImportedSequence) -> std::fmt::Result {
+    let number = sequence.sequence;
+    let kind = match sequence.kind {
+        Kind::Full => "full",
+        Kind::Incremental => "incremental",
+    };
+    let (verb, sent) = match sequence.outcome {
+        Outcome::Imported => ("imported", "sent"),
+        Outcome::Known => ("was there already", "put back"),
+        Outcome::Planned => ("would be imported", "to send"),
+    };
+    writeln!(text, "sequence {number} ({kind}): {verb}")?;
+    writeln!(
+        text,
+        "  {}; {} {sent} ({}), {} mounted, {} there already",
+        size::count(sequence.references, "reference"),
+        size::count(sequence.blobs_pushed, "blob"),
+        size::show(sequence.bytes_pushed),
+        sequence.blobs_mounted,
+        sequence.blobs_present
+    )?;
+    if sequence.removals > 0 {
+        let removals = size::count(sequence.removals, "name");
+        writeln!(text, "  {removals} left the configuration; nothing is deleted here")?;
+    }
+    writeln!(text, "  signed by {}", sequence.signers.join(", "))?;
+    if let Some(receipt) = &sequence.receipt {
+        writeln!(text, "  receipt {}", receipt.display())?;
+    }
+    Ok(())
+}

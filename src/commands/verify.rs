@@ -1,0 +1,125 @@
+//! `bundle verify`: whether a medium is whole, genuine and intact. No registry, no configuration, no
+//! network.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ::registry::progress::Progress;
+use importer::{Damage, ImportError, VerifiedSequence, VerifyReport};
+use serde::Serialize;
+
+use super::Context;
+use crate::cli;
+use crate::failure::{Exit, Failure, Kind};
+use crate::keyring::Keyring;
+use crate::output::plain;
+use crate::progress::Drawing;
+use crate::size;
+
+/// Prove signatures and every byte of the sequences in a directory, offline
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A directory with sequences or some of their parts; repeatable
+    #[arg(long, value_name = "DIR", required = true, value_parser = cli::directory)]
+    from: Vec<PathBuf>,
+    /// Trust this public key, or the keys in this directory, besides those of the workspace; repeatable
+    #[arg(long, value_name = "FILE|DIR")]
+    trust: Vec<PathBuf>,
+}
+
+/// The answer in JSON.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer<'a> {
+    intact: bool,
+    #[serde(flatten)]
+    report: &'a VerifyReport,
+}
+
+pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
+    let trusted = Keyring::new(&context.common.workspace).gather(&args.trust)?;
+    if trusted.is_empty() {
+        return Err(ImportError::NoKeys.into());
+    }
+    let progress = Arc::new(Progress::default());
+    let drawing = Drawing::start(&progress, context.quiet());
+    let read = move || importer::verify(&args.from, &trusted, &progress);
+    let report = tokio::select! {
+        report = tokio::task::spawn_blocking(read) => report.map_err(ImportError::Task)?,
+        // It only reads, so it can be left at any byte.
+        () = context.cancel.cancelled() => Err(ImportError::Cancelled),
+    };
+    drop(drawing);
+    let report = report?;
+
+    for warning in &report.warnings {
+        tracing::warn!("{}", plain(warning));
+    }
+    let answer = Answer { intact: report.is_intact(), report: &report };
+    context.output.print(&answer, &text(&report))?;
+    if report.is_intact() {
+        return Ok(Exit::DONE);
+    }
+    // The findings are the answer, so the failure adds no second JSON document.
+    let damaged = parts(&report.findings);
+    let mut failure = Failure::new(
+        Kind::Damaged,
+        format!("{} damaged", size::count(damaged.len() as u64, "part")),
+    );
+    for part in damaged.keys() {
+        failure = failure.with_hint(format!("copy only `{part}` again from the connected side"));
+    }
+    Ok(failure.tell())
+}
+
+/// The damaged stretches of each part.
+fn parts(findings: &[Damage]) -> BTreeMap<&str, Vec<&Damage>> {
+    let mut parts: BTreeMap<&str, Vec<&Damage>> = BTreeMap::new();
+    for damage in findings {
+        parts.entry(&damage.part).or_default().push(damage);
+    }
+    parts
+}
+
+fn text(report: &VerifyReport) -> String {
+    let mut text = String::new();
+    let damaged = parts(&report.findings);
+    for damages in damaged.values() {
+        for damage in damages {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "{}", plain(&damage.to_string()));
+        }
+    }
+    for sequence in &report.sequences {
+        let broken = report.findings.iter().filter(|damage| damage.sequence == sequence.sequence);
+        let broken = broken.map(|damage| &damage.part).collect::<std::collections::BTreeSet<_>>();
+        let _ = writeln!(text, "{}", verdict(sequence, broken.len() as u64));
+    }
+    text
+}
+
+/// One line for the person who carries it.
+fn verdict(sequence: &VerifiedSequence, broken: u64) -> String {
+    let number = sequence.sequence;
+    let total = sequence.parts;
+    let keys = sequence.signers.join(" and ");
+    if broken > 0 {
+        let intact = total.saturating_sub(broken);
+        return format!(
+            "Sequence {number}: {intact} of {total} parts are intact. Do not import it before the \
+             damaged parts were copied again."
+        );
+    }
+    let order = match sequence.after {
+        Some(after) => format!("as sequence {number} after {after}"),
+        None => format!("as sequence {number}, which stands alone"),
+    };
+    let parts = if total == 1 {
+        "The 1 part is intact".to_owned()
+    } else {
+        format!("All {total} of {total} parts are intact")
+    };
+    format!("{parts} and signed by key {keys}. Safe to import {order}.")
+}
