@@ -85,11 +85,7 @@ impl Durable {
             if known.contains(&at) {
                 continue;
             }
-            match fs_err::create_dir(&at) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error.into()),
-            }
+            make_dir(&at)?;
             self.sync_dir(&parent)?;
             if known.len() >= KNOWN_MAX {
                 known.clear();
@@ -97,6 +93,21 @@ impl Durable {
             known.insert(at.clone());
         }
         Ok(())
+    }
+
+    /// Makes many directories in `base` and syncs it once.
+    pub(super) fn make_all(
+        &self,
+        base: &Path,
+        names: impl Iterator<Item = String>,
+    ) -> Result<(), StoreError> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        for name in names {
+            let path = base.join(name);
+            make_dir(&path)?;
+            known.insert(path);
+        }
+        self.sync_dir(base)
     }
 
     /// Writes a small file under `dir/name`, replacing what is there as a whole.
@@ -147,6 +158,14 @@ impl Durable {
         }
         self.sync_dir(dir)?;
         Ok(true)
+    }
+}
+
+fn make_dir(path: &Path) -> Result<(), StoreError> {
+    match fs_err::create_dir(path) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -37,6 +37,7 @@ mod uploads;
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use format_spec::digest::to_hex;
 use format_spec::{Digest, Repository};
 
 pub use error::StoreError;
@@ -72,17 +73,20 @@ impl Store {
     /// Another process has it open, `dir` holds something else or a later version, or I/O fails.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
         let dir = std::path::absolute(dir)?;
+        let durable = Durable::new(dir.join("tmp"));
         if !dir.is_dir() {
-            fs_err::create_dir_all(&dir)?;
+            let there = dir.ancestors().find(|above| above.is_dir()).unwrap_or(&dir);
+            durable.make_dirs(there, &dir)?;
             restrict(&dir)?;
         }
         let fresh = !check_version(&dir)?;
         let lock = lock(&dir)?;
-        let durable = Durable::new(dir.join("tmp"));
         durable.clear_temporary()?;
-        for name in ["uploads", "repositories", "blobs"] {
+        for name in ["uploads", "repositories", "blobs", "blobs/sha256"] {
             durable.make_dirs(&dir, &dir.join(name))?;
         }
+        let shards = (0..=u8::MAX).map(|first| to_hex(&[first]));
+        durable.make_all(&dir.join("blobs/sha256"), shards)?;
         if fresh {
             durable.write(&dir, "store-version", &[VERSION.as_bytes()])?;
         }

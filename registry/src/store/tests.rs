@@ -1,6 +1,7 @@
 //! The store by itself, without HTTP.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use format_spec::{Digest, Repository, Tag};
@@ -121,13 +122,20 @@ async fn old_uploads_expire_and_busy_ones_do_not() {
 async fn pending_uploads_are_bounded() {
     let (dir, store) = open();
     drop(store);
-    for n in 0..PENDING_MAX {
+    for n in 0..3 {
         fs_err::File::create(dir.path().join("uploads").join(n.to_string())).unwrap();
     }
     let store = Store::open(dir.path()).unwrap();
+    store.uploads.pending.fetch_add(PENDING_MAX - 4, Ordering::AcqRel);
+    let upload = store.begin_upload(&name("a")).unwrap();
     assert!(matches!(store.begin_upload(&name("a")), Err(StoreError::UploadsFull { .. })));
-    assert_eq!(store.expire_uploads(Duration::ZERO).unwrap(), PENDING_MAX);
-    store.begin_upload(&name("a")).unwrap();
+    assert_eq!(store.expire_uploads(Duration::from_secs(0)).unwrap(), 3);
+    assert!(store.cancel_upload(upload.id()).await.unwrap());
+    assert!(!store.cancel_upload(upload.id()).await.unwrap());
+    for _ in 0..4 {
+        store.begin_upload(&name("a")).unwrap();
+    }
+    assert!(store.begin_upload(&name("a")).is_err());
 }
 
 #[tokio::test]

@@ -165,7 +165,7 @@ impl Appender {
 pub(super) struct Uploads {
     dir: PathBuf,
     live: Mutex<HashMap<UploadId, Arc<Upload>>>,
-    pending: AtomicUsize,
+    pub(super) pending: AtomicUsize,
 }
 
 impl Uploads {

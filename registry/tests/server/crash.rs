@@ -30,19 +30,65 @@ async fn child_server() {
 }
 
 fn start(data: &Path) -> (Child, String) {
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "crash::child_server", "--nocapture"])
-        .env(DATA, data)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "crash::child_server", "--nocapture"]);
+    spawn(command, data).expect("the server starts")
+}
+
+fn spawn(mut command: Command, data: &Path) -> Option<(Child, String)> {
+    command.env(DATA, data).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().ok()?;
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let address = lines
         .map_while(Result::ok)
-        .find_map(|line| line.split_once("listening on ").map(|(_, address)| address.to_owned()))
-        .expect("the server starts");
-    (child, format!("http://{address}"))
+        .find_map(|line| line.split_once("listening on ").map(|(_, address)| address.to_owned()))?;
+    Some((child, format!("http://{address}")))
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_and_survived() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = Command::new("unshare");
+    let mounted = "mount -t tmpfs -o size=8m none \"$1\" && \
+                   exec \"$0\" --exact crash::child_server --nocapture";
+    command.args(["-rm", "sh", "-c", mounted]);
+    command.arg(std::env::current_exe().unwrap()).arg(dir.path());
+    let Some((mut child, base)) = spawn(command, dir.path()) else {
+        println!("skipped: a small file system cannot be mounted here");
+        return;
+    };
+    let client = client();
+    let push = |seed, length| {
+        let data = noise(seed, length);
+        let url = format!("{base}/v2/full/blobs/uploads/?digest={}", Digest::of(&data));
+        client.post(url).body(data).send()
+    };
+    assert_eq!(push(1, 5 << 20).await.unwrap().status(), 201);
+    let full = push(2, 5 << 20).await.unwrap();
+    assert_eq!(full.status(), 507);
+    let text = full.text().await.unwrap();
+    assert!(text.contains("disk is full"), "{text}");
+
+    // In pieces: the one that does not fit ends the upload and frees what it took.
+    let begun = client.post(format!("{base}/v2/full/blobs/uploads/")).send().await.unwrap();
+    let location = format!("{base}{}", field(&begun, "location"));
+    let mut statuses = vec![];
+    for seed in 0..5 {
+        let patch = client.patch(&location).body(noise(seed, 1 << 20)).send().await.unwrap();
+        statuses.push(patch.status().as_u16());
+    }
+    assert_eq!(statuses[0], 202);
+    assert!(statuses.contains(&507), "{statuses:?}");
+    assert_eq!(statuses.last(), Some(&404), "{statuses:?}");
+
+    assert_eq!(push(3, 1 << 20).await.unwrap().status(), 201);
+    for (seed, length) in [(1, 5 << 20), (3, 1 << 20)] {
+        let data = noise(seed, length);
+        let url = format!("{base}/v2/full/blobs/{}", Digest::of(&data));
+        assert!(client.get(url).send().await.unwrap().bytes().await.unwrap() == data);
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 #[derive(Clone, Default)]
