@@ -1,1 +1,228 @@
-//! Tests.
+//! Tests with real TLS: authorities, client certificates, and token servers of other domains.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+
+use format_spec::Digest;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+
+use super::testing::{Reply, Scripted, options};
+use super::*;
+
+/// An authority, and what it signs.
+struct Authority {
+    pem: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let pem = params.self_signed(&key).unwrap().pem();
+        Self { pem, issuer: Issuer::new(params, key) }
+    }
+
+    fn sign(&self, name: &str) -> (rcgen::Certificate, KeyPair) {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        (params.signed_by(&key, &self.issuer).unwrap(), key)
+    }
+}
+
+/// A server on 127.0.0.1 that answers every request alike and tells each one's head.
+fn serve(
+    authority: &Authority,
+    name: &str,
+    clients: Option<&Authority>,
+    answer: &'static str,
+) -> (u16, std::sync::mpsc::Receiver<String>) {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let (certificate, key) = authority.sign(name);
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let builder = rustls::ServerConfig::builder();
+    let builder = match clients {
+        None => builder.with_no_client_auth(),
+        Some(clients) => {
+            let mut roots = rustls::RootCertStore::empty();
+            use rustls::pki_types::pem::PemObject;
+            let der = rustls::pki_types::CertificateDer::from_pem_slice(clients.pem.as_bytes());
+            roots.add(der.unwrap()).unwrap();
+            let verifier = rustls::server::WebPkiClientVerifier::builder(Arc::new(roots));
+            builder.with_client_cert_verifier(verifier.build().unwrap())
+        }
+    };
+    let config = Arc::new(builder.with_single_cert(vec![certificate.der().clone()], key).unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (tell, told) = std::sync::mpsc::channel();
+    // The thread ends with the process; it holds nothing but its port.
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (Ok(stream), config, tell) = (stream, Arc::clone(&config), tell.clone()) else {
+                return;
+            };
+            std::thread::spawn(move || {
+                let Ok(connection) = rustls::ServerConnection::new(config) else { return };
+                let mut tls = rustls::StreamOwned::new(connection, stream);
+                let mut head = Vec::new();
+                let mut byte = [0; 1];
+                while let Ok(1) = tls.read(&mut byte) {
+                    head.push(byte[0]);
+                    if head.ends_with(b"\r\n\r\n") {
+                        let _ = tell.send(String::from_utf8_lossy(&head).into_owned());
+                        head.clear();
+                        if tls.write_all(answer.as_bytes()).is_err() {
+                            return;
+                        }
+                    }
+                }
+            });
+        }
+    });
+    (port, told)
+}
+
+const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
+
+fn host(name: &str, port: u16) -> RegistryHost {
+    format!("{name}:{port}").parse().unwrap()
+}
+
+#[tokio::test]
+async fn authorities_decide_whom_we_talk_to() {
+    let (ours, other) = (Authority::new(), Authority::new());
+    let (port, _told) = serve(&ours, "localhost", None, OK);
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+        fs_err::write(&path, text).unwrap();
+        path
+    };
+    let registry = host("localhost", port);
+    let ping = |options: ClientOptions, host: RegistryHost| async move {
+        Client::new(options).unwrap().ping(&host).await
+    };
+    // Unknown authority: refused, with the option that helps, and no plain HTTP behind its back.
+    let error = ping(options(dir.path()), registry.clone()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Tls, "{error}");
+    assert!(error.to_string().contains("unknown authority"), "{error}");
+    assert!(error.hint().unwrap().contains("--ca-file"));
+    // `--ca-file`.
+    let mut with_ca = options(dir.path());
+    with_ca.ca_files = vec![file("ca.pem", &ours.pem)];
+    ping(with_ca.clone(), registry.clone()).await.unwrap();
+    // The right authority and the wrong name.
+    let error = ping(with_ca, host("127.0.0.1", port)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Tls, "{error}");
+    // The wrong authority.
+    let mut wrong = options(dir.path());
+    wrong.ca_files = vec![file("other.pem", &other.pem)];
+    assert_eq!(ping(wrong, registry.clone()).await.unwrap_err().kind(), ErrorKind::Tls);
+    // Turned off for this host, and only for it.
+    let mut insecure = options(dir.path());
+    insecure.insecure_tls = vec![registry.clone()];
+    ping(insecure.clone(), registry.clone()).await.unwrap();
+    let error = ping(insecure, host("127.0.0.1", port)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Tls, "{error}");
+    // certs.d, by host and port.
+    file(&format!("certs.d/localhost:{port}/ca.crt"), &ours.pem);
+    ping(options(dir.path()), registry).await.unwrap();
+}
+
+#[tokio::test]
+async fn client_certificates_come_from_certs_d() {
+    let authority = Authority::new();
+    let (port, _told) = serve(&authority, "localhost", Some(&authority), OK);
+    let dir = tempfile::tempdir().unwrap();
+    let certs = dir.path().join(format!("certs.d/localhost:{port}"));
+    fs_err::create_dir_all(&certs).unwrap();
+    fs_err::write(certs.join("ca.crt"), &authority.pem).unwrap();
+    let registry = host("localhost", port);
+    let mut quick = options(dir.path());
+    quick.retry.times = 0;
+    let error = Client::new(quick.clone()).unwrap().ping(&registry).await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Tls | ErrorKind::Unavailable), "{error}");
+    let (certificate, key) = authority.sign("me");
+    fs_err::write(certs.join("me.cert"), certificate.pem()).unwrap();
+    let error = Client::new(quick.clone()).unwrap().ping(&registry).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config, "the key is missing: {error}");
+    fs_err::write(certs.join("me.key"), key.serialize_pem()).unwrap();
+    Client::new(quick).unwrap().ping(&registry).await.unwrap();
+}
+
+/// CVE-2020-15157: the token server of another domain is asked, but not told who we are.
+#[tokio::test]
+async fn a_foreign_realm_gets_no_credentials_unless_trusted() {
+    let authority = Authority::new();
+    let answer = "HTTP/1.1 200 OK\r\ncontent-length: 13\r\n\r\n{\"token\":\"t\"}";
+    let (port, told) = serve(&authority, "localhost", None, answer);
+    // To the registry at 127.0.0.1, the host `localhost` is another.
+    let server = Scripted::start_with(true, move |seen| {
+        if seen.header("authorization") == "Bearer t" {
+            return Reply::new(404);
+        }
+        let realm = format!("Bearer realm=\"https://localhost:{port}/token\"");
+        Reply::new(401).with("WWW-Authenticate", realm)
+    })
+    .await;
+    let dir = tempfile::tempdir().unwrap();
+    fs_err::write(dir.path().join("ca.pem"), &authority.pem).unwrap();
+    let auth = serde_json::json!({"auths": {server.host.as_str(): {"auth": "dXNlcjpwdw=="}}});
+    fs_err::write(dir.path().join("auth.json"), auth.to_string()).unwrap();
+    let mut options = options(dir.path());
+    options.plain_http = vec![server.host.clone()];
+    options.ca_files = vec![dir.path().join("ca.pem")];
+    let repo = "a/b".parse().unwrap();
+    let digest = Digest::of(b"");
+    let client = Client::new(options.clone()).unwrap();
+    assert_eq!(client.head_blob(&server.host, &repo, &digest).await.unwrap(), None);
+    let head = told.recv().unwrap().to_ascii_lowercase();
+    assert!(head.starts_with("get /token?") && !head.contains("authorization"), "{head}");
+    assert!(!head.contains("account="), "{head}");
+    options.trusted_realms = vec!["localhost".into()];
+    let client = Client::new(options).unwrap();
+    client.head_blob(&server.host, &repo, &digest).await.unwrap();
+    let head = told.recv().unwrap();
+    assert!(head.contains("Basic dXNlcjpwdw=="), "{head}");
+}
+
+#[tokio::test]
+async fn a_redirect_from_tls_to_plain_http_is_refused() {
+    let authority = Authority::new();
+    let answer = "HTTP/1.1 302 X\r\nlocation: http://127.0.0.1:1/x\r\ncontent-length: 0\r\n\r\n";
+    let (port, _told) = serve(&authority, "localhost", None, answer);
+    let dir = tempfile::tempdir().unwrap();
+    fs_err::write(dir.path().join("ca.pem"), &authority.pem).unwrap();
+    let mut options = options(dir.path());
+    options.ca_files = vec![dir.path().join("ca.pem")];
+    let client = Client::new(options).unwrap();
+    let registry = host("localhost", port);
+    let error = client
+        .get_blob(&registry, &"a/b".parse().unwrap(), &Digest::of(b""), 5, 0)
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
+}
+
+#[tokio::test]
+async fn a_host_without_tls_is_told_apart() {
+    // A server that answers anything with text, as many do to a TLS hello.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut waste = [0; 512];
+            let _ = stream.read(&mut waste);
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n");
+        }
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let client = Client::new(options(dir.path())).unwrap();
+    let error = client.ping(&host("127.0.0.1", port)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Tls, "{error}");
+    assert!(error.hint().unwrap().contains("--plain-http"), "{error}");
+}

@@ -146,13 +146,7 @@ pub(super) fn fault(url: &Url, error: &reqwest::Error) -> Fault {
     let mut dns = false;
     let mut words = String::new();
     while let Some(current) = cause {
-        if let Some(tls) = current.downcast_ref::<rustls::Error>() {
-            return tls_fault(host, tls);
-        }
-        if let Some(io) = current.downcast_ref::<std::io::Error>()
-            && let Some(inner) = io.get_ref()
-            && let Some(tls) = inner.downcast_ref::<rustls::Error>()
-        {
+        if let Some(tls) = tls_error(current) {
             return tls_fault(host, tls);
         }
         let text = current.to_string();
@@ -173,6 +167,15 @@ pub(super) fn fault(url: &Url, error: &reqwest::Error) -> Fault {
         };
     }
     Fault::Broken { host, detail: words }
+}
+
+/// The TLS error itself, out of the I/O errors it is wrapped in (`source` passes over them).
+fn tls_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
+    if let Some(tls) = error.downcast_ref::<rustls::Error>() {
+        return Some(tls);
+    }
+    let inner = error.downcast_ref::<std::io::Error>()?.get_ref()?;
+    tls_error(inner)
 }
 
 fn tls_fault(host: String, error: &rustls::Error) -> Fault {
