@@ -190,7 +190,10 @@ impl Server {
 
 /// Removes abandoned uploads, at start and from time to time.
 async fn expire(app: Arc<App>, stop: CancellationToken) {
-    while !app.read_only {
+    if app.read_only {
+        return;
+    }
+    loop {
         let store = Arc::clone(&app.store);
         match tokio::task::spawn_blocking(move || store.expire_uploads(UPLOAD_LIFETIME)).await {
             Ok(Ok(0)) => {}

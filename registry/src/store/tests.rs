@@ -93,6 +93,37 @@ async fn an_upload_goes_on_after_a_restart() {
 }
 
 #[tokio::test]
+async fn bytes_of_a_write_that_failed_half_way_are_not_part_of_the_blob() {
+    let (_dir, store) = open();
+    let repository = name("a");
+    let upload = store.begin_upload(&repository).unwrap();
+    let mut appender = upload.append().await.unwrap();
+    appender.write(b"hello").unwrap();
+    fs_err::write(store.root.join("uploads").join(upload.id().as_str()), b"hello half a").unwrap();
+    store.finish_upload(&repository, appender, &Digest::of(b"hello")).unwrap();
+    let (file, size) = store.open_blob(&repository, &Digest::of(b"hello")).unwrap().unwrap();
+    assert_eq!((size, file.metadata().unwrap().len()), (5, 5));
+}
+
+#[tokio::test]
+async fn a_finished_upload_is_not_found_and_cannot_be_written() {
+    let (_dir, store) = open();
+    let repository = name("a");
+    let upload = store.begin_upload(&repository).unwrap();
+    let mut appender = upload.append().await.unwrap();
+    appender.write(b"hello").unwrap();
+    let late = tokio::spawn({
+        let upload = Arc::clone(&upload);
+        async move { upload.append().await.err() }
+    });
+    appender.interrupted().cancelled().await;
+    store.finish_upload(&repository, appender, &Digest::of(b"hello")).unwrap();
+    assert!(matches!(late.await.unwrap(), Some(StoreError::UploadUnknown)));
+    assert!(store.find_upload(upload.id()).unwrap().is_none());
+    assert_eq!(store.upload_offset(upload.id()).unwrap(), None);
+}
+
+#[tokio::test]
 async fn a_second_writer_interrupts_the_first() {
     let (_dir, store) = open();
     let upload = store.begin_upload(&name("a")).unwrap();

@@ -19,6 +19,7 @@ use format_spec::{Digest, Repository};
 use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::CancellationToken;
 
+use super::blobs::exists;
 use super::durable::{is_absent, remove_if_there};
 use super::{Store, StoreError};
 
@@ -178,11 +179,21 @@ impl Uploads {
         Ok(Self { dir, live: Mutex::default(), pending: AtomicUsize::new(pending) })
     }
 
-    fn keep(&self, id: UploadId, offset: u64, growing: Growing) -> Arc<Upload> {
+    fn keep(
+        &self,
+        id: UploadId,
+        offset: u64,
+        growing: Growing,
+    ) -> Result<Option<Arc<Upload>>, StoreError> {
         let mut live = lock(&self.live);
         // Two requests may have opened it again at the same time: the first one counts.
         if let Some(there) = live.get(&id) {
-            return Arc::clone(there);
+            return Ok(Some(Arc::clone(there)));
+        }
+        // And the first one may be through by now, which makes this file a blob that nobody may
+        // write to. It is forgotten only after it was moved, so its old name tells.
+        if !exists(fs_err::metadata(self.dir.join(id.as_str())))? {
+            return Ok(None);
         }
         if live.len() >= LIVE_MAX {
             let idle = live.iter().find(|(_, upload)| Arc::strong_count(upload) == 1);
@@ -198,7 +209,7 @@ impl Uploads {
             state: Arc::new(tokio::sync::Mutex::new(Some(growing))),
         });
         live.insert(id, Arc::clone(&upload));
-        upload
+        Ok(Some(upload))
     }
 
     fn forget(&self, id: &UploadId) {
@@ -228,7 +239,8 @@ impl Store {
             .create_new(true)
             .open(self.uploads.dir.join(id.as_str()))?;
         self.uploads.pending.fetch_add(1, Ordering::AcqRel);
-        Ok(self.uploads.keep(id, 0, Growing { file, hasher: Hasher::new() }))
+        let growing = Growing { file, hasher: Hasher::new() };
+        self.uploads.keep(id, 0, growing)?.ok_or(StoreError::UploadUnknown)
     }
 
     /// Finds an unfinished upload. One that is not open any more is read and hashed again.
@@ -258,7 +270,7 @@ impl Store {
                 }
             }
         }
-        Ok(Some(self.uploads.keep(id.clone(), offset, Growing { file, hasher })))
+        self.uploads.keep(id.clone(), offset, Growing { file, hasher })
     }
 
     /// Whether the upload exists; cheaper than [`Store::find_upload`] when it is not open.
@@ -291,12 +303,13 @@ impl Store {
         let size = appender.offset();
         let upload = Arc::clone(&appender.upload);
         let Some(growing) = appender.state.take() else { return Err(StoreError::UploadUnknown) };
-        self.uploads.forget(&upload.id);
-        let outcome = self.store_blob(repository, &upload, growing, expected);
+        let outcome = self.store_blob(repository, &upload, growing, expected, size);
         if outcome.is_err() {
             // Expiry removes what cannot be removed now.
             let _ = remove_if_there(&upload.path);
         }
+        // Not earlier: whoever looked for it meanwhile would have opened a file that became a blob.
+        self.uploads.forget(&upload.id);
         self.uploads.uncount();
         outcome.map(|()| size)
     }
@@ -307,11 +320,16 @@ impl Store {
         upload: &Upload,
         growing: Growing,
         expected: &Digest,
+        size: u64,
     ) -> Result<(), StoreError> {
         self.writable()?;
         let found = growing.hasher.finish();
         if found != *expected {
             return Err(StoreError::Mismatch { expected: *expected, found });
+        }
+        // A write that failed half-way has left bytes that were never hashed.
+        if growing.file.metadata()?.len() != size {
+            growing.file.set_len(size)?;
         }
         self.durable.synced(growing.file.sync_data())?;
         let dir = self.blob_dir(expected);
@@ -329,19 +347,19 @@ impl Store {
     pub async fn cancel_upload(&self, id: &UploadId) -> Result<bool, StoreError> {
         self.writable()?;
         let live = lock(&self.uploads.live).get(id).map(Arc::clone);
-        if let Some(upload) = live {
+        if let Some(upload) = &live {
             match upload.append().await {
                 Ok(mut appender) => *appender.state = None,
                 Err(StoreError::UploadTaken | StoreError::UploadUnknown) => return Ok(false),
                 Err(error) => return Err(error),
             }
-            self.uploads.forget(id);
         }
-        let removed = remove_if_there(&self.uploads.dir.join(id.as_str()))?;
-        if removed {
+        let removed = remove_if_there(&self.uploads.dir.join(id.as_str()));
+        self.uploads.forget(id);
+        if let Ok(true) = removed {
             self.uploads.uncount();
         }
-        Ok(removed)
+        removed
     }
 
     /// Removes uploads that nothing was added to for `lifetime`; returns how many.

@@ -1,10 +1,14 @@
 //! The mirror registry over real HTTP: a matrix in the spirit of the OCI conformance suite, crashes,
 //! and other people's clients.
 
+// Helpers outside of `#[test]` functions are tests all the same.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
 mod blobs;
 mod bounds;
 mod crash;
 mod interop;
 mod lists;
 mod manifests;
+mod own_client;
 mod support;
