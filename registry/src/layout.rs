@@ -185,10 +185,9 @@ fn open(path: &Path) -> Result<(fs_err::File, u64), LayoutError> {
         .read(true)
         .custom_flags(i32::try_from(flags).unwrap_or_default())
         .open(path)
-        .map_err(|error| match error.raw_os_error() {
-            Some(code) if code == rustix::io::Errno::LOOP.raw_os_error() => {
-                LayoutError::NotAFile(path.to_owned())
-            }
+        .map_err(|error| match error.kind() {
+            // What `NOFOLLOW` says to a link.
+            std::io::ErrorKind::FilesystemLoop => LayoutError::NotAFile(path.to_owned()),
             _ => LayoutError::Io(error),
         })?;
     let data = file.metadata()?;

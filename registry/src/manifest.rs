@@ -138,6 +138,7 @@ pub struct IndexManifest {
 }
 
 /// A manifest of either kind.
+#[allow(clippy::large_enum_variant)] // one at a time, short-lived: a box would only cost
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Manifest {
     /// Configuration and layers.

@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 use super::error::Fault;
 use super::secret::Secret;
-use super::{files, helper};
+use super::{files, helper, hold};
 use crate::limits::SETTINGS_MAX;
 use crate::reference::RegistryHost;
 
@@ -124,7 +124,7 @@ impl Credentials {
     /// Forgets what programs said for this host: their tokens age.
     pub(super) fn forget(&self, host: &RegistryHost) {
         let keys = [host.as_str(), HUB_KEY];
-        let mut answers = self.answers.lock().unwrap_or_else(|poison| poison.into_inner());
+        let mut answers = hold(&self.answers);
         answers.retain(|(_, server), _| !keys.contains(&server.as_str()));
     }
 
@@ -167,7 +167,7 @@ impl Credentials {
 
     async fn ask(&self, program: &str, server: &str, file: &str) -> Result<Option<Found>, Fault> {
         let key = (program.to_owned(), server.to_owned());
-        let lock = || self.answers.lock().unwrap_or_else(|poison| poison.into_inner());
+        let lock = || hold(&self.answers);
         let known = lock().get(&key).cloned();
         let answer = match known {
             Some(answer) => answer,

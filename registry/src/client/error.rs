@@ -33,6 +33,19 @@ pub enum ErrorKind {
     Source,
 }
 
+/// Why TLS was refused, as far as it changes what to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsCause {
+    /// The certificate's authority is not trusted.
+    UnknownAuthority,
+    /// What the other side sent is no TLS at all.
+    NotTls,
+    /// The registry wants a certificate of ours, or another one.
+    ClientCertificate,
+    /// Wrong name, expired, or anything else.
+    Other,
+}
+
 /// One fault, with its values.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
@@ -129,8 +142,8 @@ pub enum Fault {
         host: String,
         /// What the verifier or the protocol said.
         detail: String,
-        /// What the other side sent is no TLS at all.
-        plain: bool,
+        /// Which kind of refusal it is.
+        cause: TlsCause,
     },
     /// The content is not what its digest names.
     #[error("the content is damaged: expected {expected}, found {found}")]
@@ -274,11 +287,23 @@ impl Fault {
                 "check the account, or log in again with `podman login {host}`, or name the file \
                  that has the credentials with `--authfile FILE`"
             ),
-            Self::Tls { plain: true, host, .. } => {
+            Self::Tls { cause: TlsCause::NotTls, host, .. } => {
                 format!("if the registry speaks plain HTTP on purpose: `--plain-http {host}`")
             }
-            Self::Tls { .. } => {
+            Self::Tls { cause: TlsCause::UnknownAuthority, .. } => {
                 "name the authority that signed the registry's certificate: `--ca-file FILE`".into()
+            }
+            Self::Tls { cause: TlsCause::ClientCertificate, host, .. } => format!(
+                "put the client certificate and its key into \
+                 `/etc/containers/certs.d/{host}/client.cert` and `client.key`"
+            ),
+            Self::Tls { .. } => {
+                "check the host's name, its certificate and this machine's clock".into()
+            }
+            Self::NotFound { codes, .. } if codes.iter().any(|code| code == "NAME_UNKNOWN") => {
+                "check the repository's name; some registries want a repository or project to be \
+                 made before the first push"
+                    .into()
             }
             Self::UnknownHost { host, .. } if !host.contains('.') => format!(
                 "the first component is the registry's host; an image on Docker Hub is written \
@@ -302,6 +327,26 @@ impl Fault {
 pub(super) struct Failed {
     pub(super) fault: Fault,
     pub(super) tries: u32,
+}
+
+impl Failed {
+    /// The same once more, for faults of reaching a host.
+    pub(super) fn copy(&self) -> Option<Self> {
+        let fault = match &self.fault {
+            Fault::UnknownHost { host, detail } => {
+                Fault::UnknownHost { host: host.clone(), detail: detail.clone() }
+            }
+            Fault::Connect { host, detail } => {
+                Fault::Connect { host: host.clone(), detail: detail.clone() }
+            }
+            Fault::Tls { host, detail, cause } => {
+                Fault::Tls { host: host.clone(), detail: detail.clone(), cause: *cause }
+            }
+            Fault::Stalled { host, limit } => Fault::Stalled { host: host.clone(), limit: *limit },
+            _ => return None,
+        };
+        Some(Self { fault, tries: self.tries })
+    }
 }
 
 impl From<Fault> for Failed {

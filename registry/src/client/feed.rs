@@ -20,7 +20,7 @@ use super::error::Fault;
 use super::headers::authority;
 use super::session::Session;
 use super::token::Scopes;
-use super::{BlobSource, Core, transport};
+use super::{BlobSource, Core, hold, transport};
 use crate::limits::COMMIT_TIME;
 
 /// The type of an upload's body.
@@ -129,19 +129,19 @@ impl Gauge {
     }
 
     fn set(&self, phase: Phase) {
-        *self.state.lock().unwrap_or_else(|poison| poison.into_inner()) = (phase, Instant::now());
+        *hold(&self.state) = (phase, Instant::now());
     }
 
     fn get(&self) -> (Phase, Instant) {
-        *self.state.lock().unwrap_or_else(|poison| poison.into_inner())
+        *hold(&self.state)
     }
 
     fn fail(&self, error: std::io::Error) {
-        *self.error.lock().unwrap_or_else(|poison| poison.into_inner()) = Some(error);
+        *hold(&self.error) = Some(error);
     }
 
     fn take_error(&self) -> Option<std::io::Error> {
-        self.error.lock().unwrap_or_else(|poison| poison.into_inner()).take()
+        hold(&self.error).take()
     }
 }
 

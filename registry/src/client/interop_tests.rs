@@ -47,6 +47,7 @@ impl Distribution {
         }
         let path = dir.path().join("conf.yml");
         fs_err::write(&path, conf).unwrap();
+        #[allow(clippy::zombie_processes)] // `Drop` waits, once it stands in the struct below
         let child = Command::new(program)
             .arg("serve")
             .arg(&path)
@@ -245,4 +246,34 @@ async fn passwords_let_in_and_their_lack_does_not() {
     let client = auth("password");
     client.ping(&host).await.unwrap();
     push(&client, &host, &"a/b".parse().unwrap(), &content(1000)).await;
+}
+
+/// `cargo test -p registry --release -- --ignored speed --nocapture`: prints, judges nothing.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement"]
+async fn speed() {
+    let Some(registry) = Distribution::start(None).await else { return };
+    let (client, host) = (registry.client(), registry.host.clone());
+    let repo: Repository = "speed".parse().unwrap();
+    let block = content(1 << 20);
+    let body: Bytes = block.iter().copied().cycle().take(1 << 30).collect();
+    let size = body.len() as u64;
+    let digest = Digest::of(&body);
+    for _ in 0..3 {
+        let start = Instant::now();
+        push(&client, &host, &repo, &body).await;
+        let pushed = start.elapsed();
+        let start = Instant::now();
+        let mut stream = client.get_blob(&host, &repo, &digest, size, 0).await.unwrap();
+        let (mut chunks, mut bytes) = (0_u64, 0_usize);
+        while let Some(chunk) = stream.next_chunk().await.unwrap() {
+            chunks += 1;
+            bytes += chunk.len();
+        }
+        println!(
+            "1 GiB: push {pushed:?}, pull {:?} in chunks of {} KiB",
+            start.elapsed(),
+            bytes as u64 / chunks / 1024
+        );
+    }
 }

@@ -154,6 +154,11 @@ impl Mirrors {
         Ok(mirrors)
     }
 
+    /// Without its entries, for a client that only talks to targets.
+    pub(super) fn credentials_only(self) -> Self {
+        Self { entries: Vec::new(), credential_helpers: self.credential_helpers }
+    }
+
     /// Adds one file; its entries replace earlier ones of the same prefix.
     fn add(&mut self, path: &Path, bytes: &[u8]) -> Result<(), Fault> {
         let file = path.display().to_string();

@@ -45,7 +45,7 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::atomic::AtomicU8;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use format_spec::{Digest, Repository};
 use futures_util::Stream;
@@ -53,7 +53,7 @@ use tokio::sync::OnceCell;
 use url::Url;
 
 pub use counters::{Counters, Totals};
-pub use error::{ClientError, ErrorKind, Fault};
+pub use error::{ClientError, ErrorKind, Fault, TlsCause};
 pub use pull::BlobStream;
 pub use push::{Deleted, Pushed};
 pub use retry::RetryPolicy;
@@ -79,6 +79,9 @@ pub struct ClientOptions {
     pub insecure_tls: Vec<RegistryHost>,
     /// `registries.conf`; `None` searches the usual places. Applies to pulls only.
     pub registries_conf: Option<PathBuf>,
+    /// Whether `registries.conf` is followed at all. Off for a target: what is asked there is whether
+    /// this very registry has something.
+    pub mirrors: bool,
     /// Hosts of token servers that may get credentials although they belong to another domain than the
     /// registry. The default comes from `BUNDLE_TRUSTED_REALMS`, separated by commas.
     pub trusted_realms: Vec<String>,
@@ -103,6 +106,7 @@ impl Default for ClientOptions {
             plain_http: Vec::new(),
             insecure_tls: Vec::new(),
             registries_conf: None,
+            mirrors: true,
             trusted_realms: trusted
                 .split(',')
                 .map(str::trim)
@@ -164,11 +168,16 @@ struct Core {
     mirrors: Result<Mirrors, (String, String)>,
     counters: Counters,
     sessions: Mutex<HashMap<(RegistryHost, bool), Cell>>,
+    /// Hosts that could not be reached a moment ago: a thousand images there fail as one.
+    lost: Mutex<HashMap<(RegistryHost, bool), (Instant, Failed)>>,
     /// Clients of other origins: token servers, object stores.
     transports: Mutex<HashMap<(String, Tls), reqwest::Client>>,
     /// Mirrors that could not be reached; not asked again.
     down: Mutex<HashSet<(RegistryHost, bool)>>,
 }
+
+/// How long a host that could not be reached is not tried again.
+const LOST_TIME: Duration = Duration::from_secs(5);
 
 /// How long a loopback host may take to show that it speaks TLS.
 const LOOPBACK_PROBE: Duration = Duration::from_secs(3);
@@ -188,9 +197,11 @@ impl Client {
         for path in &options.ca_files {
             transport::certificates(path).map_err(failed)?;
         }
+        let wanted = options.mirrors;
         let mirrors = match Mirrors::load(options.registries_conf.as_ref()) {
-            Ok(mirrors) => Ok(mirrors),
+            Ok(mirrors) => Ok(if wanted { mirrors } else { mirrors.credentials_only() }),
             Err(fault) if options.registries_conf.is_some() => return Err(failed(fault)),
+            Err(Fault::Config { .. }) if !wanted => Ok(Mirrors::default()),
             Err(Fault::Config { path, detail }) => Err((path, detail)),
             Err(fault) => return Err(failed(fault)),
         };
@@ -205,6 +216,7 @@ impl Client {
                 mirrors,
                 counters: Counters::default(),
                 sessions: Mutex::default(),
+                lost: Mutex::default(),
                 transports: Mutex::default(),
                 down: Mutex::default(),
             }),
@@ -219,6 +231,7 @@ impl Client {
     /// Asks whether the registry is there and lets us in.
     pub async fn ping(&self, host: &RegistryHost) -> Result<(), ClientError> {
         let run = async {
+            hold(&self.core.lost).remove(&(host.clone(), false));
             let session = self.core.session(host, false).await?;
             let scopes = token::Scopes::none();
             let url = session.url("")?;
@@ -228,6 +241,11 @@ impl Client {
         };
         run.await.map_err(|failed| ClientError::new("reach registry", host.to_string(), failed))
     }
+}
+
+/// Locks; a panic elsewhere does not spread, what is held stays whole at every moment.
+fn hold<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 fn subject(host: &RegistryHost, repository: &Repository, reference: &ManifestRef) -> String {
@@ -241,10 +259,25 @@ impl Core {
     /// The session with a registry; the first call makes contact.
     async fn session(&self, host: &RegistryHost, insecure: bool) -> Result<Arc<Session>, Failed> {
         let cell = {
-            let mut sessions = self.sessions.lock().unwrap_or_else(|poison| poison.into_inner());
+            let mut sessions = hold(&self.sessions);
             sessions.entry((host.clone(), insecure)).or_default().clone()
         };
-        cell.get_or_try_init(|| self.contact(host, insecure)).await.cloned()
+        let key = (host.clone(), insecure);
+        let known = cell.get_or_try_init(|| async {
+            // Looked at here, behind the cell: those who waited for the first contact see its end.
+            if let Some((since, failed)) = hold(&self.lost).get(&key)
+                && since.elapsed() < LOST_TIME
+                && let Some(failed) = failed.copy()
+            {
+                return Err(failed);
+            }
+            self.contact(host, insecure).await.inspect_err(|failed| {
+                if let Some(copy) = failed.copy() {
+                    hold(&self.lost).insert(key.clone(), (Instant::now(), copy));
+                }
+            })
+        });
+        known.await.cloned()
     }
 
     /// Finds out how the registry is spoken to, and what it wants to know about us.
@@ -263,7 +296,9 @@ impl Core {
         let limit = LOOPBACK_PROBE.min(self.options.stall);
         let refusal = match tokio::time::timeout(limit, https.probe(self)).await {
             Ok(Ok(_)) => return self.knock(https).await.map(|(session, _)| session),
-            Ok(Err(fault @ Fault::Tls { plain: false, .. })) => return Err(fault.into()),
+            Ok(Err(fault @ Fault::Tls { cause, .. })) if cause != TlsCause::NotTls => {
+                return Err(fault.into());
+            }
             Ok(Err(fault)) => fault,
             Err(_) => Fault::Stalled { host: host.to_string(), limit },
         };
@@ -317,7 +352,7 @@ impl Core {
             _ => Tls::Verify,
         };
         let key = (name, tls);
-        let lock = || self.transports.lock().unwrap_or_else(|poison| poison.into_inner());
+        let lock = || hold(&self.transports);
         if let Some(known) = lock().get(&key) {
             return Ok(known.clone());
         }
@@ -350,7 +385,7 @@ impl Core {
     /// The session of a place; `None` for a mirror that was found to be down before.
     async fn session_at(&self, place: &Place) -> Result<Option<Arc<Session>>, Failed> {
         let key = (place.registry.clone(), place.insecure);
-        let down = || self.down.lock().unwrap_or_else(|poison| poison.into_inner());
+        let down = || hold(&self.down);
         if place.mirror && down().contains(&key) {
             return Ok(None);
         }

@@ -547,6 +547,13 @@ async fn unreachable_hosts_fail_with_their_cause() {
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.to_string().contains("unknown host `no-such-host.invalid`"), "{error}");
     assert!(error.to_string().contains("tried 3 times"), "{error}");
+    // What was found out is not found out again for every image.
+    let spent = client.counters().totals().requests;
+    for _ in 0..5 {
+        let again = client.get_manifest(&unknown, &repo(), &tag("1")).await.unwrap_err();
+        assert!(again.to_string().contains("unknown host"), "{again}");
+    }
+    assert_eq!(client.counters().totals().requests, spent);
 }
 
 #[tokio::test]

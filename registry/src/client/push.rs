@@ -22,7 +22,7 @@ use super::pull::blob_head;
 use super::retry::Tries;
 use super::session::{Session, drain, text};
 use super::token::Scopes;
-use super::{BlobSource, Client, ClientError, Core, ErrorKind, subject};
+use super::{BlobSource, Client, ClientError, Core, ErrorKind, hold, subject};
 use crate::limits::COMMIT_TIME;
 use crate::reference::{ManifestRef, RegistryHost};
 
@@ -220,7 +220,7 @@ async fn push(
         scopes = scopes.and_pull(source);
     }
     let mut tries = Tries::new(core.options.retry, &core.counters);
-    let first_way = *session.way.lock().unwrap_or_else(|poison| poison.into_inner());
+    let first_way = *hold(&session.way);
     let mut way = first_way;
     let (mut may_renew, mut may_prove, mut breaks) = (true, true, 0_u32);
     let mut upload = None;
@@ -248,7 +248,7 @@ async fn push(
             Ok(()) => {
                 if way != first_way {
                     tracing::debug!(host = %session.host, ?way, "uploads work this way here");
-                    *session.way.lock().unwrap_or_else(|poison| poison.into_inner()) = way;
+                    *hold(&session.way) = way;
                 }
                 return Ok(Pushed::Uploaded);
             }
@@ -268,6 +268,13 @@ async fn push(
                 return Err(tries.end(fault));
             }
             // The registry forgot the upload, or cannot go on with it: once more from the start.
+            Fault::NotFound { .. } | Fault::Refused { .. }
+                // Not every registry takes a PATCH (Google's does not): the rest cannot be sent alone.
+                // Each such round began with a passing fault, so the tries bound them.
+                if before > 0 && way == Way::Monolithic =>
+            {
+                core.counters.retry();
+            }
             Fault::NotFound { .. } | Fault::Refused { .. }
                 if may_renew
                     && (before > 0

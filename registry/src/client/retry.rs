@@ -122,6 +122,7 @@ fn random_below(ceiling: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::TlsCause;
 
     fn busy(seconds: Option<u64>) -> Fault {
         let retry_after = seconds.map(Duration::from_secs);
@@ -147,7 +148,7 @@ mod tests {
         let mut tries = Tries::new(RetryPolicy::default(), &counters);
         let not_found = Fault::NotFound { codes: vec![], detail: String::new() };
         assert!(tries.next_wait(&not_found).is_none());
-        let tls = Fault::Tls { host: "x".into(), detail: "y".into(), plain: false };
+        let tls = Fault::Tls { host: "x".into(), detail: "y".into(), cause: TlsCause::Other };
         assert!(tries.next_wait(&tls).is_none());
     }
 

@@ -14,7 +14,6 @@ use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Response, StatusCode};
 use url::Url;
 
-use super::Core;
 use super::challenge::{self, Challenge};
 use super::credentials::{Credential, Found};
 use super::error::{Failed, Fault};
@@ -24,6 +23,7 @@ use super::retry::Tries;
 use super::secret::Secret;
 use super::token::{Scopes, Tokens};
 use super::transport::{self, Tls};
+use super::{Core, hold};
 use crate::limits::{ANSWER_MAX, QUOTE_MAX, REDIRECTS_MAX};
 use crate::reference::RegistryHost;
 
@@ -94,7 +94,7 @@ impl Session {
     }
 
     fn known_challenge(&self) -> Option<Challenge> {
-        self.challenge.lock().unwrap_or_else(|poison| poison.into_inner()).clone()
+        hold(&self.challenge).clone()
     }
 
     /// What says who we are, for a request with these scopes.
@@ -140,7 +140,7 @@ impl Session {
             Challenge::Basic => None,
         };
         let changed = {
-            let mut known = self.challenge.lock().unwrap_or_else(|poison| poison.into_inner());
+            let mut known = hold(&self.challenge);
             let same = match (&*known, &fresh) {
                 (Some(Challenge::Bearer(old)), Challenge::Bearer(new)) => {
                     old.realm == new.realm && old.service == new.service

@@ -98,7 +98,7 @@ impl Reply {
         Self::Answer { status, headers: Vec::new(), body: Vec::new(), length: None }
     }
 
-    pub(crate) fn with(mut self, name: &str, value: impl ToString) -> Self {
+    pub(crate) fn with(mut self, name: &str, value: impl std::fmt::Display) -> Self {
         if let Self::Answer { headers, .. } = &mut self {
             headers.push((name.to_owned(), value.to_string()));
         }

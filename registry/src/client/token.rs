@@ -13,13 +13,13 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use serde::Deserialize;
 use url::Url;
 
-use super::Core;
 use super::challenge::{Bearer, RealmRule, realm_rule};
 use super::credentials::{Credential, Found};
 use super::error::Fault;
 use super::headers::authority;
 use super::secret::Secret;
 use super::session::{Session, answer_fault, basic, bounded};
+use super::{Core, hold};
 use crate::limits::{ANSWER_MAX, TOKEN_LIFE, TOKEN_LIFE_MAX};
 
 /// What a request needs leave for, in the words of the token specification.
@@ -91,7 +91,7 @@ struct Answer {
 
 impl Tokens {
     fn slot(&self, key: &str) -> Slot {
-        let mut slots = self.slots.lock().unwrap_or_else(|poison| poison.into_inner());
+        let mut slots = hold(&self.slots);
         slots.entry(key.to_owned()).or_default().clone()
     }
 
@@ -111,7 +111,7 @@ impl Tokens {
             return Ok(token.text.clone());
         }
         let mut list = scopes.list.clone();
-        let widened = self.widened.lock().unwrap_or_else(|poison| poison.into_inner()).clone();
+        let widened = hold(&self.widened).clone();
         list.extend(widened.get(&key).into_iter().flatten().cloned());
         let fresh = fetch(core, session, bearer, scopes, &list).await?;
         let text = fresh.text.clone();
@@ -142,7 +142,7 @@ impl Tokens {
             .map(str::to_owned)
             .collect();
         if !more.is_empty() {
-            let mut widened = self.widened.lock().unwrap_or_else(|poison| poison.into_inner());
+            let mut widened = hold(&self.widened);
             widened.insert(scopes.key(), more);
         }
     }

@@ -13,7 +13,7 @@ use reqwest::{Certificate, Identity};
 use url::Url;
 
 use super::ClientOptions;
-use super::error::Fault;
+use super::error::{Fault, TlsCause};
 use super::files;
 use super::headers::authority;
 use crate::limits::{CERTIFICATES_MAX, CONNECT_TIME};
@@ -179,8 +179,15 @@ fn tls_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rus
 }
 
 fn tls_fault(host: String, error: &rustls::Error) -> Fault {
-    use rustls::{CertificateError, Error};
-    let plain = matches!(error, Error::InvalidMessage(_));
+    use rustls::{AlertDescription as Alert, CertificateError, Error};
+    let cause = match error {
+        Error::InvalidMessage(_) => TlsCause::NotTls,
+        Error::InvalidCertificate(CertificateError::UnknownIssuer) => TlsCause::UnknownAuthority,
+        Error::AlertReceived(
+            Alert::CertificateRequired | Alert::BadCertificate | Alert::UnknownCA,
+        ) => TlsCause::ClientCertificate,
+        _ => TlsCause::Other,
+    };
     let detail = match error {
         Error::InvalidMessage(_) => "the answer is not TLS".to_owned(),
         Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
@@ -191,7 +198,7 @@ fn tls_fault(host: String, error: &rustls::Error) -> Fault {
         }
         other => other.to_string(),
     };
-    Fault::Tls { host, detail, plain }
+    Fault::Tls { host, detail, cause }
 }
 
 fn innermost(error: &reqwest::Error) -> String {
