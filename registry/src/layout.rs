@@ -185,10 +185,10 @@ fn open(path: &Path) -> Result<(fs_err::File, u64), LayoutError> {
         .read(true)
         .custom_flags(i32::try_from(flags).unwrap_or_default())
         .open(path)
-        .map_err(|error| match error.kind() {
-            // What `NOFOLLOW` says to a link.
-            std::io::ErrorKind::FilesystemLoop => LayoutError::NotAFile(path.to_owned()),
-            _ => LayoutError::Io(error),
+        .map_err(|error| {
+            // `NOFOLLOW` gives an error without a stable kind; this only words it.
+            let link = fs_err::symlink_metadata(path).is_ok_and(|data| data.is_symlink());
+            if link { LayoutError::NotAFile(path.to_owned()) } else { LayoutError::Io(error) }
         })?;
     let data = file.metadata()?;
     if !data.is_file() {
