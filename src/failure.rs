@@ -9,7 +9,7 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use serde_json::json;
+use serde::Serialize;
 
 use crate::output::Output;
 
@@ -126,7 +126,7 @@ pub struct Failure {
     error: String,
     hints: Vec<String>,
     /// The findings of a configuration, for JSON.
-    findings: Vec<serde_json::Value>,
+    findings: Vec<Finding>,
 }
 
 impl Failure {
@@ -180,18 +180,44 @@ impl Failure {
         Exit(self.kind.exit())
     }
 
-    fn json(&self) -> serde_json::Value {
-        let mut error = json!({
-            "kind": self.kind.name(),
-            "exit": self.kind.exit(),
-            "message": self.error,
-            "hints": self.hints,
-        });
-        if !self.findings.is_empty() {
-            error["findings"] = self.findings.clone().into();
+    fn json(&self) -> Document<'_> {
+        Document {
+            error: Told {
+                kind: self.kind.name(),
+                exit: self.kind.exit(),
+                message: &self.error,
+                hints: &self.hints,
+                findings: &self.findings,
+            },
         }
-        json!({ "error": error })
     }
+}
+
+/// A failure in JSON.
+#[derive(Debug, Serialize)]
+struct Document<'a> {
+    error: Told<'a>,
+}
+
+#[derive(Debug, Serialize)]
+struct Told<'a> {
+    kind: &'static str,
+    exit: u8,
+    message: &'a str,
+    hints: &'a [String],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    findings: &'a [Finding],
+}
+
+/// One fault of a configuration.
+#[derive(Debug, Serialize)]
+struct Finding {
+    file: String,
+    line: u32,
+    column: u32,
+    field: String,
+    problem: String,
+    hint: Option<String>,
 }
 
 /// The message of an error and its causes, joined by `: `. A cause that its parent repeats is left out.
@@ -234,22 +260,22 @@ impl From<registry::client::ClientError> for Failure {
 
 #[cfg(feature = "create")]
 mod of_create {
-    use super::{Failure, Kind};
-    use bundler::config::{ConfigErrors, Finding};
+    use super::{Failure, Finding, Kind};
+    use bundler::config::{self, ConfigErrors};
     use bundler::{CreateError, ErrorKind};
 
     impl From<ConfigErrors> for Failure {
         fn from(error: ConfigErrors) -> Self {
             // A configuration that cannot be read is a wrong command line, whatever the disk says.
             let mut failure = Self::of(Kind::Usage, &error);
-            failure.findings = error.findings().iter().map(json).collect();
+            failure.findings = error.findings().iter().map(Finding::of).collect();
             failure
         }
     }
 
     impl Failure {
         /// A configuration that asks for what this version does not carry.
-        pub fn unsupported(findings: &[Finding]) -> Self {
+        pub fn unsupported(findings: &[config::Finding]) -> Self {
             use std::fmt::Write as _;
             let mut text =
                 "the configuration asks for content that this version does not carry".to_owned();
@@ -261,20 +287,22 @@ mod of_create {
                 }
             }
             let mut failure = Self::usage(text);
-            failure.findings = findings.iter().map(json).collect();
+            failure.findings = findings.iter().map(Finding::of).collect();
             failure
         }
     }
 
-    fn json(finding: &Finding) -> serde_json::Value {
-        serde_json::json!({
-            "file": finding.file,
-            "line": finding.line,
-            "column": finding.column,
-            "field": finding.field,
-            "problem": finding.problem,
-            "hint": finding.hint,
-        })
+    impl Finding {
+        fn of(finding: &config::Finding) -> Self {
+            Self {
+                file: finding.file.clone(),
+                line: finding.line,
+                column: finding.column,
+                field: finding.field.clone(),
+                problem: finding.problem.clone(),
+                hint: finding.hint.clone(),
+            }
+        }
     }
 
     impl From<CreateError> for Failure {
@@ -407,8 +435,8 @@ mod tests {
     fn json_carries_kind_code_and_hints() {
         let failure = Failure::new(Kind::Gap, "gap").with_hint("carry sequence 3");
         assert_eq!(
-            failure.json(),
-            json!({"error": {"kind": "gap", "exit": 68, "message": "gap", "hints": ["carry sequence 3"]}})
+            serde_json::to_value(failure.json()).unwrap(),
+            serde_json::json!({"error": {"kind": "gap", "exit": 68, "message": "gap", "hints": ["carry sequence 3"]}})
         );
     }
 }

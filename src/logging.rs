@@ -27,7 +27,9 @@ pub enum LogLevel {
 
 /// Starts the log. The libraries below ours speak only when something is wrong: their debug lines
 /// name headers, and with them tokens.
-pub fn start(level: LogLevel) {
+///
+/// The requests that the embedded registry answers are news only to a person who serves it.
+pub fn start(level: LogLevel, serving: bool) {
     let level = match level {
         LogLevel::Off => "off",
         LogLevel::Error => "error",
@@ -38,7 +40,11 @@ pub fn start(level: LogLevel) {
     };
     let others = if matches!(level, "off" | "error") { level } else { "warn" };
     let ours = ["bundle", "bundler", "importer", "registry", "format_spec"];
-    let filter = ours.iter().fold(others.to_owned(), |all, name| format!("{all},{name}={level}"));
+    let mut filter =
+        ours.iter().fold(others.to_owned(), |all, name| format!("{all},{name}={level}"));
+    if level == "info" && !serving {
+        filter.push_str(",registry::server=warn,registry::store=warn");
+    }
     let terminal = io::stderr().is_terminal();
     let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let log = tracing_subscriber::fmt()

@@ -35,7 +35,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(stop) => return stop.report(),
     };
-    logging::start(cli.common.log_level);
+    logging::start(cli.common.log_level, cli.command.serves());
     let output = Output::new(cli.common.output);
     match run(cli, output) {
         Ok(exit) => exit.into(),

@@ -1,6 +1,10 @@
 //! The command as a script sees it: what it prints where, and how it exits. No registry, no network.
 
-use std::path::Path;
+#![allow(clippy::unwrap_used, reason = "a helper outside of a test function fails its test")]
+
+use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 /// Runs `bundle` in a directory of its own, with an environment that says nothing.
@@ -96,7 +100,7 @@ fn usage_errors_exit_64_and_go_to_stderr() {
         assert!(err(&answer).starts_with("error: "), "{line:?}: {answer:?}");
     }
     // Nothing was made on the way to a refusal.
-    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    assert_eq!(fs_err::read_dir(dir.path()).unwrap().count(), 0);
 }
 
 #[test]
@@ -157,7 +161,7 @@ fn a_private_key_never_appears_on_the_screen() {
     let dir = scratch();
     exit(&bundle(dir.path(), &["keys", "new", "--name", "k"]), 0);
     let secret = dir.path().join("bundle-workspace/keys/k.pem");
-    let body = std::fs::read_to_string(&secret).unwrap();
+    let body = fs_err::read_to_string(&secret).unwrap();
     let body = body.lines().nth(1).unwrap();
     for line in [
         &["keys", "show", "k"][..],
@@ -205,4 +209,184 @@ fn a_reader_that_goes_away_is_no_failure() {
     let answer = child.wait_with_output().unwrap();
     exit(&answer, 0);
     assert!(answer.stderr.is_empty(), "{answer:?}");
+}
+
+/// The golden sequences of the format, and the key that signed them.
+fn golden(name: &str) -> String {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("format-spec/vectors").join(name);
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_new_configuration_is_accepted_and_a_broken_one_is_told_whole() {
+    let dir = scratch();
+    let template = bundle(dir.path(), &["init"]);
+    exit(&template, 0);
+    let as_json = json(&bundle(dir.path(), &["init", "--output", "json"]));
+    assert_eq!(as_json["template"].as_str().unwrap(), out(&template));
+    fs_err::write(dir.path().join("new.yaml"), out(&template)).unwrap();
+    // The configuration passes, so the next thing that is looked at is what is complained about.
+    let create = ["create", "-c", "new.yaml", "--to", "out", "--dry-run", "--ca-file", "no.pem"];
+    let answer = bundle(dir.path(), &create);
+    exit(&answer, 64);
+    assert!(err(&answer).contains("no.pem"), "{answer:?}");
+
+    let broken = "kind: ImageSetConfiguration\nmirror:\n  additionalImages:\n  - name: redis:7\n  \
+                  - nmae: quay.io/a/b:1\n";
+    fs_err::write(dir.path().join("broken.yaml"), broken).unwrap();
+    let create = ["create", "-c", "broken.yaml", "--to", "out", "--output", "json"];
+    let answer = bundle(dir.path(), &create);
+    exit(&answer, 64);
+    let error = json(&answer)["error"].clone();
+    let findings = error["findings"].as_array().unwrap();
+    assert!(findings.len() >= 2, "{error}");
+    assert_eq!(findings[0]["line"], 4);
+    assert_eq!(findings[0]["file"], "broken.yaml");
+    assert!(!dir.path().join("out").exists());
+}
+
+#[test]
+fn content_that_is_not_supported_is_refused_by_name() {
+    let dir = scratch();
+    let config = "kind: ImageSetConfiguration\napiVersion: mirror.openshift.io/v2alpha1\nmirror:\n  \
+                  platform:\n    channels:\n    - name: stable-4.18\n";
+    fs_err::write(dir.path().join("c.yaml"), config).unwrap();
+    let answer = bundle(dir.path(), &["create", "-c", "c.yaml", "--to", "out"]);
+    exit(&answer, 64);
+    assert!(err(&answer).contains("c.yaml:4:3: mirror.platform"), "{answer:?}");
+}
+
+#[test]
+fn without_a_trusted_key_nothing_is_looked_at() {
+    let dir = scratch();
+    let media = golden("media");
+    for line in [&["verify", "--from", &media][..], &["import", "--from", &media]] {
+        let answer = bundle(dir.path(), line);
+        exit(&answer, 67);
+        assert!(err(&answer).contains("hint: name the public key"), "{answer:?}");
+    }
+    assert_eq!(fs_err::read_dir(dir.path()).unwrap().count(), 0);
+    // Another key than the one that signed.
+    exit(&bundle(dir.path(), &["keys", "new", "--name", "other"]), 0);
+    let other = "bundle-workspace/keys/other.pub.pem";
+    let answer = bundle(dir.path(), &["verify", "--from", &media, "--trust", other]);
+    exit(&answer, 67);
+}
+
+#[test]
+fn a_medium_is_verified_in_plain_words() {
+    let dir = scratch();
+    let key = golden("key.pub.pem");
+    let from = format!("file://{}", golden("media"));
+    let answer = bundle(dir.path(), &["verify", "--from", &from, "--trust", &key]);
+    exit(&answer, 0);
+    let text = out(&answer);
+    assert!(text.contains("All 2 of 2 parts are intact and signed by key sha256:"), "{text}");
+    assert!(text.trim_end().ends_with("Safe to import as sequence 2 after 1."), "{text}");
+
+    let copy = dir.path().join("copy");
+    fs_err::create_dir(&copy).unwrap();
+    for entry in fs_err::read_dir(golden("media")).unwrap() {
+        let path = entry.unwrap().path();
+        fs_err::copy(&path, copy.join(path.file_name().unwrap())).unwrap();
+    }
+    let part = copy.join("mirror_seq1_000000.tar");
+    let mut bytes = fs_err::read(&part).unwrap();
+    bytes[500_000] ^= 1;
+    fs_err::write(&part, bytes).unwrap();
+    let verify = ["verify", "--from", "copy", "--trust", &key, "--output", "json"];
+    let answer = bundle(dir.path(), &verify);
+    exit(&answer, 65);
+    let report = json(&answer);
+    assert_eq!(report["intact"], false);
+    assert_eq!(report["findings"][0]["part"], "mirror_seq1_000000.tar");
+    assert!(err(&answer).contains("hint: copy only `mirror_seq1_000000.tar` again"), "{answer:?}");
+
+    fs_err::remove_file(&part).unwrap();
+    let answer = bundle(dir.path(), &verify);
+    exit(&answer, 66);
+    assert_eq!(json(&answer)["error"]["kind"], "incomplete");
+}
+
+#[test]
+fn a_medium_is_described_and_compared() {
+    let dir = scratch();
+    let media = golden("media");
+    let text = out(&bundle(dir.path(), &["describe", "--from", &media]));
+    assert!(text.contains("NOT CHECKED") && text.contains("app/web:1.1"), "{text}");
+    let key = golden("key.pub.pem");
+    let describe = ["describe", "--from", &media, "--trust", &key, "--output", "json"];
+    let shown = json(&bundle(dir.path(), &describe));
+    assert_eq!(shown["sequences"][1]["signature"], "trusted");
+    assert_eq!(shown["sequences"][1]["head"]["sequence"], 2);
+    assert_eq!(shown["sequences"][0]["references"][0]["repository"], "app/web");
+
+    let diff = bundle(dir.path(), &["diff", &media, "--trust", &key, "--output", "json"]);
+    exit(&diff, 0);
+    let diff = json(&diff);
+    assert_eq!((&diff["from"]["sequence"], &diff["to"]["sequence"]), (&1.into(), &2.into()));
+    assert_eq!(diff["removed"], serde_json::json!(["app/web:1.0"]));
+    assert_eq!(diff["added"][1]["name"], "app/web:1.1");
+    assert_eq!(diff["signature"], "trusted");
+    exit(&bundle(dir.path(), &["diff", &media, "--since", "7"]), 64);
+    exit(&bundle(dir.path(), &["diff", "."]), 66);
+}
+
+/// A running command whose first line on stdout was read.
+fn start(directory: &Path, arguments: &[&str]) -> (std::process::Child, String) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_bundle"))
+        .args(arguments)
+        .current_dir(directory)
+        .env_clear()
+        .env("HOME", directory)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    if arguments[0] == "registry" {
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    }
+    (child, line)
+}
+
+fn signal(child: &std::process::Child, name: &str) {
+    let done = Command::new("kill").args([name, &child.id().to_string()]).status().unwrap();
+    assert!(done.success());
+}
+
+#[test]
+fn a_registry_serves_until_it_is_told_to_stop() {
+    let dir = scratch();
+    let serve = ["registry", "serve", "--data", "data", "--listen", "127.0.0.1:0"];
+    for name in ["-INT", "-TERM"] {
+        let (child, line) = start(dir.path(), &serve);
+        assert!(line.contains("http://127.0.0.1:"), "{line}");
+        signal(&child, name);
+        exit(&child.wait_with_output().unwrap(), 0);
+    }
+    let everywhere = ["registry", "serve", "--data", "data", "--listen", "0.0.0.0:0"];
+    exit(&bundle(dir.path(), &everywhere), 64);
+}
+
+#[test]
+fn an_interrupted_create_says_so_and_can_be_run_again() {
+    let dir = scratch();
+    // A registry that accepts and never answers.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let config = format!(
+        "kind: ImageSetConfiguration\napiVersion: mirror.openshift.io/v2alpha1\nmirror:\n  \
+         additionalImages:\n  - name: {}/a/b:1\n",
+        silent.local_addr().unwrap()
+    );
+    fs_err::write(dir.path().join("c.yaml"), config).unwrap();
+    let (child, _) = start(dir.path(), &["create", "-c", "c.yaml", "--to", "out"]);
+    // It has come as far as the registry.
+    let _connection = silent.accept().unwrap();
+    signal(&child, "-INT");
+    let answer = child.wait_with_output().unwrap();
+    exit(&answer, 1);
+    assert!(err(&answer).contains("error: interrupted\nhint: run the same command again"));
+    assert!(!dir.path().join("out/mirror_seq1.manifest.json").exists());
 }

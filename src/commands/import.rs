@@ -70,7 +70,7 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     }
     let place = match args.target {
         Some(target) => Place::remote(target, wire::client(&context.common, None)?),
-        None => Place::embedded(context).await?,
+        None => Place::embedded(context, args.dry_run).await?,
     };
     let progress = Arc::new(Progress::default());
     let drawing = Drawing::start(&progress, context.quiet());
@@ -132,7 +132,7 @@ impl Place {
     }
 
     #[cfg(not(feature = "serve"))]
-    async fn embedded(_: &Context) -> Result<Self, Failure> {
+    async fn embedded(_: &Context, _dry_run: bool) -> Result<Self, Failure> {
         Err(Failure::usage("this build has no registry of its own, so a target is needed")
             .with_hint("name it: `bundle import --from DIR docker://HOST/NAMESPACE`"))
     }
@@ -151,10 +151,13 @@ mod embedded {
     use tokio_util::sync::CancellationToken;
 
     use super::{Context, Failure, Place, wire};
+    use crate::failure::Kind;
 
     pub struct Running {
         stop: CancellationToken,
         task: JoinHandle<Result<(), ServerError>>,
+        /// Removed when dropped.
+        _scratch: Option<tempfile::TempDir>,
     }
 
     impl Running {
@@ -171,10 +174,22 @@ mod embedded {
     }
 
     impl Place {
-        pub async fn embedded(context: &Context) -> Result<Self, Failure> {
+        /// Serves the workspace's store; a dry run reads it, or an empty one that does not stay.
+        pub async fn embedded(context: &Context, dry_run: bool) -> Result<Self, Failure> {
             let data = context.common.workspace.join("registry");
+            let scratch = match dry_run && !data.exists() {
+                true => Some(tempfile::tempdir().map_err(|error| {
+                    Failure::io(Kind::Failed, "cannot make a temporary directory", &error)
+                })?),
+                false => None,
+            };
             let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-            let server = Server::bind(ServerConfig::new(&data, any)).await?;
+            let mut config = ServerConfig::new(&data, any);
+            match &scratch {
+                Some(scratch) => config.data = scratch.path().to_owned(),
+                None => config.read_only = dry_run,
+            }
+            let server = Server::bind(config).await?;
             let host: RegistryHost = server
                 .local_addr()
                 .to_string()
@@ -187,7 +202,7 @@ mod embedded {
                 target: Target { registry: host, namespace: None },
                 client,
                 store: Some(data),
-                server: Some(Running { stop, task }),
+                server: Some(Running { stop, task, _scratch: scratch }),
             })
         }
     }

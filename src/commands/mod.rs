@@ -76,6 +76,15 @@ pub enum Command {
 }
 
 impl Command {
+    /// Whether the command is a server, whose log a person reads.
+    pub fn serves(&self) -> bool {
+        #[cfg(feature = "serve")]
+        if matches!(self, Self::Registry(_)) {
+            return true;
+        }
+        false
+    }
+
     /// Runs the command.
     pub async fn run(self, context: Context) -> Result<Exit, Failure> {
         match self {
