@@ -60,6 +60,8 @@ pub struct CreateOptions {
     pub parallel_images: usize,
     /// Blobs fetched at a time.
     pub parallel_blobs: usize,
+    /// Write `SHA256SUMS` too.
+    pub sums: bool,
     /// Free text for the head.
     pub labels: BTreeMap<String, String>,
     /// Not to be imported after this time, RFC 3339 in UTC.
@@ -308,6 +310,7 @@ fn publish_plan(
         labels: options.labels.clone(),
         expires: options.expires.clone(),
         next_expected: options.next_expected.clone(),
+        sums: options.sums,
         created: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
     };
     publish::publish(plan, &tables, statement, &options.keys, &options.to, history)

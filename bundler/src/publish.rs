@@ -4,9 +4,11 @@
 //! The head gets its name last: a directory without it holds no sequence, whatever else is there.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use format_spec::digest::Digest;
+use format_spec::hash::Hasher;
 use format_spec::head::{
     FORMAT_VERSION, Failure, HEAD_TYPE, Head, IndexEntry, Kind, Link, Part, Tool, Totals,
 };
@@ -38,6 +40,8 @@ pub struct Statement {
     pub next_expected: Option<String>,
     /// When it is written, RFC 3339 in UTC.
     pub created: String,
+    /// Whether to write `SHA256SUMS`, which reads every part once more.
+    pub sums: bool,
 }
 
 /// A published sequence.
@@ -62,6 +66,7 @@ pub fn publish(
 ) -> Result<Published, CreateError> {
     let sequence = plan.index.sequence;
     let index = codec::encode(&plan.index).map_err(|e| CreateError::Layout(e.to_string()))?;
+    let sums = statement.sums;
     let head = head(plan, tables, statement, &index);
     head.validate().map_err(|error| CreateError::Layout(error.to_string()))?;
     plan.index.validate(&head).map_err(|error| CreateError::Layout(error.to_string()))?;
@@ -71,12 +76,17 @@ pub fn publish(
 
     let file = |name: FileName| medium.join(name.to_string());
     let write = CreateError::file("write the sequence");
-    let small: [(PathBuf, &[u8]); 4] = [
+    let page = transfer::page(&head, &plan.index, keys);
+    let sums = if sums { sums_of(&record, tables.len(), medium).map_err(&write)? } else { Vec::new() };
+    let mut small: Vec<(PathBuf, &[u8])> = vec![
         (file(FileName::Index(sequence)), &record.index),
         (file(FileName::Seal(sequence)), &record.seal),
-        (file(FileName::Transfer(sequence)), &transfer::page(&head, &plan.index, keys)),
-        (file(FileName::Head(sequence)), &record.head),
+        (file(FileName::Transfer(sequence)), &page),
     ];
+    if !sums.is_empty() {
+        small.push((file(FileName::Sums(sequence)), &sums));
+    }
+    small.push((file(FileName::Head(sequence)), &record.head));
     for (path, content) in &small {
         durable::write_partial(path, content).map_err(&write)?;
     }
@@ -86,7 +96,7 @@ pub fn publish(
         let path = file(FileName::Part(sequence, number));
         fs_err::rename(durable::partial(&path), &path).map_err(&write)?;
     }
-    let (head_file, others) = small.split_last().expect("four files");
+    let (head_file, others) = small.split_last().expect("the head at least");
     for (path, _) in others {
         fs_err::rename(durable::partial(path), path).map_err(&write)?;
     }
@@ -101,6 +111,31 @@ pub fn publish(
         .collect();
     files.sort();
     Ok(Published { digest: Digest::of(&record.head), head, files })
+}
+
+/// The lines of `SHA256SUMS`, for people who have `sha256sum` and nothing else.
+fn sums_of(record: &Record, parts: usize, medium: &Path) -> std::io::Result<Vec<u8>> {
+    let sequence = record.sequence;
+    let mut lines = vec![
+        (FileName::Index(sequence).to_string(), Digest::of(&record.index)),
+        (FileName::Head(sequence).to_string(), Digest::of(&record.head)),
+        (FileName::Seal(sequence).to_string(), Digest::of(&record.seal)),
+    ];
+    let mut buffer = vec![0; 1 << 20];
+    for number in 0..parts {
+        let name = FileName::Part(sequence, u32::try_from(number).expect("bounded by PARTS_MAX"));
+        let mut file = fs_err::File::open(durable::partial(&medium.join(name.to_string())))?;
+        let mut hash = Hasher::new();
+        loop {
+            match file.read(&mut buffer)? {
+                0 => break,
+                read => hash.update(&buffer[..read]),
+            }
+        }
+        lines.push((name.to_string(), hash.finish()));
+    }
+    let lines = lines.iter().map(|(name, digest)| format!("{}  {name}\n", digest.hex()));
+    Ok(lines.collect::<String>().into_bytes())
 }
 
 fn name(path: &Path) -> String {

@@ -130,6 +130,7 @@ impl Site {
             dry_run: false,
             parallel_images: 4,
             parallel_blobs: 4,
+            sums: true,
             labels: BTreeMap::new(),
             expires: None,
             next_expected: None,

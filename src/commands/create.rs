@@ -70,6 +70,9 @@ pub struct Args {
     /// Only say what would be carried; writes `mapping.txt`
     #[arg(long)]
     dry_run: bool,
+    /// Write `SHA256SUMS` too, for people without `bundle`; reads every part once more
+    #[arg(long)]
+    sums: bool,
     /// Free text for the signed head; repeatable
     #[arg(long, value_name = "NAME=VALUE", value_parser = label)]
     label: Vec<(String, String)>,
@@ -125,6 +128,7 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         dry_run: args.dry_run,
         parallel_images: context.common.parallel_images,
         parallel_blobs: context.common.parallel_blobs.unwrap_or(PARALLEL_BLOBS),
+        sums: args.sums,
         labels,
         expires: args.expires,
         next_expected: args.next_expected,
