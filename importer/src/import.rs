@@ -14,7 +14,7 @@ use crate::error::ImportError;
 use crate::images::images_of;
 use crate::intake::Media;
 use crate::ledger::{self, Record};
-use crate::lock::{Lease, lock_local};
+use crate::lock::{Lease, LocalLock, lock_local};
 use crate::order::{Arranged, Step, arrange};
 use crate::paths::Destination;
 use crate::push::{Counts, Push};
@@ -26,10 +26,20 @@ use crate::{ImportOptions, receipt};
 /// Imports the sequences in the directories that the target does not have yet.
 pub async fn import(options: ImportOptions) -> Result<Imported, ImportError> {
     let cancel = options.cancel.clone();
-    tokio::select! {
+    let mut run = Run::new(options)?;
+    let prepared = tokio::select! {
         () = cancel.cancelled() => Err(ImportError::Cancelled),
-        result = run(options) => result,
-    }
+        prepared = run.prepare() => prepared,
+    };
+    // From here on a lease may be held, which is given back before the end, also of a stopped run.
+    let Prepared { arranged, known, _lock } = prepared?;
+    let sequences = run.apply(arranged, &known).await?;
+    Ok(Imported {
+        target: run.options.target.to_string(),
+        dry_run: run.options.dry_run,
+        sequences,
+        warnings: run.warnings,
+    })
 }
 
 /// A run of an import: what all steps share.
@@ -47,41 +57,41 @@ struct Known {
     remote: Vec<Record>,
 }
 
-async fn run(options: ImportOptions) -> Result<Imported, ImportError> {
-    let at =
-        Destination::new(options.client.clone(), options.target.clone(), options.max_nested_paths)?;
-    let name = at.directory_name(options.local_name.as_deref());
-    let directory = options.workspace.join("import").join(name);
-    let mut run = Run { options, at, directory, warnings: Vec::new() };
-
-    // 1 and 2: the medium alone. Nothing has been asked of the target yet.
-    run.options.progress.phase("checking signatures");
-    let (arrived, local) = run.take_in().await?;
-    for verified in &arrived {
-        run.at.places(&verified.index)?;
-    }
-    let lock = if run.options.dry_run { None } else { Some(lock_local(&run.directory)?) };
-
-    // 3: order.
-    run.options.progress.phase("asking the target");
-    let remote = ledger::read_remote(&run.at).await?;
-    let (records, warnings) = ledger::merge(&local, &remote)?;
-    run.warnings.extend(warnings);
-    let arranged = arrange(arrived, &records, run.options.new_stream)?;
-
-    // 4: what earlier sequences must have brought.
-    run.check_required(&arranged).await?;
-    let sequences = run.apply(arranged, &Known { local, remote }).await?;
-    drop(lock);
-    Ok(Imported {
-        target: run.options.target.to_string(),
-        dry_run: run.options.dry_run,
-        sequences,
-        warnings: run.warnings,
-    })
+/// Everything that is settled before the first write.
+struct Prepared {
+    arranged: Vec<Arranged>,
+    known: Known,
+    _lock: Option<LocalLock>,
 }
 
 impl Run {
+    fn new(options: ImportOptions) -> Result<Self, ImportError> {
+        let (client, target) = (options.client.clone(), options.target.clone());
+        let at = Destination::new(client, target, options.max_nested_paths)?;
+        let name = at.directory_name(options.local_name.as_deref());
+        let directory = options.workspace.join("import").join(name);
+        Ok(Self { options, at, directory, warnings: Vec::new() })
+    }
+
+    /// Everything up to the first write.
+    async fn prepare(&mut self) -> Result<Prepared, ImportError> {
+        // The medium alone: nothing has been asked of the target yet.
+        self.options.progress.phase("checking signatures");
+        let (arrived, local) = self.take_in().await?;
+        for verified in &arrived {
+            self.at.places(&verified.index)?;
+        }
+        let lock = if self.options.dry_run { None } else { Some(lock_local(&self.directory)?) };
+
+        self.options.progress.phase("asking the target");
+        let remote = ledger::read_remote(&self.at).await?;
+        let (records, warnings) = ledger::merge(&local, &remote)?;
+        self.warnings.extend(warnings);
+        let arranged = arrange(arrived, &records, self.options.new_stream)?;
+        self.check_required(&arranged).await?;
+        Ok(Prepared { arranged, known: Known { local, remote }, _lock: lock })
+    }
+
     /// Reads the medium and proves everything but the cells.
     async fn take_in(&mut self) -> Result<(Vec<Verified>, Vec<Record>), ImportError> {
         let from = self.options.from.clone();
@@ -145,11 +155,16 @@ impl Run {
         arranged: Vec<Arranged>,
         known: &Known,
     ) -> Result<Vec<ImportedSequence>, ImportError> {
+        let cancel = self.options.cancel.clone();
         let mut lease = None;
         let mut reports = Vec::with_capacity(arranged.len());
         let mut result = Ok(());
         for one in arranged {
-            match self.take(one, known, &mut lease).await {
+            let taken = tokio::select! {
+                () = cancel.cancelled() => Err(ImportError::Cancelled),
+                taken = self.take(one, known, &mut lease) => taken,
+            };
+            match taken {
                 Ok(report) => reports.push(report),
                 Err(error) => {
                     result = Err(error);
@@ -241,7 +256,7 @@ impl Run {
         match now {
             Ok(now) if now == known.remote => {
                 *lease = Some(taken);
-                return Ok(());
+                Ok(())
             }
             Ok(_) => {
                 taken.release().await;

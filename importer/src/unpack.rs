@@ -259,11 +259,6 @@ impl PartSource {
         }
     }
 
-    /// Bytes of the blob that were not handed out yet.
-    pub(crate) fn left(&self) -> u64 {
-        self.size - self.reached.load(Ordering::Relaxed)
-    }
-
     fn again(&self) -> Self {
         Self {
             content: Arc::clone(&self.content),

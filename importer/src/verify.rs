@@ -103,24 +103,24 @@ impl Received {
         let signers = self.check_seal(media, trusted)?;
         let head = self.parse()?;
         let parts = self.parts(media, &head)?;
-        if prove_tables {
-            for part in &parts {
-                part.prove_table().map_err(|fault| {
-                    ImportError::Damage(Box::new(bare_damage(&head, part, fault)))
-                })?;
-            }
-        }
         let index = self.index(media, &head)?;
         let members = index
             .members(parts.len())
             .map_err(|error| self.index_error(media, codec::CodecError::Index(error)))?;
-        Ok(Verified {
+        let verified = Verified {
             digest: self.digest,
             index: Arc::new(index),
             signers,
             content: Arc::new(Content::new(parts, members)),
             head,
-        })
+        };
+        if prove_tables {
+            for part in &verified.content.parts {
+                part.prove_table()
+                    .map_err(|fault| ImportError::Damage(Box::new(verified.damage(fault))))?;
+            }
+        }
+        Ok(verified)
     }
 
     /// The head and the index without a look at signature or parts, for showing what is there.
@@ -271,19 +271,6 @@ fn choose(
     first.ok_or_else(|| missing(head.sequence, vec![entry.name.clone()]))
 }
 
-fn bare_damage(head: &Head, part: &Part, fault: Fault) -> Damage {
-    Damage {
-        sequence: head.sequence,
-        part: part.name.clone(),
-        path: part.path(),
-        from: fault.from,
-        to: fault.to,
-        problem: fault.problem,
-        detail: fault.detail,
-        images: Vec::new(),
-    }
-}
-
 impl Verified {
     /// A fault in terms that a person can act on: which file, which bytes, which images.
     pub(crate) fn damage(&self, fault: Fault) -> Damage {
@@ -297,7 +284,16 @@ impl Verified {
         let members = self.content.members_in(fault.part, stretch);
         let digests: Vec<_> = members.iter().map(|member| member.digest).collect();
         let images = images_of(&self.content, &self.index, &digests);
-        Damage { images, ..bare_damage(&self.head, part, fault) }
+        Damage {
+            sequence: self.head.sequence,
+            part: part.name.clone(),
+            path: part.path(),
+            from: fault.from,
+            to: fault.to,
+            problem: fault.problem,
+            detail: fault.detail,
+            images,
+        }
     }
 
     /// The sequence in a report.
