@@ -1,6 +1,11 @@
 //! How long a reader needs for the largest histories: decode, validate and encode an index of a
 //! million blobs, and plan a layout of as many. Prints milliseconds; peak memory by `/usr/bin/time -v`.
-#![allow(missing_docs)]
+#![allow(
+    missing_docs,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a measurement, not a program"
+)]
 
 use std::time::Instant;
 

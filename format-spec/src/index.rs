@@ -244,7 +244,7 @@ impl Index {
             entry(ids(&required.repositories), required.digest, "repositories")?;
             entry(known(required.home), required.digest, "home")?;
             // The sum is bounded here, so that nobody who adds the sizes up can overflow.
-            total = total.checked_add(required.size).unwrap_or(u64::MAX);
+            total = total.saturating_add(required.size);
             entry(total <= INTEGER_MAX, required.digest, "size")?;
             let blob = self.blobs.binary_search_by(|blob| blob.digest.cmp(&required.digest));
             entry(

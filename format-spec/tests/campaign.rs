@@ -1,5 +1,6 @@
 //! Every bit of a tiny sequence flipped, every length, and many structured changes of its index:
 //! each is refused, none panics (test plan C1, C3, C4, bounded for each commit).
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
 mod common;
 

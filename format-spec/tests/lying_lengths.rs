@@ -1,5 +1,6 @@
 //! A length in an index that lies costs no memory. Alone in its process, because it asks the kernel
 //! for the most that the process ever mapped.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
 mod common;
 

@@ -1,5 +1,6 @@
 //! What holds for every index and head: round trips, no panic on any bytes, no memory for a length
 //! that lies, and a refusal for each way in which an index can contradict itself.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
 mod common;
 

@@ -1,5 +1,6 @@
 //! The strict rules of ed25519 (SPEC.md, section 4): what lax verifiers accept is refused, and what
 //! is accepted `openssl` accepts too.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
 mod common;
 mod faults;

@@ -1,5 +1,6 @@
 //! Any tar reads a part: GNU tar, bsdtar and Python's tarfile list and extract the same names, sizes
 //! and bytes (test plan 6). A program that is not there is said to be skipped.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
 mod common;
 

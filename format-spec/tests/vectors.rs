@@ -3,6 +3,7 @@
 //!
 //! `UPDATE_VECTORS=1 cargo test -p format-spec --test vectors` writes them again. A difference means
 //! that the format changed: that needs a new format version, never new vectors alone.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
 mod common;
 mod faults;

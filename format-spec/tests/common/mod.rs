@@ -4,7 +4,12 @@
 //! sequence; everything after the stage (digests, signature) is made to fit the fault, so that only
 //! the check for this fault can refuse it. The reader is the order of SPEC.md, section 9, and gives
 //! the refusals the names of section 10.
-#![allow(dead_code, missing_docs, reason = "each test uses a part of it")]
+#![allow(
+    dead_code,
+    missing_docs,
+    clippy::needless_pass_by_value,
+    reason = "each test uses a part of it"
+)]
 
 use std::collections::BTreeMap;
 

@@ -229,21 +229,21 @@ pub fn signed() -> Vec<Case> {
             "index-lying-count",
             "index-format",
             IndexBytes(|b| {
-                b[PAYLOAD + 24..PAYLOAD + 32].copy_from_slice(&(1_u64 << 60).to_le_bytes())
+                b[PAYLOAD + 24..PAYLOAD + 32].copy_from_slice(&(1_u64 << 60).to_le_bytes());
             }),
         ),
         case(
             "index-lying-text-length",
             "index-format",
             IndexBytes(|b| {
-                b[PAYLOAD + 32..PAYLOAD + 40].copy_from_slice(&(1_u64 << 28).to_le_bytes())
+                b[PAYLOAD + 32..PAYLOAD + 40].copy_from_slice(&(1_u64 << 28).to_le_bytes());
             }),
         ),
         case(
             "index-option-tag",
             "index-format",
             IndexBytes(|b| {
-                replace(b, b"\x01\x03\0\0\0\0\0\0\x001.0", b"\x02\x03\0\0\0\0\0\0\x001.0")
+                replace(b, b"\x01\x03\0\0\0\0\0\0\x001.0", b"\x02\x03\0\0\0\0\0\0\x001.0");
             }),
         ),
         case(
