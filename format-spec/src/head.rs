@@ -368,7 +368,7 @@ impl Head {
 
 /// `YYYY-MM-DDThh:mm:ss[.f]Z` with 1 to 9 digits `f` (RFC 3339, section 5.6). A time that cannot be
 /// read would switch `expires` off.
-fn is_utc_time(text: &str) -> bool {
+pub fn is_utc_time(text: &str) -> bool {
     let Some((whole, rest)) = text.as_bytes().split_at_checked(19) else { return false };
     let shape = whole.iter().zip(b"0000-00-00T00:00:00").all(|(c, shape)| match shape {
         b'0' => c.is_ascii_digit(),
