@@ -414,11 +414,14 @@ impl ImportError {
                 connected side (`bundle keys show`) by a way that is not this medium; if it is \
                 right: `bundle keys trust FILE`"
                 .into(),
-            Self::Seal { path, .. } => format!(
-                "copy the head and `{}` again from the connected side; if that does not help, \
-                 somebody changed them",
-                file_name(path)
-            ),
+            Self::Seal { path, .. } => {
+                let seal = file_name(path);
+                format!(
+                    "copy `{}` and `{seal}` again from the connected side; if that does not help, \
+                     somebody changed them",
+                    seal.replace(".sig", ".json")
+                )
+            }
             Self::Head { source: HeadError::Version(_) | HeadError::Crit(_), .. } => {
                 "install the version of this program that the connected side uses".into()
             }

@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use format_spec::head::{Head, Link};
 use format_spec::{Digest, Sequence, StreamId, Tag, json};
-use futures_util::stream::{self, StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
 use crate::artifact::{self, unusable};
@@ -19,6 +18,7 @@ use crate::durable;
 use crate::error::ImportError;
 use crate::limits::{QUESTIONS, RECORD_MAX, STREAMS_MAX};
 use crate::paths::Destination;
+use crate::survey::ask;
 
 /// The type of a record, in it and at the target.
 const KIND: &str = "application/vnd.bundle.ledger.v1+json";
@@ -137,10 +137,7 @@ pub(crate) async fn read_remote(at: &Destination) -> Result<Vec<Record>, ImportE
     if streams.len() > STREAMS_MAX {
         return Err(ImportError::TooMany { what: "streams at the target", limit: STREAMS_MAX });
     }
-    let records: Vec<Option<Record>> = stream::iter(streams.into_iter().map(|s| read_one(at, s)))
-        .buffer_unordered(QUESTIONS)
-        .try_collect()
-        .await?;
+    let records = ask(streams, QUESTIONS, |stream| Box::pin(read_one(at, stream))).await?;
     let mut records: Vec<Record> = records.into_iter().flatten().collect();
     records.sort_by_key(|record| record.stream);
     Ok(records)

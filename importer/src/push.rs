@@ -68,15 +68,16 @@ impl Push {
         let started = Instant::now();
         self.progress.phase("sending blobs");
         self.progress.expect(work.to_send(index).1);
-        ask(self.ordered(&work.blobs), self.parallel, |need| self.send(need)).await?;
-        ask(work.required.clone(), self.parallel, |need| self.mount_required(need)).await?;
+        ask(self.ordered(&work.blobs), self.parallel, |need| Box::pin(self.send(need))).await?;
+        ask(work.required.clone(), self.parallel, |need| Box::pin(self.mount_required(need)))
+            .await?;
         if whole {
             self.progress.phase("checking the parts");
             self.prove_rest().await?;
         }
         if started.elapsed() > BLOBS_OLD {
             let (again, _) = survey::blobs(&self.at, &self.places, index).await?;
-            ask(again, self.parallel, |need| self.send(need)).await?;
+            ask(again, self.parallel, |need| Box::pin(self.send(need))).await?;
         }
         self.progress.phase("writing manifests");
         self.manifests(&work.manifests).await
@@ -99,11 +100,11 @@ impl Push {
                 let reference = &index.references[n];
                 let name = reference.tag.clone().map_or(reference.digest.into(), ManifestRef::Tag);
                 let number = numbers.get(&reference.digest).copied();
-                async move {
+                Box::pin(async move {
                     // Index::validate: every reference names a manifest that is carried.
                     let Some(number) = number else { return Ok(()) };
                     self.put(number, reference.repository, name).await
-                }
+                })
             })
             .await?;
         }
@@ -198,9 +199,10 @@ impl Push {
         let ranks = self.ranks().await?;
         let highest = ranks.iter().copied().max().unwrap_or(0);
         for rank in 0..=highest {
-            let now = wanted.iter().copied().filter(|(n, _)| ranks[*n] == rank);
+            let ranks = &ranks;
+            let now = wanted.iter().copied().filter(move |(n, _)| ranks[*n] == rank);
             ask(now, MANIFEST_PUTS, |(n, id)| {
-                self.put(n, id, self.sequence.index().manifests[n].digest.into())
+                Box::pin(self.put(n, id, self.sequence.index().manifests[n].digest.into()))
             })
             .await?;
         }

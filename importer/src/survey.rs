@@ -6,10 +6,10 @@
 //! HEAD 200 alone).
 
 use std::collections::{HashMap, HashSet};
-use std::future::Future;
 
 use format_spec::index::{Index, RepositoryId};
 use format_spec::{Digest, Repository};
+use futures_util::future::BoxFuture;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use registry::reference::ManifestRef;
 
@@ -65,16 +65,22 @@ impl Work {
     }
 }
 
-/// Runs `question` for all items, a bounded number at a time.
-pub(crate) async fn ask<T, R, F>(
-    items: impl IntoIterator<Item = T>,
+/// Runs `question` for all items, a bounded number at a time. Each answer is boxed: the compiler
+/// cannot see through the lifetimes of nested generic futures that the whole may move between threads.
+pub(crate) fn ask<'a, T, R, I, Q>(
+    items: I,
     width: usize,
-    question: impl Fn(T) -> F,
-) -> Result<Vec<R>, ImportError>
+    question: Q,
+) -> BoxFuture<'a, Result<Vec<R>, ImportError>>
 where
-    F: Future<Output = Result<R, ImportError>>,
+    T: 'a,
+    R: Send + 'a,
+    I: IntoIterator<Item = T>,
+    I::IntoIter: Send + 'a,
+    Q: Fn(T) -> BoxFuture<'a, Result<R, ImportError>> + Send + 'a,
 {
-    stream::iter(items.into_iter().map(question)).buffer_unordered(width.max(1)).try_collect().await
+    let work = stream::iter(items.into_iter().map(question));
+    Box::pin(work.buffer_unordered(width.max(1)).try_collect())
 }
 
 /// Whether a repository of the target has a blob of this size.
@@ -106,10 +112,12 @@ async fn needs(
         let home = question.home.filter(|home| !question.needed_in.contains(home));
         question.needed_in.iter().copied().chain(home).map(move |repository| (blob, repository))
     });
-    let answers = ask(pairs, QUESTIONS, |(blob, repository)| async move {
-        let Question { digest, size, .. } = questions[blob];
-        let there = has_blob(at, &places[repository as usize], digest, size).await?;
-        Ok((blob, repository, there))
+    let answers = ask(pairs, QUESTIONS, |(blob, repository)| {
+        Box::pin(async move {
+            let Question { digest, size, .. } = questions[blob];
+            let there = has_blob(at, &places[repository as usize], digest, size).await?;
+            Ok((blob, repository, there))
+        })
     })
     .await?;
     let mut found: HashMap<usize, Need> = HashMap::new();
@@ -179,15 +187,17 @@ pub(crate) async fn missing(
     promised: &HashSet<Digest>,
 ) -> Result<Vec<Digest>, ImportError> {
     let questions = index.required.iter().filter(|required| !promised.contains(&required.digest));
-    let answers = ask(questions, QUESTIONS, |required| async move {
-        let homes = std::iter::once(required.home)
-            .chain(required.repositories.iter().copied().filter(|id| *id != required.home));
-        for id in homes {
-            if has_blob(at, &places[id as usize], required.digest, required.size).await? {
-                return Ok(None);
+    let answers = ask(questions, QUESTIONS, |required| {
+        Box::pin(async move {
+            let homes = std::iter::once(required.home)
+                .chain(required.repositories.iter().copied().filter(|id| *id != required.home));
+            for id in homes {
+                if has_blob(at, &places[id as usize], required.digest, required.size).await? {
+                    return Ok(None);
+                }
             }
-        }
-        Ok(Some(required.digest))
+            Ok(Some(required.digest))
+        })
     })
     .await?;
     let mut missing: Vec<_> = answers.into_iter().flatten().collect();
@@ -230,10 +240,12 @@ pub(crate) async fn manifests(
     places: &[Repository],
     index: &Index,
 ) -> Result<Vec<(usize, RepositoryId)>, ImportError> {
-    let found = ask(all_manifests(index), QUESTIONS, |(n, id)| async move {
-        let digest = index.manifests[n].digest;
-        let there = answers(at, &places[id as usize], &digest.into(), digest).await?;
-        Ok((!there).then_some((n, id)))
+    let found = ask(all_manifests(index), QUESTIONS, |(n, id)| {
+        Box::pin(async move {
+            let digest = index.manifests[n].digest;
+            let there = answers(at, &places[id as usize], &digest.into(), digest).await?;
+            Ok((!there).then_some((n, id)))
+        })
     })
     .await?;
     let mut found: Vec<_> = found.into_iter().flatten().collect();
@@ -247,12 +259,14 @@ pub(crate) async fn tags(
     places: &[Repository],
     index: &Index,
 ) -> Result<Vec<usize>, ImportError> {
-    let found = ask(all_tags(index), QUESTIONS, |n| async move {
-        let reference = &index.references[n];
-        let Some(tag) = reference.tag.clone() else { return Ok(None) };
-        let place = &places[reference.repository as usize];
-        let there = answers(at, place, &tag.into(), reference.digest).await?;
-        Ok((!there).then_some(n))
+    let found = ask(all_tags(index), QUESTIONS, |n| {
+        Box::pin(async move {
+            let reference = &index.references[n];
+            let Some(tag) = reference.tag.clone() else { return Ok(None) };
+            let place = &places[reference.repository as usize];
+            let there = answers(at, place, &tag.into(), reference.digest).await?;
+            Ok((!there).then_some(n))
+        })
     })
     .await?;
     let mut found: Vec<_> = found.into_iter().flatten().collect();
