@@ -596,6 +596,8 @@ def main():
             answer = str(kind)
         if answer != fault["expect"]:
             wrong.append("%s: %s instead of %s" % (fault["name"], answer, fault["expect"]))
+    if wrong:
+        return report(wrong)
     heads = {}
     for number in (1, 2):
         head, digest, _, _, previous, tail = read(bases["media"], number, key)
@@ -616,10 +618,14 @@ def main():
         answer = decide(state, *heads[number])
         if answer != wanted:
             wrong.append("order %s %d: %s instead of %s" % (state, number, answer, wanted))
-    for line in wrong:
-        print(line, file=sys.stderr)
     if not wrong:
         print("%d sequences, %d faults and %d orders as expected" % (sequences, len(faults), len(orders)))
+    return report(wrong)
+
+
+def report(wrong):
+    for line in wrong:
+        print(line, file=sys.stderr)
     return 1 if wrong else 0
 
 
