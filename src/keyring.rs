@@ -202,6 +202,7 @@ pub fn read_secret(path: &Path) -> Result<SecretKey, Failure> {
     file.take(KEY_FILE_MAX).read_to_string(&mut text).map_err(unreadable)?;
     SecretKey::from_pem(&text).map_err(|error| {
         Failure::usage(format!("cannot use the key `{}`: {error}", path.display()))
+            .with_hint("`bundle keys new` makes one, or `openssl genpkey -algorithm ed25519`")
     })
 }
 
@@ -216,8 +217,10 @@ pub fn read_public(path: &Path) -> Result<PublicKey, Failure> {
         return Err(Failure::usage(format!("`{shown}` is a private key, expected a public one"))
             .with_hint("name the `.pub.pem` beside it; a private key stays where it was made"));
     }
-    PublicKey::from_pem(&text)
-        .map_err(|error| Failure::usage(format!("cannot use the key `{shown}`: {error}")))
+    PublicKey::from_pem(&text).map_err(|error| {
+        Failure::usage(format!("cannot use the key `{shown}`: {error}"))
+            .with_hint("name the `keys/NAME.pub.pem` of the connected side's workspace")
+    })
 }
 
 /// The public keys in a directory: its `*.pem` files, private keys left aside, by name. A directory
