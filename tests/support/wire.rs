@@ -190,7 +190,7 @@ impl Registry {
     pub fn all_tags(&self) -> Vec<String> {
         let mut all = Vec::new();
         for repo in self.repositories() {
-            if repo.contains("bundle-state") {
+            if repo.contains("bundle-ledger") {
                 continue;
             }
             all.extend(self.tags(&repo).into_iter().map(|tag| format!("{repo}:{tag}")));
