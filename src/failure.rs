@@ -127,12 +127,15 @@ pub struct Failure {
     hints: Vec<String>,
     /// The findings of a configuration, for JSON.
     findings: Vec<Finding>,
+    /// Content that could not be had, for JSON.
+    failures: Vec<format_spec::head::Failure>,
 }
 
 impl Failure {
     /// A failure with this message.
     pub fn new(kind: Kind, error: impl Display) -> Self {
-        Self { kind, error: error.to_string(), hints: Vec::new(), findings: Vec::new() }
+        let (hints, findings, failures) = (Vec::new(), Vec::new(), Vec::new());
+        Self { kind, error: error.to_string(), hints, findings, failures }
     }
 
     /// A failure with the message of an error and of its causes.
@@ -188,6 +191,7 @@ impl Failure {
                 message: &self.error,
                 hints: &self.hints,
                 findings: &self.findings,
+                failures: &self.failures,
             },
         }
     }
@@ -207,6 +211,8 @@ struct Told<'a> {
     hints: &'a [String],
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     findings: &'a [Finding],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    failures: &'a [format_spec::head::Failure],
 }
 
 /// One fault of a configuration.
@@ -314,11 +320,20 @@ mod of_create {
                 ErrorKind::Credentials => Kind::Credentials,
                 ErrorKind::NoSpace => Kind::NoSpace,
                 ErrorKind::Content(bits) => Kind::Content(bits),
+                // Waiting and running again mends it, like a registry that is away.
+                ErrorKind::Other
+                    if matches!(error, CreateError::Busy(_) | CreateError::Moved { .. }) =>
+                {
+                    Kind::Unavailable
+                }
                 ErrorKind::Other if matches!(error, CreateError::Cancelled) => Kind::Interrupted,
                 ErrorKind::Other => Kind::Failed,
             };
             let mut failure = Self::of(kind, &error);
             failure.hints.extend(error.hint());
+            if let CreateError::Content { failures, .. } = error {
+                failure.failures = failures;
+            }
             failure
         }
     }

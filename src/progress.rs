@@ -76,7 +76,7 @@ impl Drop for Drawing {
 }
 
 fn on_terminal(progress: &Progress, stopped: &Receiver<()>) {
-    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    let bar = ProgressBar::with_draw_target(Some(1000), ProgressDrawTarget::stderr());
     let style = |template| {
         ProgressStyle::with_template(template).expect("a fixed template").progress_chars("=> ")
     };
@@ -91,9 +91,8 @@ fn on_terminal(progress: &Progress, stopped: &Receiver<()>) {
             bar.set_style(style("[{bar:20}] {wide_msg}"));
             sized = true;
         }
-        bar.set_length(1000);
-        bar.set_position(view.per_mille);
         bar.set_message(view.text());
+        bar.set_position(view.per_mille);
     }
     *BAR.lock().unwrap_or_else(PoisonError::into_inner) = None;
     bar.finish_and_clear();

@@ -20,6 +20,7 @@ pub enum Created {
 
 /// What all outcomes say.
 #[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Summary {
     /// Images of the configuration that were resolved.
     pub images: usize,
@@ -55,6 +56,7 @@ pub struct PlannedReference {
 
 /// What a dry run found.
 #[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Planned {
     /// What all outcomes say.
     #[serde(flatten)]
@@ -79,6 +81,7 @@ pub struct Planned {
 
 /// What a create wrote.
 #[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Written {
     /// What all outcomes say.
     #[serde(flatten)]
