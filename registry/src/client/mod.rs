@@ -3,10 +3,11 @@
 //! In: hosts, repositories, digests, and sources of bytes. Out: manifests exactly as received, blob
 //! streams of exactly the asked length, and the word that an upload is complete. The way of a request:
 //!
-//! 1. [`mirrors`]: a pull may be blocked, or go to mirrors first (`registries.conf`).
-//! 2. [`session`]: the first contact finds scheme and challenge; [`transport`] sets up TLS.
-//! 3. [`credentials`], [`helper`], [`token`]: who we are there, and the leave to do it.
-//! 4. [`pull`], [`push`] (with [`feed`]), [`lists`]: the request itself; [`retry`] decides about another try.
+//! 1. `mirrors`: a pull may be blocked, or go to mirrors first (`registries.conf`).
+//! 2. `session`: the first contact finds scheme and challenge; `transport` sets up TLS.
+//! 3. `credentials`, `helper`, `token`: who we are there, and the leave to do it.
+//! 4. `pull`, `push` (with `feed`), `lists`: the request itself; `retry` decides about another
+//!    try.
 //!
 //! What must hold: credentials never reach another origin; everything received is bounded; what is
 //! whole is hashed; nothing waits for ever, and nothing that moves is cut.
@@ -22,6 +23,8 @@ mod helper;
 #[cfg(test)]
 mod interop_tests;
 mod lists;
+#[cfg(test)]
+mod log_tests;
 mod mirrors;
 mod pull;
 #[cfg(test)]

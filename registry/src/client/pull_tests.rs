@@ -9,22 +9,22 @@ use super::testing::{Reply, Scripted, Seen, client, options};
 use super::*;
 use crate::media_type::{OCI_INDEX, OCI_MANIFEST};
 
-fn repo() -> Repository {
+pub(super) fn repo() -> Repository {
     "team/app".parse().unwrap()
 }
 
-fn tag(text: &str) -> ManifestRef {
+pub(super) fn tag(text: &str) -> ManifestRef {
     ManifestRef::Tag(text.parse().unwrap())
 }
 
 const MANIFEST: &str = r#"{"schemaVersion":2,"manifests":[]}"#;
 
-fn manifest() -> Reply {
+pub(super) fn manifest() -> Reply {
     Reply::new(200).with("Content-Type", OCI_INDEX).body(MANIFEST)
 }
 
 /// A registry with a token server under `/token` of the same host; `valid` is the token it takes now.
-fn guarded(seen: &Seen, valid: &str, inner: impl Fn(&Seen) -> Reply) -> Reply {
+pub(super) fn guarded(seen: &Seen, valid: &str, inner: impl Fn(&Seen) -> Reply) -> Reply {
     if seen.path.starts_with("/token") {
         return Reply::new(200).body(format!(r#"{{"token":"{valid}","expires_in":300}}"#));
     }
