@@ -254,3 +254,53 @@ fn a_signal_leaves_what_the_next_run_takes_up() {
     site.import("media", &[]).ok();
     site.same(&IMAGES);
 }
+
+/// Puts a finished first sequence back to where a kill between two renames of its publication leaves it: the files in
+/// `hidden` have their partial names, and the history has the sequence as pending.
+fn cut_publication(site: &Site, hidden: &[&str]) {
+    let (media, history) = (site.path("media"), site.path("connected/history"));
+    for name in hidden {
+        fs_err::rename(media.join(name), media.join(format!("{name}.partial"))).unwrap();
+    }
+    fs_err::create_dir(history.join("pending")).unwrap();
+    for (from, to) in [("seq1.json", "head"), ("seq1.sig", "seal"), ("seq1.index", "index")] {
+        fs_err::rename(history.join(from), history.join("pending").join(to)).unwrap();
+    }
+    support::server::fs_write(&history.join("pending/medium"), text(&media).as_bytes());
+}
+
+#[test]
+fn a_publication_cut_between_two_renames_is_finished() {
+    const HEAD: &str = "mirror_seq1.manifest.json";
+    for hidden in [
+        &[HEAD][..],
+        &[HEAD, "mirror_seq1.manifest.sig"],
+        &[HEAD, "mirror_seq1.manifest.sig", "mirror_seq1.index", "mirror_seq1_000000.tar"],
+    ] {
+        let site = Site::new();
+        fill(&site);
+        site.images(&IMAGES);
+        site.create("media", &[]).ok();
+        let before = files(&site.path("media"));
+        cut_publication(&site, hidden);
+        site.create("media", &[]).ok();
+        assert_eq!(before, files(&site.path("media")));
+        site.import("media", &[]).ok();
+        site.same(&IMAGES);
+    }
+}
+
+#[test]
+fn a_publication_cut_between_two_renames_whose_part_is_gone_is_made_again() {
+    let site = Site::new();
+    fill(&site);
+    site.images(&IMAGES);
+    site.create("media", &[]).ok();
+    let before = files(&site.path("media"));
+    cut_publication(&site, &["mirror_seq1.manifest.json"]);
+    fs_err::remove_file(site.path("media/mirror_seq1_000000.tar")).unwrap();
+    site.create("media", &[]).ok();
+    assert_eq!(before, files(&site.path("media")));
+    site.import("media", &[]).ok();
+    site.same(&IMAGES);
+}

@@ -27,6 +27,7 @@ use fs_err as fs;
 
 use crate::durable;
 use crate::error::CreateError;
+use crate::publish;
 
 /// A name at the target, as the history remembers it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -347,6 +348,16 @@ impl History {
         let published = durable::read(&published, HEAD_MAX).map_err(&file)?;
         if published.as_deref() == Some(&bytes[..]) {
             // Published before the last run could say so: the medium may have been carried away.
+            return self.finish_commit(head.sequence);
+        }
+        let record = Record {
+            sequence: head.sequence,
+            head: bytes,
+            seal: read(&pending.join("seal"), SEAL_MAX)?,
+            index: read(&pending.join("index"), INDEX_MAX)?,
+        };
+        if publish::resume(&head, &record, &medium).map_err(&file)? {
+            tracing::info!(sequence = head.sequence.get(), "publication of the last run finished");
             self.finish_commit(head.sequence)
         } else {
             fs::remove_dir_all(&pending).map_err(&file)

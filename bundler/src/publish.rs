@@ -77,7 +77,8 @@ pub fn publish(
     let file = |name: FileName| medium.join(name.to_string());
     let write = CreateError::file("write the sequence");
     let page = transfer::page(&head, &plan.index, keys);
-    let sums = if sums { sums_of(&record, tables.len(), medium).map_err(&write)? } else { Vec::new() };
+    let sums =
+        if sums { sums_of(&record, tables.len(), medium).map_err(&write)? } else { Vec::new() };
     let mut small: Vec<(PathBuf, &[u8])> = vec![
         (file(FileName::Index(sequence)), &record.index),
         (file(FileName::Seal(sequence)), &record.seal),
@@ -111,6 +112,45 @@ pub fn publish(
         .collect();
     files.sort();
     Ok(Published { digest: Digest::of(&record.head), head, files })
+}
+
+/// Finishes a publication that was cut off between its first and its last rename: everything had been
+/// durable before. `false` when something of it is gone; then the names are taken back, so that the
+/// sequence can be made again.
+pub fn resume(head: &Head, record: &Record, medium: &Path) -> std::io::Result<bool> {
+    let sequence = head.sequence;
+    let file = |name: FileName| medium.join(name.to_string());
+    let head_file = file(FileName::Head(sequence));
+    if head_file.exists() {
+        return Ok(false); // Somebody else's by now.
+    }
+    let mut whole = vec![
+        (file(FileName::Index(sequence)), record.index.len() as u64),
+        (file(FileName::Seal(sequence)), record.seal.len() as u64),
+    ];
+    for (number, part) in head.parts.iter().enumerate() {
+        let number = u32::try_from(number).expect("bounded by PARTS_MAX");
+        whole.push((file(FileName::Part(sequence, number)), part.bytes));
+    }
+    let has = |path: &Path, bytes| fs_err::metadata(path).is_ok_and(|found| found.len() == bytes);
+    let complete = has(&durable::partial(&head_file), record.head.len() as u64)
+        && whole
+            .iter()
+            .all(|(path, bytes)| has(path, *bytes) || has(&durable::partial(path), *bytes));
+    let courtesy = [file(FileName::Transfer(sequence)), file(FileName::Sums(sequence))];
+    for path in whole.iter().map(|(path, _)| path).chain(&courtesy) {
+        let (named, partial) = (path.exists(), durable::partial(path).exists());
+        if complete && partial {
+            fs_err::rename(durable::partial(path), path)?;
+        } else if !complete && named && !partial {
+            fs_err::rename(path, durable::partial(path))?;
+        }
+    }
+    durable::sync_directory(medium)?;
+    if complete {
+        durable::publish(&head_file)?;
+    }
+    Ok(complete)
 }
 
 /// The lines of `SHA256SUMS`, for people who have `sha256sum` and nothing else.
