@@ -443,6 +443,11 @@ impl ImportError {
                 "look at `{place}`; if it was not written by this program, remove it and run the \
                  same command again"
             ),
+            Self::Registry(error) if error.kind() == registry::client::ErrorKind::NotFound => {
+                "some registries make no projects or repositories by themselves: make it there \
+                 first, then run the same command again"
+                    .into()
+            }
             Self::Registry(error) => {
                 return error.hint().or_else(|| {
                     (self.exit() == ErrorKind::Unavailable).then(|| {

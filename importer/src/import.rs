@@ -130,7 +130,10 @@ impl Run {
             let places = self.at.places(index)?;
             let missing = survey::missing(&self.at, &places, index, &promised).await?;
             if let Some(first) = missing.first() {
-                let images = images_of(&verified.content, index, &missing);
+                let (content, index) = (Arc::clone(&verified.content), Arc::clone(index));
+                let wanted = missing.clone();
+                let name = move || images_of(&content, &index, &wanted);
+                let images = tokio::task::spawn_blocking(name).await?;
                 let error = ImportError::RequiredMissing {
                     sequence: verified.head.sequence,
                     missing: missing.len(),

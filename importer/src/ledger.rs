@@ -224,6 +224,18 @@ mod tests {
         ));
     }
 
+    proptest::proptest! {
+        #[test]
+        fn foreign_bytes_are_no_record(text in r#"[{}\[\]":,a-z0-9]{0,200}"#) {
+            let stream = StreamId::from_bytes([1; 16]);
+            proptest::prop_assert!(Record::parse(text.as_bytes(), stream).is_err());
+            let good = record(1, 2, "x").to_bytes();
+            proptest::prop_assert!(Record::parse(&good, stream).is_ok());
+            let cut = text.len().min(good.len() - 2);
+            proptest::prop_assert!(Record::parse(&good[..cut], stream).is_err());
+        }
+    }
+
     #[test]
     fn records_round_trip_through_the_workspace() {
         let directory = tempfile::tempdir().unwrap();

@@ -361,3 +361,112 @@ pub(crate) fn repositories_of<'a>(index: &'a Index, digest: &Digest) -> &'a [u32
     let manifest = index.manifests.iter().find(|manifest| manifest.digest == *digest);
     manifest.map_or(&[], |manifest| &manifest.repositories)
 }
+
+#[cfg(test)]
+mod tests {
+    use format_spec::Sequence;
+    use format_spec::head;
+    use format_spec::limits::PART_MIN;
+    use format_spec::part::{FileName, Layout, table_member};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::intake::Media;
+
+    fn bytes_of(seed: usize, size: u64) -> Vec<u8> {
+        (0..size).map(|n| u8::try_from((n / 7 + n + seed as u64 * 31) % 251).unwrap()).collect()
+    }
+
+    /// Parts on a disk with blobs of these sizes, and the pieces of each blob.
+    fn content(directory: &std::path::Path, sizes: &[u64]) -> (Content, Vec<Vec<Piece>>) {
+        let layout = Layout::plan(sizes, PART_MIN).unwrap();
+        let mut members = vec![Vec::new(); layout.parts.len()];
+        let mut files: Vec<Vec<u8>> =
+            layout.parts.iter().map(|p| vec![0; usize::try_from(p.bytes).unwrap()]).collect();
+        for (blob, pieces) in layout.pieces.iter().enumerate() {
+            let bytes = bytes_of(blob, sizes[blob]);
+            let digest = Digest::of(&bytes);
+            let mut from = 0;
+            for (n, place) in pieces.iter().enumerate() {
+                let piece = (pieces.len() > 1).then_some(n);
+                let (at, size) =
+                    (usize::try_from(place.offset).unwrap(), usize::try_from(place.size).unwrap());
+                let file = &mut files[place.part as usize];
+                file[at - 512..at]
+                    .copy_from_slice(&header(&member_name(&digest, piece), place.size));
+                file[at..at + size].copy_from_slice(&bytes[from..from + size]);
+                from += size;
+                members[place.part as usize].push(Member { digest, piece, place: *place });
+            }
+        }
+        let mut entries = Vec::new();
+        for (n, file) in files.iter_mut().enumerate() {
+            let n = u32::try_from(n).unwrap();
+            let data = usize::try_from(layout.parts[n as usize].data_offset().unwrap()).unwrap();
+            let cells: Vec<_> = file[data..].chunks(CELL).map(Digest::of).collect();
+            let table = table_member(Sequence::FIRST, n, &cells);
+            file[..data].copy_from_slice(&table);
+            let name = FileName::Part(Sequence::FIRST, n).to_string();
+            fs_err::write(directory.join(&name), &*file).unwrap();
+            entries.push(head::Part { name, bytes: file.len() as u64, table: Digest::of(&table) });
+        }
+        let media = Media::open(&[directory.to_owned()]).unwrap();
+        let parts = entries.iter().enumerate().map(|(n, entry)| {
+            let n = u32::try_from(n).unwrap();
+            let found = media.get(&FileName::Part(Sequence::FIRST, n))[0].clone();
+            // Both ways of holding files: open, and opened for each read.
+            Part::new(Sequence::FIRST, n, entry, found, n.is_multiple_of(2)).unwrap()
+        });
+        (Content::new(parts.collect(), members), layout.pieces)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(6))]
+        #[test]
+        fn every_blob_reads_back_from_every_offset(
+            sizes in proptest::collection::vec(
+                prop_oneof![0_u64..2000, 60_000_u64..140_000, 1_000_000_u64..2_500_000], 1..8),
+            offset in any::<proptest::sample::Index>(),
+        ) {
+            let directory = tempfile::tempdir().unwrap();
+            let (content, pieces) = content(directory.path(), &sizes);
+            for (blob, pieces) in pieces.iter().enumerate() {
+                let expected = bytes_of(blob, sizes[blob]);
+                let start = offset.index(expected.len() + 1);
+                let mut read = Vec::new();
+                while let Some(more) =
+                    content.read_pieces(pieces, (start + read.len()) as u64).unwrap()
+                {
+                    prop_assert!(!more.is_empty() && more.len() <= GROUP * CELL);
+                    read.extend_from_slice(&more);
+                }
+                prop_assert!(read == expected[start..], "blob {} from {}", blob, start);
+            }
+            prop_assert!(content.edges.lock().unwrap().len() <= EDGES_HELD);
+            // One reader, one buffer: whatever the sizes.
+            prop_assert!(content.pool.0.lock().unwrap().len() <= 1);
+            for part in &content.parts {
+                content.prove_rest(part, |_| (), |fault| panic!("{fault}"));
+                prop_assert_eq!(part.unproven(0), None);
+            }
+        }
+    }
+
+    #[test]
+    fn a_medium_that_changes_its_answer_is_caught() {
+        let directory = tempfile::tempdir().unwrap();
+        let (content, pieces) = content(directory.path(), &[400_000]);
+        assert!(content.read_pieces(&pieces[0], 0).unwrap().is_some());
+        // The same file, other bytes: in the data, and in the table after it was proven.
+        let path = content.parts[0].path();
+        let good = fs_err::read(&path).unwrap();
+        let mut bad = good.clone();
+        bad[usize::try_from(pieces[0][0].offset).unwrap() + 300_000] ^= 1;
+        fs_err::write(&path, &bad).unwrap();
+        let fault = content.read_pieces(&pieces[0], 250_000).unwrap_err();
+        assert_eq!(fault.problem, Problem::Changed);
+        fs_err::write(&path, &good[..good.len() - 70_000]).unwrap();
+        let fault = content.read_pieces(&pieces[0], 380_000).unwrap_err();
+        assert_eq!(fault.problem, Problem::Unreadable);
+    }
+}

@@ -1,5 +1,7 @@
 //! What `verify` says about media that were changed: every byte counts, and the answer names what.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
 mod support;
 
 use importer::{ErrorKind, Problem, VerifyReport, open, verify};

@@ -1,5 +1,7 @@
 //! Imports into a registry, from first to last: what arrives, what is refused, what a stop leaves.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
 mod support;
 
 use std::collections::BTreeMap;

@@ -1,7 +1,8 @@
 //! Writes real sequences from content in memory, and runs registries, for the tests of the importer.
 //! Knows nothing of the code that it tests but the public API.
 
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
