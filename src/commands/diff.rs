@@ -23,10 +23,10 @@ use crate::size;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// A directory with sequences; alone, its last two are compared
-    #[arg(value_name = "DIR", value_parser = cli::directory)]
+    #[arg(value_name = "OLD", value_parser = cli::directory)]
     old: PathBuf,
     /// A directory with later sequences; the last of each directory are compared
-    #[arg(value_name = "DIR", value_parser = cli::directory)]
+    #[arg(value_name = "NEW", value_parser = cli::directory)]
     new: Option<PathBuf>,
     /// Compare from this sequence
     #[arg(long, value_name = "SEQUENCE")]
