@@ -1,7 +1,6 @@
 //! The command `bundle`: carries container images across an air gap on media that somebody carries.
 //!
-//! In: arguments. Out: data on stdout, progress and log on stderr, one exit code of the table in
-//! [`failure`].
+//! In: arguments. Out: data on stdout, progress and log on stderr, an exit code of [`failure`].
 //!
 //! 1. [`cli`] turns arguments into a command, [`old_flags`] explains those of other tools;
 //! 2. [`logging`] opens the log, [`interrupt`] turns signals into a stop that can be resumed;
@@ -9,7 +8,6 @@
 //!    `registry` to do the work, while [`progress`] draws;
 //! 4. [`output`] writes the answer, or [`failure`] says what is wrong and what to do next.
 
-// A build of one side uses less of what both share.
 #![cfg_attr(not(all(feature = "create", feature = "import", feature = "serve")), allow(dead_code))]
 
 mod cli;
