@@ -15,12 +15,12 @@ use crate::images::images_of;
 use crate::intake::Media;
 use crate::ledger::{self, Record};
 use crate::lock::{Lease, LocalLock, lock_local};
-use crate::order::{Arranged, Step, arrange};
+use crate::order::{Arranged, Step, arrange, restore};
 use crate::paths::Destination;
 use crate::push::{Counts, Push};
 use crate::report::{Imported, ImportedSequence, Outcome};
 use crate::survey::{self, Work};
-use crate::verify::{self, Verified};
+use crate::verify::{self, Received, Verified};
 use crate::{ImportOptions, receipt};
 
 /// Imports the sequences in the directories that the target does not have yet.
@@ -57,6 +57,15 @@ struct Known {
     remote: Vec<Record>,
 }
 
+/// What the media and the workspace say, before the target is asked.
+struct Intake {
+    media: Media,
+    arrived: Vec<Verified>,
+    /// Sequences before the record of this workspace; not looked at yet.
+    past: Vec<Received>,
+    local: Vec<Record>,
+}
+
 /// Everything that is settled before the first write.
 struct Prepared {
     arranged: Vec<Arranged>,
@@ -77,7 +86,7 @@ impl Run {
     async fn prepare(&mut self) -> Result<Prepared, ImportError> {
         // The medium alone: nothing has been asked of the target yet.
         self.options.progress.phase("checking signatures");
-        let (arrived, local) = self.take_in().await?;
+        let Intake { media, mut arrived, past, local } = self.take_in().await?;
         for verified in &arrived {
             self.at.places(&verified.index)?;
         }
@@ -85,44 +94,66 @@ impl Run {
 
         self.options.progress.phase("asking the target");
         let remote = ledger::read_remote(&self.at).await?;
-        let (records, warnings) = ledger::merge(&local, &remote)?;
-        self.warnings.extend(warnings);
-        let arranged = arrange(arrived, &records, self.options.new_stream)?;
+        let (records, disagreements) = ledger::merge(&local, &remote)?;
+        let new_stream = self.options.new_stream;
+        let mut restored = None;
+        if !disagreements.is_empty() {
+            self.warnings.extend(disagreements);
+            // The target lost what this workspace saw imported. When the media have all of it, it is
+            // imported again; otherwise the newer record holds.
+            let trusted = self.options.trusted.clone();
+            let again = move || -> Result<Vec<Verified>, ImportError> {
+                past.into_iter().map(|head| head.verify(&media, &trusted, true)).collect()
+            };
+            match tokio::task::spawn_blocking(again).await? {
+                Ok(again) => arrived.extend(again),
+                Err(error) => {
+                    self.warnings.push(format!("an earlier sequence is no help: {error}"));
+                }
+            }
+            restored = restore(&mut arrived, &remote, &local, new_stream);
+        }
+        let arranged = match restored {
+            Some(restored) => restored,
+            None => arrange(arrived, &records, new_stream)?,
+        };
         self.check_required(&arranged).await?;
         Ok(Prepared { arranged, known: Known { local, remote }, _lock: lock })
     }
 
     /// Reads the medium and proves everything but the cells.
-    async fn take_in(&mut self) -> Result<(Vec<Verified>, Vec<Record>), ImportError> {
+    async fn take_in(&mut self) -> Result<Intake, ImportError> {
         let from = self.options.from.clone();
         let trusted = self.options.trusted.clone();
         let directory = self.directory.clone();
         let read = move || {
             let media = Media::open(&from)?;
-            let mut received = verify::receive(&media)?;
             let local = ledger::read_local(&directory)?;
             // What came before the record of this workspace needs no second look, unless there is
             // nothing else: then the order table shall say so.
-            let past: HashSet<Digest> =
+            let before: HashSet<Digest> =
                 local.iter().flat_map(|r| &r.tail).map(|link| link.digest).collect();
-            if received.iter().any(|head| !past.contains(&head.digest)) {
-                received.retain(|head| !past.contains(&head.digest));
+            let (mut past, mut heads): (Vec<_>, Vec<_>) = verify::receive(&media)?
+                .into_iter()
+                .partition(|head| before.contains(&head.digest));
+            if heads.is_empty() {
+                heads = std::mem::take(&mut past);
             }
-            let mut verified = Vec::with_capacity(received.len());
-            for head in received {
+            let mut arrived = Vec::with_capacity(heads.len());
+            for head in heads {
                 // The parts of a sequence that is at the target are not read unless it lost something.
                 let there = local.iter().any(|record| record.digest == head.digest);
-                verified.push(head.verify(&media, &trusted, !there)?);
+                arrived.push(head.verify(&media, &trusted, !there)?);
             }
-            Ok::<_, ImportError>((verified, local, media.warnings))
+            Ok::<_, ImportError>(Intake { media, arrived, past, local })
         };
-        let (verified, local, warnings) = tokio::task::spawn_blocking(read).await??;
-        self.warnings.extend(warnings);
-        Ok((verified, local))
+        let mut intake = tokio::task::spawn_blocking(read).await??;
+        self.warnings.append(&mut intake.media.warnings);
+        Ok(intake)
     }
 
     /// Refuses, before anything is written, when blobs of earlier sequences are missing.
-    async fn check_required(&mut self, arranged: &[Arranged]) -> Result<(), ImportError> {
+    async fn check_required(&self, arranged: &[Arranged]) -> Result<(), ImportError> {
         let mut promised: HashSet<Digest> = HashSet::new();
         for one in arranged.iter().filter(|one| one.step != Step::Past) {
             let verified = one.verified();
@@ -134,17 +165,12 @@ impl Run {
                 let wanted = missing.clone();
                 let name = move || images_of(&content, &index, &wanted);
                 let images = tokio::task::spawn_blocking(name).await?;
-                let error = ImportError::RequiredMissing {
+                return Err(ImportError::RequiredMissing {
                     sequence: verified.head.sequence,
                     missing: missing.len(),
                     first: *first,
                     images,
-                };
-                // What is at the target already cannot be refused any more, only told.
-                match one.step {
-                    Step::Repair => self.warnings.push(error.to_string()),
-                    _ => return Err(error),
-                }
+                });
             }
             promised.extend(index.blobs.iter().map(|blob| blob.digest));
             promised.extend(index.required.iter().map(|required| required.digest));
@@ -231,10 +257,11 @@ impl Run {
     async fn work(&self, one: &Arranged, places: &[Repository]) -> Result<Work, ImportError> {
         let index = &one.verified().index;
         let (at, repair) = (&self.at, one.step == Step::Repair);
+        let dry_run = self.options.dry_run;
         let (blobs, present) = survey::blobs(at, places, index).await?;
         let mut required = survey::required(at, places, index).await?;
-        if repair || self.options.dry_run {
-            // Told already, and not on this medium; or brought by a sequence before this one.
+        if dry_run {
+            // Brought by a sequence before this one.
             required.retain(|need| need.have.is_some());
         }
         let (manifests, tags) = if repair {
@@ -317,9 +344,11 @@ impl Run {
         Ok(report)
     }
 
-    /// Writes the record into the workspace, unless it says so already.
+    /// Writes the record into the workspace, unless it has this one or, while a target is restored, a
+    /// later one.
     fn remember(&self, record: &Record, known: &Known) -> Result<(), ImportError> {
-        if !known.local.iter().any(|mine| mine.agrees(record)) {
+        let has = |mine: &Record| mine.stream == record.stream && mine.sequence >= record.sequence;
+        if !known.local.iter().any(has) {
             ledger::write_local(&self.directory, record)?;
         }
         Ok(())

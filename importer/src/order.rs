@@ -76,13 +76,52 @@ pub(crate) fn arrange(
     records: &[Record],
     new_stream: bool,
 ) -> Result<Vec<Arranged>, ImportError> {
-    arrived.sort_by_key(|v| (v.head.stream, v.head.sequence, v.digest));
-    let steps = {
-        let heads: Vec<_> = arrived.iter().map(|v| (&v.head, v.digest)).collect();
-        steps(&heads, records, new_stream)
-            .map_err(|(stream, error)| ImportError::Order { error, stream })?
+    sort(&mut arrived);
+    let steps = steps(&heads_of(&arrived), records, new_stream)
+        .map_err(|(stream, error)| ImportError::Order { error, stream })?;
+    Ok(zip(arrived, steps))
+}
+
+/// The way to bring a target that was set back again to where the workspace saw it, when the media
+/// hold all of it: the sequences as the target's own record takes them, which end at the
+/// workspace's record or behind it and have it in their history. Otherwise `None`, and `arrived` is
+/// as it was: an old sequence alone must not take a target back (threat T6).
+pub(crate) fn restore(
+    arrived: &mut Vec<Verified>,
+    remote: &[Record],
+    local: &[Record],
+    new_stream: bool,
+) -> Option<Vec<Arranged>> {
+    sort(arrived);
+    let heads = heads_of(arrived);
+    let steps = steps(&heads, remote, new_stream).ok()?;
+    let reached = |mine: &Record| {
+        let theirs = heads.iter().filter(|(head, _)| head.stream == mine.stream);
+        let mut any = false;
+        let mut reached = false;
+        for (head, digest) in theirs {
+            any = true;
+            reached |= (Link { sequence: head.sequence, digest: *digest }) == mine.last()
+                || head.tail.contains(&mine.last());
+        }
+        reached || !any
     };
-    Ok(arrived.into_iter().zip(steps).map(|(verified, step)| Arranged { verified, step }).collect())
+    if !local.iter().all(reached) {
+        return None;
+    }
+    Some(zip(std::mem::take(arrived), steps))
+}
+
+fn sort(arrived: &mut [Verified]) {
+    arrived.sort_by_key(|v| (v.head.stream, v.head.sequence, v.digest));
+}
+
+fn heads_of(arrived: &[Verified]) -> Vec<(&Head, Digest)> {
+    arrived.iter().map(|v| (&v.head, v.digest)).collect()
+}
+
+fn zip(arrived: Vec<Verified>, steps: Vec<Step>) -> Vec<Arranged> {
+    arrived.into_iter().zip(steps).map(|(verified, step)| Arranged { verified, step }).collect()
 }
 
 /// The step of each head; heads are ascending by stream and sequence.

@@ -1,6 +1,10 @@
 //! Imports into a registry, from first to last: what arrives, what is refused, what a stop leaves.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test that cannot be set up has failed, or says why it is skipped"
+)]
 
 mod support;
 
@@ -190,7 +194,7 @@ async fn missing_required_blobs_are_a_gap() {
     bench.import().await.unwrap();
     // A layer that no sequence ever brought.
     let ghost = noise(77, 500);
-    two.image("app", "3", &[ghost.clone()]);
+    two.image("app", "3", std::slice::from_ref(&ghost));
     two.earlier.insert(Digest::of(&ghost), (500, "app".to_owned()));
     let next = Bench { media: tempfile::tempdir().unwrap(), ..bench };
     two.write(next.media.path());
@@ -410,10 +414,44 @@ async fn what_the_target_lost_is_put_back() {
     importer::import(named(&moved)).await.unwrap();
     let moved = Bench { host: set_back.host.clone(), ..moved };
     let again = importer::import(named(&moved)).await.unwrap();
-    assert_eq!(again.sequences[0].outcome, Outcome::Known);
+    assert_eq!(again.sequences[0].outcome, Outcome::Imported);
     assert!(again.sequences[0].blobs_pushed > 0);
     assert!(again.warnings.iter().any(|w| w.contains("set back")), "{:?}", again.warnings);
     assert_there(&set_back.host, &spec).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replaced_target_is_filled_again_from_all_media() {
+    let registry = Running::start().await;
+    let mut bench = Bench::new(&registry.host);
+    let one = first();
+    let two = second(&one, &one.write(bench.media.path()));
+    two.write(bench.media.path());
+    let named =
+        |bench: &Bench| ImportOptions { local_name: Some("site".to_owned()), ..bench.options() };
+    importer::import(named(&bench)).await.unwrap();
+    let empty = Running::start().await;
+    bench.host = empty.host.clone();
+    // The last alone does not do, and the first alone would take the target back.
+    let alone = |spec: &Spec| {
+        let media = tempfile::tempdir().unwrap();
+        spec.write(media.path());
+        media
+    };
+    for (spec, kind) in [(&one, ErrorKind::Stale), (&two, ErrorKind::Gap)] {
+        let media = alone(spec);
+        let options = ImportOptions { from: vec![media.path().to_owned()], ..named(&bench) };
+        let (error, totals) = refused(options).await;
+        assert_eq!((error.exit(), totals.sent), (kind, 0), "{error}");
+    }
+    let again = importer::import(named(&bench)).await.unwrap();
+    let outcomes: Vec<_> = again.sequences.iter().map(|s| s.outcome).collect();
+    assert_eq!(outcomes, [Outcome::Imported; 2]);
+    assert!(again.warnings.iter().any(|w| w.contains("set back")), "{:?}", again.warnings);
+    assert_there(&empty.host, &one).await;
+    assert_there(&empty.host, &two).await;
+    let known = importer::import(named(&bench)).await.unwrap();
+    assert!(known.warnings.is_empty(), "{:?}", known.warnings);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
