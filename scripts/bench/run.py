@@ -7,8 +7,6 @@ of the rounds' ratios: the two sides of a ratio ran within the same minute. Work
 import argparse, hashlib, json, os, re, shutil, signal, socket, statistics, subprocess, sys, tarfile, time, urllib.request
 
 here = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, here)
-import measure  # noqa: E402
 
 MIB = 1 << 20
 LINK_MBPS, RTT_MS = 125.0, 20  # 1 Gbit/s is 125 MB/s
@@ -126,7 +124,12 @@ class Bench:
     def run(self, name, side, argv, env=None, codes=(0,)):
         subprocess.run(["sync"], check=True)
         out = os.path.join(self.dir, "last.out")
-        m = measure.run(argv, env, stdout=out, stderr=out + ".err")
+        # In a small process of its own: a child's peak memory is never less than what its parent had when it was made.
+        with open(out, "w") as o, open(out + ".err", "w") as e:
+            subprocess.run([sys.executable, "-S", here + "/measure.py", out + ".json", "--"] + argv,
+                           env=dict(os.environ, **(env or {})), stdin=subprocess.DEVNULL, stdout=o, stderr=e)
+        with open(out + ".json") as f:
+            m = json.load(f)
         if m["code"] not in codes:
             sys.exit("%s (%s) ended with %d, expected %s\n%s\n%s" % (
                 name, side, m["code"], codes, " ".join(argv), (open(out).read() + open(out + ".err").read())[-3000:]))
