@@ -111,6 +111,7 @@ pub async fn create(options: CreateOptions) -> Result<Created, CreateError> {
             }
             return Ok(Created::Nothing(summary(&plan, resolved)));
         }
+        state.check(&plan, &options, &resolved)?;
         if options.dry_run {
             return dry_run(&options, &history, &state, plan, resolved);
         }
@@ -127,7 +128,9 @@ pub async fn create(options: CreateOptions) -> Result<Created, CreateError> {
             }
         };
         progress.phase("publishing");
-        let published = publish_plan(&options, &plan, tables, &state, &resolved, &mut history)?;
+        let statement = state.statement(&options, &resolved);
+        let (keys, to) = (&options.keys, &options.to);
+        let published = publish::publish(&plan, &tables, statement, keys, to, &mut history)?;
         if let Some(remote) = &remote {
             remote.push(&history).await?;
         }
@@ -172,6 +175,30 @@ impl State {
             standing,
             tail: history.tail(),
         })
+    }
+
+    /// Refuses now what a reader would refuse later: before anything is fetched.
+    fn check(
+        &self,
+        plan: &Plan,
+        options: &CreateOptions,
+        resolved: &Resolved,
+    ) -> Result<(), CreateError> {
+        let tables = vec![Digest::of(b""); plan.layout.parts.len()];
+        publish::head_of(plan, &tables, self.statement(options, resolved)).map(drop)
+    }
+
+    fn statement(&self, options: &CreateOptions, resolved: &Resolved) -> Statement {
+        Statement {
+            kind: self.kind,
+            tail: self.tail.clone(),
+            failures: resolved.failures.clone(),
+            labels: options.labels.clone(),
+            expires: options.expires.clone(),
+            next_expected: options.next_expected.clone(),
+            sums: options.sums,
+            created: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        }
     }
 
     fn plan(&self, resolved: &Resolved, options: &CreateOptions) -> Result<Plan, CreateError> {
@@ -293,27 +320,6 @@ fn drop_images(resolved: &mut Resolved, lost: &BTreeMap<Digest, String>) {
 
 fn clip(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(TEXT_MAX / 4).collect()
-}
-
-fn publish_plan(
-    options: &CreateOptions,
-    plan: &Plan,
-    tables: Vec<Digest>,
-    state: &State,
-    resolved: &Resolved,
-    history: &mut History,
-) -> Result<Published, CreateError> {
-    let statement = Statement {
-        kind: state.kind,
-        tail: state.tail.clone(),
-        failures: resolved.failures.clone(),
-        labels: options.labels.clone(),
-        expires: options.expires.clone(),
-        next_expected: options.next_expected.clone(),
-        sums: options.sums,
-        created: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-    };
-    publish::publish(plan, &tables, statement, &options.keys, &options.to, history)
 }
 
 /// Compares what the sequence needs with what is free, less what an earlier run already took.

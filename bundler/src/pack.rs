@@ -25,8 +25,9 @@ use tokio::sync::oneshot;
 
 use crate::durable;
 
-/// Bytes of a buffer: sixteen cells, so that one buffer fills the lanes of a vector.
-pub const BUFFER: usize = 16 * CELL;
+/// Bytes of a buffer: large enough that a write costs little, small enough that many streams, whose
+/// hashes move on together, stay far below the memory limit.
+pub const BUFFER: usize = 4 * CELL;
 
 /// Bytes after which the kernel is asked to begin writing to the medium, so that the end of the run
 /// does not wait for all of them.
@@ -252,14 +253,8 @@ fn work(queue: &Queue, sync: &std::sync::mpsc::SyncSender<Arc<PartFile>>) {
         let mut errors: Vec<Option<io::Error>> = Vec::with_capacity(batch.len());
         for job in &batch {
             errors.push(write_out(job, sync).err());
-            let (first, cells) = job.part.whole_cells(&job.bytes, job.offset);
-            if !cells.is_empty() {
-                job.part.set_cells(first, cell_digests(cells));
-            }
         }
-        let mut hashes: Vec<HashJob<'_>> =
-            batch.iter_mut().map(|job| HashJob { hash: &mut job.hash, data: &job.bytes }).collect();
-        advance(&mut hashes);
+        hash(&mut batch);
         for (job, error) in batch.into_iter().zip(errors) {
             // The receiver is gone when its blob was given up.
             let _ = job.reply.send(match error {
@@ -267,6 +262,30 @@ fn work(queue: &Queue, sync: &std::sync::mpsc::SyncSender<Arc<PartFile>>) {
                 Some(error) => Err(error),
             });
         }
+    }
+}
+
+/// Moves on the hash of every blob and hashes every whole cell, all in one go: the more messages
+/// there are, the fuller the vectors.
+fn hash(batch: &mut [Job]) {
+    let mut cells: Vec<Running> = Vec::new();
+    for job in &*batch {
+        let (_, data) = job.part.whole_cells(&job.bytes, job.offset);
+        cells.resize_with(cells.len() + data.len() / CELL, Running::new);
+    }
+    let mut messages: Vec<HashJob<'_>> = Vec::with_capacity(batch.len() + cells.len());
+    let mut free = cells.iter_mut();
+    for job in batch.iter_mut() {
+        let (_, data) = job.part.whole_cells(&job.bytes, job.offset);
+        messages
+            .extend(data.chunks(CELL).zip(&mut free).map(|(data, hash)| HashJob { hash, data }));
+        messages.push(HashJob { hash: &mut job.hash, data: &job.bytes });
+    }
+    advance(&mut messages);
+    let mut cells = cells.into_iter().map(Running::finish);
+    for job in &*batch {
+        let (first, data) = job.part.whole_cells(&job.bytes, job.offset);
+        job.part.set_cells(first, cells.by_ref().take(data.len() / CELL).collect());
     }
 }
 

@@ -55,6 +55,20 @@ pub struct Published {
     pub files: Vec<(String, u64)>,
 }
 
+/// The head of a plan and the bytes of its index, both checked as a reader checks them.
+pub fn head_of(
+    plan: &Plan,
+    tables: &[Digest],
+    statement: Statement,
+) -> Result<(Head, Vec<u8>), CreateError> {
+    let layout = |error: &dyn std::fmt::Display| CreateError::Layout(error.to_string());
+    let index = codec::encode(&plan.index).map_err(|error| layout(&error))?;
+    let head = head(plan, tables, statement, &index);
+    head.validate().map_err(|error| layout(&error))?;
+    plan.index.validate(&head).map_err(|error| layout(&error))?;
+    Ok((head, index))
+}
+
 /// Writes everything but the parts, then gives all files their names, the head's last.
 pub fn publish(
     plan: &Plan,
@@ -65,11 +79,8 @@ pub fn publish(
     history: &mut History,
 ) -> Result<Published, CreateError> {
     let sequence = plan.index.sequence;
-    let index = codec::encode(&plan.index).map_err(|e| CreateError::Layout(e.to_string()))?;
     let sums = statement.sums;
-    let head = head(plan, tables, statement, &index);
-    head.validate().map_err(|error| CreateError::Layout(error.to_string()))?;
-    plan.index.validate(&head).map_err(|error| CreateError::Layout(error.to_string()))?;
+    let (head, index) = head_of(plan, tables, statement)?;
     let bytes = head.to_bytes();
     let seal = seal::sign(&bytes, &keys.iter().collect::<Vec<_>>());
     let record = Record { sequence, head: bytes, seal, index };

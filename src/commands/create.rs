@@ -27,8 +27,9 @@ use crate::progress::Drawing;
 use crate::size::{self, Media, PartSize};
 use crate::wire;
 
-/// Blobs fetched at the same time when nothing is said.
-const PARALLEL_BLOBS: usize = 4;
+/// Blobs fetched at the same time when nothing is said. Streams that arrive together are hashed
+/// together, so more of them cost less; beyond this memory grows and nothing else.
+const PARALLEL_BLOBS: usize = 12;
 
 /// Write what is new since the last time as the next sequence, signed, in parts
 #[derive(Debug, clap::Args)]
