@@ -9,7 +9,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 exec </dev/null
-export CI=true CARGO_TERM_COLOR=never RUST_BACKTRACE=1
+export CI=true TERM=dumb CARGO_TERM_COLOR=never RUST_BACKTRACE=1
 target=${CARGO_TARGET_DIR:-$PWD/target}
 [ -d "$target/debug" ] || export CARGO_INCREMENTAL=0 # only costs where nobody builds a second time
 musl=x86_64-unknown-linux-musl
@@ -42,7 +42,7 @@ cargo_tests() {
   local name=$1 start=$SECONDS ok=0 bad=0 code=0 numbers; shift
   wanted "$name" || return 0
   printf -- '-- %s\n' "$name"
-  cargo "$@" 2>&1 | tee "$logs/$name" | grep -E --line-buffered '^(test result: FAILED|test .*(FAILED|failed)|error|---- )|^ +(Running|Doc-tests)' | sed 's/^/   | /'
+  cargo "$@" 2>&1 | tee "$logs/$name" | grep -E --line-buffered '^(test result:|test .* FAILED$|error)|^ +(Running|Doc-tests)' | sed 's/^/   | /'
   code=${PIPESTATUS[0]}
   numbers=$(sed -nE 's/^test result: .* ([0-9]+) passed; ([0-9]+) failed;.*/\1 \2/p' "$logs/$name" | awk '{p+=$1; f+=$2} END {print p+0, f+0}')
   read -r ok bad <<<"$numbers"
@@ -50,7 +50,7 @@ cargo_tests() {
   if [ "$code" -ne 0 ]; then
     [ "$bad" -gt 0 ] || failed=$((failed + 1))
     failures+=("$name")
-    sed -n '/^failures:$/,$p' "$logs/$name" | tail -n 200 | sed 's/^/   | /'
+    awk '/^failures:$/ {on = 1} on; /^test result/ {on = 0}' "$logs/$name" | head -n 400 | sed 's/^/   | /'
     [ "$bad" -gt 0 ] || tail -n 60 "$logs/$name" | sed 's/^/   | /'
   fi
   printf -- '-- %-24s %d passed, %d failed, %d s\n' "$name" "$ok" "$bad" $((SECONDS - start))
@@ -114,7 +114,10 @@ install_crane() {
 
 syntax() {
   local file
-  for file in .ci/run scripts/*.sh; do bash -n "$file" || return; [ -x "$file" ] || { echo "$file has no run bit"; return 1; }; done
+  for file in .ci/run scripts/*.sh; do
+    sed '/^#__PYTHON__$/,$d' "$file" | bash -n || { echo "in $file"; return 1; }
+    [ -x "$file" ] || { echo "$file has no run bit"; return 1; }
+  done
   for file in scripts/*.py scripts/bench/*.py; do
     python3 -c 'import ast, sys; ast.parse(open(sys.argv[1]).read(), sys.argv[1])' "$file" || return
   done
@@ -148,7 +151,7 @@ step clippy cargo clippy --workspace --all-targets --locked -- -D warnings
 cargo_tests test test --workspace --locked --no-fail-fast
 step import-only cargo check --locked --no-default-features --features import --bin bundle
 step create-only cargo check --locked --no-default-features --features create --bin bundle
-step doc env RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked
+step doc env RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --document-private-items --locked
 if [ -f format-spec/vectors/read.py ]; then step vectors python3 format-spec/vectors/read.py; fi
 if command -v cargo-deny >/dev/null; then
   step deny cargo deny --offline check bans licenses sources
