@@ -113,7 +113,7 @@ pub async fn create(options: CreateOptions) -> Result<Created, CreateError> {
         }
         state.check(&plan, &options, &resolved)?;
         if options.dry_run {
-            return dry_run(&options, &history, &state, plan, resolved);
+            return dry_run(&options, &history, &state, &plan, resolved);
         }
         durable::create_directory(&options.to)
             .map_err(CreateError::file("make the output directory"))?;
@@ -372,7 +372,7 @@ fn dry_run(
     options: &CreateOptions,
     history: &History,
     state: &State,
-    plan: Plan,
+    plan: &Plan,
     resolved: Resolved,
 ) -> Result<Created, CreateError> {
     let directory = options.workspace.join("dry-run");
@@ -433,11 +433,11 @@ fn dry_run(
         stream: history.stream(),
         sequence: plan.index.sequence,
         kind: state.kind,
-        totals: publish::totals(&plan),
+        totals: publish::totals(plan),
         references,
         removals,
         parts,
         mapping: directory.join("mapping.txt").display().to_string(),
-        summary: summary(&plan, resolved),
+        summary: summary(plan, resolved),
     }))
 }

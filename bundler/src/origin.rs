@@ -76,7 +76,7 @@ pub struct Origins {
 /// The bytes of a blob, piece by piece.
 pub enum BlobReader {
     /// From a registry.
-    Wire(BlobStream),
+    Wire(Box<BlobStream>),
     /// From a file.
     File(fs_err::File),
     /// From memory.
@@ -160,9 +160,9 @@ impl Origins {
         size: u64,
     ) -> Result<BlobReader, OriginError> {
         Ok(match origin {
-            Origin::Registry(host, repository) => {
-                BlobReader::Wire(self.client.get_blob(host, repository, digest, size, 0).await?)
-            }
+            Origin::Registry(host, repository) => BlobReader::Wire(Box::new(
+                self.client.get_blob(host, repository, digest, size, 0).await?,
+            )),
             Origin::Layout(path) => BlobReader::File(Layout::open(path)?.open_blob(digest, 0)?),
         })
     }

@@ -66,7 +66,7 @@ impl PartFile {
             cells: Mutex::new(vec![None; cells]),
             unsynced: AtomicU64::new(0),
         };
-        part.reserve().map_err(|error| part.name(error))?;
+        part.reserve().map_err(|error| part.name(&error))?;
         for member in members {
             let name = member_name(&member.digest, member.piece);
             part.write(&header(&name, member.place.size), member.place.offset - BLOCK)?;
@@ -93,17 +93,17 @@ impl PartFile {
         }
     }
 
-    fn name(&self, error: io::Error) -> io::Error {
+    fn name(&self, error: &io::Error) -> io::Error {
         io::Error::new(error.kind(), format!("`{}`: {error}", self.path.display()))
     }
 
     fn write(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.file.write_all_at(bytes, offset).map_err(|error| self.name(error))
+        self.file.write_all_at(bytes, offset).map_err(|error| self.name(&error))
     }
 
     /// Reads bytes that an earlier run wrote.
     pub fn read(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
-        self.file.read_exact_at(bytes, offset).map_err(|error| self.name(error))
+        self.file.read_exact_at(bytes, offset).map_err(|error| self.name(&error))
     }
 
     /// How many bytes from `offset` reach the next boundary of a buffer.
@@ -151,7 +151,7 @@ impl PartFile {
         let digests: Vec<Digest> = cells.iter().flatten().copied().collect();
         let member = table_member(sequence, number, &digests);
         self.write(&member, 0)?;
-        self.file.sync_all().map_err(|error| self.name(error))?;
+        self.file.sync_all().map_err(|error| self.name(&error))?;
         Ok(Digest::of(&member))
     }
 }

@@ -1,4 +1,5 @@
 //! Creates against the embedded registry: what is carried, what is left out, what is refused.
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
