@@ -6,23 +6,40 @@ use registry::reference::RegistryHost;
 use crate::cli::Common;
 use crate::failure::Failure;
 
-/// A client; `local` is a registry of our own on this machine, which speaks plain HTTP. Errors: a file
-/// that configures access cannot be read.
-pub fn client(common: &Common, local: Option<RegistryHost>) -> Result<Client, Failure> {
-    for host in &common.insecure_tls {
+/// For what a client is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side<'a> {
+    /// Sources: `registries.conf` may send a pull to mirrors. The host of a history whose
+    /// configuration says `skipTLS`, if there is one.
+    Source(Option<&'a RegistryHost>),
+    /// A target: what is asked of it must be answered by it and by no mirror of it.
+    Target,
+    /// A registry of our own on this machine, which speaks plain HTTP.
+    Local(&'a RegistryHost),
+}
+
+/// A client. Errors: a file that configures access cannot be read.
+pub fn client(common: &Common, side: Side<'_>) -> Result<Client, Failure> {
+    let mut insecure_tls = common.insecure_tls.clone();
+    let mut plain_http = common.plain_http.clone();
+    match side {
+        Side::Source(skip_tls) => insecure_tls.extend(skip_tls.cloned()),
+        Side::Local(host) => plain_http.push(host.clone()),
+        Side::Target => {}
+    }
+    for host in &insecure_tls {
         tracing::warn!(
             "the certificate of `{host}` is not checked: anybody on the way can read along"
         );
     }
-    let mut plain_http = common.plain_http.clone();
-    plain_http.extend(local);
     let delay = (!common.retry_delay.is_zero()).then_some(common.retry_delay);
     Ok(Client::new(ClientOptions {
         authfile: common.authfile.clone(),
         ca_files: common.ca_file.clone(),
         plain_http,
-        insecure_tls: common.insecure_tls.clone(),
+        insecure_tls,
         registries_conf: common.registries_conf.clone(),
+        mirrors: matches!(side, Side::Source(_)),
         retry: RetryPolicy { times: common.retry_times, delay },
         stall: common.stall_timeout,
         user_agent: concat!("bundle/", env!("CARGO_PKG_VERSION")).to_owned(),

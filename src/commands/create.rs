@@ -25,7 +25,7 @@ use crate::keyring::{self, Keyring};
 use crate::output::plain;
 use crate::progress::Drawing;
 use crate::size::{self, Media, PartSize};
-use crate::wire;
+use crate::wire::{self, Side};
 
 /// Blobs fetched at the same time when nothing is said. Streams that arrive together are hashed
 /// together, so more of them cost less; beyond this memory grows and nothing else.
@@ -109,7 +109,9 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     refuse_other_than_directory(&args.to)?;
     let labels = labels(args.label)?;
     let part_bytes = part_bytes(args.size, args.media, config.archive_size);
-    let client = wire::client(&context.common, None)?;
+    let history = config.storage.registry.as_ref().filter(|history| history.skip_tls);
+    let skip_tls = history.map(|history| &history.image.registry);
+    let client = wire::client(&context.common, Side::Source(skip_tls))?;
     let signing = signing_keys(&args.key, &workspace, args.dry_run)?;
 
     let progress = Arc::new(Progress::default());

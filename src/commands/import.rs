@@ -22,7 +22,7 @@ use crate::keyring::Keyring;
 use crate::output::plain;
 use crate::progress::Drawing;
 use crate::size;
-use crate::wire;
+use crate::wire::{self, Side};
 
 /// Blobs sent at the same time when nothing is said.
 const PARALLEL_BLOBS: usize = 6;
@@ -69,7 +69,7 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         return Err(ImportError::NoKeys.into());
     }
     let place = match args.target {
-        Some(target) => Place::remote(target, wire::client(&context.common, None)?),
+        Some(target) => Place::remote(target, wire::client(&context.common, Side::Target)?),
         None => Place::embedded(context, args.dry_run).await?,
     };
     let progress = Arc::new(Progress::default());
@@ -195,7 +195,7 @@ mod embedded {
                 .to_string()
                 .parse()
                 .expect("an address with its port is a host");
-            let client = wire::client(&context.common, Some(host.clone()))?;
+            let client = wire::client(&context.common, wire::Side::Local(&host))?;
             let stop = CancellationToken::new();
             let task = tokio::spawn(server.run(stop.clone()));
             Ok(Self {
