@@ -4,7 +4,7 @@
 #   scripts/bench.sh                 the LARGE corpus, 5 rounds; a markdown table on stdout
 #   scripts/bench.sh --write         the same table into docs/benchmarks.md as well
 #   scripts/bench.sh --quick         a SMALL corpus, one round
-#   scripts/bench.sh --rounds N --only sequences,link,refuse,peers
+#   scripts/bench.sh --rounds N --only sequences,link,refuse,many,peers
 #
 # CORPUS=DIR  a corpus that scripts/corpus.sh built; otherwise one is built under BENCH_DIR
 # BENCH_DIR   work directory on a real file system with four times the corpus free (default ${TMPDIR:-/var/tmp}/bundle-bench)

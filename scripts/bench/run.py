@@ -245,6 +245,20 @@ class Bench:
         self.drop(relay)
         self.drop(target)
 
+    def many(self):
+        """Numbers instead of bytes: 100,000 blobs in the history, then one image more."""
+        images, layers = (50, 199) if self.options.quick else (500, 199)
+        port = free_port()
+        source = Server([sys.executable, here + "/many.py", str(port), str(images + 1), str(layers)], port, os.path.join(self.dir, "many.log"))
+        self.servers.append(source)
+        self.blobs_known = images * (layers + 1)
+        self.refs["many"] = ["many/%d:1" % n for n in range(images)]
+        workspace = self.fresh("connected")
+        self.create("many blobs", source, "many", self.fresh("media"), workspace)
+        self.refs["many"].append("many/%d:1" % images)
+        self.create("many blobs known", source, "many", self.fresh("media"), workspace)
+        self.drop(source)
+
     def peers(self, source):
         if shutil.which("skopeo"):
             tree = self.fresh("skopeo")
@@ -329,6 +343,11 @@ class Bench:
             for name in ("create", "import", "create delta", "import delta"):
                 peak = self.most(name, "peak")
                 self.row("peak memory, " + name, "%.1f MiB" % (peak / MIB), "", "≤ 64 MiB", peak <= 64 * MIB)
+        for name, what in (("many blobs", "first sequence of %d blobs"), ("many blobs known", "one image more, %d blobs in the history")):
+            if self.walls(name, "bundle"):
+                peak = self.most(name, "peak")
+                self.row("peak memory, create, " + what % self.blobs_known, "%.1f MiB" % (peak / MIB),
+                         "%.1f s" % self.walls(name, "bundle")[0], "≤ 256 MiB", peak <= 256 * MIB)
         for fault in ("missing", "short", "foreign"):
             walls = self.walls("refuse " + fault, "bundle")
             if walls:
@@ -375,13 +394,15 @@ class Bench:
                 f.write(before + begin + text + end + rest.split(end)[1])
 
     def all(self):
-        only = self.options.only.split(",") if self.options.only else ["sequences", "link", "refuse", "peers"]
+        only = self.options.only.split(",") if self.options.only else ["sequences", "link", "refuse", "many", "peers"]
         shutil.rmtree(self.dir, ignore_errors=True)
         os.makedirs(self.dir)
         try:
-            source = self.registry(self.fresh("source"))
-            log("pushing the corpus to the source registry")
-            subprocess.run([here + "/../corpus.sh", "push", self.corpus, source.host, "all"], check=True, stdout=subprocess.DEVNULL)
+            source = None
+            if set(only) - {"many"}:
+                source = self.registry(self.fresh("source"))
+                log("pushing the corpus to the source registry")
+                subprocess.run([here + "/../corpus.sh", "push", self.corpus, source.host, "all"], check=True, stdout=subprocess.DEVNULL)
             if "sequences" in only or "refuse" in only:
                 for n in range(self.options.rounds):
                     log("round %d of %d" % (n + 1, self.options.rounds))
@@ -390,6 +411,8 @@ class Bench:
                 self.link(source)
             if "refuse" in only:
                 self.refuse()
+            if "many" in only:
+                self.many()
             if "peers" in only:
                 self.peers(source)
         finally:
