@@ -8,21 +8,40 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
+use fs_err::os::unix::fs::OpenOptionsExt as _;
 
 /// Writes `content` to `path`, replacing what is there at once.
 pub fn write(path: &Path, content: &[u8]) -> io::Result<()> {
-    let partial = partial(path);
-    let mut file = fs::File::create(&partial)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    rename(&partial, path)
+    write_partial(path, content)?;
+    publish(path)
 }
 
 /// Writes `content` to the partial name of `path`, durable but not yet visible under `path`.
 pub fn write_partial(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut file = fs::File::create(partial(path))?;
+    let partial = partial(path);
+    only_a_file(&partial)?;
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .custom_flags(NO_LINKS)
+        .open(&partial)?;
     file.write_all(content)?;
     file.sync_all()
+}
+
+/// A flag for opening: fail on a symbolic link.
+#[expect(clippy::cast_possible_wrap, reason = "the flags of open(2) are an int")]
+pub const NO_LINKS: i32 = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
+
+/// Takes away what stands at `path` and is no regular file: a medium comes from elsewhere, and a link
+/// on it would lead the writing to another place.
+pub fn only_a_file(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if !found.is_file() => fs::remove_file(path),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Gives a partial file its name, durably.

@@ -20,7 +20,8 @@ use format_spec::Sequence;
 use format_spec::hash::{Job as HashJob, Running, advance, cell_digests};
 use format_spec::index::Member;
 use format_spec::limits::{BLOCK, CELL};
-use format_spec::part::{PartLayout, header, member_name, table_member};
+use format_spec::part::{PartLayout, header, member_name, padded, table_member};
+use fs_err::os::unix::fs::OpenOptionsExt as _;
 use tokio::sync::oneshot;
 
 use crate::durable;
@@ -28,6 +29,9 @@ use crate::durable;
 /// Bytes of a buffer: large enough that a write costs little, small enough that many streams, whose
 /// hashes move on together, stay far below the memory limit.
 pub const BUFFER: usize = 4 * CELL;
+
+/// Zeros at the end of a part.
+const END: u64 = 2 * BLOCK;
 
 /// Bytes after which the kernel is asked to begin writing to the medium, so that the end of the run
 /// does not wait for all of them.
@@ -45,16 +49,20 @@ pub struct PartFile {
 }
 
 impl PartFile {
-    /// Opens the partial file of a part, makes it as large as it will be, and writes its headers.
+    /// Opens the partial file of a part, makes it as large as it will be, and writes its headers and
+    /// the zeros between its contents: an earlier run may have left bytes of another layout there.
     pub fn open(path: &Path, layout: PartLayout, members: &[Member]) -> io::Result<Self> {
         let partial = durable::partial(path);
+        durable::only_a_file(&partial)?;
         let file = fs_err::OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
+            .custom_flags(durable::NO_LINKS)
             .open(&partial)?
             .into_file();
+        let reused = file.metadata()?.len() > 0;
         let data = layout.data_offset().ok_or(io::ErrorKind::InvalidInput)?;
         let cells = layout.cells().ok_or(io::ErrorKind::InvalidInput)?;
         let cells = usize::try_from(cells).map_err(|_| io::ErrorKind::InvalidInput)?;
@@ -70,6 +78,13 @@ impl PartFile {
         for member in members {
             let name = member_name(&member.digest, member.piece);
             part.write(&header(&name, member.place.size), member.place.offset - BLOCK)?;
+            if reused {
+                let end = member.place.offset + member.place.size;
+                part.zeros(end, member.place.offset + padded(member.place.size))?;
+            }
+        }
+        if reused {
+            part.zeros(layout.bytes.saturating_sub(END).max(data), layout.bytes)?;
         }
         Ok(part)
     }
@@ -99,6 +114,12 @@ impl PartFile {
 
     fn write(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.file.write_all_at(bytes, offset).map_err(|error| self.name(&error))
+    }
+
+    /// Writes zeros from one offset to another, at most two blocks.
+    fn zeros(&self, from: u64, to: u64) -> io::Result<()> {
+        let size = usize::try_from(to - from).map_err(|_| io::ErrorKind::InvalidInput)?;
+        self.write(&vec![0; size], from)
     }
 
     /// Reads bytes that an earlier run wrote.

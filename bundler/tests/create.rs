@@ -421,3 +421,44 @@ async fn the_same_input_gives_the_same_parts() {
         assert_eq!(read("a"), read("b"), "{name}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_layout_left_in_a_part_is_gone() {
+    let site = Site::new().await;
+    let layers = [noise(1, 1_500_001), noise(2, 100), noise(3, 0)];
+    let layers: Vec<&[u8]> = layers.iter().map(Vec::as_slice).collect();
+    site.image("app/one", Some("1"), &layers).await;
+    let medium = site.path("medium");
+    fs_err::create_dir(&medium).unwrap();
+    for number in 0..2 {
+        let name = format!("mirror_seq1_{number:06}.tar.partial");
+        fs_err::write(medium.join(name), vec![0xff; 2_000_000]).unwrap();
+    }
+    written(create(site.options(&["app/one:1"])).await.unwrap());
+    read(&medium, 1);
+    let last = fs_err::read(medium.join("mirror_seq1_000001.tar")).unwrap();
+    assert!(last[last.len() - 1024..].iter().all(|byte| *byte == 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn links_on_the_medium_lead_nowhere() {
+    let site = Site::new().await;
+    site.image("app/one", Some("1"), &[&noise(1, 1000)]).await;
+    let medium = site.path("medium");
+    fs_err::create_dir(&medium).unwrap();
+    let names = ["_000000.tar", ".index", ".manifest.json", ".manifest.sig", ".TRANSFER.html"];
+    for name in names {
+        let precious = site.path(&format!("precious{name}"));
+        fs_err::write(&precious, "precious").unwrap();
+        let link = medium.join(format!("mirror_seq1{name}.partial"));
+        fs_err::os::unix::fs::symlink(precious, link).unwrap();
+    }
+    written(create(site.options(&["app/one:1"])).await.unwrap());
+    read(&medium, 1);
+    for name in names {
+        let precious = site.path(&format!("precious{name}"));
+        assert_eq!(fs_err::read(precious).unwrap(), b"precious", "{name}");
+        let made = medium.join(format!("mirror_seq1{name}"));
+        assert!(fs_err::symlink_metadata(made).unwrap().is_file(), "{name}");
+    }
+}
