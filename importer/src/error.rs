@@ -301,6 +301,16 @@ pub enum ImportError {
         /// What is wrong.
         problem: String,
     },
+    /// The connected side set an end to its use, and this machine's clock is past it.
+    #[error("sequence {sequence} was not to be imported after {expires}; it is {now} now")]
+    Expired {
+        /// The sequence.
+        sequence: Sequence,
+        /// The end of its use.
+        expires: String,
+        /// This machine's time.
+        now: String,
+    },
     /// The registry.
     #[error(transparent)]
     Registry(#[from] ClientError),
@@ -354,6 +364,7 @@ impl ImportError {
                 OrderError::Stale { .. } => ErrorKind::Stale,
                 OrderError::Fork { .. } | OrderError::Foreign { .. } => ErrorKind::ForkOrForeign,
             },
+            Self::Expired { .. } => ErrorKind::Stale,
             Self::LedgerFork { .. } => ErrorKind::ForkOrForeign,
             Self::RequiredMissing { .. } => ErrorKind::Gap,
             Self::Write { .. } => ErrorKind::NoSpace,
@@ -458,6 +469,9 @@ impl ImportError {
             Self::Lost(_) | Self::Cancelled => {
                 "run the same command again: it goes on where it stopped".into()
             }
+            Self::Expired { .. } => "ask the connected side for a newer sequence; when the clock of \
+                this machine is wrong, set it and run the same command again"
+                .into(),
             Self::Busy { .. } | Self::TakenOver { .. } => {
                 "wait until it has ended, then run the same command again".into()
             }

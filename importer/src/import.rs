@@ -117,6 +117,7 @@ impl Run {
             Some(restored) => restored,
             None => arrange(arrived, &records, new_stream)?,
         };
+        self.check_times(&arranged)?;
         self.check_required(&arranged).await?;
         Ok(Prepared { arranged, known: Known { local, remote }, _lock: lock })
     }
@@ -150,6 +151,40 @@ impl Run {
         let mut intake = tokio::task::spawn_blocking(read).await??;
         self.warnings.append(&mut intake.media.warnings);
         Ok(intake)
+    }
+
+    /// Refuses what has expired by this machine's clock, and tells when a next sequence is overdue. A
+    /// clock that stands before the sequence was written proves nothing and is only told (threat T15).
+    fn check_times(&mut self, arranged: &[Arranged]) -> Result<(), ImportError> {
+        let now = jiff::Timestamp::now();
+        let passed = |time: &String| time.parse::<jiff::Timestamp>().is_ok_and(|time| time < now);
+        for one in arranged.iter().filter(|one| one.step == Step::Accept) {
+            let head = &one.verified().head;
+            if let Some(expires) = head.expires.as_ref().filter(|time| passed(time)) {
+                return Err(ImportError::Expired {
+                    sequence: head.sequence,
+                    expires: expires.clone(),
+                    now: now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+                });
+            }
+            if !passed(&head.created) {
+                self.warnings.push(format!(
+                    "sequence {} was written at {}, which is still to come by the clock of this \
+                     machine",
+                    head.sequence, head.created
+                ));
+            }
+        }
+        let last = arranged.last().map(|one| &one.verified().head);
+        if let Some((head, next)) = last.and_then(|head| Some((head, head.next_expected.as_ref()?)))
+            && passed(next)
+        {
+            self.warnings.push(format!(
+                "the sequence after {} was expected by {next}: ask the connected side for it",
+                head.sequence
+            ));
+        }
+        Ok(())
     }
 
     /// Refuses, before anything is written, when blobs of earlier sequences are missing.

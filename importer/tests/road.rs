@@ -72,6 +72,21 @@ async fn the_first_sequence_arrives_whole_and_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_has_expired_is_refused_and_nothing_is_pushed() {
+    let registry = Running::start().await;
+    let bench = Bench::new(&registry.host);
+    let mut spec = first();
+    spec.expires = Some("2026-01-31T00:00:00Z".to_owned());
+    spec.write(bench.media.path());
+    let (error, totals) = refused(bench.options()).await;
+    assert_eq!(error.exit(), ErrorKind::Stale, "{error}");
+    assert_eq!(totals.sent, 0);
+    spec.expires = Some("2200-01-31T00:00:00Z".to_owned());
+    spec.write(bench.media.path());
+    importer::import(bench.options()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn importing_again_moves_nothing() {
     let registry = Running::start().await;
     let bench = Bench::new(&registry.host);

@@ -63,6 +63,7 @@ impl Document {
 /// What a sequence carries.
 #[derive(Clone)]
 pub struct Spec {
+    pub expires: Option<String>,
     pub stream: StreamId,
     pub sequence: u64,
     pub kind: Kind,
@@ -87,6 +88,7 @@ impl Spec {
             earlier: BTreeMap::new(),
             limit: PART_DEFAULT,
             signer: 1,
+            expires: None,
         }
     }
 
@@ -302,7 +304,7 @@ impl Spec {
             totals: Totals::default(),
             failures: Vec::new(),
             labels: BTreeMap::new(),
-            expires: None,
+            expires: self.expires.clone(),
             next_expected: None,
         };
         index.validate(&head).unwrap();
