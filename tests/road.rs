@@ -563,3 +563,108 @@ fn what_is_not_supported_yet_is_refused_by_name() {
     }
     assert!(files(&site.path("media")).is_empty());
 }
+
+/// An index of two platforms in `multi/app:1`, configured for one of them.
+fn one_platform_of_two(site: &Site) {
+    let source = &site.source.registry;
+    let amd = source.image_for("multi/app", None, "amd64", &[b"for amd64"]);
+    let arm = source.image_for("multi/app", None, "arm64", &[b"for arm64"]);
+    source.index("multi/app", Some("1"), &[(&amd, "amd64"), (&arm, "arm64")]);
+    site.configure(&format!(
+        "  additionalImages:\n    - name: {}/multi/app:1\n      platforms:\n        - os: linux\n          \
+         architecture: arm64\n",
+        source.host
+    ));
+    site.create("media", &[]).ok();
+    assert_eq!(site.head("media", 1)["totals"]["blobs"], 2, "one config and one layer");
+}
+
+#[test]
+fn one_platform_travels_and_the_index_keeps_its_digest() {
+    let site = Site::new();
+    one_platform_of_two(&site);
+    site.import("media", &[]).ok();
+    let index = site.source.manifest("multi/app", "1").unwrap();
+    assert_eq!(site.target.manifest("multi/app", "1").unwrap(), index);
+    let list: serde_json::Value = serde_json::from_slice(&index).unwrap();
+    let [amd, arm] = [0, 1].map(|n| list["manifests"][n]["digest"].as_str().unwrap().to_owned());
+    site.target.pull("multi/app", &arm);
+    assert!(site.target.manifest("multi/app", &amd).is_none());
+}
+
+#[test]
+fn a_target_that_refuses_an_index_with_gaps_is_named_with_its_reason() {
+    let Some(site) = Site::with(Kind::Embedded, Kind::Distribution) else { return };
+    one_platform_of_two(&site);
+    // CNCF distribution 2 takes no index whose children it does not have.
+    let run = site.import("media", &[]);
+    let run = run.refused(&[1]);
+    assert!(run.stderr.contains("multi/app"), "{run}");
+    assert!(site.target.tags("multi/app").is_empty());
+}
+
+#[test]
+fn an_import_needs_no_network() {
+    let site = Site::new();
+    site.source.image("team/app", "1", &[&noise(1, 60_000)]);
+    site.images(&["team/app:1"]);
+    site.create("media", &[]).ok();
+    let (Some(unshare), Some(_)) = (support::tool("unshare"), support::tool("ip")) else { return };
+    if !is_root() {
+        skip("no right to take the network away: an import without one is not tried");
+        return;
+    }
+    let workspace = site.path("disconnected");
+    // Loopback only: the embedded registry is spoken to.
+    let script = r#"ip link set lo up; exec "$@""#;
+    let mut command = std::process::Command::new(unshare);
+    command.args(["-n", "--", "sh", "-euc", script, "sh", env!("CARGO_BIN_EXE_bundle"), "import"]);
+    command.arg("--from").arg(site.path("media")).arg("--trust").arg(site.key());
+    command.arg("--workspace").arg(&workspace).current_dir(site.path(""));
+    support::command::Run::of(&mut command).ok();
+    let served = Server::embedded(&workspace.join("registry"));
+    assert_eq!(served.pull("team/app", "1"), site.source.pull("team/app", "1"));
+}
+
+#[test]
+fn the_history_may_stand_in_a_registry() {
+    let site = Site::new();
+    let base = noise(1, 100_000);
+    site.source.image("team/app", "1", &[&base]);
+    let configure = |names: &[&str]| {
+        let host = &site.source.host;
+        let list: String = names.iter().map(|n| format!("    - name: {host}/{n}\n")).collect();
+        let text = format!(
+            "kind: ImageSetConfiguration\napiVersion: mirror.openshift.io/v1alpha2\nstorageConfig:\n  registry:\n    \
+             imageURL: {host}/state/history:latest\nmirror:\n  additionalImages:\n{list}"
+        );
+        fs_write(&site.path("imageset.yaml"), text.as_bytes());
+    };
+    configure(&["team/app:1"]);
+    site.create("media-1", &[]).ok();
+    // The machine is gone; the key and the registry are left.
+    let key = site.path("kept.pem");
+    fs_err::copy(site.path("connected/keys/default.pem"), &key).unwrap();
+    let public = site.path("kept.pub.pem");
+    fs_err::copy(site.key(), &public).unwrap();
+    fs_err::remove_dir_all(site.path("connected")).unwrap();
+    site.source.image("team/app", "2", &[&base, b"new"]);
+    configure(&["team/app:1", "team/app:2"]);
+    site.create("media-2", &["--key", text(&key)]).ok();
+    assert_eq!(site.head("media-2", 2)["kind"], "incremental");
+    let target = format!("docker://{}", site.target.host);
+    for media in ["media-1", "media-2"] {
+        let arguments = [
+            "import",
+            "--from",
+            media,
+            "--trust",
+            "kept.pub.pem",
+            "--workspace",
+            "disconnected",
+            &target,
+        ];
+        site.bundle(&arguments).ok();
+    }
+    site.same(&["team/app:1", "team/app:2"]);
+}

@@ -317,6 +317,15 @@ impl Fault {
                 "run the same command again: it goes on where it stopped".into()
             }
             Self::Blocked { file, .. } => format!("change the entry in `{file}`"),
+            Self::Refused { codes, .. }
+                if codes.iter().any(|code| code == "MANIFEST_BLOB_UNKNOWN") =>
+            {
+                "the registry takes no index whose children it does not have: carry all platforms \
+                 of the image, or let it take them (CNCF distribution 3: \
+                 `validation.manifests.indexes.platforms: none`)"
+                    .into()
+            }
+            Self::Refused { .. } => "the registry's log says why it refused the request".into(),
             _ => return None,
         })
     }
