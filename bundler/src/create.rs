@@ -117,6 +117,7 @@ pub async fn create(options: CreateOptions) -> Result<Created, CreateError> {
         }
         durable::create_directory(&options.to)
             .map_err(CreateError::file("make the output directory"))?;
+        let _medium = lock_medium(&options.to)?;
         publish::refuse_occupied(&options.to, plan.index.sequence)?;
         check_space(&options.to, &plan)?;
         let plan = Arc::new(plan);
@@ -320,6 +321,18 @@ fn drop_images(resolved: &mut Resolved, lost: &BTreeMap<Digest, String>) {
 
 fn clip(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(TEXT_MAX / 4).collect()
+}
+
+/// Keeps a create of another workspace, whose files would have the same names, away from the medium
+/// for as long as the answer lives. Nothing is written there for it.
+fn lock_medium(medium: &Path) -> Result<std::fs::File, CreateError> {
+    let open = fs_err::File::open(medium).map_err(CreateError::file("open the directory"))?;
+    let directory = open.into_file();
+    match directory.try_lock() {
+        Err(std::fs::TryLockError::WouldBlock) => Err(CreateError::Busy(medium.to_owned())),
+        // Some network file systems cannot lock a directory.
+        Ok(()) | Err(std::fs::TryLockError::Error(_)) => Ok(directory),
+    }
 }
 
 /// Compares what the sequence needs with what is free, less what an earlier run already took.

@@ -120,8 +120,8 @@ pub enum CreateError {
         /// One of the files.
         file: String,
     },
-    /// Another create runs in this workspace.
-    #[error("another `bundle create` is at work in the workspace `{}`", .0.display())]
+    /// Another create runs in this workspace or on this medium.
+    #[error("another `bundle create` is at work in `{}`", .0.display())]
     Busy(PathBuf),
     /// The history in the registry moved while this run was at work.
     #[error("the history at `{image}` of stream {stream} was changed by somebody else meanwhile")]

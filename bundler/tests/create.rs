@@ -321,6 +321,21 @@ async fn a_directory_with_a_foreign_sequence_is_left_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn two_workspaces_do_not_write_on_one_medium_at_a_time() {
+    let site = Site::new().await;
+    site.image("app/one", Some("1"), &[&noise(1, 1000)]).await;
+    fs_err::create_dir(site.path("medium")).unwrap();
+    let other = std::fs::File::open(site.path("medium")).unwrap();
+    other.lock().unwrap();
+    let error = create(site.options(&["app/one:1"])).await.unwrap_err();
+    assert!(matches!(error, CreateError::Busy(_)), "{error}");
+    assert_eq!(fs_err::read_dir(site.path("medium")).unwrap().count(), 0);
+    drop(other);
+    written(create(site.options(&["app/one:1"])).await.unwrap());
+    read(&site.path("medium"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_interrupted_create_goes_on_where_it_was() {
     let site = Site::new().await;
     let layers: Vec<Vec<u8>> = (0..6).map(|n| noise(n, 900_000)).collect();
