@@ -94,10 +94,34 @@ impl Keyring {
             .map_err(|_| Failure::new(Kind::Failed, "the system's random generator failed"))?;
         let key = SecretKey::from_seed(&seed);
         private_directory(&self.keys)?;
-        // The private key last: a crash before it leaves nothing that could sign.
-        write_new(&public, key.public().to_pem().as_bytes(), 0o644)?;
+        // The public half last: it can be made again from the private one, not the other way round.
         write_new(&secret, key.to_pem().as_bytes(), 0o600)?;
+        write_new(&public, key.public().to_pem().as_bytes(), 0o644)?;
         Ok(Pair { id: key.public().id(), key, secret, public })
+    }
+
+    /// The key that signs when none is named: made when there is none, its public half written again
+    /// when a crash, or another run at the same time, left it out. Says whether something was made.
+    pub fn own_or_make(&self) -> Result<(Pair, bool), Failure> {
+        let (secret, public) = (self.secret_path(DEFAULT), self.public_path(DEFAULT));
+        let mut made = false;
+        if !exists(&secret)? {
+            match self.make(DEFAULT) {
+                Ok(pair) => return Ok((pair, true)),
+                // Another run was faster.
+                Err(_) if exists(&secret)? => made = true,
+                Err(failure) => return Err(failure),
+            }
+        }
+        let key = read_secret(&secret)?;
+        if !exists(&public)? {
+            made = true;
+            match write_new(&public, key.public().to_pem().as_bytes(), 0o644) {
+                Err(failure) if !exists(&public)? => return Err(failure),
+                _ => {}
+            }
+        }
+        Ok((Pair { id: key.public().id(), key, secret, public }, made))
     }
 
     /// The public halves of the keys that sign here, by file name.
@@ -321,6 +345,31 @@ mod tests {
         assert_eq!(read_secret(&pair.secret).unwrap().public().id(), pair.id);
         assert_eq!(ring.own().unwrap().len(), 1);
         assert_eq!(fs_err::read_dir(dir.path().join("keys")).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_half_made_key_is_completed() {
+        let dir = tempfile::tempdir().unwrap();
+        let ring = Keyring::new(dir.path());
+        let (pair, made) = ring.own_or_make().unwrap();
+        assert!(made);
+        assert!(!ring.own_or_make().unwrap().1);
+        fs_err::remove_file(&pair.public).unwrap();
+        let (again, made) = ring.own_or_make().unwrap();
+        assert!(made);
+        assert_eq!(again.id, pair.id);
+        assert_eq!(read_public(&pair.public).unwrap().id(), pair.id);
+    }
+
+    #[test]
+    fn many_runs_at_once_make_one_key() {
+        let dir = tempfile::tempdir().unwrap();
+        let ids: Vec<KeyId> = std::thread::scope(|scope| {
+            let run = || Keyring::new(dir.path()).own_or_make().unwrap().0.id;
+            let runs: Vec<_> = (0..8).map(|_| scope.spawn(run)).collect();
+            runs.into_iter().map(|run| run.join().unwrap()).collect()
+        });
+        assert!(ids.iter().all(|id| *id == ids[0]));
     }
 
     #[test]

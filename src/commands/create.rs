@@ -225,17 +225,16 @@ struct Signing {
 /// nothing and makes nothing.
 fn signing_keys(named: &[PathBuf], workspace: &Path, dry_run: bool) -> Result<Signing, Failure> {
     let ring = Keyring::new(workspace);
-    let own = ring.secret_path(keyring::DEFAULT);
     let mut made = None;
     let keys = if !named.is_empty() {
         named.iter().map(|path| keyring::read_secret(path)).collect::<Result<Vec<_>, _>>()?
-    } else if own.exists() {
-        vec![keyring::read_secret(&own)?]
     } else if dry_run {
-        Vec::new()
+        // A dry run signs nothing; a key that could not sign is worth a word now.
+        let own = ring.secret_path(keyring::DEFAULT);
+        if own.exists() { vec![keyring::read_secret(&own)?] } else { Vec::new() }
     } else {
-        let pair = ring.make(keyring::DEFAULT)?;
-        made = Some(pair.public);
+        let (pair, new) = ring.own_or_make()?;
+        made = new.then_some(pair.public);
         vec![pair.key]
     };
     let ids = keys.iter().map(|key| key.public().id()).collect();
