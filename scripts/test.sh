@@ -15,7 +15,7 @@ target=${CARGO_TARGET_DIR:-$PWD/target}
 musl=x86_64-unknown-linux-musl
 logs=$(mktemp -d "${TMPDIR:-/tmp}/bundle-test.XXXXXX")
 trap 'rm -rf "$logs"' EXIT
-[ -d "$HOME/.cargo/bin" ] && PATH=$HOME/.cargo/bin:$PATH
+[ -d "${HOME:-}/.cargo/bin" ] && PATH=$HOME/.cargo/bin:$PATH
 passed=0 failed=0 failures=() skips=()
 export BUNDLE_SKIPS=$logs/skips
 : >"$BUNDLE_SKIPS"
@@ -136,33 +136,38 @@ codec_in_one_file() { # bincode stays in one file: docs/decisions says why
   ! grep -rln --include='*.rs' 'bincode::' . --exclude-dir=target --exclude-dir=.git | grep -v '^./format-spec/src/codec.rs$'
 }
 
-if ! command -v cargo >/dev/null; then
-  echo "cargo is missing: install Rust with rustup (https://rustup.rs); rust-toolchain.toml names the version"
-  failed=1; tell; exit 1
-fi
-rustc --version || { failed=1; failures+=("toolchain"); tell; exit 1; }
-install_tools
-install_crane
+main() { # one function: a script that is edited while it runs goes on as it was
+  if ! command -v cargo >/dev/null; then
+    echo "cargo is missing: install Rust with rustup (https://rustup.rs); rust-toolchain.toml names the version"
+    failed=1; tell; exit 1
+  fi
+  rustc --version || { failed=1; failures+=("toolchain"); tell; exit 1; }
+  install_tools
+  install_crane
 
-step syntax syntax
-step codec codec_in_one_file
-step fmt cargo fmt --all --check
-step clippy cargo clippy --workspace --all-targets --locked -- -D warnings
-cargo_tests test test --workspace --locked --no-fail-fast
-step import-only cargo check --locked --no-default-features --features import --bin bundle
-step create-only cargo check --locked --no-default-features --features create --bin bundle
-step doc env RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --document-private-items --locked
-if [ -f format-spec/vectors/read.py ]; then step vectors python3 format-spec/vectors/read.py; fi
-if command -v cargo-deny >/dev/null; then
-  step deny cargo deny --offline check bans licenses sources
-else
-  skip deny "cargo-deny is not installed"
-fi
-if command -v musl-gcc >/dev/null; then
-  step static static_binary
-  step quickstart env BUNDLE="$target/$musl/release/bundle" scripts/quickstart.sh
-else
-  skip static "no musl-gcc"
-  step quickstart scripts/quickstart.sh
-fi
-tell
+  step syntax syntax
+  step codec codec_in_one_file
+  step fmt cargo fmt --all --check
+  step clippy cargo clippy --workspace --all-targets --locked -- -D warnings
+  cargo_tests test test --workspace --locked --no-fail-fast
+  step import-only cargo check --locked --no-default-features --features import --bin bundle
+  step create-only cargo check --locked --no-default-features --features create --bin bundle
+  step doc env RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --document-private-items --locked
+  if [ -f format-spec/vectors/read.py ]; then step vectors python3 format-spec/vectors/read.py; fi
+  if command -v cargo-deny >/dev/null; then
+    step deny cargo deny --offline check bans licenses sources
+  else
+    skip deny "cargo-deny is not installed"
+  fi
+  if command -v musl-gcc >/dev/null; then
+    step static static_binary
+    step quickstart env BUNDLE="$target/$musl/release/bundle" scripts/quickstart.sh
+  else
+    skip static "no musl-gcc"
+    step quickstart scripts/quickstart.sh
+  fi
+  tell
+}
+
+main
+exit

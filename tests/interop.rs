@@ -1,5 +1,7 @@
 //! Other tools agree: skopeo, crane, GNU tar, bsdtar, openssl, sha256sum.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::path::Path;
@@ -59,6 +61,30 @@ fn skopeo_pushes_what_is_carried() {
     site.create("media", &[]).ok();
     site.import("media", &[]).ok();
     site.same(&["team/app:1"]);
+}
+
+#[test]
+fn a_target_without_the_referrers_api_gets_the_referrers_tag() {
+    let Some(site) = Site::with(Kind::Embedded, Kind::Distribution) else { return };
+    let source = &site.source.registry;
+    let image = source.image("team/app", "1", &[&noise(1, 3000)]);
+    let sbom = source.artifact("team/app", None, "application/spdx+json", b"sbom", Some(&image));
+    site.images(&["team/app:1"]);
+    site.create("media", &[]).ok();
+    site.import("media", &[]).ok();
+    let listed = || {
+        let index = site.target.registry.manifest("team/app", &image.tag_stem()).unwrap();
+        let index: serde_json::Value = serde_json::from_slice(&index).unwrap();
+        index["manifests"].as_array().unwrap().clone()
+    };
+    assert_eq!(listed().len(), 1);
+    assert_eq!(listed()[0]["digest"], sbom.digest.to_string());
+    assert_eq!(listed()[0]["artifactType"], "application/spdx+json");
+    // The next one joins the list.
+    source.artifact("team/app", None, "application/vnd.example", b"more", Some(&image));
+    site.create("media", &[]).ok();
+    site.import("media", &[]).ok();
+    assert_eq!(listed().len(), 2);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Bad input: each fault has its exit code, says which file or image and what to do next, and leaves the target
 //! as it was.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::path::{Path, PathBuf};

@@ -1,5 +1,7 @@
 //! Runs that end at any moment: the old state stays valid, the same command again finishes the job.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
 mod support;
 
 use std::process::Stdio;

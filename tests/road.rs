@@ -1,5 +1,7 @@
 //! The whole road: source registry, parts in a directory, target registry.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use serde_json::json;
