@@ -48,10 +48,10 @@ cargo_tests() {
   read -r ok bad <<<"$numbers"
   passed=$((passed + ok)) failed=$((failed + bad))
   if [ "$code" -ne 0 ]; then
-    [ "$bad" -gt 0 ] || failed=$((failed + 1))
+    [ "$bad" -gt 0 ] || { bad=1; failed=$((failed + 1)); } # it did not build
     failures+=("$name")
     awk '/^failures:$/ {on = 1} on; /^test result/ {on = 0}' "$logs/$name" | head -n 400 | sed 's/^/   | /'
-    [ "$bad" -gt 0 ] || tail -n 60 "$logs/$name" | sed 's/^/   | /'
+    [ "$ok" -gt 0 ] || tail -n 60 "$logs/$name" | sed 's/^/   | /'
   fi
   printf -- '-- %-24s %d passed, %d failed, %d s\n' "$name" "$ok" "$bad" $((SECONDS - start))
 }
