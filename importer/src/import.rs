@@ -19,6 +19,7 @@ use crate::order::{Arranged, Step, arrange, restore};
 use crate::paths::Destination;
 use crate::push::{Counts, Push};
 use crate::report::{Imported, ImportedSequence, Outcome};
+use crate::subjects::Subjects;
 use crate::survey::{self, Work};
 use crate::verify::{self, Received, Verified};
 use crate::{ImportOptions, receipt};
@@ -352,6 +353,7 @@ impl Run {
             progress: Arc::clone(&self.options.progress),
             parallel: self.options.parallel_blobs,
             counts: Counts::default(),
+            subjects: Subjects::default(),
         };
         let index = push.sequence.index();
         push.content(&work, whole).await?;

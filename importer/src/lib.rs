@@ -9,7 +9,8 @@
 //! 5. [`lock`] keeps other importers out. Nothing was written until here.
 //! 6. [`push`] sends the blobs, read from the parts by [`unpack`] with every cell proven by [`cells`]
 //!    in the same buffer that is sent; then the rest of the cells is proven; then manifests, children
-//!    before parents; then, when the lease still holds, tags.
+//!    before parents; then, when the lease still holds, tags. [`subjects`] lists referrers where the
+//!    registry does not.
 //! 7. The [`ledger`] moves last; a [`receipt`] says what happened.
 //!
 //! A crash at any point leaves the old tags and the old record; the same command again finds what is
@@ -30,6 +31,7 @@ mod paths;
 mod push;
 mod receipt;
 mod report;
+mod subjects;
 mod survey;
 mod unpack;
 mod verify;

@@ -27,6 +27,7 @@ use crate::error::ImportError;
 use crate::limits::{GROUP, MANIFEST_PUTS, RESENDS};
 use crate::order::Sequenced;
 use crate::paths::Destination;
+use crate::subjects::Subjects;
 use crate::survey::{self, Need, Work, ask};
 use crate::unpack::PartSource;
 
@@ -46,6 +47,7 @@ pub(crate) struct Push {
     /// Blobs sent at one time.
     pub(crate) parallel: usize,
     pub(crate) counts: Counts,
+    pub(crate) subjects: Subjects,
 }
 
 /// What was done.
@@ -87,6 +89,7 @@ impl Push {
     pub(crate) async fn tags(&self, tags: &[usize]) -> Result<(), ImportError> {
         self.progress.phase("writing tags");
         let index = self.sequence.index();
+        self.subjects.write(&self.at, &self.places, index).await?;
         let numbers: HashMap<Digest, usize> =
             index.manifests.iter().enumerate().map(|(n, entry)| (entry.digest, n)).collect();
         let of_signature = |n: &usize| {
@@ -254,16 +257,21 @@ impl Push {
         let read = tokio::task::spawn_blocking(move || {
             sequence.content().manifest(&sequence.index().manifests[number])
         });
-        let bytes: Bytes = match read.await? {
+        let read: Bytes = match read.await? {
             Ok(bytes) => bytes,
             Err(fault) => return Err(self.damage(fault).await),
         };
         let (host, place) = (self.at.host(), self.place(id));
         for attempt in 0.. {
-            let bytes = bytes.clone();
+            let bytes = read.clone();
             let sent = self.at.client.put_manifest(host, place, &name, &entry.media_type, bytes);
             match sent.await {
-                Ok(()) => break,
+                Ok(stored) => {
+                    if !stored.subject_indexed {
+                        self.subjects.note(id, entry, &read);
+                    }
+                    break;
+                }
                 Err(error)
                     if attempt < RESENDS
                         && ["MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"]

@@ -58,7 +58,7 @@ use url::Url;
 pub use counters::{Counters, Totals};
 pub use error::{ClientError, ErrorKind, Fault, TlsCause};
 pub use pull::BlobStream;
-pub use push::{Deleted, Pushed};
+pub use push::{Deleted, Pushed, Stored};
 pub use retry::RetryPolicy;
 
 use crate::reference::{ManifestRef, RegistryHost};

@@ -58,6 +58,15 @@ impl Way {
     }
 }
 
+/// What a registry did with a manifest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// It answered `OCI-Subject`: it lists the manifest as a referrer of its subject. Without it the
+    /// client keeps the list, under the referrers tag (OCI distribution 1.1, "Pushing manifests with
+    /// subject").
+    pub subject_indexed: bool,
+}
+
 /// How a blob came into the repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pushed {
@@ -132,7 +141,7 @@ impl Client {
         reference: &ManifestRef,
         media_type: &str,
         bytes: Bytes,
-    ) -> Result<(), ClientError> {
+    ) -> Result<Stored, ClientError> {
         let run = async {
             let found = Digest::of(&bytes);
             if let ManifestRef::Digest(expected) = reference
@@ -151,12 +160,13 @@ impl Client {
             request.patience = COMMIT_TIME.max(self.core.options.stall);
             let answer = session.send(&self.core, &request).await?;
             let there = text(answer.headers(), &CONTENT_DIGEST).and_then(|text| text.parse().ok());
+            let subject_indexed = answer.headers().contains_key("oci-subject");
             drain(answer).await;
             match there {
                 Some(there) if there != found => {
                     Err(Fault::Digest { expected: found, found: there }.into())
                 }
-                _ => Ok(()),
+                _ => Ok(Stored { subject_indexed }),
             }
         };
         run.await.map_err(|failed| {
