@@ -164,6 +164,7 @@ impl CreateError {
                 WireKind::Unavailable | WireKind::Tls => ErrorKind::Unavailable,
                 WireKind::Damaged => ErrorKind::Damaged,
                 WireKind::Config => ErrorKind::Usage,
+                WireKind::Full => ErrorKind::NoSpace,
                 _ => ErrorKind::Other,
             },
             Self::File { source, .. } => match source.kind() {

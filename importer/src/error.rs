@@ -373,6 +373,7 @@ impl ImportError {
                 Client::Unavailable | Client::Tls | Client::NotFound => ErrorKind::Unavailable,
                 Client::Damaged => ErrorKind::Damaged,
                 Client::Config => ErrorKind::Usage,
+                Client::Full => ErrorKind::NoSpace,
                 Client::Blocked | Client::Refused | Client::Protocol | Client::Source => {
                     ErrorKind::Other
                 }

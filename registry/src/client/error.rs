@@ -25,6 +25,8 @@ pub enum ErrorKind {
     Blocked,
     /// The registry understood and said no (any other 4xx).
     Refused,
+    /// The registry has no space left (507).
+    Full,
     /// The answer breaks the distribution specification or a safety rule.
     Protocol,
     /// A file or program on this machine that configures access is missing or wrong.
@@ -249,6 +251,7 @@ impl Fault {
                 ErrorKind::Damaged
             }
             Self::Blocked { .. } => ErrorKind::Blocked,
+            Self::Refused { status: 507, .. } => ErrorKind::Full,
             Self::Refused { .. } => ErrorKind::Refused,
             Self::Protocol(_) | Self::TooLarge { .. } => ErrorKind::Protocol,
             Self::Config { .. } | Self::Helper { .. } => ErrorKind::Config,
@@ -325,7 +328,27 @@ impl Fault {
                  `validation.manifests.indexes.platforms: none`)"
                     .into()
             }
+            Self::Refused { status: 507, .. } => {
+                "free space at the registry, then run the same command again: it goes on where it \
+                 stopped"
+                    .into()
+            }
+            Self::Refused { status: 413, .. } => {
+                "the registry, or a proxy before it, limits the size of a request: raise the limit \
+                 there"
+                    .into()
+            }
             Self::Refused { .. } => "the registry's log says why it refused the request".into(),
+            Self::Protocol(_) => {
+                "check the host: a proxy or a login page may answer in its place, or the registry \
+                 gives out a wrong address of its own"
+                    .into()
+            }
+            Self::DigestThere { .. } => {
+                "the registry stored something else than it was sent: check its storage and the \
+                 proxies before it"
+                    .into()
+            }
             _ => return None,
         })
     }

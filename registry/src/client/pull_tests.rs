@@ -219,6 +219,7 @@ async fn what_is_refused_is_not_asked_again() {
         (403, ErrorKind::Credentials),
         (404, ErrorKind::NotFound),
         (418, ErrorKind::Refused),
+        (507, ErrorKind::Full),
         (400, ErrorKind::Refused),
     ] {
         let server = Scripted::start(move |_| {
