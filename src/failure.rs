@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use crate::output::Output;
+use crate::output::{Output, plain_lines};
 
 /// The exit codes' table, which scripts depend on; `docs` and the help repeat it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -179,7 +179,7 @@ impl Failure {
             text.push('\n');
         }
         // When stderr is gone the exit code still tells.
-        let _ = io::stderr().write_all(text.as_bytes());
+        let _ = io::stderr().write_all(plain_lines(&text).as_bytes());
         Exit(self.kind.exit())
     }
 
@@ -250,6 +250,7 @@ impl From<registry::client::ClientError> for Failure {
             ErrorKind::Unavailable | ErrorKind::Tls => Kind::Unavailable,
             ErrorKind::Damaged => Kind::Damaged,
             ErrorKind::Config => Kind::Usage,
+            ErrorKind::Full => Kind::NoSpace,
             ErrorKind::Source => {
                 error.source_error().map_or(Kind::Failed, |io| Kind::of_io(io, Kind::Failed))
             }

@@ -110,6 +110,16 @@ impl Keyring {
                 Ok(pair) => return Ok((pair, true)),
                 // Another run was faster.
                 Err(_) if exists(&secret)? => made = true,
+                Err(_) if exists(&public)? => {
+                    let (secret, public) = (secret.display(), public.display());
+                    return Err(Failure::usage(format!(
+                        "the private key `{secret}` is gone, its public half `{public}` is there"
+                    ))
+                    .with_hint(
+                        "restore the private key, or sign with another one: `--key FILE`; for a new \
+                         key move the public half away, and carry the new one to the other side",
+                    ));
+                }
                 Err(failure) => return Err(failure),
             }
         }
@@ -359,6 +369,8 @@ mod tests {
         assert!(made);
         assert_eq!(again.id, pair.id);
         assert_eq!(read_public(&pair.public).unwrap().id(), pair.id);
+        fs_err::remove_file(&pair.secret).unwrap();
+        assert_eq!(ring.own_or_make().unwrap_err().kind, Kind::Usage);
     }
 
     #[test]

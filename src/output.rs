@@ -59,11 +59,25 @@ impl Output {
 
 /// A text from outside, fit for a terminal: control characters are shown, not obeyed.
 pub fn plain(text: &str) -> String {
+    shown(text, is_obeyed)
+}
+
+/// As [`plain`], of a text with lines of its own.
+pub fn plain_lines(text: &str) -> String {
+    shown(text, |c| c != '\n' && is_obeyed(c))
+}
+
+fn shown(text: &str, escape: impl Fn(char) -> bool) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
+        if escape(c) { out.extend(c.escape_default()) } else { out.push(c) }
     }
     out
+}
+
+/// Control characters, and those that turn the direction of what follows.
+fn is_obeyed(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
@@ -74,5 +88,6 @@ mod tests {
     fn control_characters_do_not_reach_the_terminal() {
         assert_eq!(plain("a\u{1b}[2Jb\n"), "a\\u{1b}[2Jb\\n");
         assert_eq!(plain("ä · b"), "ä · b");
+        assert_eq!(plain_lines("a\n\u{1b}b\n\u{202e}c"), "a\n\\u{1b}b\n\\u{202e}c");
     }
 }
