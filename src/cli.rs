@@ -33,7 +33,7 @@ Exit codes:
   65           damaged: a digest, cell or length does not match
   66           incomplete: a part or the head is missing
   67           not trusted: no signature, unknown key, bad signature
-  68, 69, 70   gap, stale, fork or foreign stream
+  68, 69, 70   gap; stale or expired; fork or foreign stream
   73           cannot write here: disk full, read-only, permission
   75           registry or network gave up after retries: run again
   77           the registry refused the credentials";
@@ -59,7 +59,7 @@ pub struct Cli {
 pub struct Common {
     /// Directory of this side's state; `storageConfig.local.path` of a configuration wins
     #[arg(long, global = true, value_name = "DIR", default_value = WORKSPACE,
-          help_heading = HEADING)]
+          value_parser = directory, help_heading = HEADING)]
     pub workspace: PathBuf,
 
     /// Credentials file, as `podman login` writes it
@@ -167,6 +167,9 @@ fn explain(error: &clap::Error, arguments: &[OsString]) -> Failure {
     }
     // clap's own text: `error: …`, and after a blank line tips, usage and a pointer to the help.
     let text = error.render().to_string();
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return Failure::usage(format!("a command is missing\n\n{}", text.trim_end()));
+    }
     let text = text.trim_start_matches("error: ").trim_end();
     let failure = Failure::usage(text);
     match context(ContextKind::InvalidArg).and_then(old_flags::advice) {

@@ -12,7 +12,16 @@ pub fn advice(argument: &str) -> Option<&'static str> {
             "write the medium's directory as `--to DIR` (create) or `--from DIR` (import)",
         );
     }
+    if name.starts_with("docker://") {
+        return Some(
+            "create writes to a directory, `--to DIR`; the target is named on the other side: \
+             `bundle import --from DIR docker://HOST/NAMESPACE`",
+        );
+    }
     Some(match name {
+        "-c" | "--config" => {
+            "only `bundle create --config FILE --to DIR` reads a configuration; import needs none"
+        }
         "--v1" | "--v2" => "leave it out: both versions of the configuration are read",
         "--cache-dir" | "--dir" | "-d" | "--rootless-storage-path" => {
             "leave it out: there is no cache; `--workspace DIR` holds the state"
@@ -78,7 +87,15 @@ mod tests {
 
     #[test]
     fn flags_of_other_tools_are_explained() {
-        for flag in ["--v2", "--dest-skip-tls=true", "file://out", "--cache-dir", "-p"] {
+        for flag in [
+            "--v2",
+            "--dest-skip-tls=true",
+            "file://out",
+            "--cache-dir",
+            "-p",
+            "-c",
+            "docker://h/n",
+        ] {
             assert!(advice(flag).is_some(), "{flag}");
         }
         for unknown in ["--frobnicate", "", "=", "out"] {

@@ -42,6 +42,7 @@ enum Action {
     /// Show a key with its id
     Show {
         /// A key file, or the name of a key in the workspace
+        #[arg(default_value = keyring::DEFAULT)]
         key: String,
     },
 }
