@@ -53,7 +53,8 @@ pub struct Args {
     /// Carry everything, whatever earlier sequences carried
     #[arg(long)]
     full: bool,
-    /// Carry what came after this sequence, although later ones were written
+    /// Carry what came after this sequence, although later ones were written; a target without those
+    /// still refuses it, so over a gap use --full
     #[arg(long, value_name = "SEQUENCE", value_parser = sequence, conflicts_with = "full")]
     since: Option<Sequence>,
     /// Fail when anything cannot be had, instead of carrying the rest
@@ -112,7 +113,7 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let history = config.storage.registry.as_ref().filter(|history| history.skip_tls);
     let skip_tls = history.map(|history| &history.image.registry);
     let client = wire::client(&context.common, Side::Source(skip_tls))?;
-    let signing = signing_keys(&args.key, &workspace, args.dry_run)?;
+    let mut signing = signing_keys(&args.key, &workspace, args.dry_run)?;
 
     let progress = Arc::new(Progress::default());
     let drawing = Drawing::start(&progress, context.quiet());
@@ -120,7 +121,7 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         config,
         workspace,
         to: args.to.clone(),
-        keys: signing.keys,
+        keys: std::mem::take(&mut signing.keys),
         part_bytes,
         full: args.full,
         since: args.since,
@@ -150,7 +151,7 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         discs: discs(args.media, &created),
         to: args.to.display().to_string(),
         keys: signing.ids.iter().map(KeyId::to_string).collect(),
-        new_key: signing.made.as_ref().map(|path| path.display().to_string()),
+        new_key: signing.to_carry(&created).map(|path| path.display().to_string()),
         created: &created,
     };
     context.output.print(&answer, &text(&answer, args.media))?;
@@ -219,13 +220,24 @@ struct Signing {
     ids: Vec<KeyId>,
     /// The public half of a key that was made now.
     made: Option<PathBuf>,
+    /// The public half of the workspace's own key, when it signs.
+    own: Option<PathBuf>,
+}
+
+impl Signing {
+    /// The public half that the other side does not have yet: of a key that was made now, or, with the
+    /// first sequence, by an earlier run that did not come to its end.
+    fn to_carry(&self, created: &Created) -> Option<&Path> {
+        let first = matches!(created, Created::Written(w) if w.sequence == Sequence::FIRST);
+        self.made.as_deref().or(if first { self.own.as_deref() } else { None })
+    }
 }
 
 /// The keys that were named, or the workspace's own, which is made when there is none. A dry run signs
 /// nothing and makes nothing.
 fn signing_keys(named: &[PathBuf], workspace: &Path, dry_run: bool) -> Result<Signing, Failure> {
     let ring = Keyring::new(workspace);
-    let mut made = None;
+    let (mut made, mut public) = (None, None);
     let keys = if !named.is_empty() {
         named.iter().map(|path| keyring::read_secret(path)).collect::<Result<Vec<_>, _>>()?
     } else if dry_run {
@@ -234,11 +246,12 @@ fn signing_keys(named: &[PathBuf], workspace: &Path, dry_run: bool) -> Result<Si
         if own.exists() { vec![keyring::read_secret(&own)?] } else { Vec::new() }
     } else {
         let (pair, new) = ring.own_or_make()?;
-        made = new.then_some(pair.public);
+        made = new.then(|| pair.public.clone());
+        public = Some(pair.public);
         vec![pair.key]
     };
     let ids = keys.iter().map(|key| key.public().id()).collect();
-    Ok(Signing { keys, ids, made })
+    Ok(Signing { keys, ids, made, own: public })
 }
 
 fn discs(media: Option<Media>, created: &Created) -> Option<u64> {
@@ -271,8 +284,8 @@ fn text(answer: &Answer<'_>, media: Option<Media>) -> String {
     if let Some(public) = &answer.new_key {
         let _ = writeln!(
             text,
-            "a signing key was made. Carry its public half to the other side, once, by another way than \
-             the media:\n  {public}"
+            "the other side needs the public half of the signing key for `bundle keys trust`. Carry it \
+             there once, by another way than the media:\n  {public}"
         );
     }
     let to = &answer.to;
@@ -334,6 +347,10 @@ fn sequence_written(text: &mut String, written: &Written, answer: &Answer<'_>) -
         size::show(written.summary.bytes_known)
     )?;
     writeln!(text, "  {}, all files {}", size::count(parts, "part"), size::show(bytes))?;
+    if totals.removals > 0 {
+        let names = size::count(totals.removals, "name");
+        writeln!(text, "  {names} left the configuration")?;
+    }
     for key in &answer.keys {
         writeln!(text, "  signed by {key}")?;
     }
