@@ -152,7 +152,7 @@ main() { # one function: a script that is edited while it runs goes on as it was
   cargo_tests test test --workspace --locked --no-fail-fast
   step import-only cargo check --locked --no-default-features --features import --bin bundle
   step create-only cargo check --locked --no-default-features --features create --bin bundle
-  step doc env RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --document-private-items --locked
+  step doc env RUSTDOCFLAGS='-D warnings -A rustdoc::private-intra-doc-links' cargo doc --workspace --no-deps --document-private-items --locked
   if [ -f format-spec/vectors/read.py ]; then step vectors python3 format-spec/vectors/read.py; fi
   if command -v cargo-deny >/dev/null; then
     step deny cargo deny --offline check bans licenses sources

@@ -1,8 +1,8 @@
 //! The mirror registry: the OCI distribution specification over the [`store`](crate::store).
 //!
 //! 1. [`Server::bind`] opens the store and the socket; [`Server::run`] accepts until it is told to stop.
-//! 2. `connection` speaks HTTP/1.1 on each socket and calls [`respond`].
-//! 3. `route` turns the path into a [`Route`]; `upload`, `download`, `manifest` and
+//! 2. `connection` speaks HTTP/1.1 on each socket and calls `respond`.
+//! 3. `route` turns the path into a `Route`; `upload`, `download`, `manifest` and
 //!    `listing` answer it.
 //! 4. `answer` makes responses, and errors in the JSON of the specification.
 //!
