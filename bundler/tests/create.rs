@@ -325,7 +325,7 @@ async fn two_workspaces_do_not_write_on_one_medium_at_a_time() {
     let site = Site::new().await;
     site.image("app/one", Some("1"), &[&noise(1, 1000)]).await;
     fs_err::create_dir(site.path("medium")).unwrap();
-    let other = std::fs::File::open(site.path("medium")).unwrap();
+    let other = fs_err::File::open(site.path("medium")).unwrap().into_file();
     other.lock().unwrap();
     let error = create(site.options(&["app/one:1"])).await.unwrap_err();
     assert!(matches!(error, CreateError::Busy(_)), "{error}");
