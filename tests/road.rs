@@ -168,6 +168,16 @@ fn a_full_sequence_and_one_since_another_carry_what_they_say() {
     let head = site.head("since", 4);
     let bytes = head["totals"]["bytes"].as_u64().unwrap();
     assert!((60_000..100_000).contains(&bytes), "{bytes}");
+    assert_eq!(head["base"]["sequence"], 1);
+    // A target that stands at 1 takes it, one that has nothing does not.
+    site.import("since", &[]).refused(&[68]);
+    fs_err::create_dir(site.path("one")).unwrap();
+    for file in files(&site.path("media")).iter().filter(|name| name.contains("seq1")) {
+        fs_err::copy(site.path("media").join(file), site.path("one").join(file)).unwrap();
+    }
+    site.import("one", &[]).ok();
+    site.import("since", &[]).ok();
+    site.same(&["team/app:1", "team/app:2", "team/app:3", "team/app:4"]);
     site.create("full", &["--full"]).ok();
     let head = site.head("full", 5);
     assert_eq!(head["kind"], "full");

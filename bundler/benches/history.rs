@@ -104,6 +104,7 @@ fn generate(workspace: &std::path::Path, count: u64) -> Result<(), Box<dyn std::
         kind: Kind::Full,
         previous: None,
         tail: Vec::new(),
+        base: None,
         created: "2026-01-01T00:00:00Z".to_owned(),
         tool: Tool { name: "bundle".to_owned(), version: "0".to_owned() },
         cell_bytes: CELL as u64,

@@ -147,6 +147,7 @@ struct State {
     known: Known,
     standing: Option<Known>,
     tail: Vec<format_spec::head::Link>,
+    base: Option<format_spec::head::Link>,
 }
 
 impl State {
@@ -175,6 +176,10 @@ impl State {
             known,
             standing,
             tail: history.tail(),
+            base: (kind == Kind::Incremental)
+                .then_some(options.since)
+                .flatten()
+                .and_then(|since| history.links().find(|link| link.sequence == since)),
         })
     }
 
@@ -193,6 +198,7 @@ impl State {
         Statement {
             kind: self.kind,
             tail: self.tail.clone(),
+            base: self.base,
             failures: resolved.failures.clone(),
             labels: options.labels.clone(),
             expires: options.expires.clone(),

@@ -30,6 +30,8 @@ pub struct Statement {
     pub kind: Kind,
     /// The sequences before it, newest first.
     pub tail: Vec<Link>,
+    /// The sequence after which it left nothing out, when that is not the previous one.
+    pub base: Option<Link>,
     /// What could not be had.
     pub failures: Vec<Failure>,
     /// Free text of the operator.
@@ -216,6 +218,7 @@ fn head(plan: &Plan, tables: &[Digest], statement: Statement, index: &[u8]) -> H
         kind: statement.kind,
         previous: statement.tail.first().copied(),
         tail: statement.tail,
+        base: statement.base,
         created: statement.created,
         tool: Tool { name: "bundle".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() },
         cell_bytes: CELL as u64,

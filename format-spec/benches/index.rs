@@ -101,6 +101,7 @@ fn main() {
         kind: head::Kind::Full,
         previous: None,
         tail: Vec::new(),
+        base: None,
         created: "2026-01-01T00:00:00Z".to_owned(),
         tool: head::Tool { name: String::new(), version: String::new() },
         cell_bytes: 65536,

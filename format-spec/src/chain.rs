@@ -117,8 +117,11 @@ pub fn decide(
             (None, Kind::Incremental) => Err(gap(head.sequence, head.sequence)),
         };
     }
+    // What is left out of it came up to its base: whoever is there, on the same history, has it all.
+    let reaches = head.base.is_some_and(|base| said.is_some() && base.sequence <= current.sequence);
     match head.kind {
         Kind::Full => Ok(Answer::Accept),
+        Kind::Incremental if reaches => Ok(Answer::Accept),
         Kind::Incremental => {
             let first = current.sequence.next().expect("a higher sequence arrived");
             Err(gap(head.sequence, first))
@@ -194,6 +197,20 @@ mod tests {
             decide(&at(3), &full(vec![link(6, "6"), link(3, "x")]), d(b"7"), false),
             Err(OrderError::Fork { .. })
         ));
+        // One that left nothing out since 3 needs neither 4 nor 6, on the same history.
+        let since = |three: &str| {
+            let mut head = inc(7, "6");
+            head.tail.push(link(3, three));
+            head.base = Some(link(3, three));
+            head
+        };
+        assert_eq!(decide(&at(3), &since("3"), d(b"7"), false), Ok(Answer::Accept));
+        assert!(matches!(
+            decide(&at(3), &since("x"), d(b"7"), false),
+            Err(OrderError::Fork { .. })
+        ));
+        assert!(matches!(decide(&at(2), &since("3"), d(b"7"), false), Err(OrderError::Gap { .. })));
+        assert!(matches!(decide(&at(4), &since("3"), d(b"7"), false), Err(OrderError::Gap { .. })));
         // A target without a stream.
         assert!(matches!(decide(&[], &inc(7, "6"), d(b"7"), false), Err(OrderError::Gap { .. })));
         assert_eq!(decide(&[], &full(vec![]), d(b"7"), false), Ok(Answer::Accept));

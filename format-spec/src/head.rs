@@ -193,6 +193,10 @@ pub struct Head {
     pub previous: Option<Link>,
     /// The last sequences before this one, newest first, at most [`TAIL_MAX`].
     pub tail: Vec<Link>,
+    /// The sequence after which an incremental one left nothing out: a target that stands there, or
+    /// later, needs none in between. Missing: the previous one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<Link>,
     /// When it was written, RFC 3339 in UTC. For people: order never depends on it.
     pub created: String,
     /// The program that wrote it.
@@ -318,6 +322,13 @@ impl Head {
             }
             _ => {}
         }
+        if let Some(base) = self.base
+            && (self.kind == Kind::Full
+                || base.sequence >= self.sequence
+                || self.tail.iter().any(|l| l.sequence == base.sequence && *l != base))
+        {
+            return fail("base", format!("sequence {}", base.sequence));
+        }
         if self.tail.len() > TAIL_MAX {
             return fail("tail", format!("{} entries, at most {TAIL_MAX}", self.tail.len()));
         }
@@ -408,6 +419,7 @@ pub(crate) mod tests {
             kind: Kind::Incremental,
             previous: Some(link),
             tail: vec![link],
+            base: None,
             created: "2026-01-02T03:04:05Z".to_owned(),
             tool: Tool { name: "bundle".to_owned(), version: "0.1.0".to_owned() },
             cell_bytes: CELL as u64,

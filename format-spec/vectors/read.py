@@ -480,7 +480,7 @@ def read(files, number, key):
     return head, "sha256:" + sha256(data), signers, index, previous, tail
 
 
-def decide(state, stream, number, digest, kind, previous, tail):
+def decide(state, stream, number, digest, kind, previous, tail, base=None):
     """State: (stream, sequence, digest) of a target with at most one stream, or None."""
     if state is None:
         return "accept" if number == 1 or kind == "full" else "gap"
@@ -493,7 +493,10 @@ def decide(state, stream, number, digest, kind, previous, tail):
     links = ([previous] if previous else []) + tail
     if any(link_[0] == state[1] and link_[1] != state[2] for link_ in links):
         return "fork"
-    return "accept" if number == state[1] + 1 or kind == "full" else "gap"
+    if number == state[1] + 1 or kind == "full":
+        return "accept"
+    reaches = base is not None and base["sequence"] <= state[1] and any(link_[0] == state[1] for link_ in links)
+    return "accept" if reaches else "gap"
 
 
 def describe(files, number, key):

@@ -484,18 +484,27 @@ impl ImportError {
     }
 }
 
+/// How to do without what is missing from `first` on.
+fn without(first: Sequence) -> String {
+    match first.get() - 1 {
+        0 => "stands alone: `bundle create --full`".to_owned(),
+        stands => format!("carries it again: `bundle create --since {stands}`"),
+    }
+}
+
 fn order_hint(error: &OrderError, stream: StreamId) -> String {
     match error {
         OrderError::Gap { first_missing, last_missing, .. } if first_missing == last_missing => {
             format!(
                 "bring sequence {first_missing} and name its directory too with `--from DIR`, or \
-                 create one that stands alone on the connected side: `bundle create --full`"
+                 create one on the connected side that {}",
+                without(*first_missing)
             )
         }
         OrderError::Gap { first_missing, last_missing, .. } => format!(
             "bring sequences {first_missing} to {last_missing} and name their directories too with \
-             `--from DIR`, or create one that stands alone on the connected side: \
-             `bundle create --full`"
+             `--from DIR`, or create one on the connected side that {}",
+            without(*first_missing)
         ),
         OrderError::Stale { current, .. } => format!(
             "nothing is to be done: the target has it. Bring what follows sequence {current}; to \

@@ -358,6 +358,12 @@ impl Run {
         let index = push.sequence.index();
         push.content(&work, whole).await?;
         // A registry that confirmed and does not have it must not get tags (threat T19).
+        let (blobs, _) = survey::blobs(&self.at, &push.places, index).await?;
+        if let Some(need) = blobs.first() {
+            let digest = index.blobs[need.blob].digest;
+            let place = need.lack.first().map_or("", |id| push.places[*id as usize].as_str());
+            return Err(ImportError::Lost(format!("{}/{place}@{digest}", self.at.host())));
+        }
         let lost = survey::manifests(&self.at, &push.places, index).await?;
         if let Some((n, id)) = lost.first() {
             let place = &push.places[*id as usize];

@@ -214,6 +214,7 @@ mod tests {
             kind,
             previous: tail.first().copied(),
             tail,
+            base: None,
             created: "2026-01-01T00:00:00Z".to_owned(),
             tool: Tool { name: "test".to_owned(), version: "0".to_owned() },
             cell_bytes: CELL as u64,

@@ -53,8 +53,8 @@ pub struct Args {
     /// Carry everything, whatever earlier sequences carried
     #[arg(long)]
     full: bool,
-    /// Carry what came after this sequence, although later ones were written; a target without those
-    /// still refuses it, so over a gap use --full
+    /// Carry all that came after this sequence, although later ones were written: for a target that
+    /// stands there because the media in between were lost
     #[arg(long, value_name = "SEQUENCE", value_parser = sequence, conflicts_with = "full")]
     since: Option<Sequence>,
     /// Fail when anything cannot be had, instead of carrying the rest

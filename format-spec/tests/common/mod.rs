@@ -83,6 +83,7 @@ impl Draft {
             kind,
             previous: previous.first().copied(),
             tail: previous,
+            base: None,
             created: format!("2026-01-0{number}T03:04:05Z"),
             tool: Tool { name: "bundle".to_owned(), version: "0.1.0".to_owned() },
             cell_bytes: CELL as u64,

@@ -296,6 +296,7 @@ impl Spec {
             kind: self.kind,
             previous: self.tail.first().copied(),
             tail: self.tail.clone(),
+            base: None,
             created: "2026-01-02T03:04:05Z".to_owned(),
             tool: Tool { name: "test".to_owned(), version: "0".to_owned() },
             cell_bytes: CELL as u64,
