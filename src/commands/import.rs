@@ -33,7 +33,7 @@ pub struct Args {
     /// A directory with sequences or some of their parts; repeatable
     #[arg(long, value_name = "DIR", required = true, value_parser = cli::directory)]
     from: Vec<PathBuf>,
-    /// The registry and the namespace for everything, as docker://HOST[:PORT][/NAMESPACE]; without it the
+    /// The registry and the namespace for everything, as `docker://HOST[:PORT][/NAMESPACE]`; without it the
     /// store of the workspace's own registry is filled
     #[arg(value_name = "TARGET")]
     target: Option<Target>,
