@@ -680,3 +680,25 @@ fn the_history_may_stand_in_a_registry() {
     }
     site.same(&["team/app:1", "team/app:2"]);
 }
+
+#[test]
+fn a_lost_medium_is_made_good() {
+    let site = Site::new();
+    let names = ["team/app:1", "team/app:2", "team/app:3", "team/app:4"];
+    let base = noise(1, 100_000);
+    let step = |n: u64, media: &str, more: &[&str]| {
+        site.source.image("team/app", &n.to_string(), &[&base, &noise(10 + n, 20_000)]);
+        site.images(&names[..usize::try_from(n).unwrap()]);
+        site.create(media, more).ok();
+    };
+    step(1, "media-1", &[]);
+    site.import("media-1", &[]).ok();
+    step(2, "lost", &[]);
+    step(3, "media-3", &[]);
+    site.import("media-3", &[]).refused(&[68]).says("--since 1");
+    // One that stands on what did arrive, without the base that is there.
+    step(4, "media-4", &["--since", "1"]);
+    assert!(site.head("media-4", 4)["totals"]["bytes"].as_u64().unwrap() < 90_000);
+    site.import("media-4", &[]).ok();
+    site.same(&names);
+}
