@@ -79,6 +79,7 @@ docker-registry docker-registry
 skopeo skopeo
 bsdtar libarchive-tools
 pigz pigz
+strace strace
 musl-gcc musl-tools
 END
   [ ${#missing[@]} -gt 0 ] || { echo "-- tools: all there"; return; }

@@ -309,3 +309,89 @@ fn a_publication_cut_between_two_renames_whose_part_is_gone_is_made_again() {
     site.import("media", &[]).ok();
     site.same(&IMAGES);
 }
+
+/// The calls between which a kill could leave something half done.
+const CALLS: &str = "rename,renameat,renameat2,link,linkat,fsync,fdatasync,syncfs,unlink,unlinkat,mkdir,rmdir,ftruncate,fallocate";
+
+/// Runs `bundle` and kills it at the `n`th of those calls of one of its threads. `None` when strace cannot be used here;
+/// otherwise whether the run got so far.
+fn killed_at(site: &Site, n: usize, arguments: &[String]) -> Option<bool> {
+    let strace = support::tool("strace")?;
+    let inject = format!("inject={CALLS}:signal=KILL:when={n}");
+    let mut command = std::process::Command::new(&strace);
+    command
+        .args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={CALLS}"), "-e", &inject])
+        .arg(env!("CARGO_BIN_EXE_bundle"))
+        .args(arguments)
+        .env("HOME", site.path(""))
+        .current_dir(site.path(""))
+        .stdin(Stdio::null());
+    let output = command.output().unwrap();
+    if String::from_utf8_lossy(&output.stderr).contains("ptrace") {
+        support::skip("strace may not trace here: kills at every call are not tried");
+        return None;
+    }
+    Some(output.status.code().is_none())
+}
+
+#[test]
+fn create_killed_at_each_call_that_changes_a_disk() {
+    let site = Site::new();
+    site.source.image("team/app", "1", &[&noise(1, 70_000), &noise(2, 3_000)]);
+    site.images(&["team/app:1"]);
+    for n in 1.. {
+        let (media, workspace) = (site.path(&format!("m{n}")), site.path(&format!("w{n}")));
+        let config = site.path("imageset.yaml");
+        let arguments = [
+            "create",
+            "--config",
+            text(&config),
+            "--to",
+            text(&media),
+            "--workspace",
+            text(&workspace),
+        ];
+        let Some(killed) = killed_at(&site, n, &arguments.map(ToOwned::to_owned)) else { return };
+        let trust = workspace.join("keys/default.pub.pem");
+        let verify = ["verify", "--from", text(&media), "--trust", text(&trust)];
+        if media.join("mirror_seq1.manifest.json").exists() {
+            site.bundle(&verify).ok();
+        }
+        site.bundle(&arguments).ok();
+        site.bundle(&verify).ok();
+        let left: Vec<String> =
+            files(&media).into_iter().filter(|name| name.ends_with(".partial")).collect();
+        assert!(left.is_empty(), "killed at call {n}: {left:?} stayed");
+        if !killed {
+            assert!(n > 15, "only {n} calls");
+            return;
+        }
+    }
+}
+
+#[test]
+fn import_killed_at_each_call_that_changes_a_disk() {
+    let site = Site::new();
+    site.source.image("team/app", "1", &[&noise(1, 70_000), &noise(2, 3_000)]);
+    site.images(&["team/app:1"]);
+    site.create("media", &[]).ok();
+    for n in 1.. {
+        let arguments: Vec<String> = site
+            .import_arguments("media", &format!("{}/n{n}", site.target.host))
+            .into_iter()
+            .map(|argument| argument.replace("/disconnected", &format!("/d{n}")))
+            .collect();
+        let Some(killed) = killed_at(&site, n, &arguments) else { return };
+        let repository = format!("n{n}/team/app");
+        if !site.target.tags(&repository).is_empty() {
+            site.target.pull(&repository, "1");
+        }
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        site.bundle(&arguments).ok();
+        assert_eq!(site.target.pull(&repository, "1"), site.source.pull("team/app", "1"));
+        if !killed {
+            assert!(n > 5, "only {n} calls");
+            return;
+        }
+    }
+}
