@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::{Buf, Bytes};
 use format_spec::Digest;
-use format_spec::hash::Running;
+use format_spec::hash::{Hasher, Running};
 use format_spec::index::Member;
 use format_spec::part::{FileName, PartLayout, Piece};
 use registry::progress::Progress;
@@ -24,6 +24,17 @@ use crate::origin::{BlobReader, OriginError, Origins};
 use crate::pack::{Answer, BUFFER, Packer, PartFile};
 use crate::plan::{Content, Item, Plan};
 use crate::slots::Slots;
+
+/// The share of the whole, as a divisor, from which on a blob is hashed alone.
+const ALONE: u64 = 8;
+
+/// The hash of one blob on its way.
+enum BlobHash {
+    /// Moves on with those of other blobs; away while a buffer is being hashed.
+    Together(Option<Running>),
+    /// Moves on by itself.
+    Alone(Hasher),
+}
 
 /// Why the parts are not complete.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +78,8 @@ struct Road {
     parts: Vec<Part>,
     packer: Packer,
     buffers: Mutex<Vec<Vec<u8>>>,
+    /// Blobs above this many bytes are hashed alone.
+    alone: u64,
     slots: Slots,
     progress: Arc<Progress>,
     cancel: CancellationToken,
@@ -107,13 +120,17 @@ pub async fn fetch(
         .collect();
     progress.expect(plan.bytes());
     let count = plan.items.len();
-    let packer = Packer::start(2).map_err(FetchError::File)?;
+    // A stream that is hashed with others moves slower than alone. One that is a large share of the
+    // whole would be the last to end, so it goes its own way, beside the others.
+    let alone = plan.bytes() / ALONE;
+    let packer = Packer::start().map_err(FetchError::File)?;
     let road = Arc::new(Road {
         plan,
         origins,
         parts,
         packer,
         buffers: Mutex::new(Vec::new()),
+        alone,
         slots,
         progress,
         cancel,
@@ -224,7 +241,14 @@ impl Road {
         mut reader: Option<BlobReader>,
         progress: &mut registry::progress::Item<'_>,
     ) -> Result<Digest, ItemError> {
-        let mut hash = Some(Running::new());
+        // A small item would be awaited by the others and soon be gone.
+        let size = self.plan.items[number].size;
+        let _stream = (size > 8 * BUFFER as u64).then(|| self.packer.stream());
+        let mut hash = if size > self.alone {
+            BlobHash::Alone(Hasher::new())
+        } else {
+            BlobHash::Together(Some(Running::new()))
+        };
         let mut inflight: Option<Answer> = None;
         let mut chunk = Bytes::new();
         let mut position = 0;
@@ -246,18 +270,27 @@ impl Road {
                         part.read(&mut buffer, at).map_err(ItemError::File)?;
                     }
                 }
-                if let Some(answer) = inflight.take() {
-                    hash = Some(self.settle(answer).await?);
+                if reader.is_some() {
+                    self.packer.write(&part, at, &buffer).map_err(ItemError::File)?;
                 }
-                let running = hash.take().expect("it came back");
-                inflight = Some(self.packer.put(&part, at, buffer, running, reader.is_some()));
+                if let BlobHash::Alone(hasher) = &mut hash {
+                    hasher.update(&buffer);
+                }
+                if let Some(answer) = inflight.take() {
+                    self.settle(answer, &mut hash).await?;
+                }
+                let running = match &mut hash {
+                    BlobHash::Together(running) => running.take(),
+                    BlobHash::Alone(_) => None,
+                };
+                inflight = Some(self.packer.hash(&part, at, buffer, running));
                 at += want as u64;
                 position += want as u64;
                 progress.reached(position);
             }
         }
         if let Some(answer) = inflight.take() {
-            hash = Some(self.settle(answer).await?);
+            self.settle(answer, &mut hash).await?;
         }
         if let Some(reader) = &mut reader {
             // The end of a stream is where a source says that it was too long.
@@ -270,17 +303,23 @@ impl Road {
                 return Ok(Digest::of(&more));
             }
         }
-        Ok(hash.expect("it came back").finish())
+        Ok(match hash {
+            BlobHash::Alone(hasher) => hasher.finish(),
+            BlobHash::Together(running) => running.expect("it came back").finish(),
+        })
     }
 
-    /// Waits for a buffer and keeps it for later.
-    async fn settle(&self, answer: Answer) -> Result<Running, ItemError> {
-        let interrupted = |_| Err(io::ErrorKind::Interrupted.into());
-        let (hash, buffer) = answer.await.unwrap_or_else(interrupted).map_err(ItemError::File)?;
+    /// Waits for a buffer, keeps it for later, and puts its blob's hash back.
+    async fn settle(&self, answer: Answer, hash: &mut BlobHash) -> Result<(), ItemError> {
+        let interrupted = |_| ItemError::File(io::ErrorKind::Interrupted.into());
+        let (moved, buffer) = answer.await.map_err(interrupted)?;
+        if let BlobHash::Together(running) = hash {
+            *running = moved;
+        }
         if buffer.capacity() >= BUFFER {
             self.buffers.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
         }
-        Ok(hash)
+        Ok(())
     }
 
     /// An empty buffer for `want` bytes.

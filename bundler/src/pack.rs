@@ -12,8 +12,9 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use format_spec::Digest;
 use format_spec::Sequence;
@@ -178,63 +179,122 @@ impl PartFile {
 }
 
 /// What comes back for a buffer: its blob's hash, moved on, and the buffer.
-pub type Answer = oneshot::Receiver<io::Result<(Running, Vec<u8>)>>;
+pub type Answer = oneshot::Receiver<(Option<Running>, Vec<u8>)>;
 
 /// A buffer on its way into a part.
 struct Job {
     part: Arc<PartFile>,
     offset: u64,
     bytes: Vec<u8>,
-    hash: Running,
-    /// False for bytes that an earlier run wrote.
-    write: bool,
-    reply: oneshot::Sender<io::Result<(Running, Vec<u8>)>>,
+    hash: Option<Running>,
+    reply: oneshot::Sender<(Option<Running>, Vec<u8>)>,
 }
+
+/// Buffers that are worth hashing together: with their cells they fill the vectors.
+const TOGETHER: usize = 8;
+
+/// How long the first buffer waits for others. Every stream has a second buffer to fill meanwhile.
+const PATIENCE: Duration = Duration::from_millis(1);
 
 #[derive(Default)]
 struct Queue {
     jobs: Mutex<(VecDeque<Job>, bool)>,
     ready: Condvar,
+    /// Streams that are under way.
+    streams: AtomicUsize,
 }
 
-/// The threads that write and hash.
+impl Queue {
+    /// Everything that waits; `None` at the end.
+    fn take(&self) -> Option<Vec<Job>> {
+        let mut jobs = lock(&self.jobs);
+        while jobs.0.is_empty() {
+            if jobs.1 {
+                return None;
+            }
+            jobs = self.ready.wait(jobs).unwrap_or_else(PoisonError::into_inner);
+        }
+        // Never for more than there are: the last stream must not wait for nobody.
+        let enough =
+            |jobs: &usize| *jobs >= TOGETHER.min(self.streams.load(Ordering::Relaxed).max(1));
+        let start = Instant::now();
+        while !enough(&jobs.0.len()) && !jobs.1 {
+            let Some(left) = PATIENCE.checked_sub(start.elapsed()) else { break };
+            let waited = self.ready.wait_timeout(jobs, left);
+            jobs = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        Some(jobs.0.drain(..).collect())
+    }
+}
+
+/// A stream that is under way, as long as it lives.
+pub struct Stream(Arc<Queue>);
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.0.streams.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The thread that hashes, and the one that keeps the medium writing.
+///
+/// One thread, so that everything that waits is hashed together: two would halve the vectors.
 pub struct Packer {
     queue: Arc<Queue>,
+    sync: Option<std::sync::mpsc::SyncSender<Arc<PartFile>>>,
     threads: Vec<std::thread::JoinHandle<()>>,
 }
 
 impl Packer {
-    /// Starts `threads` of them.
-    pub fn start(threads: usize) -> io::Result<Self> {
+    /// Starts them.
+    pub fn start() -> io::Result<Self> {
         let queue = Arc::new(Queue::default());
         let (sync, syncer) = std::sync::mpsc::sync_channel::<Arc<PartFile>>(4);
-        let mut handles =
-            vec![std::thread::Builder::new().name("sync".to_owned()).spawn(move || {
-                while let Ok(part) = syncer.recv() {
-                    // A hint: the sync that counts is the one at the end of the part.
-                    let _ = part.file.sync_data();
-                }
-            })?];
-        for number in 0..threads.max(1) {
-            let (queue, sync) = (Arc::clone(&queue), sync.clone());
-            let builder = std::thread::Builder::new().name(format!("pack-{number}"));
-            handles.push(builder.spawn(move || work(&queue, &sync))?);
-        }
-        Ok(Self { queue, threads: handles })
+        let keep_writing = move || {
+            while let Ok(part) = syncer.recv() {
+                // A hint: the sync that counts is the one at the end of the part.
+                let _ = part.file.sync_data();
+            }
+        };
+        let hashing = Arc::clone(&queue);
+        let threads = vec![
+            std::thread::Builder::new().name("sync".to_owned()).spawn(keep_writing)?,
+            std::thread::Builder::new().name("hash".to_owned()).spawn(move || work(&hashing))?,
+        ];
+        Ok(Self { queue, sync: Some(sync), threads })
     }
 
-    /// Writes (or, for bytes of an earlier run, only hashes) a buffer at `offset` of a part and moves
-    /// its blob's hash on. Gives the buffer back.
-    pub fn put(
+    /// Says that a stream of several buffers begins.
+    pub fn stream(&self) -> Stream {
+        self.queue.streams.fetch_add(1, Ordering::Relaxed);
+        Stream(Arc::clone(&self.queue))
+    }
+
+    /// Writes a buffer at `offset` of a part.
+    pub fn write(&self, part: &Arc<PartFile>, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        part.write(bytes, offset)?;
+        let size = bytes.len() as u64;
+        let before = part.unsynced.fetch_add(size, Ordering::Relaxed);
+        if before / SYNC_EVERY != (before + size) / SYNC_EVERY
+            && let Some(sync) = &self.sync
+        {
+            // When the medium is slower than the network, the hint is dropped, not waited for.
+            let _ = sync.try_send(Arc::clone(part));
+        }
+        Ok(())
+    }
+
+    /// Hashes the whole cells of a buffer that stands at `offset` of a part and, with `hash`, moves
+    /// its blob's hash on. Gives both back.
+    pub fn hash(
         &self,
         part: &Arc<PartFile>,
         offset: u64,
         bytes: Vec<u8>,
-        hash: Running,
-        write: bool,
+        hash: Option<Running>,
     ) -> Answer {
         let (reply, answer) = oneshot::channel();
-        let job = Job { part: Arc::clone(part), offset, bytes, hash, write, reply };
+        let job = Job { part: Arc::clone(part), offset, bytes, hash, reply };
         lock(&self.queue.jobs).0.push_back(job);
         self.queue.ready.notify_one();
         answer
@@ -245,7 +305,8 @@ impl Drop for Packer {
     fn drop(&mut self) {
         lock(&self.queue.jobs).1 = true;
         self.queue.ready.notify_all();
-        for thread in self.threads.drain(..).rev() {
+        self.sync = None;
+        for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
     }
@@ -255,33 +316,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Takes everything that waits, writes it, hashes it together.
-fn work(queue: &Queue, sync: &std::sync::mpsc::SyncSender<Arc<PartFile>>) {
-    loop {
-        let mut batch: Vec<Job> = {
-            let mut jobs = lock(&queue.jobs);
-            loop {
-                if !jobs.0.is_empty() {
-                    let take = jobs.0.len().min(16);
-                    break jobs.0.drain(..take).collect();
-                }
-                if jobs.1 {
-                    return;
-                }
-                jobs = queue.ready.wait(jobs).unwrap_or_else(PoisonError::into_inner);
-            }
-        };
-        let mut errors: Vec<Option<io::Error>> = Vec::with_capacity(batch.len());
-        for job in &batch {
-            errors.push(write_out(job, sync).err());
-        }
+/// Takes everything that waits and hashes it together.
+fn work(queue: &Queue) {
+    while let Some(mut batch) = queue.take() {
         hash(&mut batch);
-        for (job, error) in batch.into_iter().zip(errors) {
+        for job in batch {
             // The receiver is gone when its blob was given up.
-            let _ = job.reply.send(match error {
-                None => Ok((job.hash, job.bytes)),
-                Some(error) => Err(error),
-            });
+            let _ = job.reply.send((job.hash, job.bytes));
         }
     }
 }
@@ -300,7 +341,9 @@ fn hash(batch: &mut [Job]) {
         let (_, data) = job.part.whole_cells(&job.bytes, job.offset);
         messages
             .extend(data.chunks(CELL).zip(&mut free).map(|(data, hash)| HashJob { hash, data }));
-        messages.push(HashJob { hash: &mut job.hash, data: &job.bytes });
+        if let Some(hash) = &mut job.hash {
+            messages.push(HashJob { hash, data: &job.bytes });
+        }
     }
     advance(&mut messages);
     let mut cells = cells.into_iter().map(Running::finish);
@@ -308,18 +351,4 @@ fn hash(batch: &mut [Job]) {
         let (first, data) = job.part.whole_cells(&job.bytes, job.offset);
         job.part.set_cells(first, cells.by_ref().take(data.len() / CELL).collect());
     }
-}
-
-fn write_out(job: &Job, sync: &std::sync::mpsc::SyncSender<Arc<PartFile>>) -> io::Result<()> {
-    if !job.write {
-        return Ok(());
-    }
-    job.part.write(&job.bytes, job.offset)?;
-    let size = job.bytes.len() as u64;
-    let before = job.part.unsynced.fetch_add(size, Ordering::Relaxed);
-    if before / SYNC_EVERY != (before + size) / SYNC_EVERY {
-        // When the medium is slower than the network, the hint is dropped, not waited for.
-        let _ = sync.try_send(Arc::clone(&job.part));
-    }
-    Ok(())
 }

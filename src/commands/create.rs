@@ -29,7 +29,7 @@ use crate::wire::{self, Side};
 
 /// Blobs fetched at the same time when nothing is said. Streams that arrive together are hashed
 /// together, so more of them cost less; beyond this memory grows and nothing else.
-const PARALLEL_BLOBS: usize = 12;
+const PARALLEL_BLOBS: usize = 8;
 
 /// Write what is new since the last time as the next sequence, signed, in parts
 #[derive(Debug, clap::Args)]
