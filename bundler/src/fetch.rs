@@ -13,28 +13,18 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::{Buf, Bytes};
 use format_spec::Digest;
-use format_spec::hash::{Hasher, Running};
+use format_spec::hash::together_is_faster;
 use format_spec::index::Member;
 use format_spec::part::{FileName, PartLayout, Piece};
 use registry::progress::Progress;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::hashing::{Hashing, Stream};
 use crate::origin::{BlobReader, OriginError, Origins};
-use crate::pack::{Answer, BUFFER, Packer, PartFile};
+use crate::pack::{BUFFER, PartFile, WRITE_BACK, WriteBack};
 use crate::plan::{Content, Item, Plan};
 use crate::slots::Slots;
-
-/// The share of the whole, as a divisor, from which on a blob is hashed alone.
-const ALONE: u64 = 8;
-
-/// The hash of one blob on its way.
-enum BlobHash {
-    /// Moves on with those of other blobs; away while a buffer is being hashed.
-    Together(Option<Running>),
-    /// Moves on by itself.
-    Alone(Hasher),
-}
 
 /// Why the parts are not complete.
 #[derive(Debug, thiserror::Error)]
@@ -76,10 +66,8 @@ struct Road {
     plan: Arc<Plan>,
     origins: Origins,
     parts: Vec<Part>,
-    packer: Packer,
-    buffers: Mutex<Vec<Vec<u8>>>,
-    /// Blobs above this many bytes are hashed alone.
-    alone: u64,
+    write_back: WriteBack,
+    hashing: Hashing,
     slots: Slots,
     progress: Arc<Progress>,
     cancel: CancellationToken,
@@ -120,21 +108,10 @@ pub async fn fetch(
         .collect();
     progress.expect(plan.bytes());
     let count = plan.items.len();
-    // A stream that is hashed with others moves slower than alone. One that is a large share of the
-    // whole would be the last to end, so it goes its own way, beside the others.
-    let alone = plan.bytes() / ALONE;
-    let packer = Packer::start().map_err(FetchError::File)?;
-    let road = Arc::new(Road {
-        plan,
-        origins,
-        parts,
-        packer,
-        buffers: Mutex::new(Vec::new()),
-        alone,
-        slots,
-        progress,
-        cancel,
-    });
+    let write_back = WriteBack::start().map_err(FetchError::File)?;
+    let hashing = Hashing::start(together_is_faster()).map_err(FetchError::File)?;
+    let road =
+        Arc::new(Road { plan, origins, parts, write_back, hashing, slots, progress, cancel });
     let mut lost = BTreeMap::new();
     let mut streams = JoinSet::new();
     let mut next = 0;
@@ -238,23 +215,35 @@ impl Road {
     async fn stream(
         &self,
         number: usize,
-        mut reader: Option<BlobReader>,
+        reader: Option<BlobReader>,
         progress: &mut registry::progress::Item<'_>,
     ) -> Result<Digest, ItemError> {
-        // A small item would be awaited by the others and soon be gone.
         let size = self.plan.items[number].size;
-        let _stream = (size > 8 * BUFFER as u64).then(|| self.packer.stream());
-        let mut hash = if size > self.alone {
-            BlobHash::Alone(Hasher::new())
-        } else {
-            BlobHash::Together(Some(Running::new()))
-        };
-        let mut inflight: Option<Answer> = None;
+        // A small item would be awaited by the others and soon be gone.
+        let mut stream = self.hashing.stream(size > 8 * BUFFER as u64);
+        let poured = self.pour(number, reader, &mut stream, progress).await;
+        // After a failure too: a second try must not meet buffers of the first.
+        stream.settled().await;
+        Ok(match poured? {
+            Some(surplus) => Digest::of(&surplus),
+            None => stream.blob().finish(),
+        })
+    }
+
+    /// Moves all bytes of an item into its pieces. Returns what came after its end.
+    async fn pour(
+        &self,
+        number: usize,
+        mut reader: Option<BlobReader>,
+        stream: &mut Stream,
+        progress: &mut registry::progress::Item<'_>,
+    ) -> Result<Option<Bytes>, ItemError> {
         let mut chunk = Bytes::new();
         let mut position = 0;
         for piece in &self.plan.layout.pieces[number] {
             let part = self.part(piece.part).await?;
             let mut at = piece.offset;
+            let mut asked = at;
             let end = piece.offset + piece.size;
             while at < end {
                 if self.cancel.is_cancelled() {
@@ -262,75 +251,35 @@ impl Road {
                 }
                 let left = usize::try_from(end - at).unwrap_or(usize::MAX);
                 let want = part.room(at).min(left);
-                let mut buffer = self.buffer(want);
+                let mut buffer = self.hashing.buffer(want);
                 match &mut reader {
-                    Some(reader) => fill(reader, &mut chunk, &mut buffer, want).await?,
+                    Some(reader) => {
+                        fill(reader, &mut chunk, &mut buffer, want).await?;
+                        part.write_in_turn(&buffer, at).await.map_err(ItemError::File)?;
+                    }
                     None => {
                         buffer.resize(want, 0);
                         part.read(&mut buffer, at).map_err(ItemError::File)?;
                     }
                 }
-                if reader.is_some() {
-                    self.packer.write(&part, at, &buffer).map_err(ItemError::File)?;
-                }
-                if let BlobHash::Alone(hasher) = &mut hash {
-                    hasher.update(&buffer);
-                }
-                if let Some(answer) = inflight.take() {
-                    self.settle(answer, &mut hash).await?;
-                }
-                let running = match &mut hash {
-                    BlobHash::Together(running) => running.take(),
-                    BlobHash::Alone(_) => None,
-                };
-                inflight = Some(self.packer.hash(&part, at, buffer, running));
+                stream.put(&part, at, buffer).await;
                 at += want as u64;
+                if at - asked >= WRITE_BACK {
+                    self.write_back.ask(&part, asked, at - asked);
+                    asked = at;
+                }
                 position += want as u64;
                 progress.reached(position);
             }
         }
-        if let Some(answer) = inflight.take() {
-            self.settle(answer, &mut hash).await?;
-        }
-        if let Some(reader) = &mut reader {
-            // The end of a stream is where a source says that it was too long.
-            let more = if chunk.has_remaining() {
-                Some(chunk)
-            } else {
-                reader.next_chunk().await.map_err(ItemError::Origin)?
-            };
-            if let Some(more) = more.filter(|more| !more.is_empty()) {
-                return Ok(Digest::of(&more));
-            }
-        }
-        Ok(match hash {
-            BlobHash::Alone(hasher) => hasher.finish(),
-            BlobHash::Together(running) => running.expect("it came back").finish(),
-        })
-    }
-
-    /// Waits for a buffer, keeps it for later, and puts its blob's hash back.
-    async fn settle(&self, answer: Answer, hash: &mut BlobHash) -> Result<(), ItemError> {
-        let interrupted = |_| ItemError::File(io::ErrorKind::Interrupted.into());
-        let (moved, buffer) = answer.await.map_err(interrupted)?;
-        if let BlobHash::Together(running) = hash {
-            *running = moved;
-        }
-        if buffer.capacity() >= BUFFER {
-            self.buffers.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
-        }
-        Ok(())
-    }
-
-    /// An empty buffer for `want` bytes.
-    fn buffer(&self, want: usize) -> Vec<u8> {
-        if want <= BUFFER / 16 {
-            return Vec::with_capacity(want);
-        }
-        let spare = self.buffers.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut buffer = spare.unwrap_or_else(|| Vec::with_capacity(BUFFER));
-        buffer.clear();
-        buffer
+        let Some(reader) = &mut reader else { return Ok(None) };
+        // The end of a stream is where a source says that it was too long.
+        let more = if chunk.has_remaining() {
+            Some(chunk)
+        } else {
+            reader.next_chunk().await.map_err(ItemError::Origin)?
+        };
+        Ok(more.filter(|more| !more.is_empty()))
     }
 
     /// The file of a part, opened by the first who needs it.
@@ -366,8 +315,11 @@ impl Road {
     }
 }
 
-/// Fills `buffer` with the next `want` bytes of a stream. A stream that ends early leaves it short,
-/// and the digest tells.
+/// Fills `buffer` with the next `want` bytes of a stream. A stream that ends early leaves zeros, and
+/// the digest tells.
+///
+/// The bytes are copied, so that the client's own buffer is free, still in the cache, when it reads on: kept
+/// chunks would make it take fresh memory each time.
 async fn fill(
     reader: &mut BlobReader,
     chunk: &mut Bytes,
@@ -376,6 +328,7 @@ async fn fill(
 ) -> Result<(), ItemError> {
     while buffer.len() < want {
         if chunk.is_empty() {
+            *chunk = Bytes::new();
             match reader.next_chunk().await.map_err(ItemError::Origin)? {
                 Some(next) => *chunk = next,
                 None => {
@@ -384,9 +337,9 @@ async fn fill(
                 }
             }
         }
-        let take = chunk.len().min(want - buffer.len());
-        buffer.extend_from_slice(&chunk[..take]);
-        chunk.advance(take);
+        let more = chunk.len().min(want - buffer.len());
+        buffer.extend_from_slice(&chunk[..more]);
+        chunk.advance(more);
     }
     Ok(())
 }

@@ -16,6 +16,7 @@ pub mod destination;
 pub mod durable;
 mod error;
 pub mod fetch;
+mod hashing;
 pub mod history;
 pub mod origin;
 pub mod pack;

@@ -3,9 +3,10 @@
 //! In: an origin and a digest or tag. Out: bytes. Manifests are hashed here; whoever reads a blob's
 //! stream hashes it.
 
+use std::collections::{HashMap, HashSet};
 use std::io::Read;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use format_spec::{Digest, Repository, Tag};
@@ -71,7 +72,11 @@ impl OriginError {
 pub struct Origins {
     client: Client,
     requests: Arc<tokio::sync::Semaphore>,
+    tags: Arc<Mutex<HashMap<(RegistryHost, Repository), TagList>>>,
 }
+
+/// The tags of a repository, where one request tells them all; asked once.
+type TagList = Arc<tokio::sync::OnceCell<Option<HashSet<Tag>>>>;
 
 /// The bytes of a blob, piece by piece.
 pub enum BlobReader {
@@ -86,7 +91,8 @@ pub enum BlobReader {
 impl Origins {
     /// Origins reached through `client`, with at most `requests` manifest requests at a time.
     pub fn new(client: Client, requests: usize) -> Self {
-        Self { client, requests: Arc::new(tokio::sync::Semaphore::new(requests.max(1))) }
+        let requests = Arc::new(tokio::sync::Semaphore::new(requests.max(1)));
+        Self { client, requests, tags: Arc::default() }
     }
 
     async fn permit(&self) -> tokio::sync::SemaphorePermit<'_> {
@@ -127,7 +133,8 @@ impl Origins {
         tag: &Tag,
     ) -> Result<Option<RawManifest>, OriginError> {
         // A directory has no signature tags: its index names one image.
-        if matches!(origin, Origin::Layout(_)) {
+        let Origin::Registry(host, repository) = origin else { return Ok(None) };
+        if !self.may_have(host, repository, tag).await {
             return Ok(None);
         }
         match self.manifest(origin, &ManifestRef::Tag(tag.clone())).await {
@@ -137,18 +144,33 @@ impl Origins {
         }
     }
 
-    /// The manifests that name `subject` as their subject.
+    /// Whether it is worth asking for a tag. Most tags that could hold a signature do not exist, and
+    /// each would be a request.
+    async fn may_have(&self, host: &RegistryHost, repository: &Repository, tag: &Tag) -> bool {
+        let list = {
+            let mut lists = self.tags.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(lists.entry((host.clone(), repository.clone())).or_default())
+        };
+        let ask = || async {
+            let _permit = self.permit().await;
+            self.client.few_tags(host, repository).await
+        };
+        list.get_or_init(ask).await.as_ref().is_none_or(|tags| tags.contains(tag))
+    }
+
+    /// The manifests that name `subject` as their subject; `None` where only the tag `sha256-<hex>`
+    /// can tell.
     pub async fn referrers(
         &self,
         origin: &Origin,
         subject: &Digest,
-    ) -> Result<Vec<Descriptor>, OriginError> {
+    ) -> Result<Option<Vec<Descriptor>>, OriginError> {
         match origin {
             Origin::Registry(host, repository) => {
                 let _permit = self.permit().await;
                 Ok(self.client.referrers(host, repository, subject).await?)
             }
-            Origin::Layout(_) => Ok(Vec::new()),
+            Origin::Layout(_) => Ok(Some(Vec::new())),
         }
     }
 

@@ -1,29 +1,25 @@
-//! The part files: positioned writes, the two hashes of every byte, the cell tables.
+//! The part files: positioned writes and cell tables.
 //!
-//! In: buffers of blobs with their place in a part. Out: the running hash of each blob, moved on, and
-//! in the end parts whose cell tables are written and durable. Each buffer is written once with one
-//! call, then hashed where it lies: its whole cells, and its blob. Streams that wait together are
-//! hashed together (`format_spec::hash`).
+//! In: buffers of blobs with their place in a part, and the digests of their whole cells. Out: parts
+//! whose cell tables are written and durable. Each buffer is written once, with one call.
 //!
 //! Cells that two blobs share, or that hold a header, are read back and hashed when the part is
 //! complete: a few for each blob.
 
-use std::collections::VecDeque;
 use std::io;
+use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use format_spec::Digest;
 use format_spec::Sequence;
-use format_spec::hash::{Job as HashJob, Running, advance, cell_digests};
+use format_spec::hash::cell_digests;
 use format_spec::index::Member;
 use format_spec::limits::{BLOCK, CELL};
 use format_spec::part::{PartLayout, header, member_name, padded, table_member};
 use fs_err::os::unix::fs::OpenOptionsExt as _;
-use tokio::sync::oneshot;
 
 use crate::durable;
 
@@ -34,9 +30,9 @@ pub const BUFFER: usize = 4 * CELL;
 /// Zeros at the end of a part.
 const END: u64 = 2 * BLOCK;
 
-/// Bytes after which the kernel is asked to begin writing to the medium, so that the end of the run
-/// does not wait for all of them.
-const SYNC_EVERY: u64 = 128 * 1024 * 1024;
+/// Bytes of one stream after which the kernel is asked to write them to the medium, so that the end
+/// of the run does not wait for all of them.
+pub const WRITE_BACK: u64 = 8 * 1024 * 1024;
 
 /// A part while it is being filled.
 #[derive(Debug)]
@@ -46,7 +42,7 @@ pub struct PartFile {
     layout: PartLayout,
     data: u64,
     cells: Mutex<Vec<Option<Digest>>>,
-    unsynced: AtomicU64,
+    turn: tokio::sync::Mutex<()>,
 }
 
 impl PartFile {
@@ -73,7 +69,7 @@ impl PartFile {
             layout,
             data,
             cells: Mutex::new(vec![None; cells]),
-            unsynced: AtomicU64::new(0),
+            turn: tokio::sync::Mutex::default(),
         };
         part.reserve().map_err(|error| part.name(&error))?;
         for member in members {
@@ -113,6 +109,13 @@ impl PartFile {
         io::Error::new(error.kind(), format!("`{}`: {error}", self.path.display()))
     }
 
+    /// Writes a buffer when it is its turn: the kernel lets one writer into a file at a time, and a
+    /// thread that waits for another there does nothing else.
+    pub async fn write_in_turn(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let _turn = self.turn.lock().await;
+        self.write(bytes, offset)
+    }
+
     fn write(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.file.write_all_at(bytes, offset).map_err(|error| self.name(&error))
     }
@@ -135,7 +138,7 @@ impl PartFile {
     }
 
     /// The whole cells inside `bytes` at `offset`: the number of the first, and their bytes.
-    fn whole_cells<'a>(&self, bytes: &'a [u8], offset: u64) -> (usize, &'a [u8]) {
+    pub fn whole_cells<'a>(&self, bytes: &'a [u8], offset: u64) -> (usize, &'a [u8]) {
         let at = offset - self.data;
         let first = at.div_ceil(CELL as u64);
         let skip = usize::try_from(first * CELL as u64 - at).expect("below a cell");
@@ -144,11 +147,17 @@ impl PartFile {
         (first, &rest[..rest.len() / CELL * CELL])
     }
 
-    fn set_cells(&self, first: usize, digests: Vec<Digest>) {
+    /// Notes the digests of cells from number `first` on.
+    pub fn set_cells(&self, first: usize, digests: Vec<Digest>) {
         let mut cells = lock(&self.cells);
         for (cell, digest) in cells[first..].iter_mut().zip(digests) {
             *cell = Some(digest);
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn known_cells(&self) -> Vec<Option<Digest>> {
+        lock(&self.cells).clone()
     }
 
     /// Completes the part: the cells still open, the table, and the medium. Returns the digest of the
@@ -178,135 +187,48 @@ impl PartFile {
     }
 }
 
-/// What comes back for a buffer: its blob's hash, moved on, and the buffer.
-pub type Answer = oneshot::Receiver<(Option<Running>, Vec<u8>)>;
-
-/// A buffer on its way into a part.
-struct Job {
-    part: Arc<PartFile>,
-    offset: u64,
-    bytes: Vec<u8>,
-    hash: Option<Running>,
-    reply: oneshot::Sender<(Option<Running>, Vec<u8>)>,
-}
-
-/// Buffers that are worth hashing together: with their cells they fill the vectors.
-const TOGETHER: usize = 8;
-
-/// How long the first buffer waits for others. Every stream has a second buffer to fill meanwhile.
-const PATIENCE: Duration = Duration::from_millis(1);
-
-#[derive(Default)]
-struct Queue {
-    jobs: Mutex<(VecDeque<Job>, bool)>,
-    ready: Condvar,
-    /// Streams that are under way.
-    streams: AtomicUsize,
-}
-
-impl Queue {
-    /// Everything that waits; `None` at the end.
-    fn take(&self) -> Option<Vec<Job>> {
-        let mut jobs = lock(&self.jobs);
-        while jobs.0.is_empty() {
-            if jobs.1 {
-                return None;
-            }
-            jobs = self.ready.wait(jobs).unwrap_or_else(PoisonError::into_inner);
-        }
-        // Never for more than there are: the last stream must not wait for nobody.
-        let enough =
-            |jobs: &usize| *jobs >= TOGETHER.min(self.streams.load(Ordering::Relaxed).max(1));
-        let start = Instant::now();
-        while !enough(&jobs.0.len()) && !jobs.1 {
-            let Some(left) = PATIENCE.checked_sub(start.elapsed()) else { break };
-            let waited = self.ready.wait_timeout(jobs, left);
-            jobs = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-        Some(jobs.0.drain(..).collect())
-    }
-}
-
-/// A stream that is under way, as long as it lives.
-pub struct Stream(Arc<Queue>);
-
-impl Drop for Stream {
-    fn drop(&mut self) {
-        self.0.streams.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// The thread that hashes, and the one that keeps the medium writing.
+/// The thread that keeps the medium writing.
 ///
-/// One thread, so that everything that waits is hashed together: two would halve the vectors.
-pub struct Packer {
-    queue: Arc<Queue>,
-    sync: Option<std::sync::mpsc::SyncSender<Arc<PartFile>>>,
-    threads: Vec<std::thread::JoinHandle<()>>,
+/// It asks, and does not sync: each sync would make the file system commit its journal, for which all
+/// writers wait. The sync that counts is the one at the end of the part.
+pub struct WriteBack {
+    ranges: Option<SyncSender<(Arc<PartFile>, u64, u64)>>,
+    thread: Option<std::thread::JoinHandle<()>>,
 }
 
-impl Packer {
-    /// Starts them.
+impl WriteBack {
+    /// Starts it.
     pub fn start() -> io::Result<Self> {
-        let queue = Arc::new(Queue::default());
-        let (sync, syncer) = std::sync::mpsc::sync_channel::<Arc<PartFile>>(4);
+        let (ranges, asked) = sync_channel::<(Arc<PartFile>, u64, u64)>(16);
         let keep_writing = move || {
-            while let Ok(part) = syncer.recv() {
-                // A hint: the sync that counts is the one at the end of the part.
-                let _ = part.file.sync_data();
+            while let Ok((part, offset, size)) = asked.recv() {
+                // `DontNeed` begins to write dirty pages at once; they stay in memory meanwhile.
+                let _ = rustix::fs::fadvise(
+                    &part.file,
+                    offset,
+                    NonZeroU64::new(size),
+                    rustix::fs::Advice::DontNeed,
+                );
             }
         };
-        let hashing = Arc::clone(&queue);
-        let threads = vec![
-            std::thread::Builder::new().name("sync".to_owned()).spawn(keep_writing)?,
-            std::thread::Builder::new().name("hash".to_owned()).spawn(move || work(&hashing))?,
-        ];
-        Ok(Self { queue, sync: Some(sync), threads })
+        let thread =
+            std::thread::Builder::new().name("write-back".to_owned()).spawn(keep_writing)?;
+        Ok(Self { ranges: Some(ranges), thread: Some(thread) })
     }
 
-    /// Says that a stream of several buffers begins.
-    pub fn stream(&self) -> Stream {
-        self.queue.streams.fetch_add(1, Ordering::Relaxed);
-        Stream(Arc::clone(&self.queue))
-    }
-
-    /// Writes a buffer at `offset` of a part.
-    pub fn write(&self, part: &Arc<PartFile>, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        part.write(bytes, offset)?;
-        let size = bytes.len() as u64;
-        let before = part.unsynced.fetch_add(size, Ordering::Relaxed);
-        if before / SYNC_EVERY != (before + size) / SYNC_EVERY
-            && let Some(sync) = &self.sync
-        {
+    /// Asks for `size` bytes from `offset` of a part.
+    pub fn ask(&self, part: &Arc<PartFile>, offset: u64, size: u64) {
+        if let Some(ranges) = &self.ranges {
             // When the medium is slower than the network, the hint is dropped, not waited for.
-            let _ = sync.try_send(Arc::clone(part));
+            let _ = ranges.try_send((Arc::clone(part), offset, size));
         }
-        Ok(())
-    }
-
-    /// Hashes the whole cells of a buffer that stands at `offset` of a part and, with `hash`, moves
-    /// its blob's hash on. Gives both back.
-    pub fn hash(
-        &self,
-        part: &Arc<PartFile>,
-        offset: u64,
-        bytes: Vec<u8>,
-        hash: Option<Running>,
-    ) -> Answer {
-        let (reply, answer) = oneshot::channel();
-        let job = Job { part: Arc::clone(part), offset, bytes, hash, reply };
-        lock(&self.queue.jobs).0.push_back(job);
-        self.queue.ready.notify_one();
-        answer
     }
 }
 
-impl Drop for Packer {
+impl Drop for WriteBack {
     fn drop(&mut self) {
-        lock(&self.queue.jobs).1 = true;
-        self.queue.ready.notify_all();
-        self.sync = None;
-        for thread in self.threads.drain(..) {
+        self.ranges = None;
+        if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
     }
@@ -314,41 +236,4 @@ impl Drop for Packer {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Takes everything that waits and hashes it together.
-fn work(queue: &Queue) {
-    while let Some(mut batch) = queue.take() {
-        hash(&mut batch);
-        for job in batch {
-            // The receiver is gone when its blob was given up.
-            let _ = job.reply.send((job.hash, job.bytes));
-        }
-    }
-}
-
-/// Moves on the hash of every blob and hashes every whole cell, all in one go: the more messages
-/// there are, the fuller the vectors.
-fn hash(batch: &mut [Job]) {
-    let mut cells: Vec<Running> = Vec::new();
-    for job in &*batch {
-        let (_, data) = job.part.whole_cells(&job.bytes, job.offset);
-        cells.resize_with(cells.len() + data.len() / CELL, Running::new);
-    }
-    let mut messages: Vec<HashJob<'_>> = Vec::with_capacity(batch.len() + cells.len());
-    let mut free = cells.iter_mut();
-    for job in batch.iter_mut() {
-        let (_, data) = job.part.whole_cells(&job.bytes, job.offset);
-        messages
-            .extend(data.chunks(CELL).zip(&mut free).map(|(data, hash)| HashJob { hash, data }));
-        if let Some(hash) = &mut job.hash {
-            messages.push(HashJob { hash, data: &job.bytes });
-        }
-    }
-    advance(&mut messages);
-    let mut cells = cells.into_iter().map(Running::finish);
-    for job in &*batch {
-        let (first, data) = job.part.whole_cells(&job.bytes, job.offset);
-        job.part.set_cells(first, cells.by_ref().take(data.len() / CELL).collect());
-    }
 }

@@ -416,7 +416,8 @@ async fn attached_to(
     let mut refused = None;
     match origins.referrers(origin, &subject).await {
         Ok(descriptors) => {
-            for Descriptor { digest, .. } in descriptors {
+            // Without the API, the index under the plain tag names them. It was found above.
+            for Descriptor { digest, .. } in descriptors.unwrap_or_else(|| fallback(&tagged)) {
                 match origins.manifest(origin, &ManifestRef::Digest(digest)).await {
                     Ok(raw) => referrers.push(raw),
                     // A registry may list what it no longer has.
@@ -435,6 +436,16 @@ async fn attached_to(
         Err(error) => return Err(error),
     }
     Ok((tagged, referrers, refused))
+}
+
+/// The referrers that the index under the tag `sha256-<hex>` names. Somebody's image under that name is
+/// no list.
+fn fallback(tagged: &[(Tag, RawManifest)]) -> Vec<Descriptor> {
+    let plain = tagged.iter().find(|(tag, _)| !tag.as_str().contains('.'));
+    match plain.and_then(|(_, raw)| raw.parse().ok()) {
+        Some(Manifest::Index(index)) => index.manifests,
+        _ => Vec::new(),
+    }
 }
 
 /// The children of an index that are carried: all, or those of the wanted platforms with the

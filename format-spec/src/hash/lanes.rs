@@ -32,16 +32,19 @@ pub(super) const INITIAL: State = [
 
 /// FIPS 180-4, section 4.2.2.
 #[rustfmt::skip]
-const K: [u32; 64] = [
+const K: [[u32; 16]; 4] = [[
     0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
     0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
+], [
     0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
     0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147, 0x06ca6351, 0x14292967,
+], [
     0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85,
     0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070,
+], [
     0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
     0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2,
-];
+]];
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
@@ -70,10 +73,25 @@ mod x86 {
         ) {
             let blocks = messages[0].len() / BLOCK;
             assert!(messages.iter().all(|m| m.len() == blocks * BLOCK), "equal whole messages");
-            self.0.vectorize(
-                #[inline(always)]
-                || compress(self.0, states, messages, blocks),
-            );
+            self.0.vectorize(Compress { v: self.0, states, messages, blocks });
+        }
+    }
+
+    /// The arguments of [`compress`]. A closure would do, but a long one is called, not inlined, and then
+    /// every instruction in it is a call too.
+    struct Compress<'a> {
+        v: V4,
+        states: &'a mut [State; WIDTH],
+        messages: &'a [&'a [u8]; WIDTH],
+        blocks: usize,
+    }
+
+    impl pulp::NullaryFnOnce for Compress<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        fn call(self) {
+            compress(self.v, self.states, self.messages, self.blocks);
         }
     }
 
@@ -144,15 +162,60 @@ mod x86 {
         w
     }
 
+    /// Sixteen rounds a turn, written out: with fixed indices the words stay in registers, and nothing
+    /// moves from round to round but names.
     #[inline(always)]
     fn compress_block(v: V4, state: &mut [__m512i; 8], w: &mut [__m512i; 16]) {
         let f = v.avx512f;
         let add = |a, b| f._mm512_add_epi32(a, b);
         let [mut a, mut b, mut c, mut d, mut e, mut g, mut h, mut i] = *state;
-        for t in 0..64 {
-            if t >= 16 {
-                let w2 = w[(t + 14) & 15];
-                let w15 = w[(t + 1) & 15];
+        // One round on word `$t`. What was `$d` is the next round's fifth variable, what was `$i` its first.
+        macro_rules! round {
+            ($k:expr, $a:ident $b:ident $c:ident $d:ident $e:ident $g:ident $h:ident $i:ident, $t:literal) => {
+                let s1 = f._mm512_ternarylogic_epi32::<0x96>(
+                    f._mm512_ror_epi32::<6>($e),
+                    f._mm512_ror_epi32::<11>($e),
+                    f._mm512_ror_epi32::<25>($e),
+                );
+                // 0xca: choose, 0xe8: majority.
+                let ch = f._mm512_ternarylogic_epi32::<0xca>($e, $g, $h);
+                let k = f._mm512_set1_epi32($k[$t].cast_signed());
+                let t1 = add(add(add($i, add(w[$t], k)), ch), s1);
+                let s0 = f._mm512_ternarylogic_epi32::<0x96>(
+                    f._mm512_ror_epi32::<2>($a),
+                    f._mm512_ror_epi32::<13>($a),
+                    f._mm512_ror_epi32::<22>($a),
+                );
+                let maj = f._mm512_ternarylogic_epi32::<0xe8>($a, $b, $c);
+                $d = add($d, t1);
+                $i = add(add(t1, maj), s0);
+            };
+        }
+        macro_rules! sixteen_rounds {
+            ($k:expr) => {
+                round!($k, a b c d e g h i, 0);
+                round!($k, i a b c d e g h, 1);
+                round!($k, h i a b c d e g, 2);
+                round!($k, g h i a b c d e, 3);
+                round!($k, e g h i a b c d, 4);
+                round!($k, d e g h i a b c, 5);
+                round!($k, c d e g h i a b, 6);
+                round!($k, b c d e g h i a, 7);
+                round!($k, a b c d e g h i, 8);
+                round!($k, i a b c d e g h, 9);
+                round!($k, h i a b c d e g, 10);
+                round!($k, g h i a b c d e, 11);
+                round!($k, e g h i a b c d, 12);
+                round!($k, d e g h i a b c, 13);
+                round!($k, c d e g h i a b, 14);
+                round!($k, b c d e g h i a, 15);
+            };
+        }
+        // The message words sixteen rounds on: FIPS 180-4, section 6.2.2, step 1.
+        macro_rules! next_words {
+            ($($t:literal)*) => {$(
+                let w2 = w[($t + 14) & 15];
+                let w15 = w[($t + 1) & 15];
                 let s0 = f._mm512_ternarylogic_epi32::<0x96>(
                     f._mm512_ror_epi32::<7>(w15),
                     f._mm512_ror_epi32::<18>(w15),
@@ -163,32 +226,13 @@ mod x86 {
                     f._mm512_ror_epi32::<19>(w2),
                     f._mm512_srli_epi32::<10>(w2),
                 );
-                w[t & 15] = add(add(w[t & 15], s0), add(w[(t + 9) & 15], s1));
-            }
-            let k = f._mm512_set1_epi32(K[t].cast_signed());
-            let s1 = f._mm512_ternarylogic_epi32::<0x96>(
-                f._mm512_ror_epi32::<6>(e),
-                f._mm512_ror_epi32::<11>(e),
-                f._mm512_ror_epi32::<25>(e),
-            );
-            // 0xca: choose, 0xe8: majority.
-            let ch = f._mm512_ternarylogic_epi32::<0xca>(e, g, h);
-            let t1 = add(add(add(i, w[t & 15]), add(k, s1)), ch);
-            let s0 = f._mm512_ternarylogic_epi32::<0x96>(
-                f._mm512_ror_epi32::<2>(a),
-                f._mm512_ror_epi32::<13>(a),
-                f._mm512_ror_epi32::<22>(a),
-            );
-            let maj = f._mm512_ternarylogic_epi32::<0xe8>(a, b, c);
-            let t2 = add(s0, maj);
-            i = h;
-            h = g;
-            g = e;
-            e = add(d, t1);
-            d = c;
-            c = b;
-            b = a;
-            a = add(t1, t2);
+                w[$t] = add(add(w[$t], s0), add(w[($t + 9) & 15], s1));
+            )*};
+        }
+        sixteen_rounds!(K[0]);
+        for k in &K[1..] {
+            next_words!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
+            sixteen_rounds!(k);
         }
         for (old, new) in state.iter_mut().zip([a, b, c, d, e, g, h, i]) {
             *old = add(*old, new);

@@ -136,6 +136,14 @@ pub struct Job<'a> {
     pub data: &'a [u8],
 }
 
+/// Whether this processor hashes many streams together faster than one after the other.
+pub fn together_is_faster() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return lanes::Lanes::detect().is_some();
+    #[cfg(not(target_arch = "x86_64"))]
+    return false;
+}
+
 /// Moves every job on by all of its data, sixteen streams at a time where that is faster.
 pub fn advance(jobs: &mut [Job<'_>]) {
     for job in &mut *jobs {

@@ -15,14 +15,15 @@ use url::Url;
 
 use super::error::{Failed, Fault};
 use super::headers::next_page;
-use super::pull::manifest_at;
-use super::session::Session;
+use super::session::{self, Session};
 use super::token::Scopes;
 use super::{Client, ClientError, Core, ErrorKind};
-use crate::limits::{PAGE_MAX, PAGES_MAX, REFERRERS_MAX, TAGS_MAX};
+use crate::limits::{
+    ANSWER_MAX, LIST_TIME, PAGE_MAX, PAGES_MAX, REFERRERS_MAX, SHORTEST_PAGE, TAGS_MAX,
+};
 use crate::manifest::{Descriptor, Manifest};
 use crate::media_type::OCI_INDEX;
-use crate::reference::{ManifestRef, RegistryHost};
+use crate::reference::RegistryHost;
 
 const API_THERE: u8 = 1;
 const API_MISSING: u8 = 2;
@@ -52,14 +53,44 @@ impl Client {
         }
     }
 
-    /// The manifests that refer to this one, by the referrers API or by the fallback tag
-    /// `sha256-<hex>`. At most [`REFERRERS_MAX`].
+    /// All tags of a repository that has few, for one request; `None` when they may be more, when a
+    /// mirror is set up, or when the registry does not say. It never fails: whoever goes on with single
+    /// tags meets the fault there, where it belongs.
+    pub async fn few_tags(
+        &self,
+        host: &RegistryHost,
+        repository: &Repository,
+    ) -> Option<HashSet<Tag>> {
+        let core = &*self.core;
+        let place = match &mut core.places(host, repository, false).ok()?[..] {
+            [place] if !place.mirror => place.clone(),
+            _ => return None,
+        };
+        let session = core.session(&place.registry, place.insecure).await.ok()?;
+        let scopes = Scopes::pull(&place.repository);
+        let url = session.url(&format!("{}/tags/list", place.repository)).ok()?;
+        let mut request = session.request(core, Method::GET, url, &scopes);
+        request.patience = request.patience.min(LIST_TIME);
+        let answer = session.exchange(core, &request).await.ok()?;
+        if !answer.status().is_success() || answer.headers().contains_key(LINK) {
+            session::drain(answer).await;
+            return None;
+        }
+        let body = session::bounded(core, answer, ANSWER_MAX, request.patience).await.ok()?;
+        let tags = serde_json::from_slice::<TagPage>(&body).ok()?.tags?;
+        let whole = tags.len() < SHORTEST_PAGE;
+        whole.then(|| tags.into_iter().filter_map(|tag| tag.parse().ok()).collect())
+    }
+
+    /// The manifests that refer to this one, at most [`REFERRERS_MAX`]. `None` where the registry has
+    /// no referrers API: there the index under the tag `sha256-<hex>` names them (distribution
+    /// specification 1.1, "Unavailable Referrers API").
     pub async fn referrers(
         &self,
         host: &RegistryHost,
         repository: &Repository,
         digest: &Digest,
-    ) -> Result<Vec<Descriptor>, ClientError> {
+    ) -> Result<Option<Vec<Descriptor>>, ClientError> {
         let core = &*self.core;
         let run = async {
             let places = core.places(host, repository, true)?;
@@ -111,16 +142,17 @@ async fn pages(
     Err(Fault::Protocol(format!("the listing has more than {PAGES_MAX} pages")).into())
 }
 
+#[derive(Deserialize)]
+struct TagPage {
+    #[serde(default)]
+    tags: Option<Vec<String>>,
+}
+
 async fn tags(core: &Core, session: &Session, repository: &Repository) -> Result<Vec<Tag>, Failed> {
-    #[derive(Deserialize)]
-    struct Page {
-        #[serde(default)]
-        tags: Option<Vec<String>>,
-    }
     let mut list = Vec::new();
     let first = session.url(&format!("{repository}/tags/list?n=1000"))?;
     pages(core, session, repository, first, "application/json", |body| {
-        let page: Page = serde_json::from_slice(&body)
+        let page: TagPage = serde_json::from_slice(&body)
             .map_err(|_| Fault::Protocol("the list of tags is not the expected JSON".into()))?;
         for tag in page.tags.unwrap_or_default() {
             match tag.parse() {
@@ -145,29 +177,30 @@ async fn referrers(
     session: &Session,
     repository: &Repository,
     digest: &Digest,
-) -> Result<Vec<Descriptor>, Failed> {
-    if session.referrers_api.load(Ordering::Relaxed) != API_MISSING {
-        match by_api(core, session, repository, digest).await {
-            Ok(list) => {
-                session.referrers_api.store(API_THERE, Ordering::Relaxed);
-                return Ok(list);
+) -> Result<Option<Vec<Descriptor>>, Failed> {
+    if session.referrers_api.load(Ordering::Relaxed) == API_MISSING {
+        return Ok(None);
+    }
+    match by_api(core, session, repository, digest).await {
+        Ok(list) => {
+            session.referrers_api.store(API_THERE, Ordering::Relaxed);
+            Ok(Some(list))
+        }
+        Err(failed) => {
+            let fault = &failed.fault;
+            let answered = matches!(fault, Fault::NotFound { .. } | Fault::Refused { .. });
+            let known = session.referrers_api.load(Ordering::Relaxed) == API_THERE;
+            if !answered {
+                return Err(failed);
             }
-            Err(failed) => {
-                let fault = &failed.fault;
-                let answered = matches!(fault, Fault::NotFound { .. } | Fault::Refused { .. });
-                let known = session.referrers_api.load(Ordering::Relaxed) == API_THERE;
-                if !answered {
-                    return Err(failed);
-                }
-                // An unknown repository or manifest is also 404 where the API is there.
-                let about_name = fault.codes().iter().any(|code| code.ends_with("_UNKNOWN"));
-                if !known && !about_name {
-                    session.referrers_api.store(API_MISSING, Ordering::Relaxed);
-                }
+            // An unknown repository or manifest is also 404 where the API is there.
+            let about_name = fault.codes().iter().any(|code| code.ends_with("_UNKNOWN"));
+            if !known && !about_name {
+                session.referrers_api.store(API_MISSING, Ordering::Relaxed);
             }
+            Ok(None)
         }
     }
-    by_tag(core, session, repository, digest).await
 }
 
 async fn by_api(
@@ -179,29 +212,6 @@ async fn by_api(
     let mut list = Vec::new();
     let first = session.url(&format!("{repository}/referrers/{digest}"))?;
     pages(core, session, repository, first, OCI_INDEX, |body| add(&body, &mut list)).await?;
-    Ok(list)
-}
-
-async fn by_tag(
-    core: &Core,
-    session: &Session,
-    repository: &Repository,
-    digest: &Digest,
-) -> Result<Vec<Descriptor>, Failed> {
-    let tag: Tag = format!("sha256-{}", digest.hex())
-        .parse()
-        .map_err(|_| Fault::Protocol("the fallback tag is not a tag".into()))?;
-    let mut list = Vec::new();
-    match manifest_at(core, session, repository, &ManifestRef::Tag(tag)).await {
-        Ok(raw) => match raw.parse() {
-            Ok(Manifest::Index(_)) => add(&raw.bytes, &mut list)?,
-            // Somebody's image under that name is not a list of referrers.
-            Ok(Manifest::Image(_)) => {}
-            Err(error) => return Err(Fault::Protocol(error.to_string()).into()),
-        },
-        Err(failed) if failed.fault.kind() == ErrorKind::NotFound => {}
-        Err(failed) => return Err(failed),
-    }
     Ok(list)
 }
 

@@ -467,7 +467,7 @@ async fn referrers_come_from_the_api() {
     })
     .await;
     let client = client(&[&server.host]);
-    let list = client.referrers(&server.host, &repo(), &subject).await.unwrap();
+    let list = client.referrers(&server.host, &repo(), &subject).await.unwrap().unwrap();
     assert_eq!(
         list.iter().map(|one| one.digest).collect::<Vec<_>>(),
         [Digest::of(b"one"), Digest::of(b"two")]
@@ -476,27 +476,44 @@ async fn referrers_come_from_the_api() {
 }
 
 #[tokio::test]
-async fn referrers_fall_back_to_the_tag_and_remember() {
-    let subject = Digest::of(b"subject");
-    let server = Scripted::start(move |seen| {
-        if seen.path == format!("/v2/team/app/manifests/sha256-{}", subject.hex()) {
-            let entry = referrer("one");
-            return Reply::new(200)
-                .with("Content-Type", OCI_INDEX)
-                .body(format!(r#"{{"schemaVersion":2,"manifests":[{entry}]}}"#));
+async fn a_registry_without_the_referrers_api_is_asked_once() {
+    let server = Scripted::start(|_| Reply::new(404).body("404 page not found")).await;
+    let client = client(&[&server.host]);
+    for subject in [b"one", b"two"] {
+        let list = client.referrers(&server.host, &repo(), &Digest::of(subject)).await.unwrap();
+        assert!(list.is_none());
+    }
+    let asked = server.lines().iter().filter(|line| line.contains("/referrers/")).count();
+    assert_eq!(asked, 1, "{:?}", server.lines());
+}
+
+#[tokio::test]
+async fn a_list_of_tags_that_may_go_on_is_not_taken_for_whole() {
+    let list = |count: usize| {
+        let tags: Vec<String> = (0..count).map(|n| format!("v{n}")).collect();
+        serde_json::json!({ "name": "x", "tags": tags }).to_string()
+    };
+    let server = Scripted::start(move |seen| match &*seen.path {
+        "/v2/whole/tags/list" => Reply::new(200).body(list(49)),
+        "/v2/page/tags/list" => Reply::new(200).body(list(50)),
+        "/v2/more/tags/list" => {
+            Reply::new(200).with("Link", r#"</v2/more/tags/list?last=b>; rel="next""#).body(list(2))
         }
-        Reply::new(404).body("404 page not found")
+        "/v2/null/tags/list" => Reply::new(200).body(r#"{"tags":null}"#),
+        "/v2/html/tags/list" => Reply::new(200).body("<html>"),
+        "/v2/denied/tags/list" => Reply::new(403),
+        "/v2/busy/tags/list" => Reply::new(503),
+        _ => Reply::new(404),
     })
     .await;
     let client = client(&[&server.host]);
-    for _ in 0..2 {
-        let list = client.referrers(&server.host, &repo(), &subject).await.unwrap();
-        assert_eq!(list.len(), 1);
+    let whole = client.few_tags(&server.host, &"whole".parse().unwrap()).await.unwrap();
+    assert!(whole.len() == 49 && whole.contains(&"v48".parse().unwrap()));
+    for name in ["page", "more", "null", "html", "denied", "busy", "none"] {
+        let tags = client.few_tags(&server.host, &name.parse().unwrap()).await;
+        assert_eq!(tags, None, "{name}");
     }
-    let none = client.referrers(&server.host, &repo(), &Digest::of(b"other")).await.unwrap();
-    assert!(none.is_empty());
-    let asked = server.lines().iter().filter(|line| line.contains("/referrers/")).count();
-    assert_eq!(asked, 1, "{:?}", server.lines());
+    assert_eq!(server.lines().iter().filter(|line| line.contains("busy")).count(), 1);
 }
 
 #[tokio::test]

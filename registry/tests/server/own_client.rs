@@ -74,7 +74,7 @@ async fn everything_the_client_can_do() {
         &format!(r#","subject":{}"#, descriptor(OCI_MANIFEST, &text)),
     );
     put(digest(&signature).into(), OCI_MANIFEST, signature.clone()).await.unwrap();
-    let found = client.referrers(&host, &a, &digest(&text)).await.unwrap();
+    let found = client.referrers(&host, &a, &digest(&text)).await.unwrap().unwrap();
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].digest, digest(&signature));
     let index = format!(
