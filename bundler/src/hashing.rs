@@ -286,7 +286,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let length = |number: usize| (9 + 7 * number) * BUFFER / 4 + 512 * number;
         let contents: Vec<Vec<u8>> = (0..streams)
-            .map(|number| (0..length(number)).map(|i| (i * (number + 3) / 7) as u8).collect())
+            .map(|number| {
+                (0..length(number)).map(|i| (i * (number + 3) / 7).to_le_bytes()[0]).collect()
+            })
             .collect();
         let total = contents.iter().map(Vec::len).sum::<usize>() as u64;
         // A size that some number of cells has.
