@@ -102,7 +102,7 @@ pub struct Common {
           help_heading = HEADING)]
     pub parallel_blobs: Option<usize>,
 
-    /// Tries after a failed request
+    /// Tries after a failed request; at most 2 while a host was never reached, as its name may be wrong
     #[arg(long, global = true, value_name = "N", default_value = "5",
           value_parser = clap::value_parser!(u32).range(0..=100), help_heading = HEADING)]
     pub retry_times: u32,
