@@ -381,7 +381,7 @@ fn written(plan: &Plan, resolved: Resolved, published: Published) -> Created {
         kind: published.head.kind,
         digest: published.digest,
         totals: published.head.totals,
-        bytes_new: plan.bytes(),
+        bytes_new: published.head.totals.bytes,
         files: published.files.into_iter().map(|(name, bytes)| File { name, bytes }).collect(),
         summary: summary(plan, resolved),
     })

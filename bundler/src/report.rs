@@ -96,7 +96,7 @@ pub struct Written {
     pub digest: Digest,
     /// Counts.
     pub totals: Totals,
-    /// Bytes of manifests and blobs carried.
+    /// The `bytes` of `totals`, under the name that pairs with `bytesKnown`.
     pub bytes_new: u64,
     /// Its files.
     pub files: Vec<File>,
