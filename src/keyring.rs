@@ -163,26 +163,22 @@ impl Keyring {
 
     /// Trusts a key no longer, named by its id or at least 8 digits of it.
     pub fn untrust(&self, id: &str) -> Result<Known, Failure> {
-        let digits = id.strip_prefix("sha256:").unwrap_or(id).to_ascii_lowercase();
-        if digits.len() < 8 || !digits.bytes().all(|c| c.is_ascii_hexdigit()) {
-            return Err(Failure::usage(format!("not a key id: `{}`", crate::output::plain(id)))
-                .with_hint("write at least 8 digits of an id that `bundle keys list` shows"));
-        }
-        let mut found: Vec<Known> = self.trusted()?;
-        found.retain(|known| known.key.id().digest().hex().starts_with(&digits));
-        match (found.pop(), found.is_empty()) {
-            (Some(known), true) => {
-                fs_err::remove_file(&known.path).map_err(|error| cannot_write(&error))?;
-                sync_directory(&self.trusted)?;
-                Ok(known)
+        let known = only(self.trusted()?, id, "trusted key")?;
+        fs_err::remove_file(&known.path).map_err(|error| cannot_write(&error))?;
+        sync_directory(&self.trusted)?;
+        Ok(known)
+    }
+
+    /// The key that signs or is trusted here, named by its id or at least 8 digits of it.
+    pub fn by_id(&self, id: &str) -> Result<Known, Failure> {
+        let mut keys = self.own()?;
+        for known in self.trusted()? {
+            // A key can sign and be trusted on one machine.
+            if keys.iter().all(|own| own.key != known.key) {
+                keys.push(known);
             }
-            (Some(_), false) => {
-                Err(Failure::usage(format!("more than one trusted key begins with `{digits}`"))
-                    .with_hint("write more digits of the id"))
-            }
-            (None, _) => Err(Failure::usage(format!("no trusted key begins with `{digits}`"))
-                .with_hint("`bundle keys list` shows the trusted keys")),
         }
+        only(keys, id, "key")
     }
 
     /// The keys that a person named on this command line, and those trusted in the workspace, each
@@ -208,6 +204,30 @@ impl Keyring {
             }
         }
         Ok(keys)
+    }
+}
+
+/// The digits of a typed id, if they are enough to name a key.
+pub fn digits(id: &str) -> Option<String> {
+    let digits = id.strip_prefix("sha256:").unwrap_or(id).to_ascii_lowercase();
+    (digits.len() >= 8 && digits.bytes().all(|c| c.is_ascii_hexdigit())).then_some(digits)
+}
+
+/// The only one of these keys whose id begins as typed. `noun` says which keys they are.
+fn only(mut keys: Vec<Known>, id: &str, noun: &str) -> Result<Known, Failure> {
+    let digits = digits(id).ok_or_else(|| {
+        Failure::usage(format!("not a key id: `{}`", crate::output::plain(id)))
+            .with_hint("write at least 8 digits of an id that `bundle keys list` shows")
+    })?;
+    keys.retain(|known| known.key.id().digest().hex().starts_with(&digits));
+    match (keys.pop(), keys.is_empty()) {
+        (Some(known), true) => Ok(known),
+        (Some(_), false) => {
+            Err(Failure::usage(format!("more than one {noun} begins with `{digits}`"))
+                .with_hint("write more digits of the id"))
+        }
+        (None, _) => Err(Failure::usage(format!("no {noun} begins with `{digits}`"))
+            .with_hint(format!("`bundle keys list` shows every {noun}"))),
     }
 }
 

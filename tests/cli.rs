@@ -151,6 +151,19 @@ fn keys_are_made_listed_trusted_and_distrusted() {
     assert!(out(&shown).contains("-----BEGIN PUBLIC KEY-----"));
     assert!(out(&shown).contains("openssl pkey -pubin"));
 
+    // An id, or the beginning of it, names a key too; the key that signs and is trusted is one key.
+    let digits = id.strip_prefix("sha256:").unwrap();
+    for typed in [id, digits, &digits[..8]] {
+        let shown = bundle(dir.path(), &["keys", "show", typed]);
+        exit(&shown, 0);
+        assert!(out(&shown).contains(id), "{typed}: {shown:?}");
+    }
+    exit(&bundle(dir.path(), &["keys", "show", &digits[..7]]), 64);
+    let unknown = if digits.starts_with('0') { "11111111" } else { "00000000" };
+    let refused = bundle(dir.path(), &["keys", "show", unknown]);
+    exit(&refused, 64);
+    assert!(err(&refused).contains(&format!("no key begins with `{unknown}`")), "{refused:?}");
+
     exit(&bundle(dir.path(), &["keys", "untrust", id]), 0);
     let list = json(&bundle(dir.path(), &["keys", "list", "--output", "json"]));
     assert_eq!(list["trusted"].as_array().map(Vec::len), Some(0));
@@ -368,6 +381,31 @@ fn a_registry_serves_until_it_is_told_to_stop() {
     }
     let everywhere = ["registry", "serve", "--data", "data", "--listen", "0.0.0.0:0"];
     exit(&bundle(dir.path(), &everywhere), 64);
+}
+
+#[test]
+fn a_file_in_the_place_of_a_directory_is_named_with_its_option() {
+    let dir = scratch();
+    let config = "kind: ImageSetConfiguration\napiVersion: mirror.openshift.io/v2alpha1\nmirror:\n  \
+                  additionalImages:\n  - name: 127.0.0.1:1/a/b:1\n";
+    fs_err::write(dir.path().join("c.yaml"), config).unwrap();
+    let create = ["create", "-c", "c.yaml"];
+    for (options, option) in [
+        (&["--to", "out", "--workspace", "c.yaml"][..], "--workspace"),
+        (&["--to", "out", "--workspace", "c.yaml/below"], "--workspace"),
+        (&["--to", "c.yaml"], "--to"),
+        (&["--to", "c.yaml/below"], "--to"),
+    ] {
+        let answer = bundle(dir.path(), &[&create[..], options].concat());
+        exit(&answer, 73);
+        let text = err(&answer);
+        assert!(text.contains("error: `c.yaml` is not a directory"), "{options:?}: {answer:?}");
+        assert!(text.contains(&format!("`{option} DIR`")), "{options:?}: {answer:?}");
+    }
+    exit(&bundle(dir.path(), &["keys", "new", "--workspace", "c.yaml"]), 73);
+    let import = ["import", "--from", "in", "--workspace", "c.yaml"];
+    exit(&bundle(dir.path(), &import), 73);
+    assert_eq!(fs_err::read_dir(dir.path()).unwrap().count(), 1);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use bundler::config::ImageSetConfig;
 use bundler::report::{Created, Planned, Summary, Written};
 use bundler::{CreateError, CreateOptions};
 use format_spec::Sequence;
-use format_spec::head::Kind;
+use format_spec::head::{Kind, Totals};
 use format_spec::keys::{KeyId, SecretKey};
 use format_spec::limits::{LABELS_MAX, PART_DEFAULT, PART_MAX, TEXT_MAX};
 use serde::Serialize;
@@ -107,7 +107,8 @@ struct Answer<'a> {
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let config = read_config(&args.config)?;
     let workspace = workspace(&context.common, &config);
-    refuse_other_than_directory(&args.to)?;
+    super::refuse_other_than_directory("--workspace", &workspace)?;
+    super::refuse_other_than_directory("--to", &args.to)?;
     let labels = labels(args.label)?;
     let part_bytes = part_bytes(args.size, args.media, config.archive_size);
     let history = config.storage.registry.as_ref().filter(|history| history.skip_tls);
@@ -182,14 +183,6 @@ fn workspace(common: &Common, config: &ImageSetConfig) -> PathBuf {
         );
     }
     local.clone()
-}
-
-fn refuse_other_than_directory(to: &Path) -> Result<(), Failure> {
-    if to.exists() && !to.is_dir() {
-        return Err(Failure::usage(format!("not a directory: `{}`", to.display()))
-            .with_hint("name the medium's directory: `--to DIR`"));
-    }
-    Ok(())
 }
 
 fn labels(pairs: Vec<(String, String)>) -> Result<BTreeMap<String, String>, Failure> {
@@ -311,16 +304,8 @@ fn plan(text: &mut String, planned: &Planned) -> std::fmt::Result {
     for removal in &planned.removals {
         writeln!(text, "  remove  {}", plain(removal))?;
     }
-    let (totals, bytes) = (&planned.totals, planned.parts.iter().map(|part| part.bytes).sum());
-    writeln!(
-        text,
-        "  {}, {}, {}: {} new, {} known",
-        size::count(totals.references, "reference"),
-        size::count(totals.manifests, "manifest"),
-        size::count(totals.blobs, "blob"),
-        size::show(totals.bytes),
-        size::show(planned.summary.bytes_known)
-    )?;
+    counts(text, &planned.totals, &planned.summary)?;
+    let bytes = planned.parts.iter().map(|part| part.bytes).sum();
     writeln!(
         text,
         "  {} of {} in all",
@@ -337,15 +322,7 @@ fn sequence_written(text: &mut String, written: &Written, answer: &Answer<'_>) -
     writeln!(text, "{} is in `{}`", named(written.sequence, written.kind), answer.to)?;
     writeln!(text, "  stream  {}", written.stream)?;
     writeln!(text, "  digest  {}", written.digest)?;
-    writeln!(
-        text,
-        "  {}, {}, {}: {} new, {} known",
-        size::count(totals.references, "reference"),
-        size::count(totals.manifests, "manifest"),
-        size::count(totals.blobs, "blob"),
-        size::show(written.bytes_new),
-        size::show(written.summary.bytes_known)
-    )?;
+    counts(text, totals, &written.summary)?;
     writeln!(text, "  {}, all files {}", size::count(parts, "part"), size::show(bytes))?;
     if totals.removals > 0 {
         let names = size::count(totals.removals, "name");
@@ -355,6 +332,18 @@ fn sequence_written(text: &mut String, written: &Written, answer: &Answer<'_>) -
         writeln!(text, "  signed by {key}")?;
     }
     Ok(())
+}
+
+fn counts(text: &mut String, totals: &Totals, summary: &Summary) -> std::fmt::Result {
+    writeln!(
+        text,
+        "  {}, {}, {}: {} new, {} known",
+        size::count(totals.references, "reference"),
+        size::count(totals.manifests, "manifest"),
+        size::count(totals.blobs, "blob"),
+        size::show(totals.bytes),
+        size::show(summary.bytes_known)
+    )
 }
 
 fn named(sequence: Sequence, kind: Kind) -> String {

@@ -64,6 +64,7 @@ struct Answer<'a> {
 
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let workspace = context.common.workspace.clone();
+    super::refuse_other_than_directory("--workspace", &workspace)?;
     let trusted = Keyring::new(&workspace).gather(&args.trust)?;
     if trusted.is_empty() {
         return Err(ImportError::NoKeys.into());

@@ -41,7 +41,7 @@ enum Action {
     },
     /// Show a key with its id
     Show {
-        /// A key file, or the name of a key in the workspace
+        /// A key file, the name of a key in the workspace, or the first 8 digits or more of an id
         #[arg(default_value = keyring::DEFAULT)]
         key: String,
     },
@@ -54,6 +54,7 @@ struct Line {
 }
 
 pub fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
+    super::refuse_other_than_directory("--workspace", &context.common.workspace)?;
     let ring = Keyring::new(&context.common.workspace);
     match args.action {
         Action::New { name } => new(&ring, &name, context),
@@ -130,18 +131,25 @@ fn untrust(ring: &Keyring, id: &str, context: &Context) -> Result<(), Failure> {
 }
 
 fn show(ring: &Keyring, key: &str, context: &Context) -> Result<(), Failure> {
-    let path = PathBuf::from(key);
-    let in_workspace = name(key).ok().map(|name| ring.public_path(&name));
-    let path = match in_workspace {
-        Some(own) if !path.is_file() && own.is_file() => own,
-        _ => path,
-    };
-    let key = keyring::read_public(&path)?;
+    let Known { key, path } = find(ring, key)?;
     let (id, pem, shown) = (key.id().to_string(), key.to_pem(), path.display().to_string());
     let check = format!("openssl pkey -pubin -in {shown} -outform DER | sha256sum");
     let text = format!("key   {id}\nfile  {shown}\n{}\n{pem}check: {check}", grouped(&key));
     let value = json!({ "id": id, "path": shown, "pem": pem, "check": check });
     context.output.print(&value, &text)
+}
+
+/// A file, or a key of the workspace by its name, or any key listed here by its id: in this order, so that
+/// a name which looks like an id stays a name.
+fn find(ring: &Keyring, text: &str) -> Result<Known, Failure> {
+    let path = PathBuf::from(text);
+    let own = name(text).ok().map(|name| ring.public_path(&name)).filter(|own| own.is_file());
+    let path = match own {
+        Some(own) if !path.is_file() => own,
+        None if !path.exists() && keyring::digits(text).is_some() => return ring.by_id(text),
+        _ => path,
+    };
+    Ok(Known { key: keyring::read_public(&path)?, path })
 }
 
 /// The id to read over the phone: groups of four digits, eight in a line.

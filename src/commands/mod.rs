@@ -22,11 +22,13 @@ mod registry;
 mod verify;
 mod version;
 
+use std::path::Path;
+
 use clap::Subcommand;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::Common;
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Failure, Kind};
 use crate::logging::LogLevel;
 use crate::output::Output;
 
@@ -49,6 +51,20 @@ impl Context {
     /// Whether a person wants to see nothing but errors.
     pub fn quiet(&self) -> bool {
         matches!(self.common.log_level, LogLevel::Off | LogLevel::Error)
+    }
+}
+
+/// Refuses a directory that cannot be made because something else has its name, or that of one of its
+/// parents: what would fail there later would not say which option to change.
+fn refuse_other_than_directory(option: &str, path: &Path) -> Result<(), Failure> {
+    match path.ancestors().find(|path| path.exists()) {
+        Some(found) if !found.is_dir() => {
+            let shown = found.display().to_string();
+            let error = format!("`{}` is not a directory", crate::output::plain(&shown));
+            Err(Failure::new(Kind::NoSpace, error)
+                .with_hint(format!("name a directory, or one that can be made: `{option} DIR`")))
+        }
+        _ => Ok(()),
     }
 }
 
