@@ -42,9 +42,13 @@ pub const HELPER_TIME: Duration = Duration::from_secs(30);
 /// Time to open a connection, TLS included.
 pub const CONNECT_TIME: Duration = Duration::from_secs(30);
 
-/// Time a registry may take to answer after the last byte of a blob or manifest was sent: it hashes,
-/// or copies to its object store, before it answers.
+/// Time a registry may take to answer after the last byte of a large blob was sent: it hashes, or copies
+/// to its object store, before it answers.
 pub const COMMIT_TIME: Duration = Duration::from_secs(300);
+
+/// A blob of more bytes is large: up to here a registry is done within seconds, and the stall limit is
+/// enough.
+pub const COMMIT_LARGE: u64 = 64 * 1024 * 1024;
 
 /// Bytes of an authentication file or of `registries.conf`. A pull secret is below 16 KiB.
 pub const SETTINGS_MAX: u64 = 4 * 1024 * 1024;

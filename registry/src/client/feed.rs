@@ -21,7 +21,7 @@ use super::headers::authority;
 use super::session::Session;
 use super::token::Scopes;
 use super::{BlobSource, Core, hold, transport};
-use crate::limits::COMMIT_TIME;
+use crate::limits::{COMMIT_LARGE, COMMIT_TIME};
 
 /// The type of an upload's body.
 pub(super) const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
@@ -29,6 +29,13 @@ pub(super) const OCTETS: HeaderValue = HeaderValue::from_static("application/oct
 /// Bytes handed to the connection at once. The stall limit needs one such piece to move: 128 KiB in
 /// 30 s is 4 KiB/s, slower than any line worth using.
 const PIECE: usize = 128 * 1024;
+
+/// How long the answer may take once everything was sent. `bytes` is what the registry has to work
+/// through before it can answer: the body, or the whole blob that the request commits. What counts is
+/// the bytes, not the method: a proxy that holds back a large PATCH passes it on only when it is whole.
+pub(super) fn answer_time(stall: Duration, bytes: u64) -> Duration {
+    if bytes > COMMIT_LARGE { COMMIT_TIME.max(stall) } else { stall }
+}
 
 /// Sends one request whose body is a span of the blob, straight from the source.
 pub(super) async fn pour(
@@ -68,7 +75,7 @@ pub(super) async fn pour(
         let (phase, since) = gauge.get();
         let limit = match phase {
             Phase::Sending => stall,
-            Phase::Done => COMMIT_TIME.max(stall),
+            Phase::Done => answer_time(stall, to - from),
             // A medium that spins up is not the registry's fault.
             Phase::Source => Duration::from_secs(24 * 3600),
         };
@@ -188,5 +195,21 @@ impl Stream for Feed {
         self.core.counters.sent(length);
         self.gauge.set(if self.left == 0 { Phase::Done } else { Phase::Sending });
         Poll::Ready(Some(Ok(piece)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_large_blobs_get_time_to_commit() {
+        let (short, long) = (Duration::from_secs(2), Duration::from_secs(900));
+        for bytes in [0, 4096, COMMIT_LARGE] {
+            assert_eq!(answer_time(short, bytes), short, "{bytes}");
+            assert_eq!(answer_time(long, bytes), long, "{bytes}");
+        }
+        assert_eq!(answer_time(short, COMMIT_LARGE + 1), COMMIT_TIME);
+        assert_eq!(answer_time(long, COMMIT_LARGE + 1), long);
     }
 }

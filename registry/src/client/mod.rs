@@ -90,7 +90,9 @@ pub struct ClientOptions {
     pub trusted_realms: Vec<String>,
     /// How often failed requests are tried again.
     pub retry: RetryPolicy,
-    /// How long nothing may move before a request counts as failed. Not a limit of the whole.
+    /// How long nothing may move before a request counts as failed. Not a limit of the whole. It holds
+    /// for answers too, with one exception: after more than 64 MiB a registry has at least 300 s, because
+    /// it hashes or copies the blob before it answers.
     pub stall: Duration,
     /// `User-Agent`.
     pub user_agent: String,

@@ -16,14 +16,13 @@ use reqwest::header::{
 use url::Url;
 
 use super::error::{Failed, Fault};
-use super::feed::{OCTETS, pour};
+use super::feed::{OCTETS, answer_time, pour};
 use super::headers::{upload_location, upload_offset};
 use super::pull::blob_head;
 use super::retry::Tries;
 use super::session::{Session, drain, text};
 use super::token::Scopes;
 use super::{BlobSource, Client, ClientError, Core, ErrorKind, hold, subject};
-use crate::limits::COMMIT_TIME;
 use crate::reference::{ManifestRef, RegistryHost};
 
 const CHUNK_MIN: HeaderName = HeaderName::from_static("oci-chunk-min-length");
@@ -157,7 +156,6 @@ impl Client {
                 .map_err(|_| Fault::Protocol("the media type cannot stand in a header".into()))?;
             request.headers.insert(CONTENT_TYPE, kind);
             request.body = Some(bytes);
-            request.patience = COMMIT_TIME.max(self.core.options.stall);
             let answer = session.send(&self.core, &request).await?;
             let there = text(answer.headers(), &CONTENT_DIGEST).and_then(|text| text.parse().ok());
             let subject_indexed = answer.headers().contains_key("oci-subject");
@@ -451,7 +449,7 @@ async fn transfer(
     let url = committing(&upload.url, job.digest);
     let mut request = session.request(core, Method::PUT, url, scopes);
     request.headers.insert(CONTENT_TYPE, OCTETS);
-    request.patience = COMMIT_TIME.max(core.options.stall);
+    request.patience = answer_time(core.options.stall, job.size);
     let answer = session.exchange(core, &request).await?;
     if !answer.status().is_success() {
         return Err(session.fault_of(core, scopes, answer).await);

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use format_spec::{Digest, Repository};
 use futures_util::Stream;
 
-use super::testing::{Reply, Scripted, Seen, client};
+use super::testing::{Reply, Scripted, Seen, client, options};
 use super::*;
 
 fn repo() -> Repository {
@@ -396,6 +396,32 @@ async fn a_failing_source_is_the_cause_and_is_not_retried() {
     let error = error.unwrap_err();
     assert_eq!(error.source_error().unwrap().kind(), std::io::ErrorKind::UnexpectedEof);
     assert!(uploads.blobs().is_empty());
+}
+
+/// The stall limit is what the person set; only a large blob gives the registry more time.
+#[tokio::test]
+async fn an_answer_that_does_not_come_counts_as_a_stall() {
+    let server = Scripted::start(|seen| match (&*seen.method, &seen.body) {
+        ("PUT", None) => Reply::ReadBody,
+        ("PUT", Some(_)) => Reply::Silence,
+        ("POST", _) => Reply::new(202).with("Location", "/v2/team/app/blobs/uploads/u1"),
+        _ => Reply::new(404),
+    })
+    .await;
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = options(dir.path());
+    options.plain_http = vec![server.host.clone()];
+    options.stall = Duration::from_millis(200);
+    options.retry.times = 0;
+    let client = Client::new(options).unwrap();
+    let (one, bytes) = (ManifestRef::Tag("1".parse().unwrap()), content(100));
+    let both = async {
+        let manifest = client.put_manifest(&server.host, &repo(), &one, "a/b", bytes.clone()).await;
+        [manifest.unwrap_err(), push(&client, &server, &bytes).await.unwrap_err()]
+    };
+    for error in tokio::time::timeout(Duration::from_secs(20), both).await.unwrap() {
+        assert!(matches!(error.fault(), Fault::Stalled { .. }), "{error}");
+    }
 }
 
 #[tokio::test]

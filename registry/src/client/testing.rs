@@ -89,6 +89,8 @@ pub(crate) enum Reply {
     CutAfter(usize),
     /// Sends the head and a part of the body, then nothing more.
     Hang(Vec<u8>, u64),
+    /// Never answers.
+    Silence,
     /// Reads the body; the script is asked again with it.
     ReadBody,
 }
@@ -257,6 +259,7 @@ async fn converse(
                 stream.write_all(&part).await?;
                 std::future::pending::<()>().await;
             }
+            Reply::Silence => std::future::pending::<()>().await,
             Reply::ReadBody => return Ok(()),
         }
     }
