@@ -106,12 +106,27 @@ pub(super) enum RealmRule {
     Credentials,
     /// Only a request without credentials.
     Anonymous,
-    /// Nothing at all.
-    Refuse,
+    /// Nothing at all, and why.
+    Refuse(&'static str),
 }
 
 /// Decides what the token server at `realm` gets for the registry at `registry`. `trusted` holds hosts
 /// that the person named; `verified` says that the registry's own TLS was checked.
+///
+/// The distribution token specification lets a registry name any realm, and containers/image sends the
+/// credentials to every one. Here they go
+///
+/// - over https to the registry's own host, on any port: GitLab's registry is at port 5050 and its token
+///   server at 443. A registry that is after the credentials need not name another port, it need only
+///   ask for `Basic`;
+/// - over https to the same site (`auth.docker.io` for `registry-1.docker.io`, `gitlab.com` for
+///   `registry.gitlab.com`), if the registry proved by TLS who it is;
+/// - over https to hosts that the person named;
+/// - by plain HTTP to the same host only (loopback names are one host), and only if the registry itself
+///   is spoken to by plain HTTP: whoever listens there hears the credentials anyway.
+///
+/// Every other https realm is asked for an anonymous token. Every other plain HTTP realm is not asked at
+/// all: whoever answers there could also hand out a token of theirs.
 pub(super) fn realm_rule(
     registry: &Url,
     verified: bool,
@@ -119,10 +134,10 @@ pub(super) fn realm_rule(
     trusted: &[String],
 ) -> RealmRule {
     let (Some(registry_host), Some(realm_host)) = (registry.host_str(), realm.host_str()) else {
-        return RealmRule::Refuse;
+        return RealmRule::Refuse("its address has no host");
     };
     if !realm.username().is_empty() || realm.password().is_some() {
-        return RealmRule::Refuse;
+        return RealmRule::Refuse("its address carries a user name");
     }
     let same_host = registry_host == realm_host;
     let local = |host: &str| crate::reference::is_loopback_name(host);
@@ -132,8 +147,10 @@ pub(super) fn realm_rule(
         ("http", "http") if same_host || (local(registry_host) && local(realm_host)) => {
             RealmRule::Credentials
         }
-        // Never from TLS, or to somewhere else, in the clear.
-        (_, "http") => RealmRule::Refuse,
+        ("http", "http") => RealmRule::Refuse("credentials would go to another host by plain HTTP"),
+        (_, "http") => RealmRule::Refuse(
+            "credentials would go there by plain HTTP, and the registry itself is reached by https",
+        ),
         (_, "https") if same_host => RealmRule::Credentials,
         (_, "https") if trusted.iter().any(|host| host.eq_ignore_ascii_case(realm_host)) => {
             RealmRule::Credentials
@@ -142,7 +159,7 @@ pub(super) fn realm_rule(
             RealmRule::Credentials
         }
         (_, "https") => RealmRule::Anonymous,
-        _ => RealmRule::Refuse,
+        _ => RealmRule::Refuse("it is reached neither by https nor by http"),
     }
 }
 
@@ -216,22 +233,35 @@ mod tests {
             ("https://registry.gitlab.com/", "https://gitlab.com/jwt/auth", Credentials),
             ("https://quay.io/", "https://quay.io/v2/auth", Credentials),
             ("https://quay.io/", "https://quay.io:8443/v2/auth", Credentials),
+            ("https://gitlab.lan:5050/", "https://gitlab.lan/jwt/auth", Credentials),
+            ("https://harbor.lan/", "https://harbor.lan/service/token", Credentials),
             ("https://quay.io/", "https://evil.io/token", Anonymous),
             ("https://quay.io/", "https://quay.io.evil.io/token", Anonymous),
             ("https://a.co.uk/", "https://b.co.uk/token", Anonymous),
             ("https://x.a.co.uk/", "https://y.a.co.uk/token", Credentials),
             ("https://10.0.0.1/", "https://11.0.0.1/token", Anonymous),
             ("https://quay.io/", "https://sso.example.org/token", Credentials),
-            ("https://quay.io/", "http://quay.io/token", Refuse),
-            ("https://quay.io/", "http://localhost/token", Refuse),
-            ("https://quay.io/", "https://user@quay.io/token", Refuse),
-            ("https://quay.io/", "file:///etc/passwd", Refuse),
+            ("https://quay.io/", "http://quay.io/token", Refuse("")),
+            ("https://quay.io/", "http://quay.io:8080/token", Refuse("")),
+            ("https://quay.io/", "http://localhost/token", Refuse("")),
+            ("https://quay.io/", "http://sso.example.org/token", Refuse("")),
+            ("https://localhost:5000/", "http://localhost:5001/token", Refuse("")),
+            ("https://quay.io/", "https://user@quay.io/token", Refuse("")),
+            ("https://quay.io/", "file:///etc/passwd", Refuse("")),
             ("http://localhost:5000/", "http://localhost:5001/token", Credentials),
-            ("http://localhost:5000/", "http://10.0.0.1/token", Refuse),
+            ("http://localhost:5000/", "http://10.0.0.1/token", Refuse("")),
             ("http://reg.lan/", "http://reg.lan:8080/token", Credentials),
+            ("http://reg.lan/", "http://auth.reg.lan/token", Refuse("")),
+            ("http://reg.lan/", "http://sso.example.org/token", Refuse("")),
+            ("http://reg.lan/", "http://localhost/token", Refuse("")),
             ("http://reg.lan/", "https://auth.lan/token", Anonymous),
         ] {
-            assert_eq!(rule(registry, realm), expected, "{registry} -> {realm}");
+            let found = match rule(registry, realm) {
+                // Which words explain it does not matter here.
+                Refuse(_) => Refuse(""),
+                other => other,
+            };
+            assert_eq!(found, expected, "{registry} -> {realm}");
         }
     }
 

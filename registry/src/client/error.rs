@@ -71,6 +71,39 @@ pub enum Fault {
         /// The registry.
         host: String,
     },
+    /// 401 or 403 of another origin, where the registry redirected.
+    #[error(
+        "`{target}`, where `{host}` redirected, refused access ({status}{}); no credentials were \
+         sent there", Comma(.detail)
+    )]
+    TargetRefused {
+        /// Status code.
+        status: u16,
+        /// Text of the answer.
+        detail: String,
+        /// Host of the redirect's target.
+        target: String,
+        /// The registry.
+        host: String,
+    },
+    /// A redirect that is not safe to follow.
+    #[error("the redirect from `{from}` to `{to}` is not followed")]
+    Redirect {
+        /// Scheme and host that redirected.
+        from: String,
+        /// Scheme and host of the target.
+        to: String,
+    },
+    /// A token server that gets no request at all.
+    #[error("the token server `{realm}` of `{host}` is not asked: {detail}")]
+    Realm {
+        /// Scheme and host of the token server.
+        realm: String,
+        /// The registry.
+        host: String,
+        /// Why not.
+        detail: &'static str,
+    },
     /// The token server said no.
     #[error("the token server `{realm}` refused access ({status}{}); {used}", Comma(.detail))]
     TokenRefused {
@@ -252,8 +285,11 @@ impl Fault {
             }
             Self::Blocked { .. } => ErrorKind::Blocked,
             Self::Refused { status: 507, .. } => ErrorKind::Full,
-            Self::Refused { .. } => ErrorKind::Refused,
-            Self::Protocol(_) | Self::TooLarge { .. } => ErrorKind::Protocol,
+            Self::Refused { .. } | Self::TargetRefused { .. } => ErrorKind::Refused,
+            Self::Protocol(_)
+            | Self::TooLarge { .. }
+            | Self::Redirect { .. }
+            | Self::Realm { .. } => ErrorKind::Protocol,
             Self::Config { .. } | Self::Helper { .. } => ErrorKind::Config,
             Self::Source(_) => ErrorKind::Source,
         }
@@ -281,6 +317,20 @@ impl Fault {
             Self::Unauthorized { host, .. } => format!(
                 "the account may lack the right, or the repository does not exist; check the \
                  account's rights on `{host}`"
+            ),
+            Self::TargetRefused { target, host, .. } => format!(
+                "the address that `{host}` signed may have ended: run the same command again; if it \
+                 stays, check this machine's clock, the proxies before `{target}`, and the rights of \
+                 `{host}` on its object store"
+            ),
+            Self::Redirect { .. } => {
+                "let the registry redirect to https, or not at all (CNCF distribution: \
+                 `storage.redirect.disable: true`)"
+                    .into()
+            }
+            Self::Realm { host, .. } => format!(
+                "let `{host}` name a token server over https (CNCF distribution: \
+                 `auth.token.realm`)"
             ),
             Self::TokenRefused { withheld: true, realm, .. } => format!(
                 "credentials are not sent to a token server of another domain; if `{realm}` is \

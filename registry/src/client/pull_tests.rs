@@ -138,7 +138,57 @@ async fn an_unsafe_realm_gets_nothing() {
     let client = client(&[&server.host]);
     let error = client.get_manifest(&server.host, &repo(), &tag("1")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
-    assert!(error.to_string().contains("192.0.2.1"), "{error}");
+    assert!(error.to_string().contains("`http://192.0.2.1`"), "{error}");
+    assert!(error.to_string().contains("another host by plain HTTP"), "{error}");
+    assert!(error.hint().unwrap().contains("https"), "{error}");
+}
+
+/// The target of a redirect got no credentials: its 401 or 403 is not about ours, and what it asks for
+/// is not given.
+#[tokio::test]
+async fn a_refusal_by_a_redirects_target_is_its_own() {
+    for status in [401, 403] {
+        let store = Scripted::start(move |seen| {
+            let realm = format!("http://{}/token", seen.header("host"));
+            Reply::new(status).with("WWW-Authenticate", format!("Bearer realm=\"{realm}\""))
+        })
+        .await;
+        let target = format!("http://{}/store?signature=s3cret", store.host);
+        let server = Scripted::start_with(true, move |seen| {
+            guarded(seen, "t1", |seen| match seen.path.contains("/blobs/") {
+                true => Reply::new(307).with("Location", &target),
+                false => manifest(),
+            })
+        })
+        .await;
+        let client = client(&[&server.host]);
+        let digest = Digest::of(b"");
+        let error = client.get_blob(&server.host, &repo(), &digest, 9, 0).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
+        let text = format!("{error} {:?}", error.hint());
+        let named = format!("`{}`, where `{}` redirected, refused", store.host, server.host);
+        assert!(text.contains(&named) && !text.contains("auth.json"), "{text}");
+        assert!(!text.contains("podman login") && !text.contains("s3cret"), "{text}");
+        assert_eq!(store.lines(), ["GET /store?signature=s3cret"], "no token is asked for");
+        assert_eq!(store.seen()[0].header("authorization"), "");
+        // What was known of the registry still holds, its token included.
+        client.get_manifest(&server.host, &repo(), &tag("1")).await.unwrap();
+        let lines = server.lines();
+        assert_eq!(lines.iter().filter(|line| line.contains("/token")).count(), 1, "{lines:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_over_plain_http_to_another_host_is_refused() {
+    let server =
+        Scripted::start(|_| Reply::new(307).with("Location", "http://192.0.2.1:9000/x?k=s3")).await;
+    let client = client(&[&server.host]);
+    let digest = Digest::of(b"");
+    let error = client.get_blob(&server.host, &repo(), &digest, 9, 0).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
+    let named = format!("from `http://{}` to `http://192.0.2.1:9000`", server.host);
+    assert!(error.to_string().contains(&named) && !error.to_string().contains("s3"), "{error}");
+    assert!(error.hint().unwrap().contains("https"), "{error}");
 }
 
 #[tokio::test]

@@ -2,7 +2,8 @@
 //!
 //! In: requests. Out: successful answers, or faults. Each request is authorised, sent, re-authorised
 //! once on 401, and its redirects are followed by hand. What must hold: `Authorization` never leaves the
-//! registry's origin (GHSA-vh4v-2xq2-g5cg), a redirect never leads from TLS to plain HTTP.
+//! registry's origin (GHSA-vh4v-2xq2-g5cg), what another origin answers changes nothing that is known of
+//! the registry, a redirect never leads from TLS to plain HTTP or over plain HTTP to another host.
 
 use std::sync::Mutex;
 use std::sync::atomic::AtomicU8;
@@ -25,7 +26,7 @@ use super::token::{Scopes, Tokens};
 use super::transport::{self, Tls};
 use super::{Core, hold};
 use crate::limits::{ANSWER_MAX, QUOTE_MAX, REDIRECTS_MAX};
-use crate::reference::RegistryHost;
+use crate::reference::{RegistryHost, is_loopback_name};
 
 /// What is known about one registry.
 pub(super) struct Session {
@@ -189,17 +190,28 @@ impl Session {
         Fault::Unauthorized { status, detail, used, host: self.host.to_string() }
     }
 
+    /// Whether the registry itself gave this answer, not the target of a redirect.
+    fn is_own(&self, answer: &Response) -> bool {
+        same_origin(&self.base, answer.url())
+    }
+
     /// Turns an answer that is no success into its fault.
     pub(super) async fn fault_of(&self, core: &Core, scopes: &Scopes, answer: Response) -> Fault {
-        match answer_fault(core, answer).await {
-            Fault::Unauthorized { status, detail, .. } => {
+        let target = (!self.is_own(&answer)).then(|| authority(answer.url()));
+        match (answer_fault(core, answer).await, target) {
+            (Fault::Unauthorized { status, detail, .. }, Some(target)) => {
+                Fault::TargetRefused { status, detail, target, host: self.host.to_string() }
+            }
+            (Fault::Unauthorized { status, detail, .. }, None) => {
                 self.refused(core, scopes, status, detail).await
             }
-            other => other,
+            (other, _) => other,
         }
     }
 
-    /// Sends a request once, with a second proof after a 401. Any answer but a 401 is returned.
+    /// Sends a request once, with a second proof after the registry's own 401. Any other answer is
+    /// returned, the 401 of a redirect's target among them: it got no proof, and may not say where to
+    /// get another.
     pub(super) async fn exchange(
         &self,
         core: &Core,
@@ -209,7 +221,7 @@ impl Session {
         loop {
             let (value, proof) = self.prove(core, request.scopes).await?;
             let answer = self.travel(core, request, value).await?;
-            if answer.status() != StatusCode::UNAUTHORIZED || second {
+            if answer.status() != StatusCode::UNAUTHORIZED || second || !self.is_own(&answer) {
                 return Ok(answer);
             }
             second = true;
@@ -326,19 +338,23 @@ fn redirect_target(url: &Url, answer: &Response) -> Result<Url, Fault> {
     let target = text(answer.headers(), &header::LOCATION)
         .and_then(|location| url.join(location).ok())
         .ok_or_else(|| Fault::Protocol("a redirect without a usable `Location`".into()))?;
-    let safe = match target.scheme() {
-        "https" => true,
-        "http" => url.scheme() == "http",
+    if may_follow(url, &target) {
+        return Ok(target);
+    }
+    let name = |url: &Url| format!("{}://{}", url.scheme(), authority(url));
+    Err(Fault::Redirect { from: name(url), to: name(&target) })
+}
+
+/// Whether a redirect may lead from here to there. Over plain HTTP anybody on the way can write a
+/// redirect, and so choose which hosts of this network get a request: only TLS may lead to another host.
+fn may_follow(from: &Url, to: &Url) -> bool {
+    let local = |url: &Url| url.host_str().is_some_and(is_loopback_name);
+    let safe = match (from.scheme(), to.scheme()) {
+        (_, "https") => true,
+        ("http", "http") => from.host_str() == to.host_str() || (local(from) && local(to)),
         _ => false,
     };
-    if !safe || !target.username().is_empty() || target.password().is_some() {
-        return Err(Fault::Protocol(format!(
-            "a redirect to `{}://{}` is not followed",
-            target.scheme(),
-            authority(&target)
-        )));
-    }
-    Ok(target)
+    safe && to.username().is_empty() && to.password().is_none()
 }
 
 /// A header as text.
@@ -454,6 +470,27 @@ fn error_text(body: &[u8]) -> (Vec<String>, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn plain_http_leads_to_no_other_host() {
+        for (from, to, follow) in [
+            ("https://reg.lan/", "https://store.lan/x", true),
+            ("https://reg.lan/", "http://reg.lan/x", false),
+            ("https://localhost/", "http://localhost/x", false),
+            ("http://reg.lan/", "https://store.lan/x", true),
+            ("http://reg.lan:5000/", "http://reg.lan:9000/x", true),
+            ("http://reg.lan/", "http://store.lan/x", false),
+            ("http://reg.lan/", "http://169.254.169.254/x", false),
+            ("http://reg.lan/", "http://127.0.0.1/x", false),
+            ("http://127.0.0.1:5000/", "http://localhost:9000/x", true),
+            ("http://127.0.0.1:5000/", "http://reg.lan/x", false),
+            ("http://reg.lan/", "http://user@reg.lan/x", false),
+            ("http://reg.lan/", "file:///etc/passwd", false),
+        ] {
+            let found = may_follow(&from.parse().unwrap(), &to.parse().unwrap());
+            assert_eq!(found, follow, "{from} -> {to}");
+        }
+    }
 
     #[test]
     fn error_bodies_give_codes_and_clean_text() {

@@ -206,6 +206,7 @@ async fn a_redirect_from_tls_to_plain_http_is_refused() {
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
+    assert!(error.to_string().contains("to `http://127.0.0.1:1` is not followed"), "{error}");
 }
 
 #[tokio::test]

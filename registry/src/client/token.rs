@@ -174,11 +174,9 @@ async fn fetch(
         .map_err(|_| Fault::Protocol("the realm of its token server is not a URL".into()))?;
     let name = authority(&realm);
     let rule = realm_rule(&session.base, session.verified(), &realm, &core.options.trusted_realms);
-    if rule == RealmRule::Refuse {
-        return Err(Fault::Protocol(format!(
-            "its token server `{}://{name}` is not safe to talk to",
-            realm.scheme()
-        )));
+    if let RealmRule::Refuse(detail) = rule {
+        let (realm, host) = (format!("{}://{name}", realm.scheme()), session.host.to_string());
+        return Err(Fault::Realm { realm, host, detail });
     }
     let known = core.credentials.find(&session.host, scopes.repository.as_ref()).await?;
     let withheld = known.is_some() && rule == RealmRule::Anonymous;
