@@ -24,6 +24,8 @@ mod helper;
 mod interop_tests;
 mod lists;
 #[cfg(test)]
+mod lists_tests;
+#[cfg(test)]
 mod log_tests;
 mod mirrors;
 mod pull;

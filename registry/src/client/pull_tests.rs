@@ -1,4 +1,4 @@
-//! Wire tests of pulls, tokens, mirrors and listings, against a scripted server.
+//! Wire tests of pulls, tokens and mirrors, against a scripted server.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -460,110 +460,6 @@ async fn a_wrong_range_is_not_taken() {
         let error = client.get_blob(&server.host, &repo(), &digest, 1000, 400).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Protocol, "{range}");
     }
-}
-
-#[tokio::test]
-async fn tags_are_read_page_by_page() {
-    let server = Scripted::start(|seen| match &*seen.path {
-        "/v2/team/app/tags/list?n=1000" => Reply::new(200)
-            .with("Link", r#"</v2/team/app/tags/list?last=b>; rel="next""#)
-            .body(r#"{"name":"team/app","tags":["a","b"]}"#),
-        "/v2/team/app/tags/list?last=b" => {
-            Reply::new(200).body(r#"{"tags":["b","c","not a tag"]}"#)
-        }
-        "/v2/empty/tags/list?n=1000" => Reply::new(200).body(r#"{"name":"empty","tags":null}"#),
-        "/v2/circle/tags/list?n=1000" => {
-            Reply::new(200).with("Link", r#"</v2/circle/tags/list?n=1000>; rel="next""#).body("{}")
-        }
-        "/v2/foreign/tags/list?n=1000" => {
-            Reply::new(200).with("Link", r#"<http://192.0.2.1/v2/x>; rel="next""#).body("{}")
-        }
-        _ => Reply::new(404),
-    })
-    .await;
-    let client = client(&[&server.host]);
-    let list = |name: &str| {
-        let (client, host, name) = (client.clone(), server.host.clone(), name.parse().unwrap());
-        async move { client.list_tags(&host, &name).await }
-    };
-    let tags: Vec<_> =
-        list("team/app").await.unwrap().unwrap().iter().map(ToString::to_string).collect();
-    assert_eq!(tags, ["a", "b", "c"]);
-    assert_eq!(list("empty").await.unwrap(), Some(vec![]));
-    assert_eq!(list("none").await.unwrap(), None);
-    for name in ["circle", "foreign"] {
-        assert_eq!(list(name).await.unwrap_err().kind(), ErrorKind::Protocol, "{name}");
-    }
-}
-
-fn referrer(text: &str) -> String {
-    let digest = Digest::of(text.as_bytes());
-    format!(r#"{{"mediaType":"{OCI_MANIFEST}","digest":"{digest}","size":3,"artifactType":"a/b"}}"#)
-}
-
-#[tokio::test]
-async fn referrers_come_from_the_api() {
-    let subject = Digest::of(b"subject");
-    let server = Scripted::start(move |seen| {
-        let first = format!("/v2/team/app/referrers/{subject}");
-        let reply = Reply::new(200).with("Content-Type", OCI_INDEX);
-        let entry = referrer(if seen.path == first { "one" } else { "two" });
-        let reply = reply.body(format!(r#"{{"schemaVersion":2,"manifests":[{entry}]}}"#));
-        if seen.path == first {
-            reply.with("Link", format!(r#"<{first}?page=2>; rel="next""#))
-        } else {
-            reply
-        }
-    })
-    .await;
-    let client = client(&[&server.host]);
-    let list = client.referrers(&server.host, &repo(), &subject).await.unwrap().unwrap();
-    assert_eq!(
-        list.iter().map(|one| one.digest).collect::<Vec<_>>(),
-        [Digest::of(b"one"), Digest::of(b"two")]
-    );
-    assert_eq!(list[0].artifact_type.as_deref(), Some("a/b"));
-}
-
-#[tokio::test]
-async fn a_registry_without_the_referrers_api_is_asked_once() {
-    let server = Scripted::start(|_| Reply::new(404).body("404 page not found")).await;
-    let client = client(&[&server.host]);
-    for subject in [b"one", b"two"] {
-        let list = client.referrers(&server.host, &repo(), &Digest::of(subject)).await.unwrap();
-        assert!(list.is_none());
-    }
-    let asked = server.lines().iter().filter(|line| line.contains("/referrers/")).count();
-    assert_eq!(asked, 1, "{:?}", server.lines());
-}
-
-#[tokio::test]
-async fn a_list_of_tags_that_may_go_on_is_not_taken_for_whole() {
-    let list = |count: usize| {
-        let tags: Vec<String> = (0..count).map(|n| format!("v{n}")).collect();
-        serde_json::json!({ "name": "x", "tags": tags }).to_string()
-    };
-    let server = Scripted::start(move |seen| match &*seen.path {
-        "/v2/whole/tags/list" => Reply::new(200).body(list(49)),
-        "/v2/page/tags/list" => Reply::new(200).body(list(50)),
-        "/v2/more/tags/list" => {
-            Reply::new(200).with("Link", r#"</v2/more/tags/list?last=b>; rel="next""#).body(list(2))
-        }
-        "/v2/null/tags/list" => Reply::new(200).body(r#"{"tags":null}"#),
-        "/v2/html/tags/list" => Reply::new(200).body("<html>"),
-        "/v2/denied/tags/list" => Reply::new(403),
-        "/v2/busy/tags/list" => Reply::new(503),
-        _ => Reply::new(404),
-    })
-    .await;
-    let client = client(&[&server.host]);
-    let whole = client.few_tags(&server.host, &"whole".parse().unwrap()).await.unwrap();
-    assert!(whole.len() == 49 && whole.contains(&"v48".parse().unwrap()));
-    for name in ["page", "more", "null", "html", "denied", "busy", "none"] {
-        let tags = client.few_tags(&server.host, &name.parse().unwrap()).await;
-        assert_eq!(tags, None, "{name}");
-    }
-    assert_eq!(server.lines().iter().filter(|line| line.contains("busy")).count(), 1);
 }
 
 #[tokio::test]
