@@ -89,7 +89,7 @@ pub fn publish(
 
     let file = |name: FileName| medium.join(name.to_string());
     let write = CreateError::file("write the sequence");
-    let page = transfer::page(&head, &plan.index, keys);
+    let page = transfer::page(&head, &plan.index, keys, record.seal.len());
     let sums =
         if sums { sums_of(&record, tables.len(), medium).map_err(&write)? } else { Vec::new() };
     let mut small: Vec<(PathBuf, &[u8])> = vec![

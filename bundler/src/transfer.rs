@@ -16,7 +16,7 @@ use crate::plan;
 const ROWS: usize = 2000;
 
 /// `mirror_seqN.TRANSFER.html`: who, what, which files, how to check. No script, no outside link.
-pub fn page(head: &Head, index: &Index, keys: &[SecretKey]) -> Vec<u8> {
+pub fn page(head: &Head, index: &Index, keys: &[SecretKey], seal: usize) -> Vec<u8> {
     let mut page = String::new();
     let kind = match head.kind {
         Kind::Full => "full: stands alone",
@@ -64,7 +64,7 @@ pub fn page(head: &Head, index: &Index, keys: &[SecretKey]) -> Vec<u8> {
         page,
         "<tr><td>mirror_seq{n}.index</td><td>{}</td></tr>\n\
          <tr><td>mirror_seq{n}.manifest.json</td><td>{}</td></tr>\n\
-         <tr><td>mirror_seq{n}.manifest.sig</td><td></td></tr>\n</table>",
+         <tr><td>mirror_seq{n}.manifest.sig</td><td>{seal}</td></tr>\n</table>",
         head.index.bytes,
         head.to_bytes().len(),
         n = head.sequence,

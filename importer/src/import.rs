@@ -21,7 +21,7 @@ use crate::push::{Counts, Push};
 use crate::report::{Imported, ImportedSequence, Outcome};
 use crate::subjects::Subjects;
 use crate::survey::{self, Work};
-use crate::verify::{self, Received, Verified};
+use crate::verify::{self, Received, Verified, passed};
 use crate::{ImportOptions, receipt};
 
 /// Imports the sequences in the directories that the target does not have yet.
@@ -158,7 +158,6 @@ impl Run {
     /// clock that stands before the sequence was written proves nothing and is only told (threat T15).
     fn check_times(&mut self, arranged: &[Arranged]) -> Result<(), ImportError> {
         let now = jiff::Timestamp::now();
-        let passed = |time: &String| time.parse::<jiff::Timestamp>().is_ok_and(|time| time < now);
         for one in arranged.iter().filter(|one| one.step == Step::Accept) {
             let head = &one.verified().head;
             if let Some(expires) = head.expires.as_ref().filter(|time| passed(time)) {

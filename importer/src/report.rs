@@ -88,6 +88,9 @@ pub struct VerifiedSequence {
     pub kind: Kind,
     /// The sequence that must be at the target before it; none when it stands alone.
     pub after: Option<Sequence>,
+    /// The time after which import refuses it, when that has passed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expired: Option<String>,
     /// The ids of the trusted keys that signed it.
     pub signers: Vec<String>,
     /// Part files.

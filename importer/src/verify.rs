@@ -308,6 +308,7 @@ impl Verified {
                 Kind::Full => None,
                 Kind::Incremental => previous.map(|link| link.sequence),
             },
+            expired: self.head.expires.clone().filter(|time| passed(time)),
             signers: self.signers.iter().map(ToString::to_string).collect(),
             parts: parts.len() as u64,
             bytes: parts.iter().map(|part| part.bytes).sum(),
@@ -365,4 +366,9 @@ impl Verified {
             }
         }
     }
+}
+
+/// Whether a time of a head has passed by this machine's clock.
+pub(crate) fn passed(time: &str) -> bool {
+    time.parse::<jiff::Timestamp>().is_ok_and(|time| time < jiff::Timestamp::now())
 }

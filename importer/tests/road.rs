@@ -16,8 +16,9 @@ use format_spec::head::Kind;
 use format_spec::{Digest, Repository, StreamId};
 use importer::{ErrorKind, ImportError, ImportOptions, Outcome, Problem};
 use registry::client::{Deleted, Totals};
+use registry::progress::Progress;
 use registry::reference::{ManifestRef, RegistryHost};
-use support::{Bench, Running, Spec, Written, assert_there, client, listing, noise, tag};
+use support::{Bench, Running, Spec, Written, assert_there, client, listing, noise, tag, trusted};
 
 /// Three repositories that share a layer, and an index of two images.
 fn first() -> Spec {
@@ -81,6 +82,10 @@ async fn what_has_expired_is_refused_and_nothing_is_pushed() {
     let (error, totals) = refused(bench.options()).await;
     assert_eq!(error.exit(), ErrorKind::Stale, "{error}");
     assert_eq!(totals.sent, 0);
+    let from = [bench.media.path().to_owned()];
+    let verified = importer::verify(&from, &[trusted()], &Progress::default()).unwrap();
+    assert!(verified.is_intact());
+    assert_eq!(verified.sequences[0].expired, spec.expires, "verify says so before the journey");
     spec.expires = Some("2200-01-31T00:00:00Z".to_owned());
     spec.write(bench.media.path());
     importer::import(bench.options()).await.unwrap();

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use ::registry::progress::Progress;
+use format_spec::Sequence;
 use importer::{Damage, ImportError, VerifiedSequence, VerifyReport};
 use serde::Serialize;
 
@@ -60,7 +61,22 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let answer = Answer { intact: report.is_intact(), report: &report };
     context.output.print(&answer, &text(&report))?;
     if report.is_intact() {
-        return Ok(Exit::DONE);
+        let late = |sequence: &VerifiedSequence| {
+            Some(format!(
+                "sequence {} expired at {}",
+                sequence.sequence,
+                sequence.expired.as_ref()?
+            ))
+        };
+        // Import goes by the same rule: who asks before the journey must not hear of it after.
+        return match report.sequences.iter().find_map(late) {
+            None => Ok(Exit::DONE),
+            Some(late) => Ok(Failure::new(Kind::Stale, late)
+                .with_hint(
+                    "ask the connected side for a newer sequence; look at this machine's clock",
+                )
+                .tell()),
+        };
     }
     // The findings are the answer, so the failure adds no second JSON document.
     let damaged = parts(&report.findings);
@@ -95,13 +111,15 @@ fn text(report: &VerifyReport) -> String {
     for sequence in &report.sequences {
         let broken = report.findings.iter().filter(|damage| damage.sequence == sequence.sequence);
         let broken = broken.map(|damage| &damage.part).collect::<std::collections::BTreeSet<_>>();
-        let _ = writeln!(text, "{}", verdict(sequence, broken.len() as u64));
+        let here = |wanted: Sequence| report.sequences.iter().any(|s| s.sequence == wanted);
+        let absent = sequence.after.filter(|after| !here(*after));
+        let _ = writeln!(text, "{}", verdict(sequence, broken.len() as u64, absent));
     }
     text
 }
 
-/// One line for the person who carries it.
-fn verdict(sequence: &VerifiedSequence, broken: u64) -> String {
+/// One line for the person who carries it. `absent` is the sequence before it, when that is not here.
+fn verdict(sequence: &VerifiedSequence, broken: u64, absent: Option<Sequence>) -> String {
     let number = sequence.sequence;
     let total = sequence.parts;
     let keys = sequence.signers.join(" and ");
@@ -121,5 +139,14 @@ fn verdict(sequence: &VerifiedSequence, broken: u64) -> String {
     } else {
         format!("All {total} of {total} parts are intact")
     };
-    format!("{parts} and signed by key {keys}. Safe to import {order}.")
+    if let Some(expired) = &sequence.expired {
+        return format!(
+            "{parts} and signed by key {keys}. Not to be imported any more: it expired at {expired}."
+        );
+    }
+    let also = match absent {
+        Some(absent) => format!(" Sequence {absent} is not here: the target must have it already."),
+        None => String::new(),
+    };
+    format!("{parts} and signed by key {keys}. Safe to import {order}.{also}")
 }

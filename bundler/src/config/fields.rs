@@ -209,7 +209,7 @@ impl<'a> Fields<'a> {
 
     /// Says that `name` came with v2alpha1 when a v1alpha2 file has it: oc-mirror v2 reads such a file,
     /// oc-mirror v1 refuses it. To be called before the field is taken.
-    pub fn came_with_v2(&self, report: &mut Report, version: ApiVersion, name: &str) {
+    pub fn came_with_v2(&mut self, report: &mut Report, version: ApiVersion, name: &'static str) {
         if version == ApiVersion::V1Alpha2
             && let Some(spot) = self.key_spot(name)
         {
@@ -249,8 +249,9 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Where the key of a field stands.
-    pub fn key_spot(&self, name: &str) -> Option<Spot> {
+    /// Where the key of a field stands. Who asks knows the field.
+    pub fn key_spot(&mut self, name: &'static str) -> Option<Spot> {
+        self.known.push(name);
         let entry = self.entries.iter().find(|entry| entry.key.eq_ignore_ascii_case(name))?;
         Some(Spot { at: entry.at, field: child(&self.spot.field, &entry.key) })
     }
@@ -272,7 +273,13 @@ impl<'a> Fields<'a> {
                 continue;
             }
             let spot = Spot { at: entry.at, field: child(&self.spot.field, &entry.key) };
-            let all = self.known.join(", ");
+            let mut all: Vec<&str> = Vec::new();
+            for name in &self.known {
+                if !all.contains(name) {
+                    all.push(name);
+                }
+            }
+            let all = all.join(", ");
             let hint = match nearest(&entry.key, &self.known) {
                 Some(name) => format!("did you mean `{name}`? The fields here are: {all}"),
                 None => format!("the fields here are: {all}"),

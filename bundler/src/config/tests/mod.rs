@@ -189,6 +189,10 @@ fn unknown_and_duplicate_fields_are_refused_with_the_nearest_name() {
     let text = v2("  additionalImage:\n  - name: quay.io/a/b:1\n");
     refused(&text, &["4:3: mirror.additionalImage: unknown field `additionalImage`"]);
     assert!(hint(&text).starts_with("did you mean `additionalImages`?"), "{}", hint(&text));
+    for (word, name) in [("hlem", "helm"), ("platfrm", "platform")] {
+        let text = v2(&format!("  {word}: {{}}\n"));
+        assert!(hint(&text).starts_with(&format!("did you mean `{name}`?")), "{}", hint(&text));
+    }
     let text = image("name: quay.io/a/b:1\n    colour: red");
     refused(&text, &["6:5: mirror.additionalImages[0].colour: unknown field `colour`"]);
     assert_eq!(hint(&text), "the fields here are: name, targetRepo, targetTag, platforms");
