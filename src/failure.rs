@@ -129,13 +129,15 @@ pub struct Failure {
     findings: Vec<Finding>,
     /// Content that could not be had, for JSON.
     failures: Vec<format_spec::head::Failure>,
+    /// Whether a sequence was written, where the exit code alone does not say it.
+    written: Option<bool>,
 }
 
 impl Failure {
     /// A failure with this message.
     pub fn new(kind: Kind, error: impl Display) -> Self {
         let (hints, findings, failures) = (Vec::new(), Vec::new(), Vec::new());
-        Self { kind, error: error.to_string(), hints, findings, failures }
+        Self { kind, error: error.to_string(), hints, findings, failures, written: None }
     }
 
     /// A failure with the message of an error and of its causes.
@@ -193,6 +195,7 @@ impl Failure {
                 findings: &self.findings,
                 failures: &self.failures,
             },
+            written: self.written,
         }
     }
 }
@@ -201,6 +204,8 @@ impl Failure {
 #[derive(Debug, Serialize)]
 struct Document<'a> {
     error: Told<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    written: Option<bool>,
 }
 
 #[derive(Debug, Serialize)]
@@ -268,8 +273,9 @@ impl From<registry::client::ClientError> for Failure {
 #[cfg(feature = "create")]
 mod of_create {
     use super::{Failure, Finding, Kind};
+    use crate::size;
     use bundler::config::{self, ConfigErrors};
-    use bundler::{CreateError, ErrorKind};
+    use bundler::{CreateError, ErrorKind, Large};
 
     impl From<ConfigErrors> for Failure {
         fn from(error: ConfigErrors) -> Self {
@@ -312,6 +318,19 @@ mod of_create {
         }
     }
 
+    /// How much is missing on the medium, and what takes the most: the eye finds what should not be so large.
+    fn need(needed: u64, available: u64, largest: &[Large]) -> String {
+        let (needed, available) = (size::show(needed), size::show(available));
+        let mut text = format!(": the sequence needs {needed} there, {available} are free");
+        if !largest.is_empty() {
+            text += "; its largest blobs:";
+        }
+        for Large { digest, size, image } in largest {
+            text += &format!("\n  {}  {image}  {digest}", size::show(*size));
+        }
+        text
+    }
+
     impl From<CreateError> for Failure {
         fn from(error: CreateError) -> Self {
             let kind = match error.kind() {
@@ -332,8 +351,15 @@ mod of_create {
             };
             let mut failure = Self::of(kind, &error);
             failure.hints.extend(error.hint());
-            if let CreateError::Content { failures, .. } = error {
-                failure.failures = failures;
+            match error {
+                CreateError::Content { failures, .. } => {
+                    failure.failures = failures;
+                    failure.written = Some(false);
+                }
+                CreateError::Space { needed, available, largest, .. } => {
+                    failure.error += &need(needed, available, &largest);
+                }
+                _ => {}
             }
             failure
         }
@@ -421,6 +447,28 @@ mod tests {
         for (kind, exit) in table {
             assert_eq!(kind.exit(), exit, "{}", kind.name());
         }
+    }
+
+    #[cfg(feature = "create")]
+    #[test]
+    fn a_medium_that_is_too_small_shows_what_takes_the_most() {
+        let digest = format_spec::Digest::of(b"");
+        let image = "host/app/liar:1".to_owned();
+        let failure = Failure::from(bundler::CreateError::Space {
+            directory: "media".into(),
+            needed: 8 << 40,
+            available: 3 << 29,
+            largest: vec![bundler::Large { digest, size: 8 << 40, image }],
+        });
+        assert_eq!(
+            failure.error,
+            format!(
+                "not enough space in `media`: the sequence needs 8.0 TiB there, 1.5 GiB are free; its \
+                 largest blobs:\n  8.0 TiB  host/app/liar:1  {digest}"
+            )
+        );
+        assert_eq!(failure.kind, Kind::NoSpace);
+        assert!(failure.hints[0].contains("blockedImages"));
     }
 
     #[derive(Debug, thiserror::Error)]

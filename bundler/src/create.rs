@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::ImageSetConfig;
 use crate::durable;
-use crate::error::CreateError;
+use crate::error::{CreateError, Large};
 use crate::fetch::{self, FetchError};
 use crate::history::{History, Known};
 use crate::origin::{OriginError, Origins};
@@ -23,12 +23,18 @@ use crate::plan::{self, Basis, Plan};
 use crate::publish::{self, Published, Statement};
 use crate::remote_history::RemoteHistory;
 use crate::report::{Created, File, Planned, PlannedReference, Summary, Written};
-use crate::resolve::{self, Resolved, Wishes};
+use crate::resolve::{self, Image, Resolved, Wishes};
 use crate::slots::Slots;
 use crate::transfer;
 
 /// Bytes that stay free on the medium beside the sequence: directories and the small files.
 const SPARE: u64 = 4 * 1024 * 1024;
+
+/// Blobs named when the medium is too small.
+const NAMED: usize = 5;
+
+/// Blobs asked for at their origins when a plan is too large.
+const ASKED: usize = 16;
 
 /// Everything that a create needs to know.
 pub struct CreateOptions {
@@ -104,7 +110,13 @@ pub async fn create(options: CreateOptions) -> Result<Created, CreateError> {
     let state = State::of(&options, &history)?;
     loop {
         refuse_failures(&options, &resolved)?;
-        let plan = state.plan(&resolved, &options)?;
+        let plan = match state.plan(&resolved, &options) {
+            Ok(plan) => plan,
+            Err(error) => {
+                drop_liars(error, &options, &origins, &state, &mut resolved).await?;
+                continue;
+            }
+        };
         if plan.is_empty() {
             if let Some(remote) = &remote {
                 remote.catch_up(&history).await?;
@@ -119,7 +131,10 @@ pub async fn create(options: CreateOptions) -> Result<Created, CreateError> {
             .map_err(CreateError::file("make the output directory"))?;
         let _medium = lock_medium(&options.to)?;
         publish::refuse_occupied(&options.to, plan.index.sequence)?;
-        check_space(&options.to, &plan)?;
+        if let Err(error) = check_space(&options.to, &plan, &state, &resolved) {
+            drop_liars(error, &options, &origins, &state, &mut resolved).await?;
+            continue;
+        }
         let plan = Arc::new(plan);
         let tables = match fill(&options, &origins, &plan).await? {
             Filled::Complete(tables) => tables,
@@ -306,11 +321,7 @@ async fn fill(
 fn drop_images(resolved: &mut Resolved, lost: &BTreeMap<Digest, String>) {
     let images = std::mem::take(&mut resolved.images);
     for image in images {
-        let needs = image
-            .manifests
-            .values()
-            .flat_map(|node| &node.blobs)
-            .find_map(|(digest, _)| lost.get_key_value(digest));
+        let needs = image.blobs().find_map(|(digest, _)| lost.get_key_value(&digest));
         match needs {
             None => resolved.images.push(image),
             Some((digest, reason)) => {
@@ -323,6 +334,76 @@ fn drop_images(resolved: &mut Resolved, lost: &BTreeMap<Digest, String>) {
             }
         }
     }
+}
+
+/// After a plan that is too large: takes out the images whose manifests are wrong about their largest
+/// blobs, so that one of them does not keep all the others from being carried. Without such an image the
+/// error stands.
+async fn drop_liars(
+    error: CreateError,
+    options: &CreateOptions,
+    origins: &Origins,
+    state: &State,
+    resolved: &mut Resolved,
+) -> Result<(), CreateError> {
+    if !matches!(error, CreateError::Space { .. } | CreateError::Layout(_)) {
+        return Err(error);
+    }
+    options.progress.phase("asking for the largest blobs");
+    let asking = lies(origins, resolved, largest(&state.known, resolved, ASKED));
+    let lies = tokio::select! {
+        lies = asking => lies,
+        () = options.cancel.cancelled() => return Err(CreateError::Cancelled),
+    };
+    if lies.is_empty() {
+        return Err(error);
+    }
+    drop_images(resolved, &lies);
+    Ok(())
+}
+
+/// Those of `blobs` that no image's origin has in the size that the manifests say, and why.
+async fn lies(
+    origins: &Origins,
+    resolved: &Resolved,
+    blobs: Vec<Large>,
+) -> BTreeMap<Digest, String> {
+    let mut lies = BTreeMap::new();
+    for Large { digest, size, .. } in blobs {
+        let holders = resolved.images.iter().filter(|i| i.blobs().any(|(d, _)| d == digest));
+        let mut refused = None;
+        for image in holders.take(plan::ORIGINS_MAX) {
+            match origins.blob(&image.origin, &digest, size).await {
+                Err(error) if !error.is_of_the_way() => refused = Some(resolve::reason(&error)),
+                // It is there, or nobody can tell now.
+                _ => {
+                    refused = None;
+                    break;
+                }
+            }
+        }
+        if let Some(reason) = refused {
+            lies.insert(digest, reason);
+        }
+    }
+    lies
+}
+
+/// The largest blobs that are new to the target.
+fn largest(known: &Known, resolved: &Resolved, count: usize) -> Vec<Large> {
+    let mut blobs = BTreeMap::new();
+    for image in &resolved.images {
+        for (digest, size) in image.blobs().filter(|(digest, _)| known.home(digest).is_none()) {
+            blobs.entry(digest).or_insert((size, image));
+        }
+    }
+    let mut blobs: Vec<_> = blobs.into_iter().collect();
+    blobs.sort_by_key(|(_, (size, _))| std::cmp::Reverse(*size));
+    let large = |(digest, (size, image)): (Digest, (u64, &Image))| {
+        let image = image.source.clone();
+        Large { digest, size, image }
+    };
+    blobs.into_iter().take(count).map(large).collect()
 }
 
 fn clip(text: &str) -> String {
@@ -342,7 +423,12 @@ fn lock_medium(medium: &Path) -> Result<std::fs::File, CreateError> {
 }
 
 /// Compares what the sequence needs with what is free, less what an earlier run already took.
-fn check_space(medium: &Path, plan: &Plan) -> Result<(), CreateError> {
+fn check_space(
+    medium: &Path,
+    plan: &Plan,
+    state: &State,
+    resolved: &Resolved,
+) -> Result<(), CreateError> {
     let file = CreateError::file("look at the free space");
     let stat = rustix::fs::statvfs(medium).map_err(|error| file(error.into()))?;
     let available = stat.f_bavail.saturating_mul(stat.f_frsize);
@@ -357,7 +443,13 @@ fn check_space(medium: &Path, plan: &Plan) -> Result<(), CreateError> {
     let index = 200 * (plan.items.len() + plan.index.required.len()) as u64;
     let needed = (plan.part_bytes() + index + SPARE).saturating_sub(taken);
     if needed > available {
-        return Err(CreateError::Space { directory: medium.to_owned(), needed, available });
+        let largest = largest(&state.known, resolved, NAMED);
+        return Err(CreateError::Space {
+            directory: medium.to_owned(),
+            needed,
+            available,
+            largest,
+        });
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use format_spec::head::ContentClass;
-use format_spec::{Sequence, StreamId};
+use format_spec::{Digest, Sequence, StreamId};
 use registry::client::{ClientError, ErrorKind as WireKind};
 
 /// Which exit code an error means; the command maps it.
@@ -26,6 +26,17 @@ pub enum ErrorKind {
     Other,
 }
 
+/// A blob that takes much of the medium.
+#[derive(Debug, Clone)]
+pub struct Large {
+    /// Its digest.
+    pub digest: Digest,
+    /// Its size in bytes, as manifests have it.
+    pub size: u64,
+    /// The first image that needs it.
+    pub image: String,
+}
+
 /// Why a create did not end in a sequence.
 #[derive(Debug, thiserror::Error)]
 pub enum CreateError {
@@ -41,10 +52,7 @@ pub enum CreateError {
         source: io::Error,
     },
     /// The medium is too small.
-    #[error(
-        "not enough space in `{}`: the sequence needs {needed} bytes there, {available} are free",
-        .directory.display()
-    )]
+    #[error("not enough space in `{}`", .directory.display())]
     Space {
         /// The directory.
         directory: PathBuf,
@@ -52,6 +60,8 @@ pub enum CreateError {
         needed: u64,
         /// Bytes that are free.
         available: u64,
+        /// The largest blobs that are new: one of them may be a mistake.
+        largest: Vec<Large>,
     },
     /// Two sources would land on one name.
     #[error("`{first}` and `{second}` would both become `{destination}` at the target")]
@@ -72,7 +82,7 @@ pub enum CreateError {
         problem: String,
     },
     /// Nothing of what was asked for could be had, or `--strict` was given and something could not.
-    #[error("{} could not be had: {}", count(.failures.len()), list(.failures))]
+    #[error("{} could not be had:{}", count(.failures.len()), list(.failures))]
     Content {
         /// Each reference and why.
         failures: Vec<format_spec::head::Failure>,
@@ -143,11 +153,15 @@ fn count(failures: usize) -> String {
     if failures == 1 { "1 reference".to_owned() } else { format!("{failures} references") }
 }
 
+/// One line for each of the first failures.
 fn list(failures: &[format_spec::head::Failure]) -> String {
-    let texts: Vec<String> =
-        failures.iter().take(20).map(|f| format!("`{}` ({})", f.reference, f.reason)).collect();
-    let more = failures.len().saturating_sub(20);
-    texts.join("; ") + &if more > 0 { format!("; and {more} more") } else { String::new() }
+    const LINES: usize = 20;
+    let lines = failures.iter().take(LINES).map(|f| format!("\n  `{}`: {}", f.reference, f.reason));
+    let mut text: String = lines.collect();
+    if failures.len() > LINES {
+        text += &format!("\n  … and {} more", failures.len() - LINES);
+    }
+    text
 }
 
 impl CreateError {
@@ -202,7 +216,8 @@ impl CreateError {
             Self::Wire(error) => return error.hint(),
             Self::Space { .. } => {
                 "free space there, or choose another directory with --to; what is fetched so far is \
-                 kept and the same command goes on"
+                 kept and the same command goes on. An image that should not be so large can be left out \
+                 with `blockedImages`"
                     .to_owned()
             }
             Self::File { .. } if self.kind() == ErrorKind::NoSpace => {
@@ -217,7 +232,9 @@ impl CreateError {
                 "give it a `targetRepo` and a `targetTag` in the configuration".to_owned()
             }
             Self::Content { .. } => {
-                "check the references and credentials, then run the same command again".to_owned()
+                "check the references and credentials, then run the same command again; no sequence was \
+                 written"
+                    .to_owned()
             }
             Self::History { .. } => {
                 "restore the workspace from a backup, or begin a new stream in another --workspace"

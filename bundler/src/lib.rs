@@ -31,5 +31,5 @@ pub mod transfer;
 mod create;
 
 pub use create::{CreateOptions, create};
-pub use error::{CreateError, ErrorKind, exit_bits};
+pub use error::{CreateError, ErrorKind, Large, exit_bits};
 pub use report::{Created, Planned, Summary, Written};

@@ -18,6 +18,9 @@ use crate::history::{self, Known, Name};
 use crate::origin::Origin;
 use crate::resolve::{Image, Resolved};
 
+/// Origins at which a blob is tried.
+pub const ORIGINS_MAX: usize = 3;
+
 /// Where the bytes of an item come from.
 #[derive(Debug, Clone)]
 pub enum Content {
@@ -240,7 +243,7 @@ impl Collection {
                         .entry(*blob)
                         .or_insert_with(|| (*size, BTreeSet::new(), Vec::new()));
                     repositories.insert(repository.clone());
-                    if origins.len() < 3 && !origins.contains(&image.origin) {
+                    if origins.len() < ORIGINS_MAX && !origins.contains(&image.origin) {
                         origins.push(image.origin.clone());
                     }
                 }

@@ -81,6 +81,13 @@ pub struct Image {
     pub manifests: BTreeMap<Digest, Node>,
 }
 
+impl Image {
+    /// Its blobs and their sizes, as its manifests have them.
+    pub fn blobs(&self) -> impl Iterator<Item = (Digest, u64)> {
+        self.manifests.values().flat_map(|node| node.blobs.iter().copied())
+    }
+}
+
 /// The outcome for a whole configuration.
 #[derive(Debug, Default)]
 pub struct Resolved {
@@ -109,8 +116,10 @@ enum ImageError {
     Foreign(Digest),
     #[error("none of its platforms is asked for; it has {0}")]
     Platforms(String),
-    #[error("manifests of {digest} disagree about its size: {first} and {second} bytes")]
+    #[error("its manifests disagree about the size of blob {digest}: {first} and {second} bytes")]
     Size { digest: Digest, first: u64, second: u64 },
+    #[error("its manifest says {size} bytes for blob {digest}, that of `{other}` says {others}")]
+    Dispute { digest: Digest, size: u64, other: String, others: u64 },
     #[error("it consists of more than {MANIFESTS_MAX} manifests")]
     Manifests,
     #[error("manifest {0} is named as a blob too")]
@@ -158,10 +167,9 @@ pub async fn resolve(
             early.claim(&name, &image.source.to_string())?;
         }
     }
-    let sizes = Mutex::new(HashMap::new());
     let warnings = Mutex::new(Vec::new());
     let outcomes: Vec<_> = futures_util::stream::iter(&wanted)
-        .map(|image| one(image, origins, wishes, &sizes, &warnings))
+        .map(|image| one(image, origins, wishes, &warnings))
         .buffered(wishes.parallel.max(1))
         .collect()
         .await;
@@ -188,11 +196,69 @@ pub async fn resolve(
         }
     }
     resolved.warnings = warnings.into_inner().unwrap_or_default();
+    settle(&mut resolved, origins).await;
     Ok(resolved)
 }
 
+/// Ends disputes about the size of a blob: the image goes whose origin has the blob in another size than
+/// its manifest says. Where that tells nothing, the first one of the configuration stays.
+async fn settle(resolved: &mut Resolved, origins: &Origins) {
+    let mut kept: Vec<Image> = Vec::new();
+    let mut sizes = HashMap::new();
+    for image in std::mem::take(&mut resolved.images) {
+        let mut stays = true;
+        while let Some((digest, size, others, at)) = dispute(&image, &sizes) {
+            let first_is_right = origins.blob(&kept[at].origin, &digest, others).await.is_ok();
+            stays = !first_is_right && origins.blob(&image.origin, &digest, size).await.is_ok();
+            let fault = |source: &str, size, other: &str, others| Failure {
+                reference: source.to_owned(),
+                class: ContentClass::Additional,
+                reason: reason(&ImageError::Dispute {
+                    digest,
+                    size,
+                    other: other.to_owned(),
+                    others,
+                }),
+            };
+            let (first, second) = (&kept[at].source, &image.source);
+            if !stays {
+                resolved.failures.push(fault(second, size, first, others));
+                break;
+            }
+            resolved.failures.push(fault(first, others, second, size));
+            kept.remove(at);
+            sizes = HashMap::new();
+            for (at, image) in kept.iter().enumerate() {
+                note(image, at, &mut sizes);
+            }
+        }
+        if stays {
+            note(&image, kept.len(), &mut sizes);
+            kept.push(image);
+        }
+    }
+    resolved.images = kept;
+}
+
+/// The size of each blob, and the place of the first image that says so.
+type Sizes = HashMap<Digest, (u64, usize)>;
+
+fn note(image: &Image, at: usize, sizes: &mut Sizes) {
+    for (digest, size) in image.blobs() {
+        sizes.entry(digest).or_insert((size, at));
+    }
+}
+
+/// The first blob of which `image` says another size: its digest, the two sizes, and who says the other.
+fn dispute(image: &Image, sizes: &Sizes) -> Option<(Digest, u64, u64, usize)> {
+    image.blobs().find_map(|(digest, size)| {
+        let (others, at) = *sizes.get(&digest)?;
+        (others != size).then_some((digest, size, others, at))
+    })
+}
+
 /// A reason that fits the head: bounded, one line.
-fn reason(error: &dyn std::error::Error) -> String {
+pub(crate) fn reason(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -212,7 +278,6 @@ async fn one(
     image: &AdditionalImage,
     origins: &Origins,
     wishes: &Wishes,
-    sizes: &Mutex<HashMap<Digest, u64>>,
     warnings: &Mutex<Vec<String>>,
 ) -> Result<Found, ImageError> {
     let (origin, reference) = match &image.source {
@@ -238,16 +303,13 @@ async fn one(
     if !wishes.remove_signatures {
         tree.attached(&mut names, warnings).await?;
     }
-    check(&tree.manifests, sizes)?;
+    check(&tree.manifests)?;
     Ok((origin.clone(), names, tree.manifests))
 }
 
 /// What no honest image does: one digest as manifest and blob, or with two sizes.
-fn check(
-    manifests: &BTreeMap<Digest, Node>,
-    sizes: &Mutex<HashMap<Digest, u64>>,
-) -> Result<(), ImageError> {
-    let mut sizes = sizes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+fn check(manifests: &BTreeMap<Digest, Node>) -> Result<(), ImageError> {
+    let mut sizes = HashMap::new();
     for (digest, size) in manifests.values().flat_map(|node| &node.blobs) {
         if manifests.contains_key(digest) {
             return Err(ImageError::Both(*digest));

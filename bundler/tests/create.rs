@@ -11,7 +11,7 @@ use bytes::Bytes;
 use format_spec::head::{Head, Kind};
 use format_spec::index::Index;
 use format_spec::keys::SecretKey;
-use format_spec::limits::PART_MIN;
+use format_spec::limits::{PART_MAX, PART_MIN};
 use format_spec::part::{FileName, padded};
 use format_spec::{Digest, Repository, Sequence, codec, seal};
 use registry::client::{BlobSource, Client, ClientOptions};
@@ -103,6 +103,20 @@ impl Site {
         });
         let size = serde_json::to_vec(&body).unwrap().len();
         (self.put(&repository, tag, &body).await, size)
+    }
+
+    /// An image whose manifest says that its layer has `size` bytes.
+    async fn liar(&self, repository: &str, layer: &[u8], size: u64) {
+        let repository: Repository = repository.parse().unwrap();
+        let mut config = self.blob(&repository, b"{}").await;
+        config["mediaType"] = "application/vnd.oci.image.config.v1+json".into();
+        let mut layer = self.blob(&repository, layer).await;
+        layer["size"] = size.into();
+        let body = serde_json::json!({
+            "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "config": config, "layers": [layer],
+        });
+        self.put(&repository, Some("1"), &body).await;
     }
 
     fn options(&self, images: &[&str]) -> CreateOptions {
@@ -476,4 +490,57 @@ async fn links_on_the_medium_lead_nowhere() {
         let made = medium.join(format!("mirror_seq1{name}"));
         assert!(fs_err::symlink_metadata(made).unwrap().is_file(), "{name}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_that_claims_too_much_does_not_keep_the_others_at_home() {
+    let site = Site::new().await;
+    site.image("app/one", Some("1"), &[&noise(1, 1000)]).await;
+    site.liar("app/liar", &noise(2, 1024), 1 << 49).await;
+    // Too much for the medium, and too much for parts of this size.
+    for part_bytes in [PART_MAX, PART_MIN] {
+        let mut options = site.options(&["app/liar:1", "app/one:1"]);
+        options.part_bytes = part_bytes;
+        options.workspace = site.path(&format!("workspace-{part_bytes}"));
+        options.to = site.path(&format!("medium-{part_bytes}"));
+        let made = written(create(options).await.unwrap());
+        assert_eq!((made.summary.images, made.summary.failures.len()), (1, 1));
+        let failure = &made.summary.failures[0];
+        assert!(failure.reference.ends_with("/app/liar:1"), "{failure:?}");
+        assert!(failure.reason.contains(&Digest::of(&noise(2, 1024)).to_string()), "{failure:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_images_that_disagree_about_a_size_the_wrong_one_goes() {
+    let site = Site::new().await;
+    let layer = noise(1, 1000);
+    site.image("app/one", Some("1"), &[&layer]).await;
+    site.liar("app/liar", &layer, 999).await;
+    for (name, images) in
+        [("first", ["app/liar:1", "app/one:1"]), ("last", ["app/one:1", "app/liar:1"])]
+    {
+        let mut options = site.options(&images);
+        options.workspace = site.path(&format!("workspace-{name}"));
+        options.to = site.path(&format!("medium-{name}"));
+        let made = written(create(options).await.unwrap());
+        assert_eq!(made.summary.images, 1);
+        let [failure] = &made.summary.failures[..] else { panic!("{:?}", made.summary.failures) };
+        assert!(failure.reference.ends_with("/app/liar:1"), "{failure:?}");
+        assert!(failure.reason.contains("/app/one:1` says 1000"), "{failure:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_nothing_could_be_had_each_image_has_its_line() {
+    let site = Site::new().await;
+    let names: Vec<String> = (0..22).map(|n| format!("no/such{n}:1")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let error = create(site.options(&names)).await.unwrap_err();
+    let text = error.to_string();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 22, "{text}");
+    assert!(lines[1].starts_with(&format!("  `{}/no/such0:1`: ", site.host)), "{text}");
+    assert_eq!(lines[21], "  … and 2 more");
+    assert!(error.hint().unwrap().ends_with("no sequence was written"));
 }
