@@ -409,6 +409,27 @@ fn a_file_in_the_place_of_a_directory_is_named_with_its_option() {
 }
 
 #[test]
+fn a_create_that_could_have_nothing_says_that_nothing_was_written() {
+    let dir = scratch();
+    // Two images of a registry that is not there.
+    let config = "kind: ImageSetConfiguration\napiVersion: mirror.openshift.io/v2alpha1\nmirror:\n  \
+                  additionalImages:\n  - name: 127.0.0.1:1/a/b:1\n  - name: 127.0.0.1:1/a/c:1\n";
+    fs_err::write(dir.path().join("c.yaml"), config).unwrap();
+    let create = ["create", "-c", "c.yaml", "--to", "out", "--retry-times", "0"];
+    let answer = bundle(dir.path(), &create);
+    exit(&answer, 75);
+    let text = err(&answer);
+    for image in ["a/b:1", "a/c:1"] {
+        assert!(text.contains(&format!("\n  `127.0.0.1:1/{image}`: ")), "{text}");
+    }
+    assert!(text.trim_end().ends_with("no sequence was written"), "{text}");
+    let answer = bundle(dir.path(), &[&create[..], &["--output", "json"]].concat());
+    let answer = json(&answer);
+    assert_eq!(answer["written"], false);
+    assert_eq!(answer["error"]["failures"].as_array().map(Vec::len), Some(2));
+}
+
+#[test]
 fn an_interrupted_create_says_so_and_can_be_run_again() {
     let dir = scratch();
     // A registry that accepts and never answers.

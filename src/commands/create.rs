@@ -92,6 +92,8 @@ pub struct Args {
 struct Answer<'a> {
     #[serde(flatten)]
     created: &'a Created,
+    /// Whether a sequence was written: the exit code of missing content does not say it.
+    written: bool,
     /// The directory.
     to: String,
     /// The keys that signed.
@@ -102,6 +104,19 @@ struct Answer<'a> {
     /// Discs that the parts fill, for media of a fixed size.
     #[serde(skip_serializing_if = "Option::is_none")]
     discs: Option<u64>,
+}
+
+impl<'a> Answer<'a> {
+    fn new(created: &'a Created, to: &Path) -> Self {
+        Self {
+            created,
+            written: matches!(created, Created::Written(_)),
+            to: to.display().to_string(),
+            keys: Vec::new(),
+            new_key: None,
+            discs: None,
+        }
+    }
 }
 
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
@@ -150,10 +165,9 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     }
     let answer = Answer {
         discs: discs(args.media, &created),
-        to: args.to.display().to_string(),
         keys: signing.ids.iter().map(KeyId::to_string).collect(),
         new_key: signing.to_carry(&created).map(|path| path.display().to_string()),
-        created: &created,
+        ..Answer::new(&created, &args.to)
     };
     context.output.print(&answer, &text(&answer, args.media))?;
     Ok(Exit::without(created.exit_bits()))
@@ -293,6 +307,21 @@ fn text(answer: &Answer<'_>, media: Option<Media>) -> String {
         }
         Created::Nothing(_) => Ok(()),
     };
+    if !answer.created.summary().failures.is_empty() {
+        let _ = match answer.created {
+            Created::Written(written) => {
+                writeln!(text, "sequence {} carries the rest", written.sequence)
+            }
+            Created::Planned(planned) => writeln!(
+                text,
+                "sequence {} would carry the rest; a dry run writes none",
+                planned.sequence
+            ),
+            Created::Nothing(_) => {
+                writeln!(text, "no sequence was written: the other side has the rest")
+            }
+        };
+    }
     text
 }
 
@@ -421,6 +450,41 @@ mod tests {
         assert!(label("=b").is_err() && label("a").is_err());
         let twice = vec![("a".to_owned(), "1".to_owned()), ("a".to_owned(), "2".to_owned())];
         assert!(labels(twice).is_err());
+    }
+
+    #[test]
+    fn the_last_line_says_whether_the_rest_is_carried() {
+        let summary = Summary {
+            images: 1,
+            bytes_known: 0,
+            failures: vec![format_spec::head::Failure {
+                reference: "host/no/such:1".to_owned(),
+                class: format_spec::head::ContentClass::Additional,
+                reason: "not found".to_owned(),
+            }],
+            blocked: Vec::new(),
+            warnings: Vec::new(),
+        };
+        let written = Created::Written(Written {
+            summary: summary.clone(),
+            stream: format_spec::StreamId::from_bytes([1; 16]),
+            sequence: Sequence::FIRST,
+            kind: Kind::Full,
+            digest: format_spec::Digest::of(b""),
+            totals: Totals::default(),
+            bytes_new: 0,
+            files: Vec::new(),
+        });
+        let nothing = Created::Nothing(summary);
+        for (created, last) in [
+            (&written, "sequence 1 carries the rest"),
+            (&nothing, "no sequence was written: the other side has the rest"),
+        ] {
+            let answer = Answer::new(created, Path::new("out"));
+            assert_eq!(text(&answer, None).lines().last(), Some(last));
+            let json = serde_json::to_value(&answer).unwrap();
+            assert_eq!(json["written"], json["outcome"] == "written");
+        }
     }
 
     #[test]
