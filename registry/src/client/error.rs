@@ -373,9 +373,9 @@ impl Fault {
             Self::Refused { codes, .. }
                 if codes.iter().any(|code| code == "MANIFEST_BLOB_UNKNOWN") =>
             {
-                "the registry takes no index whose children it does not have: carry all platforms \
-                 of the image, or let it take them (CNCF distribution 3: \
-                 `validation.manifests.indexes.platforms: none`)"
+                "the registry takes no index whose children it does not have: leave `platforms` out \
+                 and run `bundle create --full`, or let the registry take them (CNCF distribution \
+                 3: `validation.manifests.indexes.platforms: none`)"
                     .into()
             }
             Self::Refused { status: 507, .. } => {
