@@ -86,6 +86,7 @@ fn usage_errors_exit_64_and_go_to_stderr() {
         &["create", "--config", "c.yaml", "--to", "out", "--size", "1KiB"],
         &["create", "--config", "c.yaml", "--to", "out", "--label", "novalue"],
         &["create", "--config", "c.yaml", "--to", "out", "--expires", "tomorrow"],
+        &["create", "--config", "c.yaml", "--to", "out", "--expires", "2020-01-31T00:00:00Z"],
         &["create", "--config", "missing.yaml", "--to", "out"],
         &["import", "--from", "in", "host/ns"],
         &["import", "--from", "in", "docker://host/ns:tag"],

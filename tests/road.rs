@@ -587,7 +587,8 @@ fn one_platform_of_two(site: &Site) {
          architecture: arm64\n",
         source.host
     ));
-    site.create("media", &[]).ok();
+    let run = site.create("media", &[]).ok();
+    assert!(run.stderr.contains("leaves children of its index out"), "{run}");
     assert_eq!(site.head("media", 1)["totals"]["blobs"], 2, "one config and one layer");
 }
 
@@ -612,7 +613,12 @@ fn a_target_that_refuses_an_index_with_gaps_is_named_with_its_reason() {
     let run = site.import("media", &[]);
     let run = run.refused(&[1]);
     assert!(run.stderr.contains("multi/app"), "{run}");
+    assert!(run.stderr.contains("bundle create --full"), "{run}");
     assert!(site.target.tags("multi/app").is_empty());
+    site.images(&["multi/app:1"]);
+    site.create("again", &["--full"]).ok();
+    site.import("again", &[]).ok();
+    site.same(&["multi/app:1"]);
 }
 
 #[test]

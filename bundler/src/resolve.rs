@@ -257,6 +257,10 @@ fn dispute(image: &Image, sizes: &Sizes) -> Option<(Digest, u64, u64, usize)> {
     })
 }
 
+fn hold<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
 /// A reason that fits the head: bounded, one line.
 pub(crate) fn reason(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -294,11 +298,18 @@ async fn one(
             (Origin::Layout(path.clone()), ManifestRef::Tag("latest".parse().expect("a valid tag")))
         }
     };
-    let mut tree = Tree { origins, origin: &origin, wishes, manifests: BTreeMap::new() };
+    let mut tree =
+        Tree { origins, origin: &origin, wishes, manifests: BTreeMap::new(), sparse: false };
     let root = origins.manifest(&origin, &reference).await?;
     let digest = root.digest;
     tree.add(root, &image.platforms).await?;
     let source = image.source.to_string();
+    if tree.sparse {
+        hold(warnings).push(format!(
+            "{source}: `platforms` leaves children of its index out; CNCF distribution takes such an \
+             index only from version 3 on, and when told"
+        ));
+    }
     let mut names = vec![Wanted { name: Name::Digest(digest), digest, source }];
     if !wishes.remove_signatures {
         tree.attached(&mut names, warnings).await?;
@@ -331,6 +342,8 @@ struct Tree<'a> {
     origin: &'a Origin,
     wishes: &'a Wishes,
     manifests: BTreeMap<Digest, Node>,
+    /// Whether children of an index are left out.
+    sparse: bool,
 }
 
 impl Tree<'_> {
@@ -370,7 +383,11 @@ impl Tree<'_> {
         Ok(())
     }
 
-    fn node(&self, raw: &RawManifest, platforms: &[PlatformFilter]) -> Result<Node, ImageError> {
+    fn node(
+        &mut self,
+        raw: &RawManifest,
+        platforms: &[PlatformFilter],
+    ) -> Result<Node, ImageError> {
         let manifest =
             raw.parse().map_err(|error| ImageError::Manifest { digest: raw.digest, error })?;
         let mut node = Node {
@@ -382,6 +399,7 @@ impl Tree<'_> {
         match &manifest {
             Manifest::Index(index) => {
                 node.children = choose(&index.manifests, platforms)?;
+                self.sparse |= node.children.len() < index.manifests.len();
             }
             Manifest::Image(_) => {
                 for blob in manifest.blobs() {
@@ -415,10 +433,7 @@ impl Tree<'_> {
             for outcome in found {
                 let (tagged, referrers, refused) = outcome?;
                 if let Some(refused) = refused {
-                    warnings
-                        .lock()
-                        .unwrap_or_else(std::sync::PoisonError::into_inner)
-                        .push(refused);
+                    hold(warnings).push(refused);
                 }
                 for (tag, raw) in tagged {
                     let wanted = self.wanted(Name::Tag(tag), raw.digest);

@@ -79,7 +79,7 @@ pub struct Args {
     #[arg(long, value_name = "NAME=VALUE", value_parser = label)]
     label: Vec<(String, String)>,
     /// Not to be imported after this time, as 2027-01-31T00:00:00Z
-    #[arg(long, value_name = "TIME", value_parser = instant)]
+    #[arg(long, value_name = "TIME", value_parser = to_come)]
     expires: Option<String>,
     /// When the other side can expect the next sequence, as 2027-01-31T00:00:00Z
     #[arg(long, value_name = "TIME", value_parser = instant)]
@@ -413,6 +413,16 @@ fn label(text: &str) -> Result<(String, String), String> {
         Some((_, _)) => Err(format!("expected NAME=VALUE of up to {TEXT_MAX} characters")),
         None => Err("expected NAME=VALUE".to_owned()),
     }
+}
+
+/// A time that has not passed.
+fn to_come(text: &str) -> Result<String, String> {
+    let time = instant(text)?;
+    let now = jiff::Timestamp::now();
+    if time.parse::<jiff::Timestamp>().is_ok_and(|time| time <= now) {
+        return Err(format!("it has passed: nobody could import the sequence ({now:.0} now)"));
+    }
+    Ok(time)
 }
 
 /// A time in UTC, as the head has it.
