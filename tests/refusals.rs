@@ -371,6 +371,118 @@ fn closed_registry() -> String {
     host
 }
 
+/// What a liar changes in what passes: the method, the path and the registry's answer.
+type Lie = fn(&str, &str, &mut support::wire::Answer);
+
+/// A registry that passes everything on to another, except for a lie. With `hold`, uploads of tags are
+/// answered and not passed on.
+fn liar(upstream: &str, hold: bool, lie: Lie) -> String {
+    use std::io::{BufRead, BufReader, Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    let (upstream, own) = (upstream.to_owned(), host.clone());
+    let serve = move |mut stream: std::net::TcpStream| -> std::io::Result<()> {
+        let mut reader = BufReader::new(stream.try_clone()?);
+        let mut line = String::new();
+        reader.read_line(&mut line)?;
+        let mut words = line.split_whitespace();
+        let (method, path) = (words.next().unwrap_or(""), words.next().unwrap_or("").to_owned());
+        let headers = support::wire::read_headers(&mut reader)?;
+        let length = headers.get("content-length").map_or(0, |length| length.parse().unwrap());
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body)?;
+        let pass: Vec<(&str, &str)> = headers
+            .iter()
+            .filter(|(name, _)| matches!(&***name, "accept" | "content-type" | "content-range"))
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        let of_tag = path.contains("/manifests/") && !path.contains("sha256:");
+        let mut answer = if hold && method == "PUT" && of_tag && !path.contains("bundle-ledger") {
+            let digest = format_spec::Digest::of(&body).to_string();
+            let headers = [("docker-content-digest".to_owned(), digest)].into();
+            support::wire::Answer { status: 201, headers, body: Vec::new() }
+        } else {
+            support::wire::request(&upstream, method, &path, &pass, &body)?
+        };
+        lie(method, &path, &mut answer);
+        write!(stream, "HTTP/1.1 {} X\r\nConnection: close\r\n", answer.status)?;
+        for (name, value) in &answer.headers {
+            if !matches!(&**name, "connection" | "content-length" | "transfer-encoding") {
+                write!(stream, "{name}: {}\r\n", value.replace(&upstream, &own))?;
+            }
+        }
+        let length = match answer.headers.get("content-length") {
+            Some(length) if method == "HEAD" => length.clone(),
+            _ => answer.body.len().to_string(),
+        };
+        write!(stream, "Content-Length: {length}\r\n\r\n")?;
+        stream.write_all(&answer.body)
+    };
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let serve = serve.clone();
+            std::thread::spawn(move || serve(stream));
+        }
+    });
+    host
+}
+
+#[test]
+fn a_target_that_answers_201_and_keeps_no_tag() {
+    let site = prepared();
+    let target = liar(&site.target.host, true, |_, _, _| {});
+    for _ in 0..2 {
+        let run = site.import_into(&target, "media", &[]).refused(&[75]);
+        assert!(run.stderr.contains("team/app:"), "{run}");
+    }
+    assert!(site.target.tags("team/app").is_empty());
+    site.import("media", &[]).ok();
+}
+
+#[test]
+fn a_manifest_that_changed_on_the_way() {
+    let site = prepared();
+    let source = liar(&site.source.host, false, |method, path, answer| {
+        if method == "GET" && path.contains("/manifests/") && answer.status == 200 {
+            // Still JSON, still a manifest; the header tells the digest of the true one.
+            answer.body.push(b'\n');
+        }
+    });
+    site.images_at(&source, &["team/app:1"]);
+    site.create("changed", &[]).refused(&[8]).says("team/app:1");
+    assert!(!site.path("changed/mirror_seq2.manifest.json").exists());
+}
+
+#[test]
+fn a_blob_that_one_origin_has_damaged_comes_from_the_other() {
+    let site = prepared();
+    for damage in ["changed", "refused"] {
+        let lie: Lie = if damage == "refused" {
+            |_, path, answer| {
+                if path.contains("/blobs/") {
+                    answer.status = 500;
+                }
+            }
+        } else {
+            |_, path, answer| {
+                if path.contains("/blobs/") && !answer.body.is_empty() {
+                    answer.body[0] ^= 1;
+                }
+            }
+        };
+        let liar = liar(&site.source.host, false, lie);
+        let names = format!(
+            "  additionalImages:\n    - name: {liar}/team/app:1\n      targetRepo: a\n    - name: {}/team/app:1\n",
+            site.source.host
+        );
+        site.configure(&names);
+        let media = format!("media-{damage}");
+        let more = ["--full", "--retry-times", "0"];
+        site.create(&media, &more).ok();
+        site.verify(&site.path(&media)).ok();
+    }
+}
+
 #[test]
 fn a_registry_that_is_not_there() {
     let site = prepared();

@@ -5,6 +5,7 @@
 //! after a power cut; before it the old file, or none, is.
 
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
@@ -34,11 +35,11 @@ pub fn write_partial(path: &Path, content: &[u8]) -> io::Result<()> {
 #[expect(clippy::cast_possible_wrap, reason = "the flags of open(2) are an int")]
 pub const NO_LINKS: i32 = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
 
-/// Takes away what stands at `path` and is no regular file: a medium comes from elsewhere, and a link
-/// on it would lead the writing to another place.
+/// Takes away what stands at `path` and is not a regular file of this one name: a medium comes from
+/// elsewhere, and a link on it, symbolic or hard, would lead the writing to another place.
 pub fn only_a_file(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
-        Ok(found) if !found.is_file() => fs::remove_file(path),
+        Ok(found) if !found.is_file() || found.nlink() > 1 => fs::remove_file(path),
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }

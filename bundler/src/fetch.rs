@@ -162,12 +162,18 @@ impl Road {
         let item = &self.plan.items[number];
         let mut progress = self.progress.start(item.digest.short());
         let mut attempt = 0;
+        let tries = match &item.content {
+            Content::Blob(origins) => origins.len().max(2),
+            Content::Manifest(_) => 2,
+        };
         let mut from_medium = self.slots.filled(&item.digest);
         loop {
             let reader = match &item.content {
                 _ if from_medium => None,
                 Content::Manifest(bytes) => Some(BlobReader::Memory(Some(bytes.clone()))),
-                Content::Blob(_) => Some(self.open(item).await.map_err(ItemError::Origin)?),
+                Content::Blob(_) => {
+                    Some(self.open(item, attempt).await.map_err(ItemError::Origin)?)
+                }
             };
             let got = match self.stream(number, reader, &mut progress).await {
                 // What an earlier run left can be short or unreadable: fetch it.
@@ -181,8 +187,9 @@ impl Road {
                 from_medium = false;
                 continue;
             }
+            // Another origin may have it whole.
             attempt += 1;
-            if attempt == 2 {
+            if attempt == tries {
                 return Err(ItemError::Damaged(got));
             }
             tracing::warn!("blob {} arrived damaged: fetching it again", item.digest);
@@ -194,17 +201,20 @@ impl Road {
         Ok(())
     }
 
-    /// Opens a blob at the first origin that has it.
-    async fn open(&self, item: &Item) -> Result<BlobReader, OriginError> {
+    /// Opens a blob at the first origin that has it; each attempt begins with the next one.
+    async fn open(&self, item: &Item, attempt: usize) -> Result<BlobReader, OriginError> {
         let Content::Blob(origins) = &item.content else {
             return Ok(BlobReader::Memory(None));
         };
-        let mut last = None;
-        for origin in origins {
+        let mut last: Option<OriginError> = None;
+        for origin in origins.iter().cycle().skip(attempt).take(origins.len()) {
             match self.origins.blob(origin, &item.digest, item.size).await {
                 Ok(reader) => return Ok(reader),
-                Err(error) if error.is_of_the_way() => return Err(error),
-                Err(error) => last = Some(error),
+                // What another run may get decides: the blob is not lost.
+                Err(error) if last.as_ref().is_none_or(|last| !last.is_of_the_way()) => {
+                    last = Some(error);
+                }
+                Err(_) => {}
             }
         }
         Err(last.expect("a blob has at least one origin"))

@@ -3,10 +3,9 @@
 //! In: an origin and a digest or tag. Out: bytes. Manifests are hashed here; whoever reads a blob's
 //! stream hashes it.
 
-use std::collections::{HashMap, HashSet};
 use std::io::Read;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use format_spec::{Digest, Repository, Tag};
@@ -72,11 +71,7 @@ impl OriginError {
 pub struct Origins {
     client: Client,
     requests: Arc<tokio::sync::Semaphore>,
-    tags: Arc<Mutex<HashMap<(RegistryHost, Repository), TagList>>>,
 }
-
-/// The tags of a repository, where one request tells them all; asked once.
-type TagList = Arc<tokio::sync::OnceCell<Option<HashSet<Tag>>>>;
 
 /// The bytes of a blob, piece by piece.
 pub enum BlobReader {
@@ -91,8 +86,7 @@ pub enum BlobReader {
 impl Origins {
     /// Origins reached through `client`, with at most `requests` manifest requests at a time.
     pub fn new(client: Client, requests: usize) -> Self {
-        let requests = Arc::new(tokio::sync::Semaphore::new(requests.max(1)));
-        Self { client, requests, tags: Arc::default() }
+        Self { client, requests: Arc::new(tokio::sync::Semaphore::new(requests.max(1))) }
     }
 
     async fn permit(&self) -> tokio::sync::SemaphorePermit<'_> {
@@ -133,8 +127,9 @@ impl Origins {
         tag: &Tag,
     ) -> Result<Option<RawManifest>, OriginError> {
         // A directory has no signature tags: its index names one image.
-        let Origin::Registry(host, repository) = origin else { return Ok(None) };
-        if !self.may_have(host, repository, tag).await {
+        // A list of the repository's tags would save most of these requests. But a cache lists what it holds,
+        // and a signature that is not listed would be left behind in silence.
+        if matches!(origin, Origin::Layout(_)) {
             return Ok(None);
         }
         match self.manifest(origin, &ManifestRef::Tag(tag.clone())).await {
@@ -142,20 +137,6 @@ impl Origins {
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
         }
-    }
-
-    /// Whether it is worth asking for a tag. Most tags that could hold a signature do not exist, and
-    /// each would be a request.
-    async fn may_have(&self, host: &RegistryHost, repository: &Repository, tag: &Tag) -> bool {
-        let list = {
-            let mut lists = self.tags.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(lists.entry((host.clone(), repository.clone())).or_default())
-        };
-        let ask = || async {
-            let _permit = self.permit().await;
-            self.client.few_tags(host, repository).await
-        };
-        list.get_or_init(ask).await.as_ref().is_none_or(|tags| tags.contains(tag))
     }
 
     /// The manifests that name `subject` as their subject; `None` where only the tag `sha256-<hex>`

@@ -476,11 +476,15 @@ async fn links_on_the_medium_lead_nowhere() {
     let medium = site.path("medium");
     fs_err::create_dir(&medium).unwrap();
     let names = ["_000000.tar", ".index", ".manifest.json", ".manifest.sig", ".TRANSFER.html"];
-    for name in names {
+    for (n, name) in names.into_iter().enumerate() {
         let precious = site.path(&format!("precious{name}"));
         fs_err::write(&precious, "precious").unwrap();
         let link = medium.join(format!("mirror_seq1{name}.partial"));
-        fs_err::os::unix::fs::symlink(precious, link).unwrap();
+        if n % 2 == 0 {
+            fs_err::hard_link(precious, link).unwrap();
+        } else {
+            fs_err::os::unix::fs::symlink(precious, link).unwrap();
+        }
     }
     written(create(site.options(&["app/one:1"])).await.unwrap());
     read(&medium, 1);

@@ -7,8 +7,9 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use format_spec::{Digest, Repository};
+use format_spec::{Digest, Repository, Tag};
 
 use crate::error::ImportError;
 use crate::images::images_of;
@@ -23,6 +24,9 @@ use crate::subjects::Subjects;
 use crate::survey::{self, Work};
 use crate::verify::{self, Received, Verified, passed};
 use crate::{ImportOptions, receipt};
+
+/// Waits before the tags are read back: some registries show a tag only a moment after they took it.
+const TAG_PAUSES: [Duration; 3] = [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(3)];
 
 /// Imports the sequences in the directories that the target does not have yet.
 pub async fn import(options: ImportOptions) -> Result<Imported, ImportError> {
@@ -371,6 +375,7 @@ impl Run {
         }
         lease.holder().await?;
         push.tags(&work.tags).await?;
+        self.read_back(&push, &work.tags).await?;
 
         ledger::write_remote(&self.at, record).await?;
         self.remember(record, known)?;
@@ -384,6 +389,25 @@ impl Run {
         let path = receipt::write(&self.directory, &target, &crate::now(), &report)?;
         report.receipt = Some(path);
         Ok(report)
+    }
+
+    /// Reads the tags back: an answer of 201 is a promise, and the record must not rest on it.
+    async fn read_back(&self, push: &Push, tags: &[usize]) -> Result<(), ImportError> {
+        let index = push.sequence.index();
+        let mut lost = None;
+        for pause in TAG_PAUSES {
+            tokio::time::sleep(pause).await;
+            let absent = survey::tags(&self.at, &push.places, index).await?;
+            lost = absent.into_iter().find(|n| tags.contains(n));
+            if lost.is_none() {
+                break;
+            }
+        }
+        let Some(n) = lost else { return Ok(()) };
+        let reference = &index.references[n];
+        let place = push.places[reference.repository as usize].as_str();
+        let tag = reference.tag.as_ref().map_or("", Tag::as_str);
+        Err(ImportError::Lost(format!("{}/{place}:{tag}", self.at.host())))
     }
 
     /// Writes the record into the workspace, unless it has this one or, while a target is restored, a

@@ -17,13 +17,6 @@ pub const PAGE_MAX: u64 = 4 * 1024 * 1024;
 /// Pages of one listing: with 1000 entries a page, a million tags.
 pub const PAGES_MAX: usize = 1000;
 
-/// The fewest entries that any registry is known to send as a page of a longer list (Quay; others send
-/// 100 or 1000). A list shorter than this is whole even where the `Link` header was forgotten.
-pub const SHORTEST_PAGE: usize = 50;
-
-/// How long a registry may take for a list that only saves requests.
-pub const LIST_TIME: Duration = Duration::from_secs(10);
-
 /// Tags of one repository that are listed. The largest public repositories have below 100,000.
 pub const TAGS_MAX: usize = 1_000_000;
 

@@ -9,8 +9,7 @@ use format_spec::{Digest, Repository};
 
 use super::testing::options;
 use super::*;
-use crate::limits::SHORTEST_PAGE;
-use crate::media_type::{OCI_CONFIG, OCI_EMPTY, OCI_INDEX, OCI_LAYER_GZIP, OCI_MANIFEST};
+use crate::media_type::{OCI_CONFIG, OCI_INDEX, OCI_LAYER_GZIP, OCI_MANIFEST};
 
 /// A registry of our own, on a port of the kernel's choice.
 struct Distribution {
@@ -184,29 +183,6 @@ async fn referrers_work_without_the_api() {
     for subject in ["subject", "another"] {
         let list = client.referrers(&host, &repo, &Digest::of(subject.as_bytes())).await.unwrap();
         assert!(list.is_none(), "distribution 2.8 has no such API");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn few_tags_are_told_at_once() {
-    let Some(registry) = Distribution::start(None).await else { return };
-    let (client, host) = (registry.client(), registry.host.clone());
-    let repo: Repository = "few".parse().unwrap();
-    assert_eq!(client.few_tags(&host, &repo).await, None, "there is no such repository");
-    let empty = Bytes::from_static(b"{}");
-    push(&client, &host, &repo, &empty).await;
-    let image = serde_json::json!({
-        "schemaVersion": 2, "mediaType": OCI_MANIFEST,
-        "config": descriptor(OCI_EMPTY, &empty), "layers": [],
-    });
-    let image = Bytes::from(image.to_string());
-    for number in 0..SHORTEST_PAGE {
-        let tag = ManifestRef::Tag(format!("v{number}").parse().unwrap());
-        client.put_manifest(&host, &repo, &tag, OCI_MANIFEST, image.clone()).await.unwrap();
-        let tags = client.few_tags(&host, &repo).await;
-        // A list as long as somebody's page may be a page.
-        let expected = (number + 1 < SHORTEST_PAGE).then_some(number + 1);
-        assert_eq!(tags.map(|tags| tags.len()), expected);
     }
 }
 

@@ -15,12 +15,10 @@ use url::Url;
 
 use super::error::{Failed, Fault};
 use super::headers::next_page;
-use super::session::{self, Session};
+use super::session::Session;
 use super::token::Scopes;
 use super::{Client, ClientError, Core, ErrorKind};
-use crate::limits::{
-    ANSWER_MAX, LIST_TIME, PAGE_MAX, PAGES_MAX, REFERRERS_MAX, SHORTEST_PAGE, TAGS_MAX,
-};
+use crate::limits::{PAGE_MAX, PAGES_MAX, REFERRERS_MAX, TAGS_MAX};
 use crate::manifest::{Descriptor, Manifest};
 use crate::media_type::OCI_INDEX;
 use crate::reference::RegistryHost;
@@ -51,35 +49,6 @@ impl Client {
                 Err(ClientError::new("list tags of", format!("{host}/{repository}"), failed))
             }
         }
-    }
-
-    /// All tags of a repository that has few, for one request; `None` when they may be more, when a
-    /// mirror is set up, or when the registry does not say. It never fails: whoever goes on with single
-    /// tags meets the fault there, where it belongs.
-    pub async fn few_tags(
-        &self,
-        host: &RegistryHost,
-        repository: &Repository,
-    ) -> Option<HashSet<Tag>> {
-        let core = &*self.core;
-        let place = match &mut core.places(host, repository, false).ok()?[..] {
-            [place] if !place.mirror => place.clone(),
-            _ => return None,
-        };
-        let session = core.session(&place.registry, place.insecure).await.ok()?;
-        let scopes = Scopes::pull(&place.repository);
-        let url = session.url(&format!("{}/tags/list", place.repository)).ok()?;
-        let mut request = session.request(core, Method::GET, url, &scopes);
-        request.patience = request.patience.min(LIST_TIME);
-        let answer = session.exchange(core, &request).await.ok()?;
-        if !answer.status().is_success() || answer.headers().contains_key(LINK) {
-            session::drain(answer).await;
-            return None;
-        }
-        let body = session::bounded(core, answer, ANSWER_MAX, request.patience).await.ok()?;
-        let tags = serde_json::from_slice::<TagPage>(&body).ok()?.tags?;
-        let whole = tags.len() < SHORTEST_PAGE;
-        whole.then(|| tags.into_iter().filter_map(|tag| tag.parse().ok()).collect())
     }
 
     /// The manifests that refer to this one, at most [`REFERRERS_MAX`]. `None` where the registry has

@@ -81,32 +81,3 @@ async fn a_registry_without_the_referrers_api_is_asked_once() {
     let asked = server.lines().iter().filter(|line| line.contains("/referrers/")).count();
     assert_eq!(asked, 1, "{:?}", server.lines());
 }
-
-#[tokio::test]
-async fn a_list_of_tags_that_may_go_on_is_not_taken_for_whole() {
-    let list = |count: usize| {
-        let tags: Vec<String> = (0..count).map(|n| format!("v{n}")).collect();
-        serde_json::json!({ "name": "x", "tags": tags }).to_string()
-    };
-    let server = Scripted::start(move |seen| match &*seen.path {
-        "/v2/whole/tags/list" => Reply::new(200).body(list(49)),
-        "/v2/page/tags/list" => Reply::new(200).body(list(50)),
-        "/v2/more/tags/list" => {
-            Reply::new(200).with("Link", r#"</v2/more/tags/list?last=b>; rel="next""#).body(list(2))
-        }
-        "/v2/null/tags/list" => Reply::new(200).body(r#"{"tags":null}"#),
-        "/v2/html/tags/list" => Reply::new(200).body("<html>"),
-        "/v2/denied/tags/list" => Reply::new(403),
-        "/v2/busy/tags/list" => Reply::new(503),
-        _ => Reply::new(404),
-    })
-    .await;
-    let client = client(&[&server.host]);
-    let whole = client.few_tags(&server.host, &"whole".parse().unwrap()).await.unwrap();
-    assert!(whole.len() == 49 && whole.contains(&"v48".parse().unwrap()));
-    for name in ["page", "more", "null", "html", "denied", "busy", "none"] {
-        let tags = client.few_tags(&server.host, &name.parse().unwrap()).await;
-        assert_eq!(tags, None, "{name}");
-    }
-    assert_eq!(server.lines().iter().filter(|line| line.contains("busy")).count(), 1);
-}

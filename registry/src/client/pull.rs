@@ -195,6 +195,12 @@ pub(super) async fn manifest_at(
     {
         return Err(Fault::Digest { expected: *expected, found: digest }.into());
     }
+    // By a tag nothing else says what was meant; a body that changed on the way shows only here.
+    if let Some(expected) = text(&headers, &CONTENT_DIGEST).and_then(|said| said.parse().ok())
+        && expected != digest
+    {
+        return Err(Fault::Digest { expected, found: digest }.into());
+    }
     let said = text(&headers, &CONTENT_TYPE).map(essence).unwrap_or_default();
     let media_type = if is_general(&said) {
         own_type(&bytes).ok_or_else(|| Fault::Protocol("what was sent is not a manifest".into()))?
