@@ -35,6 +35,9 @@ use crate::unpack::PartSource;
 /// the target may have removed them (reference: registries, resume).
 const BLOBS_OLD: Duration = Duration::from_secs(60);
 
+/// Repositories into which one blob is mounted at a time.
+const MOUNTS: usize = 4;
+
 /// Blobs below this are sent in the order of the part, so that they share proven cells.
 const SMALL: u64 = (GROUP * format_spec::limits::CELL) as u64;
 
@@ -70,7 +73,15 @@ impl Push {
         let started = Instant::now();
         self.progress.phase("sending blobs");
         self.progress.expect(work.to_send(index).1);
-        ask(self.ordered(&work.blobs), self.parallel, |need| Box::pin(self.send(need))).await?;
+        // Large ones fill the link, small ones wait for answers: beside each other they cost what the large
+        // ones cost alone.
+        let (large, small) = self.ordered(&work.blobs);
+        if self.parallel > 1 {
+            let send = |needs| ask(needs, self.parallel, |need| Box::pin(self.send(need)));
+            futures_util::future::try_join(send(large), send(small)).await?;
+        } else {
+            ask(large.into_iter().chain(small), 1, |need| Box::pin(self.send(need))).await?;
+        }
         ask(work.required.clone(), self.parallel, |need| Box::pin(self.mount_required(need)))
             .await?;
         if whole {
@@ -114,18 +125,18 @@ impl Push {
         Ok(())
     }
 
-    /// By part; in a part the large ones first, so that none is alone at the end, then the small
-    /// ones as they stand.
-    fn ordered(&self, needs: &[Need]) -> Vec<Need> {
-        let index = self.sequence.index();
-        let mut needs = needs.to_vec();
-        needs.sort_by_key(|need| {
-            let blob = &index.blobs[need.blob];
-            let first = blob.pieces[0];
-            let large = if blob.size < SMALL { 0 } else { blob.size };
-            (first.part, std::cmp::Reverse(large), first.offset)
+    /// The large blobs and the small ones. By part; in a part the large ones as they shrink, so that none
+    /// is alone at the end, the small ones as they stand.
+    fn ordered(&self, needs: &[Need]) -> (Vec<Need>, Vec<Need>) {
+        let blob = |need: &Need| &self.sequence.index().blobs[need.blob];
+        let (mut large, mut small): (Vec<Need>, Vec<Need>) =
+            needs.iter().cloned().partition(|need| blob(need).size >= SMALL);
+        large.sort_by_key(|need| {
+            let first = blob(need).pieces[0];
+            (first.part, std::cmp::Reverse(blob(need).size), first.offset)
         });
-        needs
+        small.sort_by_key(|need| blob(need).pieces.first().map(|first| (first.part, first.offset)));
+        (large, small)
     }
 
     /// Sends a blob to the first repository that lacks it, and mounts it into the others.
@@ -134,12 +145,15 @@ impl Push {
         let source = Arc::new(PartSource::new(&self.sequence, need.blob, &self.progress));
         let name = self.places.get(blob.repositories[0] as usize).map_or("", Repository::as_str);
         let _moving = self.progress.start(format!("{name}@{}", blob.digest.short()));
-        let mut from = need.have;
-        for id in need.lack {
+        let send = |id, from| {
             let source = Arc::clone(&source) as Arc<dyn BlobSource>;
-            self.push(blob.digest, blob.size, id, source, from).await?;
-            from = from.or(Some(id));
-        }
+            self.push(blob.digest, blob.size, id, source, from)
+        };
+        let mut lack = need.lack.into_iter();
+        let Some(first) = lack.next() else { return Ok(()) };
+        send(first, need.have).await?;
+        let from = need.have.or(Some(first));
+        ask(lack, MOUNTS, |id| Box::pin(send(id, from))).await?;
         Ok(())
     }
 
