@@ -284,7 +284,8 @@ async fn what_is_refused_is_not_asked_again() {
     }
 }
 
-/// GHSA-qv35-3gw6-8q4j: the registry's word about a digest is worth nothing.
+/// GHSA-qv35-3gw6-8q4j: the registry's word about a digest is worth nothing, and a word that does not fit
+/// the bytes says that one of both was changed.
 #[tokio::test]
 async fn manifests_are_hashed_whatever_the_registry_says() {
     let wanted = Digest::of(b"something else");
@@ -292,6 +293,14 @@ async fn manifests_are_hashed_whatever_the_registry_says() {
     let client = client(&[&server.host]);
     let error = client.get_manifest(&server.host, &repo(), &wanted.into()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Damaged);
+    let error = client.get_manifest(&server.host, &repo(), &tag("1")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Damaged);
+}
+
+#[tokio::test]
+async fn a_manifest_needs_no_word_about_its_digest() {
+    let server = Scripted::start(|_| manifest()).await;
+    let client = client(&[&server.host]);
     let raw = client.get_manifest(&server.host, &repo(), &tag("1")).await.unwrap();
     assert_eq!(raw.digest, Digest::of(MANIFEST.as_bytes()));
     assert_eq!(raw.media_type, OCI_INDEX);
