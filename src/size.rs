@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use clap::ValueEnum;
+use format_spec::head::Totals;
 use format_spec::limits::{PART_MAX, PART_MIN};
 
 /// Bytes of a medium that are not for parts: the file system, and copies of head, index, checksums
@@ -137,6 +138,17 @@ pub fn show(bytes: u64) -> String {
 /// A number and its noun: `1 part`, `2 parts`.
 pub fn count(number: u64, noun: &str) -> String {
     if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
+/// What a sequence carries: `3 references, 4 manifests, 9 blobs: 1.2 GiB`.
+pub fn totals(totals: &Totals) -> String {
+    format!(
+        "{}, {}, {}: {}",
+        count(totals.references, "reference"),
+        count(totals.manifests, "manifest"),
+        count(totals.blobs, "blob"),
+        show(totals.bytes)
+    )
 }
 
 #[cfg(test)]

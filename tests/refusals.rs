@@ -484,6 +484,38 @@ fn a_blob_that_one_origin_has_damaged_comes_from_the_other() {
 }
 
 #[test]
+fn an_endless_list_of_referrers_behind_the_tag() {
+    let site = prepared();
+    let source = liar(&site.source.host, false, |_, path, answer| {
+        if path.contains("/referrers/") {
+            // The API is not there.
+            *answer = support::wire::Answer {
+                status: 404,
+                headers: std::collections::BTreeMap::new(),
+                body: b"404 page not found".to_vec(),
+            };
+        } else if path.contains("/manifests/sha256-") && !path.contains('.') {
+            let entry = |n: u32| {
+                let digest = format_spec::Digest::of(&n.to_le_bytes()).to_string();
+                serde_json::json!({"mediaType": "application/vnd.oci.image.manifest.v1+json",
+                    "digest": digest, "size": 3})
+            };
+            let list: Vec<_> = (0..1001).map(entry).collect();
+            let kind = "application/vnd.oci.image.index.v1+json";
+            let index =
+                serde_json::json!({"schemaVersion": 2, "mediaType": kind, "manifests": list});
+            *answer = support::wire::Answer {
+                status: 200,
+                headers: [("content-type".to_owned(), kind.to_owned())].into(),
+                body: index.to_string().into_bytes(),
+            };
+        }
+    });
+    site.images_at(&source, &["team/app:1"]);
+    site.create("endless", &[]).refused(&[8]).says("more than 1000 referrers");
+}
+
+#[test]
 fn a_registry_that_is_not_there() {
     let site = prepared();
     site.images_at("registry.invalid:5000", &["team/app:1"]);

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::{Buf, Bytes};
 use format_spec::Digest;
@@ -295,7 +295,7 @@ impl Road {
     /// The file of a part, opened by the first who needs it.
     async fn part(&self, number: u32) -> Result<Arc<PartFile>, ItemError> {
         let part = &self.parts[number as usize];
-        let mut file = part.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut file = crate::lock(&part.file);
         if let Some(file) = &*file {
             return Ok(Arc::clone(file));
         }
@@ -320,7 +320,7 @@ impl Road {
             .map_err(ItemError::File)?;
         part.table.get_or_init(|| table);
         // A sequence of many parts must not keep them all open.
-        *part.file.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *crate::lock(&part.file) = None;
         Ok(())
     }
 }

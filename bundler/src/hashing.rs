@@ -10,14 +10,15 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use format_spec::hash::{Job as HashJob, Running, advance};
 use format_spec::limits::CELL;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::lock;
 use crate::pack::{BUFFER, PartFile};
 
 /// Buffers of a stream that wait or are being hashed; it fills one more meanwhile.
@@ -35,7 +36,8 @@ const PATIENCE: Duration = Duration::from_millis(1);
 
 /// A buffer that stands in its part.
 struct Job {
-    stream: Arc<Shared>,
+    /// The hash of its blob, which also tells its stream.
+    hash: Arc<Mutex<Running>>,
     part: Arc<PartFile>,
     offset: u64,
     bytes: Vec<u8>,
@@ -45,20 +47,12 @@ struct Job {
     _slot: OwnedSemaphorePermit,
 }
 
-/// What a stream and the thread share.
-struct Shared {
-    number: u64,
-    /// The hash of the blob.
-    blob: Mutex<Running>,
-}
-
 #[derive(Default)]
 struct Queue {
     waiting: Mutex<Waiting>,
     ready: Condvar,
     /// Large streams under way.
     streams: AtomicUsize,
-    numbers: AtomicU64,
     /// Buffers to be filled again: fresh memory would have to be faulted in, page by page.
     spare: Mutex<Vec<Vec<u8>>>,
 }
@@ -108,7 +102,7 @@ impl Queue {
         let mut batch: Vec<Job> = Vec::with_capacity(TOGETHER);
         let mut rest = VecDeque::with_capacity(waiting.jobs.len());
         for job in waiting.jobs.drain(..) {
-            let seen = batch.iter().any(|other| other.stream.number == job.stream.number);
+            let seen = batch.iter().any(|other| Arc::ptr_eq(&other.hash, &job.hash));
             if seen { rest.push_back(job) } else { batch.push(job) }
         }
         waiting.jobs = rest;
@@ -157,10 +151,7 @@ impl Hashing {
             self.queue.streams.fetch_add(1, Ordering::Relaxed);
         }
         Stream {
-            shared: Arc::new(Shared {
-                number: self.queue.numbers.fetch_add(1, Ordering::Relaxed),
-                blob: Mutex::default(),
-            }),
+            hash: Arc::default(),
             queue: Arc::clone(&self.queue),
             slots: Arc::new(Semaphore::new(DEPTH as usize)),
             lanes: self.thread.is_some(),
@@ -182,7 +173,8 @@ impl Drop for Hashing {
 
 /// A stream of buffers, hashed in the order in which they come.
 pub struct Stream {
-    shared: Arc<Shared>,
+    /// The hash of the blob.
+    hash: Arc<Mutex<Running>>,
     queue: Arc<Queue>,
     slots: Arc<Semaphore>,
     lanes: bool,
@@ -201,12 +193,12 @@ impl Stream {
             if std::mem::take(&mut self.inside) {
                 self.settled().await;
             }
-            lock(&self.shared.blob).update(&bytes);
+            lock(&self.hash).update(&bytes);
         }
         self.inside |= blob;
         let slot = Arc::clone(&self.slots).acquire_owned().await.expect("never closed");
-        let stream = Arc::clone(&self.shared);
-        let job = Job { stream, part: Arc::clone(part), offset, bytes, blob, _slot: slot };
+        let (blobs, part) = (Arc::clone(&self.hash), Arc::clone(part));
+        let job = Job { hash: blobs, part, offset, bytes, blob, _slot: slot };
         if !self.lanes {
             let batch = vec![job];
             hash(&batch);
@@ -229,7 +221,7 @@ impl Stream {
 
     /// The hash of the blob, as far as it is settled.
     pub fn blob(&self) -> Running {
-        lock(&self.shared.blob).clone()
+        lock(&self.hash).clone()
     }
 }
 
@@ -241,10 +233,6 @@ impl Drop for Stream {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Moves on the hash of every blob and hashes every whole cell, all in one go: the more messages
 /// there are, the fuller the lanes. No stream is there twice.
 fn hash(batch: &[Job]) {
@@ -253,8 +241,7 @@ fn hash(batch: &[Job]) {
         let (_, data) = job.part.whole_cells(&job.bytes, job.offset);
         cells.resize_with(cells.len() + data.len() / CELL, Running::new);
     }
-    let mut blobs: Vec<_> =
-        batch.iter().map(|job| job.blob.then(|| lock(&job.stream.blob))).collect();
+    let mut blobs: Vec<_> = batch.iter().map(|job| job.blob.then(|| lock(&job.hash))).collect();
     let mut messages: Vec<HashJob<'_>> = Vec::with_capacity(batch.len() + cells.len());
     let mut free = cells.iter_mut();
     for (job, blob) in batch.iter().zip(&mut blobs) {

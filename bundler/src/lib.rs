@@ -5,8 +5,8 @@
 //! 3. [`resolve`] pins every reference to a digest, through [`origin`]; [`destination`] names it at
 //!    the target.
 //! 4. [`plan`] decides what is carried and where each byte will stand.
-//! 5. [`fetch`] streams every blob from its origin into its place; [`pack`] writes and hashes;
-//!    [`slots`] remembers what is done.
+//! 5. [`fetch`] streams every blob from its origin into its place; [`pack`] writes,
+//!    `hashing` hashes; [`slots`] remembers what is done.
 //! 6. [`publish`] writes index, head and signatures, and gives the head its name last.
 //!
 //! Only then does the history move on.
@@ -29,6 +29,11 @@ pub mod slots;
 pub mod transfer;
 
 mod create;
+
+/// Locks; a panic elsewhere does not spread, what is held stays whole at every moment.
+fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
 
 pub use create::{CreateOptions, create};
 pub use error::{CreateError, ErrorKind, Large, exit_bits};

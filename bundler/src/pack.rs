@@ -11,7 +11,7 @@ use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use format_spec::Digest;
 use format_spec::Sequence;
@@ -21,7 +21,7 @@ use format_spec::limits::{BLOCK, CELL};
 use format_spec::part::{PartLayout, header, member_name, padded, table_member};
 use fs_err::os::unix::fs::OpenOptionsExt as _;
 
-use crate::durable;
+use crate::{durable, lock};
 
 /// Bytes of a buffer: large enough that a write costs little, small enough that many streams, whose
 /// hashes move on together, stay far below the memory limit.
@@ -232,8 +232,4 @@ impl Drop for WriteBack {
             let _ = thread.join();
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -70,7 +70,7 @@ impl RemoteHistory {
             }
             Err(error) => return Err(error.into()),
         };
-        *self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(raw.digest);
+        *crate::lock(&self.seen) = Some(raw.digest);
         let manifest = raw.parse().map_err(|error| self.damaged(error.to_string()))?;
         let Manifest::Image(manifest) = manifest else {
             return Err(self.damaged("it is an index, not a history"));
@@ -166,7 +166,7 @@ impl RemoteHistory {
             Err(error) if error.kind() == WireKind::NotFound => None,
             Err(error) => return Err(error.into()),
         };
-        if now != *self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner) {
+        if now != *crate::lock(&self.seen) {
             return Err(CreateError::Moved {
                 image: self.image.to_string(),
                 stream: history.stream().expect("a sequence was written"),

@@ -13,6 +13,7 @@ use format_spec::head::{ContentClass, Failure};
 use format_spec::{Digest, Tag};
 use futures_util::StreamExt;
 use registry::client::ErrorKind as WireKind;
+use registry::limits::REFERRERS_MAX;
 use registry::manifest::{Descriptor, Manifest, ManifestError, RawManifest};
 use registry::media_type;
 use registry::reference::ManifestRef;
@@ -21,6 +22,7 @@ use crate::config::{AdditionalImage, ImageSetConfig, ImageSource, PlatformFilter
 use crate::destination::{self, Claims, Destination};
 use crate::error::CreateError;
 use crate::history::Name;
+use crate::lock;
 use crate::origin::{Origin, OriginError, Origins};
 
 /// How deep referrers of referrers are followed: a signature over an SBOM over an image is 2.
@@ -122,6 +124,8 @@ enum ImageError {
     Dispute { digest: Digest, size: u64, other: String, others: u64 },
     #[error("it consists of more than {MANIFESTS_MAX} manifests")]
     Manifests,
+    #[error("manifest {0} has more than {REFERRERS_MAX} referrers")]
+    Referrers(Digest),
     #[error("manifest {0} is named as a blob too")]
     Both(Digest),
     #[error("blob {0} is larger than {max} bytes", max = format_spec::limits::BLOB_MAX)]
@@ -257,10 +261,6 @@ fn dispute(image: &Image, sizes: &Sizes) -> Option<(Digest, u64, u64, usize)> {
     })
 }
 
-fn hold<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
 /// A reason that fits the head: bounded, one line.
 pub(crate) fn reason(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -305,7 +305,7 @@ async fn one(
     tree.add(root, &image.platforms).await?;
     let source = image.source.to_string();
     if tree.sparse {
-        hold(warnings).push(format!(
+        lock(warnings).push(format!(
             "{source}: `platforms` leaves children of its index out; CNCF distribution takes such an \
              index only from version 3 on, and when told"
         ));
@@ -433,7 +433,7 @@ impl Tree<'_> {
             for outcome in found {
                 let (tagged, referrers, refused) = outcome?;
                 if let Some(refused) = refused {
-                    hold(warnings).push(refused);
+                    lock(warnings).push(refused);
                 }
                 for (tag, raw) in tagged {
                     let wanted = self.wanted(Name::Tag(tag), raw.digest);
@@ -478,7 +478,7 @@ async fn attached_to(
     origins: &Origins,
     origin: &Origin,
     subject: Digest,
-) -> Result<Attached, OriginError> {
+) -> Result<Attached, ImageError> {
     let mut tagged = Vec::new();
     for suffix in [".sig", ".att", ".sbom", ""] {
         let tag: Tag = format!("sha256-{}{suffix}", subject.hex()).parse().expect("a valid tag");
@@ -486,7 +486,7 @@ async fn attached_to(
             // An image can be tagged `sha256-<hex>` of itself; that is no referrers index.
             Ok(Some(raw)) if raw.digest != subject => tagged.push((tag, raw)),
             Ok(_) => {}
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         }
     }
     let mut referrers = Vec::new();
@@ -494,7 +494,11 @@ async fn attached_to(
     match origins.referrers(origin, &subject).await {
         Ok(descriptors) => {
             // Without the API, the index under the plain tag names them. It was found above.
-            for Descriptor { digest, .. } in descriptors.unwrap_or_else(|| fallback(&tagged)) {
+            let descriptors = descriptors.unwrap_or_else(|| fallback(&tagged));
+            if descriptors.len() > REFERRERS_MAX {
+                return Err(ImageError::Referrers(subject));
+            }
+            for Descriptor { digest, .. } in descriptors {
                 match origins.manifest(origin, &ManifestRef::Digest(digest)).await {
                     Ok(raw) => referrers.push(raw),
                     // A registry may list what it no longer has.
@@ -503,14 +507,14 @@ async fn attached_to(
                             "a referrer {digest} of {subject} is listed but not there: left behind"
                         ));
                     }
-                    Err(error) => return Err(error),
+                    Err(error) => return Err(error.into()),
                 }
             }
         }
         Err(error) if error.wire_kind() == Some(WireKind::Refused) => {
             refused = Some(format!("referrers of {subject} cannot be listed: {error}"));
         }
-        Err(error) => return Err(error),
+        Err(error) => return Err(error.into()),
     }
     Ok((tagged, referrers, refused))
 }

@@ -56,7 +56,7 @@ impl Slots {
 
     /// Notes that a place is filled. A failure costs only time in the next run.
     pub fn note(&self, digest: &Digest) {
-        let mut file = self.file.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut file = crate::lock(&self.file);
         if let Err(error) = file.write_all(format!("{digest}\n").as_bytes()) {
             tracing::debug!(%error, "the journal of the parts");
         }

@@ -304,7 +304,10 @@ impl Run {
             required.retain(|need| need.have.is_some());
         }
         let (manifests, tags) = if repair {
-            (survey::manifests(at, places, index).await?, survey::tags(at, places, index).await?)
+            (
+                survey::manifests(at, places, index).await?,
+                survey::tags(at, places, index, survey::all_tags(index)).await?,
+            )
         } else {
             (survey::all_manifests(index), survey::all_tags(index))
         };
@@ -394,17 +397,15 @@ impl Run {
     /// Reads the tags back: an answer of 201 is a promise, and the record must not rest on it.
     async fn read_back(&self, push: &Push, tags: &[usize]) -> Result<(), ImportError> {
         let index = push.sequence.index();
-        let mut lost = None;
+        let mut lost = tags.to_vec();
         for pause in TAG_PAUSES {
             tokio::time::sleep(pause).await;
-            let absent = survey::tags(&self.at, &push.places, index).await?;
-            lost = absent.into_iter().find(|n| tags.contains(n));
-            if lost.is_none() {
-                break;
+            lost = survey::tags(&self.at, &push.places, index, lost).await?;
+            if lost.is_empty() {
+                return Ok(());
             }
         }
-        let Some(n) = lost else { return Ok(()) };
-        let reference = &index.references[n];
+        let reference = &index.references[lost[0]];
         let place = push.places[reference.repository as usize].as_str();
         let tag = reference.tag.as_ref().map_or("", Tag::as_str);
         Err(ImportError::Lost(format!("{}/{place}:{tag}", self.at.host())))

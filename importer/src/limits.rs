@@ -33,6 +33,9 @@ pub const FILES_HELD: usize = 256;
 /// Questions ("is this blob there") in flight at one registry.
 pub const QUESTIONS: usize = 24;
 
+/// Repositories into which one blob is mounted at a time.
+pub const MOUNTS: usize = 4;
+
 /// Manifests and tags written at one time.
 pub const MANIFEST_PUTS: usize = 8;
 

@@ -24,7 +24,7 @@ use registry::reference::{ManifestRef, RegistryHost};
 
 use crate::cells::Fault;
 use crate::error::ImportError;
-use crate::limits::{GROUP, MANIFEST_PUTS, RESENDS};
+use crate::limits::{GROUP, MANIFEST_PUTS, MOUNTS, RESENDS};
 use crate::order::Sequenced;
 use crate::paths::Destination;
 use crate::subjects::Subjects;
@@ -34,9 +34,6 @@ use crate::unpack::PartSource;
 /// Blobs older than this are looked for again before manifests name them: a garbage collection at
 /// the target may have removed them (reference: registries, resume).
 const BLOBS_OLD: Duration = Duration::from_secs(60);
-
-/// Repositories into which one blob is mounted at a time.
-const MOUNTS: usize = 4;
 
 /// Blobs below this are sent in the order of the part, so that they share proven cells.
 const SMALL: u64 = (GROUP * format_spec::limits::CELL) as u64;
@@ -135,7 +132,10 @@ impl Push {
             let first = blob(need).pieces[0];
             (first.part, std::cmp::Reverse(blob(need).size), first.offset)
         });
-        small.sort_by_key(|need| blob(need).pieces.first().map(|first| (first.part, first.offset)));
+        small.sort_by_key(|need| {
+            let first = blob(need).pieces[0];
+            (first.part, first.offset)
+        });
         (large, small)
     }
 

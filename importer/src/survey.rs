@@ -253,13 +253,14 @@ pub(crate) async fn manifests(
     Ok(found)
 }
 
-/// The tags that are not at the target, or name something else.
+/// Those of `tags` that are not at the target, or name something else.
 pub(crate) async fn tags(
     at: &Destination,
     places: &[Repository],
     index: &Index,
+    tags: Vec<usize>,
 ) -> Result<Vec<usize>, ImportError> {
-    let found = ask(all_tags(index), QUESTIONS, |n| {
+    let found = ask(tags, QUESTIONS, |n| {
         Box::pin(async move {
             let reference = &index.references[n];
             let Some(tag) = reference.tag.clone() else { return Ok(None) };

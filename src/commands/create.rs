@@ -364,15 +364,7 @@ fn sequence_written(text: &mut String, written: &Written, answer: &Answer<'_>) -
 }
 
 fn counts(text: &mut String, totals: &Totals, summary: &Summary) -> std::fmt::Result {
-    writeln!(
-        text,
-        "  {}, {}, {}: {} new, {} known",
-        size::count(totals.references, "reference"),
-        size::count(totals.manifests, "manifest"),
-        size::count(totals.blobs, "blob"),
-        size::show(totals.bytes),
-        size::show(summary.bytes_known)
-    )
+    writeln!(text, "  {} new, {} known", size::totals(totals), size::show(summary.bytes_known))
 }
 
 fn named(sequence: Sequence, kind: Kind) -> String {

@@ -164,14 +164,7 @@ impl<'a> Shown<'a> {
             writeln!(text, "  label      {}={}", plain(name), plain(value))?;
         }
         let totals = &head.totals;
-        writeln!(
-            text,
-            "  carries    {}, {}, {}: {}",
-            size::count(totals.references, "reference"),
-            size::count(totals.manifests, "manifest"),
-            size::count(totals.blobs, "blob"),
-            size::show(totals.bytes)
-        )?;
+        writeln!(text, "  carries    {}", size::totals(totals))?;
         if totals.required > 0 {
             let required = size::count(totals.required, "blob");
             writeln!(text, "  needs      {required} of earlier sequences")?;

@@ -149,9 +149,15 @@ pub(super) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
+    fn knows(&mut self, name: &'static str) {
+        if !self.known.contains(&name) {
+            self.known.push(name);
+        }
+    }
+
     /// The value of a field; `None` when it is missing or `null`.
     pub fn take(&mut self, report: &mut Report, name: &'static str) -> Option<Item<'a>> {
-        self.known.push(name);
+        self.knows(name);
         self.find(report, name).filter(|item| !item.node.is_null())
     }
 
@@ -162,7 +168,7 @@ impl<'a> Fields<'a> {
 
     /// A text that must be there.
     pub fn required(&mut self, report: &mut Report, name: &'static str) -> Option<Text> {
-        self.known.push(name);
+        self.knows(name);
         let Some(item) = self.find(report, name) else {
             let spot = self.below(name);
             report.error(&spot, "is missing", &format!("add `{name}: …` here"));
@@ -251,7 +257,7 @@ impl<'a> Fields<'a> {
 
     /// Where the key of a field stands. Who asks knows the field.
     pub fn key_spot(&mut self, name: &'static str) -> Option<Spot> {
-        self.known.push(name);
+        self.knows(name);
         let entry = self.entries.iter().find(|entry| entry.key.eq_ignore_ascii_case(name))?;
         Some(Spot { at: entry.at, field: child(&self.spot.field, &entry.key) })
     }
@@ -273,13 +279,7 @@ impl<'a> Fields<'a> {
                 continue;
             }
             let spot = Spot { at: entry.at, field: child(&self.spot.field, &entry.key) };
-            let mut all: Vec<&str> = Vec::new();
-            for name in &self.known {
-                if !all.contains(name) {
-                    all.push(name);
-                }
-            }
-            let all = all.join(", ");
+            let all = self.known.join(", ");
             let hint = match nearest(&entry.key, &self.known) {
                 Some(name) => format!("did you mean `{name}`? The fields here are: {all}"),
                 None => format!("the fields here are: {all}"),

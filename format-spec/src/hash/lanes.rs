@@ -2,7 +2,7 @@
 //!
 //! In: sixteen chaining states and, for each, the same number of whole 64-byte blocks. Out: the
 //! states moved on. One vector holds the same word of sixteen messages, so a processor without SHA
-//! instructions hashes several times the bytes of a single stream, and one with them no fewer.
+//! instructions hashes several times the bytes of a single stream, and one with them twice as many.
 //! FIPS 180-4, section 6.2.2. The vector instructions come through `pulp`, whose tokens prove that
 //! the processor has them: nothing here is unsafe.
 

@@ -111,17 +111,16 @@ async fn pages(
     Err(Fault::Protocol(format!("the listing has more than {PAGES_MAX} pages")).into())
 }
 
-#[derive(Deserialize)]
-struct TagPage {
-    #[serde(default)]
-    tags: Option<Vec<String>>,
-}
-
 async fn tags(core: &Core, session: &Session, repository: &Repository) -> Result<Vec<Tag>, Failed> {
+    #[derive(Deserialize)]
+    struct Page {
+        #[serde(default)]
+        tags: Option<Vec<String>>,
+    }
     let mut list = Vec::new();
     let first = session.url(&format!("{repository}/tags/list?n=1000"))?;
     pages(core, session, repository, first, "application/json", |body| {
-        let page: TagPage = serde_json::from_slice(&body)
+        let page: Page = serde_json::from_slice(&body)
             .map_err(|_| Fault::Protocol("the list of tags is not the expected JSON".into()))?;
         for tag in page.tags.unwrap_or_default() {
             match tag.parse() {
