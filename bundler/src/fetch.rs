@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::hashing::{Hashing, Stream};
 use crate::origin::{BlobReader, OriginError, Origins};
-use crate::pack::{BUFFER, PartFile, WRITE_BACK, WriteBack};
+use crate::pack::{PartFile, WRITE_BACK, WriteBack};
 use crate::plan::{Content, Item, Plan};
 use crate::slots::Slots;
 
@@ -106,10 +106,11 @@ pub async fn fetch(
             }
         })
         .collect();
-    progress.expect(plan.bytes());
+    let bytes = plan.bytes();
+    progress.expect(bytes);
     let count = plan.items.len();
     let write_back = WriteBack::start().map_err(FetchError::File)?;
-    let hashing = Hashing::start(together_is_faster()).map_err(FetchError::File)?;
+    let hashing = Hashing::start(together_is_faster(), bytes).map_err(FetchError::File)?;
     let road =
         Arc::new(Road { plan, origins, parts, write_back, hashing, slots, progress, cancel });
     let mut lost = BTreeMap::new();
@@ -228,9 +229,7 @@ impl Road {
         reader: Option<BlobReader>,
         progress: &mut registry::progress::Item<'_>,
     ) -> Result<Digest, ItemError> {
-        let size = self.plan.items[number].size;
-        // A small item would be awaited by the others and soon be gone.
-        let mut stream = self.hashing.stream(size > 8 * BUFFER as u64);
+        let mut stream = self.hashing.stream(self.plan.items[number].size);
         let poured = self.pour(number, reader, &mut stream, progress).await;
         // After a failure too: a second try must not meet buffers of the first.
         stream.settled().await;

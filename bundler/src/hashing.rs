@@ -10,7 +10,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -30,6 +30,12 @@ const TOGETHER: usize = 8;
 /// Large streams up to which each hashes its blob itself: so few leave most lanes empty, and the last of
 /// them would keep the others' processors waiting.
 const FEW: usize = 3;
+
+/// Bytes from which a stream is large.
+const LARGE: u64 = 8 * BUFFER as u64;
+
+/// Buffers whose cells alone fill the lanes.
+const FULL: usize = 4;
 
 /// How long the first buffer waits for others.
 const PATIENCE: Duration = Duration::from_millis(1);
@@ -53,6 +59,8 @@ struct Queue {
     ready: Condvar,
     /// Large streams under way.
     streams: AtomicUsize,
+    /// Bytes that no stream has handed over yet.
+    left: AtomicU64,
     /// Buffers to be filled again: fresh memory would have to be faulted in, page by page.
     spare: Mutex<Vec<Vec<u8>>>,
 }
@@ -76,7 +84,8 @@ impl Queue {
         }
     }
 
-    /// The next buffer of each stream that has one; `None` at the end.
+    /// The next buffer of each stream that has one, and all of those that wait for their cells only;
+    /// `None` at the end.
     fn take(&self) -> Option<Vec<Job>> {
         let mut waiting = lock(&self.waiting);
         while waiting.jobs.is_empty() {
@@ -89,7 +98,11 @@ impl Queue {
         let start = Instant::now();
         loop {
             // Never for more than there are: the last stream must not wait for nobody.
-            let wanted = TOGETHER.min(self.streams.load(Ordering::Relaxed));
+            let wanted = match self.streams.load(Ordering::Relaxed) {
+                0 => 0,
+                streams @ 1..=FEW => FULL.max(streams),
+                streams => streams.min(TOGETHER),
+            };
             if waiting.jobs.len() >= wanted || waiting.end {
                 break;
             }
@@ -102,8 +115,10 @@ impl Queue {
         let mut batch: Vec<Job> = Vec::with_capacity(TOGETHER);
         let mut rest = VecDeque::with_capacity(waiting.jobs.len());
         for job in waiting.jobs.drain(..) {
-            let seen = batch.iter().any(|other| Arc::ptr_eq(&other.hash, &job.hash));
-            if seen { rest.push_back(job) } else { batch.push(job) }
+            // Cells know no order; a blob has one.
+            let same = |other: &Job| other.blob && Arc::ptr_eq(&other.hash, &job.hash);
+            let later = job.blob && batch.iter().any(same);
+            if later { rest.push_back(job) } else { batch.push(job) }
         }
         waiting.jobs = rest;
         Some(batch)
@@ -117,9 +132,10 @@ pub struct Hashing {
 }
 
 impl Hashing {
-    /// Starts it; `lanes` as [`format_spec::hash::together_is_faster`] says.
-    pub fn start(lanes: bool) -> io::Result<Self> {
-        let queue = Arc::new(Queue::default());
+    /// Starts it, for streams of `bytes` altogether; `lanes` as
+    /// [`format_spec::hash::together_is_faster`] says.
+    pub fn start(lanes: bool, bytes: u64) -> io::Result<Self> {
+        let queue = Arc::new(Queue { left: bytes.into(), ..Queue::default() });
         if !lanes {
             return Ok(Self { queue, thread: None });
         }
@@ -145,8 +161,10 @@ impl Hashing {
         buffer
     }
 
-    /// A new stream. A `large` one is worth a wait.
-    pub fn stream(&self, large: bool) -> Stream {
+    /// A new stream of `size` bytes.
+    pub fn stream(&self, size: u64) -> Stream {
+        // A small one would be awaited by the others and soon be gone.
+        let large = size > LARGE;
         if large {
             self.queue.streams.fetch_add(1, Ordering::Relaxed);
         }
@@ -157,6 +175,8 @@ impl Hashing {
             lanes: self.thread.is_some(),
             inside: false,
             large,
+            left: size,
+            ahead: large,
         }
     }
 }
@@ -181,13 +201,24 @@ pub struct Stream {
     /// Whether the last buffer's blob went into the lanes.
     inside: bool,
     large: bool,
+    /// Bytes that were not handed over yet.
+    left: u64,
+    /// Whether it has more left than a lane takes while all the others end; then it hashes its blob
+    /// itself, which is faster, and so does not end alone.
+    ahead: bool,
 }
 
 impl Stream {
     /// Hands over a buffer that stands at `offset` of a part. Waits while too many are under way.
     pub async fn put(&mut self, part: &Arc<PartFile>, offset: u64, bytes: Vec<u8>) {
+        let size = bytes.len() as u64;
+        // A blob that is fetched again counts twice, so this can reach zero early.
+        let less = |left: u64| Some(left.saturating_sub(size));
+        let all = self.queue.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        self.ahead &= self.left > all.unwrap_or(0) / TOGETHER as u64;
+        self.left = self.left.saturating_sub(size);
         let few = self.large && self.queue.streams.load(Ordering::Relaxed) <= FEW;
-        let blob = !(few && self.lanes);
+        let blob = !(self.lanes && (few || self.ahead));
         if !blob {
             // What went into the lanes before comes first.
             if std::mem::take(&mut self.inside) {
@@ -284,12 +315,12 @@ mod tests {
             .find(|layout| layout.data_offset().is_some_and(|at| layout.bytes - at >= total))
             .unwrap();
         let part = Arc::new(PartFile::open(&dir.path().join("part"), layout, &[]).unwrap());
-        let hashing = Hashing::start(lanes).unwrap();
+        let hashing = Hashing::start(lanes, total).unwrap();
         let begin = layout.data_offset().unwrap();
         let mut offset = begin;
         let mut tasks = Vec::new();
         for (number, content) in contents.iter().enumerate() {
-            let mut stream = hashing.stream(true);
+            let mut stream = hashing.stream(content.len() as u64);
             let (part, begin) = (Arc::clone(&part), offset);
             offset += content.len() as u64;
             tasks.push(async move {

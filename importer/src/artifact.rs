@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use format_spec::{Digest, Tag};
+use futures_util::future::try_join_all;
 use registry::client::ErrorKind;
 use registry::manifest::{ImageManifest, Manifest};
 use registry::media_type::{OCI_EMPTY, OCI_MANIFEST};
@@ -52,9 +53,8 @@ pub(crate) async fn put(
         "layers": [content],
         "annotations": annotations,
     });
-    for blob in [Some(Bytes::from_static(EMPTY)), layer].into_iter().flatten() {
-        blob_there(at, blob).await?;
-    }
+    let blobs = [Some(Bytes::from_static(EMPTY)), layer].into_iter().flatten();
+    try_join_all(blobs.map(|blob| blob_there(at, blob))).await?;
     let bytes = Bytes::from(manifest.to_string());
     let digest = Digest::of(&bytes);
     let reference = ManifestRef::Tag(tag.clone());

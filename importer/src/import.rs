@@ -258,11 +258,14 @@ impl Run {
         if step == Step::Past {
             return Ok(summary(one.verified(), Outcome::Known));
         }
-        if step == Step::Accept && !dry_run {
-            self.take_lease(known, lease).await?;
-        }
         let places = self.at.places(&one.verified().index)?;
-        let work = self.work(&one, &places).await?;
+        let work = self.work(&one, &places);
+        let work = if step == Step::Accept && !dry_run {
+            // Beside each other: whoever holds the lease meanwhile, it ends in a refusal.
+            futures_util::future::try_join(self.take_lease(known, lease), work).await?.1
+        } else {
+            work.await?
+        };
         if dry_run {
             let outcome = if step == Step::Accept { Outcome::Planned } else { Outcome::Known };
             let mut report = summary(one.verified(), outcome);
@@ -363,13 +366,6 @@ impl Run {
         };
         let index = push.sequence.index();
         push.content(&work, whole).await?;
-        // A registry that confirmed and does not have it must not get tags (threat T19).
-        let (blobs, _) = survey::blobs(&self.at, &push.places, index).await?;
-        if let Some(need) = blobs.first() {
-            let digest = index.blobs[need.blob].digest;
-            let place = need.lack.first().map_or("", |id| push.places[*id as usize].as_str());
-            return Err(ImportError::Lost(format!("{}/{place}@{digest}", self.at.host())));
-        }
         let lost = survey::manifests(&self.at, &push.places, index).await?;
         if let Some((n, id)) = lost.first() {
             let place = &push.places[*id as usize];

@@ -36,8 +36,9 @@ pub const QUESTIONS: usize = 24;
 /// Repositories into which one blob is mounted at a time.
 pub const MOUNTS: usize = 4;
 
-/// Manifests and tags written at one time.
-pub const MANIFEST_PUTS: usize = 8;
+/// Manifests and tags written at one time. Each is small: what counts is the way to the registry and
+/// back.
+pub const MANIFEST_PUTS: usize = 16;
 
 /// How often a manifest is sent again after the registry said that its blobs are not there: a
 /// garbage collection raced the import (reference: registries, resume).

@@ -90,7 +90,18 @@ impl Push {
             ask(again, self.parallel, |need| Box::pin(self.send(need))).await?;
         }
         self.progress.phase("writing manifests");
-        self.manifests(&work.manifests).await
+        let look = || survey::blobs(&self.at, &self.places, index);
+        let manifests = self.manifests(&work.manifests);
+        let (_, (mut lost, _)) = futures_util::future::try_join(manifests, look()).await?;
+        if !lost.is_empty() {
+            // What the registry missed when it got a manifest was sent again.
+            (lost, _) = look().await?;
+        }
+        // A registry that confirmed and does not have it must not get tags (threat T19).
+        let Some(need) = lost.first() else { return Ok(()) };
+        let place = need.lack.first().map_or("", |id| self.place(*id).as_str());
+        let digest = index.blobs[need.blob].digest;
+        Err(ImportError::Lost(format!("{}/{place}@{digest}", self.at.host())))
     }
 
     /// The tags: signatures first, so that no image is seen without its own.

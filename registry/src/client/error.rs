@@ -268,6 +268,11 @@ impl fmt::Display for Dash<'_> {
 }
 
 impl Fault {
+    /// Whether the other side spoke TLS, and that went wrong.
+    pub fn is_tls(&self) -> bool {
+        matches!(self, Self::Tls { cause, .. } if *cause != TlsCause::NotTls)
+    }
+
     /// Which kind of failure this is.
     pub fn kind(&self) -> ErrorKind {
         match self {

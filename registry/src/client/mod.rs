@@ -295,18 +295,24 @@ impl Core {
         }
         let unchecked = insecure || self.options.insecure_tls.contains(host);
         let tls = if unchecked { Tls::Unverified } else { Tls::Verify };
-        let https = self.open(host, "https", tls)?;
         if !(host.is_loopback() || insecure) {
+            let https = self.open(host, "https", tls)?;
             return self.knock(https).await.map(|(session, _)| session);
         }
-        // A certificate that does not fit is an answer too: no plain HTTP behind its back.
+        // Whether TLS is spoken there at all. That shows without a look at the certificate, and so without
+        // the system's store, which takes longer to load than the answer.
         let limit = LOOPBACK_PROBE.min(self.options.stall);
-        let refusal = match tokio::time::timeout(limit, https.probe(self)).await {
-            Ok(Ok(_)) => return self.knock(https).await.map(|(session, _)| session),
-            Ok(Err(fault @ Fault::Tls { cause, .. })) if cause != TlsCause::NotTls => {
-                return Err(fault.into());
-            }
-            Ok(Err(fault)) => fault,
+        let any = self.open(host, "https", Tls::Unverified)?;
+        let refusal = match tokio::time::timeout(limit, any.probe(self)).await {
+            // A handshake that fails is an answer too: no plain HTTP behind its back.
+            Ok(outcome) => match outcome.err() {
+                Some(fault) if !fault.is_tls() => fault,
+                // A handshake that fails is an answer too: no plain HTTP behind its back.
+                _ => {
+                    let https = self.open(host, "https", tls)?;
+                    return self.knock(https).await.map(|(session, _)| session);
+                }
+            },
             Err(_) => Fault::Stalled { host: host.to_string(), limit },
         };
         tracing::debug!(%host, fault = %refusal, "no TLS there, trying plain HTTP");
