@@ -261,8 +261,12 @@ impl Run {
         let places = self.at.places(&one.verified().index)?;
         let work = self.work(&one, &places);
         let work = if step == Step::Accept && !dry_run {
-            // Beside each other: whoever holds the lease meanwhile, it ends in a refusal.
-            futures_util::future::try_join(self.take_lease(known, lease), work).await?.1
+            // Beside each other: whoever holds the lease meanwhile, it ends in a refusal. Both to their ends, so
+            // that a lease is never left behind.
+            let (taken, work) =
+                futures_util::future::join(self.take_lease(known, lease), work).await;
+            taken?;
+            work?
         } else {
             work.await?
         };
