@@ -440,6 +440,21 @@ fn a_target_that_answers_201_and_keeps_no_tag() {
 }
 
 #[test]
+fn a_target_that_fails_while_it_is_asked_is_left_without_a_lease() {
+    let site = prepared();
+    let target = liar(&site.target.host, false, |method, path, answer| {
+        if method == "HEAD" && path.contains("/team/") {
+            answer.status = 403;
+        }
+    });
+    site.import_into(&target, "media", &[]).refused(&[75, 77]);
+    let lease = "/v2/bundle-ledger/manifests/lease";
+    let lease = support::wire::request(&site.target.host, "GET", lease, &[], &[]).unwrap();
+    let lease = String::from_utf8(lease.body).unwrap();
+    assert!(lease.contains(r#"\"holder\":null"#), "{lease}");
+}
+
+#[test]
 fn a_manifest_that_changed_on_the_way() {
     let site = prepared();
     let source = liar(&site.source.host, false, |method, path, answer| {
