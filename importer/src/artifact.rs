@@ -62,7 +62,8 @@ pub(crate) async fn put(
     Ok(digest)
 }
 
-async fn blob_there(at: &Destination, blob: Bytes) -> Result<(), ImportError> {
+/// Brings a blob of an artifact to the target, unless it is there.
+pub(crate) async fn blob_there(at: &Destination, blob: Bytes) -> Result<(), ImportError> {
     let (digest, size) = (Digest::of(&blob), blob.len() as u64);
     if at.client.head_blob(at.host(), &at.ledger, &digest).await?.is_none() {
         at.client.push_blob(at.host(), &at.ledger, &digest, size, Arc::new(blob), None).await?;

@@ -377,9 +377,14 @@ impl Run {
             return Err(ImportError::Lost(format!("{}/{place}@{digest}", self.at.host())));
         }
         lease.holder().await?;
-        push.tags(&work.tags).await?;
-        self.read_back(&push, &work.tags).await?;
-
+        let tags = async {
+            push.tags(&work.tags).await?;
+            self.read_back(&push, &work.tags).await
+        };
+        // Its bytes may fail to come ahead; they are asked for again when it is named.
+        let (tags, _) =
+            futures_util::future::join(tags, ledger::send_ahead(&self.at, record)).await;
+        tags?;
         ledger::write_remote(&self.at, record).await?;
         self.remember(record, known)?;
         let outcome = if whole { Outcome::Imported } else { Outcome::Known };

@@ -150,6 +150,11 @@ async fn read_one(at: &Destination, stream: StreamId) -> Result<Option<Record>, 
     Record::parse(&bytes, stream).map(Some).map_err(|problem| unusable(at, &tag, problem))
 }
 
+/// Brings the bytes of a record to the target, where nothing names them yet.
+pub(crate) async fn send_ahead(at: &Destination, record: &Record) -> Result<(), ImportError> {
+    artifact::blob_there(at, Bytes::from(record.to_bytes())).await
+}
+
 /// Writes a record into the target.
 pub(crate) async fn write_remote(at: &Destination, record: &Record) -> Result<(), ImportError> {
     let bytes = Bytes::from(record.to_bytes());

@@ -31,14 +31,14 @@ pub const BUFFERS_HELD: usize = 20;
 pub const FILES_HELD: usize = 256;
 
 /// Questions ("is this blob there") in flight at one registry.
-pub const QUESTIONS: usize = 24;
+pub const QUESTIONS: usize = 32;
 
 /// Repositories into which one blob is mounted at a time.
 pub const MOUNTS: usize = 4;
 
 /// Manifests and tags written at one time. Each is small: what counts is the way to the registry and
 /// back.
-pub const MANIFEST_PUTS: usize = 16;
+pub const MANIFEST_PUTS: usize = 24;
 
 /// How often a manifest is sent again after the registry said that its blobs are not there: a
 /// garbage collection raced the import (reference: registries, resume).
