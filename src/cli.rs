@@ -21,6 +21,12 @@ use crate::output::{Format, Output};
 
 const HEADING: &str = "Common options";
 
+/// Blobs that create fetches at the same time when nothing is said: `commands/create.rs` has the reason.
+pub const CREATE_BLOBS: usize = 8;
+
+/// Blobs that import sends at the same time when nothing is said.
+pub const IMPORT_BLOBS: usize = 6;
+
 /// The workspace when nothing is said.
 pub const WORKSPACE: &str = "bundle-workspace";
 
@@ -97,8 +103,9 @@ pub struct Common {
           help_heading = HEADING)]
     pub parallel_images: usize,
 
-    /// Blobs moved at the same time [default: 4 to create, 6 to import]
+    // The help is made of the numbers that hold.
     #[arg(long, global = true, value_name = "N", alias = "parallel-layers", value_parser = parallel,
+          help = format!("Blobs moved at the same time [default: {CREATE_BLOBS} to create, {IMPORT_BLOBS} to import]"),
           help_heading = HEADING)]
     pub parallel_blobs: Option<usize>,
 
@@ -168,7 +175,8 @@ fn explain(error: &clap::Error, arguments: &[OsString]) -> Failure {
     // clap's own text: `error: …`, and after a blank line tips, usage and a pointer to the help.
     let text = error.render().to_string();
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        return Failure::usage(format!("a command is missing\n\n{}", text.trim_end()));
+        return Failure::usage(format!("a command is missing\n\n{}", text.trim_end()))
+            .with_hint("write one of these commands; `--help` after it explains its options");
     }
     let text = text.trim_start_matches("error: ").trim_end();
     let failure = Failure::usage(text);
@@ -188,10 +196,17 @@ fn known(name: &str, arguments: &[OsString]) -> Option<Failure> {
     let full = if below_registry { format!("registry {name}") } else { name.to_owned() };
     let names = if below_registry { ELSEWHERE_REGISTRY } else { ELSEWHERE };
     if names.contains(&name) {
-        return Some(Failure::usage(format!("`bundle {full}` is not part of this version")));
+        let list = if below_registry { "bundle registry --help" } else { "bundle --help" };
+        return Some(
+            Failure::usage(format!("`bundle {full}` is not part of this version"))
+                .with_hint(format!("`{list}` lists the commands of this version")),
+        );
     }
     let left_out = !below_registry && FEATURED.contains(&name);
-    left_out.then(|| Failure::usage(format!("`bundle {full}` is not part of this build")))
+    left_out.then(|| {
+        Failure::usage(format!("`bundle {full}` is not part of this build"))
+            .with_hint("use a build with all features; `bundle version` says which this one has")
+    })
 }
 
 /// A directory, also written as `file://DIR` or `file:///DIR`, as oc-mirror has it.

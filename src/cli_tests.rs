@@ -59,7 +59,20 @@ fn wrong_command_lines_are_usage_errors() {
         let failure = refused(line);
         assert_eq!(failure.kind, Kind::Usage, "{line}");
         assert_eq!(failure.kind.exit(), 64);
+        // The parser's own text ends with a pointer to the help.
+        let text = format!("{failure:?}");
+        assert!(text.contains("--help"), "{line}: {text}");
     }
+}
+
+#[test]
+fn the_help_names_the_numbers_that_hold() {
+    let help = Cli::command().render_help().to_string();
+    let said = format!("[default: {CREATE_BLOBS} to create, {IMPORT_BLOBS} to import]");
+    assert!(help.split_whitespace().collect::<Vec<_>>().join(" ").contains(&said), "{help}");
+    // The constant of create is private to it.
+    let create = include_str!("commands/create.rs");
+    assert!(create.contains(&format!("const PARALLEL_BLOBS: usize = {CREATE_BLOBS};")));
 }
 
 #[test]
@@ -73,6 +86,7 @@ fn commands_of_later_versions_are_named() {
     ] {
         let text = format!("{:?}", refused(line));
         assert!(text.contains(&format!("`bundle {name}` is not part of this version")), "{text}");
+        assert!(text.contains("`bundle --help` lists the commands"), "{text}");
     }
     #[cfg(feature = "serve")]
     for name in ["install", "gc", "rotate-cert"] {

@@ -13,6 +13,13 @@ use serde::Serialize;
 
 use crate::output::{Output, plain_lines};
 
+/// The next step after a wrong command line.
+const HELP: &str = "`--help` after the command explains its options";
+
+/// The next step after a file that configures the access to registries.
+const ACCESS: &str = "mend that file, or name another one: `--authfile FILE`, `--ca-file FILE`, \
+                      `--registries-conf FILE`";
+
 /// The exit codes' table, which scripts depend on; `docs` and the help repeat it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -162,6 +169,14 @@ impl Failure {
         self
     }
 
+    /// Adds a next step to a wrong command line that has none.
+    fn or_hint(mut self, hint: &str) -> Self {
+        if self.kind == Kind::Usage && self.hints.is_empty() {
+            self.hints.push(hint.to_owned());
+        }
+        self
+    }
+
     /// Prints the failure and gives its exit code.
     pub fn report(&self, output: Output) -> ExitCode {
         let exit = self.tell();
@@ -175,7 +190,7 @@ impl Failure {
     /// Prints the failure on stderr only, for a command whose answer on stdout holds the findings.
     pub fn tell(&self) -> Exit {
         let mut text = format!("error: {}\n", self.error);
-        for hint in &self.hints {
+        for hint in self.hints() {
             text.push_str("hint: ");
             text.push_str(hint);
             text.push('\n');
@@ -185,13 +200,21 @@ impl Failure {
         Exit(self.kind.exit())
     }
 
+    /// What to do next. A wrong command line that nobody thought of leads to the help at least; the text of
+    /// the parser does so itself.
+    fn hints(&self) -> impl Iterator<Item = &str> {
+        let nothing =
+            self.kind == Kind::Usage && self.hints.is_empty() && !self.error.contains("--help");
+        self.hints.iter().map(String::as_str).chain(nothing.then_some(HELP))
+    }
+
     fn json(&self) -> Document<'_> {
         Document {
             error: Told {
                 kind: self.kind.name(),
                 exit: self.kind.exit(),
                 message: &self.error,
-                hints: &self.hints,
+                hints: self.hints().collect(),
                 findings: &self.findings,
                 failures: &self.failures,
             },
@@ -213,7 +236,7 @@ struct Told<'a> {
     kind: &'static str,
     exit: u8,
     message: &'a str,
-    hints: &'a [String],
+    hints: Vec<&'a str>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     findings: &'a [Finding],
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
@@ -266,13 +289,13 @@ impl From<registry::client::ClientError> for Failure {
         let hint = error.hint();
         let mut failure = Self::of(kind, &error);
         failure.hints.extend(hint);
-        failure
+        failure.or_hint(ACCESS)
     }
 }
 
 #[cfg(feature = "create")]
 mod of_create {
-    use super::{Failure, Finding, Kind};
+    use super::{ACCESS, Failure, Finding, Kind};
     use crate::size;
     use bundler::config::{self, ConfigErrors};
     use bundler::{CreateError, ErrorKind, Large};
@@ -282,7 +305,10 @@ mod of_create {
             // A configuration that cannot be read is a wrong command line, whatever the disk says.
             let mut failure = Self::of(Kind::Usage, &error);
             failure.findings = error.findings().iter().map(Finding::of).collect();
-            failure
+            failure.with_hint(
+                "mend the configuration and run the same command again; `bundle init` prints one with \
+                 every field explained",
+            )
         }
     }
 
@@ -301,7 +327,7 @@ mod of_create {
             }
             let mut failure = Self::usage(text);
             failure.findings = findings.iter().map(Finding::of).collect();
-            failure
+            failure.with_hint("take these out of the configuration and run the same command again")
         }
     }
 
@@ -351,6 +377,11 @@ mod of_create {
             };
             let mut failure = Self::of(kind, &error);
             failure.hints.extend(error.hint());
+            failure = failure.or_hint(match error {
+                CreateError::Wire(_) => ACCESS,
+                _ => "carry less at once: larger parts with `--size`, or several configurations with a \
+                      `--workspace` each",
+            });
             match error {
                 CreateError::Content { failures, .. } => {
                     failure.failures = failures;
@@ -388,7 +419,7 @@ impl From<importer::ImportError> for Failure {
         };
         let mut failure = Self::of(kind, &error);
         failure.hints.extend(error.hint());
-        failure
+        failure.or_hint(ACCESS)
     }
 }
 
@@ -493,6 +524,17 @@ mod tests {
         assert_eq!(Failure::io(Kind::Failed, "cannot write", &full).kind, Kind::NoSpace);
         let gone = io::Error::from(io::ErrorKind::NotFound);
         assert_eq!(Failure::io(Kind::Usage, "cannot read", &gone).kind, Kind::Usage);
+    }
+
+    #[test]
+    fn a_wrong_command_line_has_a_next_step() {
+        let bare = Failure::usage("the label `a` is given twice");
+        assert_eq!(bare.hints().collect::<Vec<_>>(), [HELP]);
+        let of_clap = Failure::usage("unexpected argument\n\nFor more information, try '--help'.");
+        assert_eq!(of_clap.hints().count(), 0);
+        let own = Failure::usage("no").with_hint("yes");
+        assert_eq!(own.hints().collect::<Vec<_>>(), ["yes"]);
+        assert_eq!(Failure::new(Kind::Failed, "no").hints().count(), 0);
     }
 
     #[test]

@@ -240,29 +240,53 @@ pub fn short(id: &KeyId) -> String {
 
 /// Reads a private key. Errors: unreadable; not a private key; readable by others.
 pub fn read_secret(path: &Path) -> Result<SecretKey, Failure> {
-    let unreadable = |error| Failure::io(Kind::Usage, "cannot read the key", &error);
+    let hint = "`--key` takes a private key: `keys/NAME.pem` of this side's workspace, which `bundle keys \
+                new` makes";
+    let unreadable = |error| unreadable(&error).with_hint(hint);
     let file = fs_err::File::open(path).map_err(unreadable)?;
     let meta = file.metadata().map_err(unreadable)?;
+    let mut text = Zeroizing::new(String::new());
+    file.take(KEY_FILE_MAX).read_to_string(&mut text).map_err(unreadable)?;
+    let shown = path.display();
+    // Looked at before the permissions: to make a public key private would help nobody.
+    if text.contains("PUBLIC KEY") && !text.contains("PRIVATE KEY") {
+        return Err(Failure::usage(format!(
+            "`{shown}` is the public half of a key; signing needs the private half"
+        ))
+        .with_hint(match private_half(path) {
+            Some(secret) => format!("the private half is beside it: `--key {}`", secret.display()),
+            None => hint.to_owned(),
+        }));
+    }
     // As ssh has it: a key that others can read is not a secret any more.
     let mode = meta.permissions().mode() & 0o777;
     if meta.is_file() && mode & 0o077 != 0 {
-        let shown = path.display();
         return Err(Failure::usage(format!(
             "the private key `{shown}` can be read by others: its permissions are {mode:04o}"
         ))
         .with_hint(format!("chmod 600 {shown}")));
     }
-    let mut text = Zeroizing::new(String::new());
-    file.take(KEY_FILE_MAX).read_to_string(&mut text).map_err(unreadable)?;
     SecretKey::from_pem(&text).map_err(|error| {
-        Failure::usage(format!("cannot use the key `{}`: {error}", path.display()))
+        Failure::usage(format!("cannot use the key `{shown}`: {error}"))
             .with_hint("`bundle keys new` makes one, or `openssl genpkey -algorithm ed25519`")
     })
 }
 
+/// The private key that `make` has put beside this public one, if it is still there.
+fn private_half(public: &Path) -> Option<PathBuf> {
+    let name = public.file_name()?.to_str()?.strip_suffix(".pub.pem")?;
+    Some(public.with_file_name(format!("{name}.pem"))).filter(|secret| secret.is_file())
+}
+
+fn unreadable(error: &std::io::Error) -> Failure {
+    Failure::io(Kind::Usage, "cannot read the key", error)
+}
+
 /// Reads a public key. Errors: unreadable; not a public key, or a private one.
 pub fn read_public(path: &Path) -> Result<PublicKey, Failure> {
-    let unreadable = |error| Failure::io(Kind::Usage, "cannot read the key", &error);
+    let hint = "name the `keys/NAME.pub.pem` of the connected side's workspace; `bundle keys list` shows \
+                what is known here";
+    let unreadable = |error| unreadable(&error).with_hint(hint);
     let mut text = Zeroizing::new(String::new());
     let file = fs_err::File::open(path).map_err(unreadable)?;
     file.take(KEY_FILE_MAX).read_to_string(&mut text).map_err(unreadable)?;
@@ -272,15 +296,17 @@ pub fn read_public(path: &Path) -> Result<PublicKey, Failure> {
             .with_hint("name the `.pub.pem` beside it; a private key stays where it was made"));
     }
     PublicKey::from_pem(&text).map_err(|error| {
-        Failure::usage(format!("cannot use the key `{shown}`: {error}"))
-            .with_hint("name the `keys/NAME.pub.pem` of the connected side's workspace")
+        Failure::usage(format!("cannot use the key `{shown}`: {error}")).with_hint(hint)
     })
 }
 
 /// The public keys in a directory: its `*.pem` files, private keys left aside, by name. A directory
 /// that is not there has none.
 fn public_keys(directory: &Path) -> Result<Vec<Known>, Failure> {
-    let unreadable = |error| Failure::io(Kind::Usage, "cannot read the keys", &error);
+    let unreadable = |error| {
+        Failure::io(Kind::Usage, "cannot read the keys", &error)
+            .with_hint("name a directory of `.pub.pem` files that can be read, or one such file")
+    };
     if !exists(directory)? {
         return Ok(Vec::new());
     }
@@ -305,7 +331,10 @@ fn public_keys(directory: &Path) -> Result<Vec<Known>, Failure> {
 }
 
 fn is_private(path: &Path) -> Result<bool, Failure> {
-    let unreadable = |error| Failure::io(Kind::Usage, "cannot read the key", &error);
+    let unreadable = |error| {
+        unreadable(&error)
+            .with_hint(format!("let it be read, or move it away: `{}`", path.display()))
+    };
     let mut text = Zeroizing::new(Vec::new());
     let file = fs_err::File::open(path).map_err(unreadable)?;
     file.take(KEY_FILE_MAX).read_to_end(&mut text).map_err(unreadable)?;

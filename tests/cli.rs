@@ -404,9 +404,148 @@ fn a_file_in_the_place_of_a_directory_is_named_with_its_option() {
         assert!(text.contains(&format!("`{option} DIR`")), "{options:?}: {answer:?}");
     }
     exit(&bundle(dir.path(), &["keys", "new", "--workspace", "c.yaml"]), 73);
-    let import = ["import", "--from", "in", "--workspace", "c.yaml"];
-    exit(&bundle(dir.path(), &import), 73);
+    for command in ["import", "verify", "describe"] {
+        let answer = bundle(dir.path(), &[command, "--from", "in", "--workspace", "c.yaml"]);
+        exit(&answer, 73);
+        assert!(err(&answer).contains("`--workspace DIR`"), "{command}: {answer:?}");
+    }
+    for (line, option) in [
+        (&["diff", "in", "--workspace", "c.yaml"][..], "--workspace"),
+        (&["registry", "serve", "--data", "c.yaml"], "--data"),
+        (&["man", "--dir", "c.yaml"], "--dir"),
+    ] {
+        let answer = bundle(dir.path(), line);
+        exit(&answer, 73);
+        assert!(err(&answer).contains(&format!("`{option} DIR`")), "{answer:?}");
+    }
     assert_eq!(fs_err::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_public_key_where_a_private_one_is_wanted_is_named_as_such() {
+    let dir = scratch();
+    let config = "kind: ImageSetConfiguration\napiVersion: mirror.openshift.io/v2alpha1\nmirror:\n  \
+                  additionalImages:\n  - name: 127.0.0.1:1/a/b:1\n";
+    fs_err::write(dir.path().join("c.yaml"), config).unwrap();
+    exit(&bundle(dir.path(), &["keys", "new"]), 0);
+    let keys = dir.path().join("bundle-workspace/keys");
+    fs_err::copy(keys.join("default.pub.pem"), dir.path().join("alone.pem")).unwrap();
+    for (key, next) in [
+        ("bundle-workspace/keys/default.pub.pem", "`--key bundle-workspace/keys/default.pem`"),
+        ("alone.pem", "`keys/NAME.pem` of this side's workspace"),
+    ] {
+        let answer = bundle(dir.path(), &["create", "-c", "c.yaml", "--to", "out", "--key", key]);
+        exit(&answer, 64);
+        let text = err(&answer);
+        assert!(text.contains(&format!("`{key}` is the public half of a key")), "{text}");
+        assert!(text.contains(next) && !text.contains("chmod"), "{text}");
+    }
+}
+
+#[test]
+fn every_wrong_command_line_has_a_next_step() {
+    let dir = scratch();
+    let image = "kind: ImageSetConfiguration\napiVersion: mirror.openshift.io/v2alpha1\nmirror:\n  \
+                 additionalImages:\n  - name: 127.0.0.1:1/a/b:1\n";
+    for (name, text) in [
+        ("c.yaml", image),
+        (
+            "release.yaml",
+            "kind: ImageSetConfiguration\napiVersion: mirror.openshift.io/v2alpha1\nmirror:\n  \
+                          platform:\n    channels:\n    - name: stable-4.18\n",
+        ),
+        ("broken.yaml", "kind: [\n"),
+        ("empty.yaml", ""),
+        ("junk.pem", "junk"),
+        ("junk.json", "junk"),
+    ] {
+        fs_err::write(dir.path().join(name), text).unwrap();
+    }
+    fs_err::create_dir(dir.path().join("empty")).unwrap();
+    exit(&bundle(dir.path(), &["keys", "new"]), 0);
+    let (media, key) = (golden("media"), golden("key.pub.pem"));
+    let secret = "bundle-workspace/keys/default.pem";
+    let many = "--label";
+    let labels: Vec<String> = (0..65).flat_map(|n| [many.to_owned(), format!("l{n}=x")]).collect();
+    let create = ["create", "-c", "c.yaml", "--to", "out"];
+    let import = ["import", "--from", media.as_str(), "--trust", key.as_str()];
+    let directories = ["--from", "empty"].repeat(1025);
+    let mut lines: Vec<Vec<&str>> = vec![
+        vec![],
+        vec!["frobnicate"],
+        vec!["mirror"],
+        vec!["registry", "gc"],
+        vec!["keys"],
+        vec!["version", "--frobnicate"],
+        vec!["version", "--v2"],
+        vec!["version", "--parallel-blobs", "0"],
+        vec!["version", "--plain-http", "http://a"],
+        vec!["create"],
+        vec!["create", "-c", "missing.yaml", "--to", "out"],
+        vec!["create", "-c", "broken.yaml", "--to", "out"],
+        vec!["create", "-c", "empty.yaml", "--to", "out"],
+        vec!["create", "-c", "release.yaml", "--to", "out"],
+        vec!["keys", "new"],
+        vec!["keys", "show", "other"],
+        vec!["keys", "show", "no/such/file"],
+        vec!["keys", "show", "0123456789"],
+        vec!["keys", "show", secret],
+        vec!["keys", "show", "junk.pem"],
+        vec!["keys", "show", "empty"],
+        vec!["keys", "trust", "missing.pem"],
+        vec!["keys", "trust", "junk.pem"],
+        vec!["keys", "trust", secret],
+        vec!["keys", "untrust", "xyz"],
+        vec!["keys", "untrust", "0123456789"],
+        vec!["verify", "--from", "missing", "--trust", &key],
+        vec!["verify", "--from", "c.yaml", "--trust", &key],
+        vec!["verify", "--from", &media, "--trust", "missing"],
+        vec!["verify", "--from", &media, "--trust", "empty"],
+        vec!["verify", "--from", &media, "--trust", "junk.pem"],
+        [&["verify", "--trust", &key][..], &directories].concat(),
+        vec!["describe", "--from", "missing"],
+        vec!["diff", "missing"],
+        vec!["diff", &media, "--since", "7"],
+        vec!["diff", &media, "--until", "1"],
+        vec!["registry", "serve", "--data", "."],
+        vec!["registry", "serve", "--data", "new", "--listen", "0.0.0.0:0"],
+        vec!["import", "--from", &media, "--trust", &key, "https://host/name"],
+    ];
+    for more in [
+        &["--size", "1"][..],
+        &["--size", "4G"],
+        &["--media", "tape"],
+        &["--media", "dvd", "--size", "1GiB"],
+        &["--since", "0"],
+        &["--since", "9"],
+        &["--since", "1", "--full"],
+        &["--label", "a"],
+        &["--label", "a=1", "--label", "a=2"],
+        &["--expires", "soon"],
+        &["--expires", "2001-01-01T00:00:00Z"],
+        &["--key", "missing.pem"],
+        &["--key", "junk.pem"],
+        &["--key", "empty"],
+        &["--authfile", "missing"],
+        &["--authfile", "junk.json"],
+        &["--ca-file", "missing"],
+        &["--ca-file", "junk.pem"],
+        &["--registries-conf", "missing"],
+        &["--registries-conf", "junk.json"],
+    ] {
+        lines.push([&create[..], more].concat());
+    }
+    lines.push(create.iter().copied().chain(labels.iter().map(String::as_str)).collect());
+    for more in [&["--authfile", "missing"][..], &["--ca-file", "junk.pem"]] {
+        lines.push([&import[..], &["docker://127.0.0.1:1/x", "--retry-times", "0"], more].concat());
+    }
+    for line in lines {
+        let answer = bundle(dir.path(), &line);
+        exit(&answer, 64);
+        let text = err(&answer);
+        let next = text.contains("\nhint: ") || text.contains("For more information, try '--help'");
+        assert!(text.starts_with("error: ") && next, "{line:?}\n{text}");
+    }
 }
 
 #[test]

@@ -479,7 +479,14 @@ impl ImportError {
             Self::Head { .. } | Self::Index { .. } => {
                 "create the sequence again on the connected side: `bundle create --full`".into()
             }
-            Self::TooMany { .. } | Self::Name(_) | Self::Task(_) => return None,
+            Self::TooMany { .. } => {
+                "name only directories that hold the `mirror_seq…` files and little else: `--from DIR`"
+                    .into()
+            }
+            Self::Name(_) => "choose a shorter namespace for the target, `docker://HOST/NAMESPACE`, or \
+                leave `--max-nested-paths` out"
+                .into(),
+            Self::Task(_) => "run the same command again".into(),
         })
     }
 }

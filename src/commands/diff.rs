@@ -87,6 +87,7 @@ struct Standing {
 }
 
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
+    super::refuse_other_than_directory("--workspace", &context.common.workspace)?;
     let trusted = Keyring::new(&context.common.workspace).gather(&args.trust)?;
     let mut all = describe::open(vec![args.old.clone()], trusted.clone()).await?;
     let old_last = last(&all)?;
@@ -115,17 +116,19 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
 
 /// The last sequence, of the last stream.
 fn last(all: &[Opened]) -> Result<(StreamId, Sequence), Failure> {
-    all.last()
-        .map(|opened| (opened.head.stream, opened.head.sequence))
-        .ok_or_else(|| Failure::usage("there is no sequence to compare"))
+    all.last().map(|opened| (opened.head.stream, opened.head.sequence)).ok_or_else(|| {
+        Failure::usage("there is no sequence to compare")
+            .with_hint("name a directory with `mirror_seq…` files: `bundle diff DIR`")
+    })
 }
 
 fn asked(all: &[Opened], stream: StreamId, number: u64) -> Result<Sequence, Failure> {
     let found = all.iter().map(|opened| &opened.head);
     let mut found = found.filter(|head| head.stream == stream).map(|head| head.sequence);
-    found
-        .find(|sequence| sequence.get() == number)
-        .ok_or_else(|| Failure::usage(format!("there is no sequence {number} in what was named")))
+    found.find(|sequence| sequence.get() == number).ok_or_else(|| {
+        Failure::usage(format!("there is no sequence {number} in what was named"))
+            .with_hint("`bundle describe --from DIR` shows which there are")
+    })
 }
 
 fn before(all: &[Opened], to: (StreamId, Sequence)) -> Result<(StreamId, Sequence), Failure> {

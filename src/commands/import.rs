@@ -24,9 +24,6 @@ use crate::progress::Drawing;
 use crate::size;
 use crate::wire::{self, Side};
 
-/// Blobs sent at the same time when nothing is said.
-const PARALLEL_BLOBS: usize = 6;
-
 /// Verify the sequences in a directory and push what they hold into a registry
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -83,7 +80,7 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         trusted,
         new_stream: args.new_stream,
         dry_run: args.dry_run,
-        parallel_blobs: context.common.parallel_blobs.unwrap_or(PARALLEL_BLOBS),
+        parallel_blobs: context.common.parallel_blobs.unwrap_or(cli::IMPORT_BLOBS),
         max_nested_paths: args.max_nested_paths,
         client: place.client.clone(),
         progress,

@@ -147,6 +147,18 @@ fn find(ring: &Keyring, text: &str) -> Result<Known, Failure> {
     let path = match own {
         Some(own) if !path.is_file() => own,
         None if !path.exists() && keyring::digits(text).is_some() => return ring.by_id(text),
+        // A bare word, `default` when nothing was typed: on the side that only trusts there is none.
+        None if !path.exists() && name(text).is_ok() => {
+            let missing = ring.public_path(text);
+            return Err(Failure::usage(format!(
+                "no key has the name `{text}` here: `{}` is missing",
+                missing.display()
+            ))
+            .with_hint(
+                "`bundle keys list` shows the keys that sign and are trusted here; name one by its file \
+                 or its id: `bundle keys show FILE|ID`",
+            ));
+        }
         _ => path,
     };
     Ok(Known { key: keyring::read_public(&path)?, path })

@@ -26,6 +26,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
         context.output.print(&json!({ "page": page }), &page)?;
         return Ok(Exit::DONE);
     };
+    super::refuse_other_than_directory("--dir", directory)?;
     fs_err::create_dir_all(directory).map_err(fault)?;
     let mut written = Vec::new();
     let mut command = Cli::command().disable_help_subcommand(true);

@@ -42,6 +42,7 @@ struct Serve {
 
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let Action::Serve(Serve { data, listen, read_only, allow_remote_http }) = args.action;
+    super::refuse_other_than_directory("--data", &data)?;
     let shown = data.display().to_string();
     let server = Server::bind(ServerConfig { data, listen, read_only, allow_remote_http }).await?;
     let address = server.local_addr();
