@@ -6,6 +6,8 @@
 mod support;
 
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use support::command::Run;
 use support::relay::Relay;
@@ -122,6 +124,60 @@ fn the_image_of_a_damaged_layer_is_named() {
     flip(&copy.join(PART), at + 30_000, 5);
     site.verify(&copy).refused(&[65]).says(PART).says("team/tool");
     untagged(&site, "flipped", &[65]).says(PART).says("team/tool");
+}
+
+/// The exit code of a run, and the most memory that it had, in KiB. Looked at every millisecond: what is held while
+/// megabytes are hashed is not missed.
+fn peak(command: &mut Command) -> (Option<i32>, u64) {
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let status = format!("/proc/{}/status", child.id());
+    let mut most = 0;
+    loop {
+        let text = fs_err::read_to_string(&status).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let now = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+        most = most.max(now.unwrap_or(0));
+        if let Some(status) = child.try_wait().unwrap() {
+            return (status.code(), most);
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn junk_at_its_limit_takes_little_memory() {
+    let site = prepared();
+    let key = site.key();
+    let verify = |media: &Path| {
+        let (media, key) = (text(media), text(&key));
+        peak(&mut site.command(&["verify", "--from", media, "--trust", key]))
+    };
+    let heads = copied(&site, "heads");
+    for n in 1..=4 {
+        let name = |ending| heads.join(format!("mirror_seq{n}.manifest.{ending}"));
+        fs_write(&name("json"), &noise(n, 32 << 20));
+        // It names a trusted key, so the head is read to its end before it is refused.
+        if n > 1 {
+            fs_err::copy(heads.join(SEAL), name("sig")).unwrap();
+        }
+    }
+    let index = copied(&site, "index");
+    fs_err::OpenOptions::new()
+        .write(true)
+        .open(index.join(INDEX))
+        .unwrap()
+        .into_parts()
+        .0
+        .set_len(512 << 20)
+        .unwrap();
+    let seal = copied(&site, "seal");
+    fs_write(&seal.join(SEAL), &noise(9, 64 << 10));
+    for (media, code) in [(heads, 67), (index, 65), (seal, 67)] {
+        let (exit, most) = verify(&media);
+        assert_eq!(exit, Some(code), "{media:?}");
+        // The bar for any input.
+        assert!((1..64 << 10).contains(&most), "{most} KiB for {media:?}");
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@
 //! The file has one spelling only: it is parsed, written again and compared, so that not one byte of
 //! it can change without notice.
 
+use std::convert::Infallible;
 use std::fmt::Write;
 
 use base64::Engine;
@@ -56,12 +57,73 @@ fn list(ids: &[String]) -> String {
     text
 }
 
+/// A head behind the words with which it is signed (DSSE's pre-authentication encoding), in one buffer: a
+/// head can have 32 MiB before anybody proved a byte of it, so there is no second copy.
+pub struct Message {
+    bytes: Vec<u8>,
+    /// Where the head begins.
+    head: usize,
+}
+
+impl Message {
+    /// The message over a head of so many bytes, which `read` puts where they belong.
+    pub fn read<E>(
+        length: usize,
+        read: impl FnOnce(&mut [u8]) -> Result<(), E>,
+    ) -> Result<Self, E> {
+        let words = format!("DSSEv1 {} {HEAD_TYPE} {length} ", HEAD_TYPE.len());
+        let head = words.len();
+        let mut bytes = Vec::with_capacity(head + length);
+        bytes.extend_from_slice(words.as_bytes());
+        bytes.resize(head + length, 0);
+        read(&mut bytes[head..])?;
+        Ok(Self { bytes, head })
+    }
+
+    /// The message over a copy of `head`.
+    pub fn of(head: &[u8]) -> Self {
+        let copied = Self::read(head.len(), |place| {
+            place.copy_from_slice(head);
+            Ok::<_, Infallible>(())
+        });
+        let Ok(message) = copied;
+        message
+    }
+
+    /// The exact bytes of the head.
+    pub fn head(&self) -> &[u8] {
+        &self.bytes[self.head..]
+    }
+
+    /// Checks the signatures over the head. Every signature that names a trusted key must fit, and at
+    /// least one must be there. Returns the ids of the trusted keys that signed, each once.
+    pub fn verify(&self, seal: &[u8], trusted: &[PublicKey]) -> Result<Vec<KeyId>, SealError> {
+        let envelope = read(seal)?;
+        let mut signers = Vec::new();
+        for entry in &envelope.signatures {
+            // The id in the file is a hint: the key it selects has the id computed here.
+            let Some(key) = trusted.iter().find(|key| key.id().to_string() == entry.keyid) else {
+                continue;
+            };
+            let signature = signature(&entry.sig).ok_or(SealError::Bad(key.id()))?;
+            if !key.verifies(&self.bytes, &signature) {
+                return Err(SealError::Bad(key.id()));
+            }
+            if !signers.contains(&key.id()) {
+                signers.push(key.id());
+            }
+        }
+        if signers.is_empty() {
+            let named = envelope.signatures.into_iter().map(|entry| entry.keyid).collect();
+            return Err(SealError::UnknownKey(named));
+        }
+        Ok(signers)
+    }
+}
+
 /// The message that is signed: DSSE's pre-authentication encoding of `head`.
 pub fn message(head: &[u8]) -> Vec<u8> {
-    let mut message =
-        format!("DSSEv1 {} {HEAD_TYPE} {} ", HEAD_TYPE.len(), head.len()).into_bytes();
-    message.extend_from_slice(head);
-    message
+    Message::of(head).bytes
 }
 
 /// The signature file over `head` by `keys`.
@@ -126,30 +188,9 @@ fn signature(text: &str) -> Option<[u8; SIGNATURE_LEN]> {
     BASE64_STANDARD.decode(text).ok()?.try_into().ok()
 }
 
-/// Checks the signatures over `head`. Every signature that names a trusted key must fit, and at
-/// least one must be there. Returns the ids of the trusted keys that signed, each once.
+/// [`Message::verify`] for a head that is at hand.
 pub fn verify(head: &[u8], seal: &[u8], trusted: &[PublicKey]) -> Result<Vec<KeyId>, SealError> {
-    let envelope = read(seal)?;
-    let message = message(head);
-    let mut signers = Vec::new();
-    for entry in &envelope.signatures {
-        // The id in the file is a hint: the key it selects has the id computed here.
-        let Some(key) = trusted.iter().find(|key| key.id().to_string() == entry.keyid) else {
-            continue;
-        };
-        let signature = signature(&entry.sig).ok_or(SealError::Bad(key.id()))?;
-        if !key.verifies(&message, &signature) {
-            return Err(SealError::Bad(key.id()));
-        }
-        if !signers.contains(&key.id()) {
-            signers.push(key.id());
-        }
-    }
-    if signers.is_empty() {
-        let named = envelope.signatures.into_iter().map(|entry| entry.keyid).collect();
-        return Err(SealError::UnknownKey(named));
-    }
-    Ok(signers)
+    Message::of(head).verify(seal, trusted)
 }
 
 #[cfg(test)]
@@ -173,6 +214,20 @@ mod tests {
         ));
         assert!(matches!(verify(b"head", &seal, &[]), Err(SealError::UnknownKey(_))));
         assert!(matches!(verify(b"haed", &seal, &[a.public()]), Err(SealError::Bad(_))));
+    }
+
+    #[test]
+    fn a_head_that_is_read_into_its_place_is_the_one_that_is_signed() {
+        let (a, _) = keys();
+        let fill = |place: &mut [u8]| {
+            place.copy_from_slice(b"head");
+            Ok::<_, ()>(())
+        };
+        let read = Message::read(4, fill).unwrap();
+        assert_eq!((read.head(), &read.bytes), (&b"head"[..], &message(b"head")));
+        assert_eq!(read.bytes.capacity(), read.bytes.len());
+        assert_eq!(read.verify(&sign(b"head", &[&a]), &[a.public()]).unwrap(), [a.public().id()]);
+        assert!(Message::read(4, |_| Err(())).is_err());
     }
 
     #[test]

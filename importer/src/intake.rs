@@ -7,13 +7,16 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use format_spec::hash::Hasher;
+use format_spec::limits::{CELL, HEAD_MAX};
 use format_spec::part::FileName;
+use format_spec::{Digest, seal};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 
 use crate::error::ImportError;
@@ -164,14 +167,46 @@ impl Found {
 
     /// Reads a small file whole.
     pub(crate) fn read(&self, limit: u64) -> Result<Vec<u8>, ImportError> {
+        let mut bytes = vec![0; self.length(limit)?];
+        self.fill(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Reads a head, ready for a look at its signatures.
+    pub(crate) fn read_head(&self) -> Result<seal::Message, ImportError> {
+        seal::Message::read(self.length(HEAD_MAX)?, |bytes| self.fill(bytes))
+    }
+
+    /// Hashes a file of at most `limit` bytes, of which nothing is kept.
+    pub(crate) fn digest(&self, limit: u64) -> Result<Digest, ImportError> {
+        self.length(limit)?;
+        // One that grows meanwhile ends where it ended when it was listed, and fails later.
+        let mut file = self.open().map_err(self.fault())?.take(self.size);
+        let mut hasher = Hasher::new();
+        let mut buffer = vec![0; CELL];
+        loop {
+            match file.read(&mut buffer) {
+                Ok(0) => return Ok(hasher.finish()),
+                Ok(length) => hasher.update(&buffer[..length]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.fault()(error)),
+            }
+        }
+    }
+
+    fn length(&self, limit: u64) -> Result<usize, ImportError> {
         if self.size > limit {
             return Err(ImportError::TooLarge { path: self.path(), found: self.size, limit });
         }
-        let fail = |source| ImportError::Read { path: self.path(), source };
-        let size = usize::try_from(self.size).map_err(|error| fail(io::Error::other(error)))?;
-        let file = self.open().map_err(fail)?;
-        let mut bytes = vec![0; size];
-        file.read_exact_at(&mut bytes, 0).map_err(fail)?;
-        Ok(bytes)
+        usize::try_from(self.size).map_err(|error| self.fault()(io::Error::other(error)))
+    }
+
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), ImportError> {
+        let file = self.open().map_err(self.fault())?;
+        file.read_exact_at(bytes, 0).map_err(self.fault())
+    }
+
+    fn fault(&self) -> impl Fn(io::Error) -> ImportError {
+        |source| ImportError::Read { path: self.path(), source }
     }
 }

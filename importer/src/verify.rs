@@ -28,8 +28,8 @@ use crate::unpack::Content;
 pub(crate) struct Received {
     found: Found,
     named: Sequence,
-    bytes: Vec<u8>,
-    /// The digest of the bytes.
+    /// The digest of its bytes. They are read when it is looked at: nobody knows yet who wrote how many
+    /// heads of how many bytes, so no two are held at a time.
     pub(crate) digest: Digest,
 }
 
@@ -55,16 +55,10 @@ pub(crate) fn receive(media: &Media) -> Result<Vec<Received>, ImportError> {
         match name {
             FileName::Head(sequence) => {
                 for found in media.get(name) {
-                    let bytes = found.read(HEAD_MAX)?;
-                    let digest = Digest::of(&bytes);
+                    let digest = found.digest(HEAD_MAX)?;
                     // Every medium may carry a copy of the head.
                     if heads.iter().all(|head| head.digest != digest) {
-                        heads.push(Received {
-                            found: found.clone(),
-                            named: *sequence,
-                            bytes,
-                            digest,
-                        });
+                        heads.push(Received { found: found.clone(), named: *sequence, digest });
                     }
                 }
             }
@@ -100,8 +94,7 @@ impl Received {
         trusted: &[PublicKey],
         prove_tables: bool,
     ) -> Result<Verified, ImportError> {
-        let signers = self.check_seal(media, trusted)?;
-        let head = self.parse()?;
+        let (head, signers) = self.open(media, Some(trusted))?;
         let parts = self.parts(media, &head)?;
         let index = self.index(media, &head)?;
         let members = index
@@ -129,23 +122,42 @@ impl Received {
         media: &Media,
         trusted: Option<&[PublicKey]>,
     ) -> Result<(Head, Digest, Index, Vec<KeyId>), ImportError> {
-        let signers = match trusted {
-            Some(trusted) => self.check_seal(media, trusted)?,
-            None => Vec::new(),
-        };
-        let head = self.parse()?;
+        let (head, signers) = self.open(media, trusted)?;
         let index = self.index(media, &head)?;
         Ok((head, self.digest, index, signers))
     }
 
-    fn check_seal(&self, media: &Media, trusted: &[PublicKey]) -> Result<Vec<KeyId>, ImportError> {
+    /// Reads the head and, with keys, checks the signature before anything of it is parsed.
+    fn open(
+        &self,
+        media: &Media,
+        trusted: Option<&[PublicKey]>,
+    ) -> Result<(Head, Vec<KeyId>), ImportError> {
+        let message = self.found.read_head()?;
+        if Digest::of(message.head()) != self.digest {
+            let source = std::io::Error::other("the file changed while it was read");
+            return Err(ImportError::Read { path: self.found.path(), source });
+        }
+        let signers = match trusted {
+            Some(trusted) => self.check_seal(&message, media, trusted)?,
+            None => Vec::new(),
+        };
+        Ok((self.parse(message.head())?, signers))
+    }
+
+    fn check_seal(
+        &self,
+        message: &seal::Message,
+        media: &Media,
+        trusted: &[PublicKey],
+    ) -> Result<Vec<KeyId>, ImportError> {
         if trusted.is_empty() {
             return Err(ImportError::NoKeys);
         }
         let name = FileName::Seal(self.named);
         let mut refusal = ImportError::NoSeal { sequence: self.named, file: name.to_string() };
         for found in self.nearest(media, &name) {
-            let source = match seal::verify(&self.bytes, &found.read(SEAL_MAX)?, trusted) {
+            let source = match message.verify(&found.read(SEAL_MAX)?, trusted) {
                 Ok(signers) => return Ok(signers),
                 Err(source) => source,
             };
@@ -157,8 +169,8 @@ impl Received {
         Err(refusal)
     }
 
-    fn parse(&self) -> Result<Head, ImportError> {
-        let head = Head::parse(&self.bytes)
+    fn parse(&self, bytes: &[u8]) -> Result<Head, ImportError> {
+        let head = Head::parse(bytes)
             .map_err(|source| ImportError::Head { path: self.found.path(), source })?;
         if head.sequence != self.named {
             return Err(ImportError::Renamed { path: self.found.path(), found: head.sequence });
