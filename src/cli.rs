@@ -119,7 +119,7 @@ pub struct Common {
           help_heading = HEADING)]
     pub retry_delay: Duration,
 
-    /// Give a request up when no byte has moved for so long; the answer to more than 64 MiB has 5 minutes
+    /// Give a request up when less than 4 KiB moved in so long; the answer to more than 64 MiB has 5 minutes
     #[arg(long, global = true, value_name = "TIME", default_value = "30s", value_parser = patience,
           help_heading = HEADING)]
     pub stall_timeout: Duration,

@@ -39,6 +39,11 @@ pub const CONNECT_TIME: Duration = Duration::from_secs(30);
 /// to its object store, before it answers.
 pub const COMMIT_TIME: Duration = Duration::from_secs(300);
 
+/// Bytes that must move in every window of the stall limit, unless the body ends before. With one byte a
+/// second a body would never end; 4 KiB in the default 30 s are 137 bytes a second, less than any line
+/// that can carry an image.
+pub const STALL_LEAST: u64 = 4 * 1024;
+
 /// A blob of more bytes is large: up to here a registry is done within seconds, and the stall limit is
 /// enough.
 pub const COMMIT_LARGE: u64 = 64 * 1024 * 1024;

@@ -144,13 +144,15 @@ pub enum Fault {
         /// What the system or the protocol said.
         detail: String,
     },
-    /// Nothing moved for so long.
-    #[error("`{host}` stalled: nothing moved for {} s", .limit.as_secs())]
+    /// Nothing moved for so long, or too little.
+    #[error("`{host}` stalled: {} {} s", Moved(*.moved), .limit.as_secs())]
     Stalled {
         /// The host.
         host: String,
         /// How long.
         limit: Duration,
+        /// Bytes that moved in that time.
+        moved: u64,
     },
     /// 408, 429, 500, 502 to 504.
     #[error("the registry is not able to answer now ({status}{})", Comma(.detail))]
@@ -252,8 +254,18 @@ pub enum Fault {
     Source(#[source] std::io::Error),
 }
 
+struct Moved(u64);
 struct Comma<'a>(&'a str);
 struct Dash<'a>(&'a str);
+
+impl fmt::Display for Moved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => write!(f, "nothing moved for"),
+            bytes => write!(f, "only {bytes} bytes moved in"),
+        }
+    }
+}
 
 impl fmt::Display for Comma<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -429,7 +441,9 @@ impl Failed {
             Fault::Tls { host, detail, cause } => {
                 Fault::Tls { host: host.clone(), detail: detail.clone(), cause: *cause }
             }
-            Fault::Stalled { host, limit } => Fault::Stalled { host: host.clone(), limit: *limit },
+            Fault::Stalled { host, limit, moved } => {
+                Fault::Stalled { host: host.clone(), limit: *limit, moved: *moved }
+            }
             _ => return None,
         };
         Some(Self { fault, tries: self.tries })

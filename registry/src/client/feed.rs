@@ -18,6 +18,7 @@ use url::Url;
 
 use super::error::Fault;
 use super::headers::authority;
+use super::pace::Pace;
 use super::session::Session;
 use super::token::Scopes;
 use super::{BlobSource, Core, hold, transport};
@@ -26,8 +27,9 @@ use crate::limits::{COMMIT_LARGE, COMMIT_TIME};
 /// The type of an upload's body.
 pub(super) const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
-/// Bytes handed to the connection at once. The stall limit needs one such piece to move: 128 KiB in
-/// 30 s is 4 KiB/s, slower than any line worth using.
+/// Bytes handed to the connection at once: it moves them as a whole, so this much must move in every window
+/// of the stall limit. 128 KiB in 30 s is 4 KiB/s, slower than any line worth using. Of a source with
+/// smaller pieces, [`STALL_LEAST`](crate::limits::STALL_LEAST) bytes must move.
 const PIECE: usize = 128 * 1024;
 
 /// How long the answer may take once everything was sent. `bytes` is what the registry has to work
@@ -53,7 +55,7 @@ pub(super) async fn pour(
     }
     headers.insert(CONTENT_TYPE, OCTETS);
     headers.insert(CONTENT_LENGTH, HeaderValue::from(to - from));
-    let gauge = Arc::new(Gauge::new());
+    let gauge = Arc::new(Gauge::new(core.options.stall));
     let mut request = session.http.request(method.clone(), url.clone()).headers(headers);
     if to > from {
         request = request.body(reqwest::Body::wrap_stream(Feed {
@@ -64,7 +66,7 @@ pub(super) async fn pour(
             core: Arc::clone(core),
         }));
     } else {
-        gauge.set(Phase::Done);
+        gauge.set(Phase::Done, 0, Instant::now());
     }
     let request =
         request.build().map_err(|_| Fault::Protocol("the request cannot be written".into()))?;
@@ -72,25 +74,29 @@ pub(super) async fn pour(
     let stall = core.options.stall;
     let mut call = std::pin::pin!(session.http.execute(request));
     let outcome = loop {
-        let (phase, since) = gauge.get();
-        let limit = match phase {
-            Phase::Sending => stall,
+        let turn = gauge.get();
+        let limit = match turn.phase {
+            Phase::Sending => turn.pace.left(),
             Phase::Done => answer_time(stall, to - from),
             // A medium that spins up is not the registry's fault.
             Phase::Source => Duration::from_secs(24 * 3600),
         };
-        let deadline = since + limit;
+        let deadline = turn.since + limit;
         let wake = deadline.min(Instant::now() + stall);
         tokio::select! {
             answer = &mut call => break answer,
             () = tokio::time::sleep_until(wake) => {
-                if gauge.get() == (phase, since) && Instant::now() >= deadline {
-                    return Err(Fault::Stalled { host: authority(&url), limit });
+                if gauge.get() == turn && Instant::now() >= deadline {
+                    let host = authority(&url);
+                    return Err(match turn.phase {
+                        Phase::Sending => turn.pace.stalled(host),
+                        Phase::Source | Phase::Done => Fault::Stalled { host, limit, moved: 0 },
+                    });
                 }
             }
         }
     };
-    if gauge.get().0 == Phase::Done {
+    if gauge.get().phase == Phase::Done {
         *sent = (*sent).max(to);
     }
     if let Some(error) = gauge.take_error() {
@@ -124,23 +130,40 @@ enum Phase {
     Done,
 }
 
+/// Whose turn it is since when, and what the connection has left of its window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Turn {
+    phase: Phase,
+    since: Instant,
+    pace: Pace,
+}
+
 /// What the body and the one who waits for the answer tell each other.
 struct Gauge {
-    state: Mutex<(Phase, Instant)>,
+    turn: Mutex<Turn>,
     error: Mutex<Option<std::io::Error>>,
 }
 
 impl Gauge {
-    fn new() -> Self {
-        Self { state: Mutex::new((Phase::Sending, Instant::now())), error: Mutex::new(None) }
+    fn new(stall: Duration) -> Self {
+        let turn = Turn { phase: Phase::Sending, since: Instant::now(), pace: Pace::new(stall) };
+        Self { turn: Mutex::new(turn), error: Mutex::new(None) }
     }
 
-    fn set(&self, phase: Phase) {
-        *hold(&self.state) = (phase, Instant::now());
+    /// The turn changes, with a piece of `taken` bytes for the connection.
+    fn set(&self, phase: Phase, taken: usize, now: Instant) {
+        let mut turn = hold(&self.turn);
+        // The source's time is not the network's.
+        if turn.phase == Phase::Sending {
+            let time = now.saturating_duration_since(turn.since);
+            turn.pace.waited(time);
+        }
+        turn.pace.moved(taken);
+        (turn.phase, turn.since) = (phase, now);
     }
 
-    fn get(&self) -> (Phase, Instant) {
-        *hold(&self.state)
+    fn get(&self) -> Turn {
+        *hold(&self.turn)
     }
 
     fn fail(&self, error: std::io::Error) {
@@ -171,7 +194,7 @@ impl Stream for Feed {
             }
             let error = match self.source.as_mut().poll_next(cx) {
                 Poll::Pending => {
-                    self.gauge.set(Phase::Source);
+                    self.gauge.set(Phase::Source, 0, Instant::now());
                     return Poll::Pending;
                 }
                 Poll::Ready(Some(Ok(bytes))) => {
@@ -193,7 +216,8 @@ impl Stream for Feed {
         let piece = self.held.split_to(length);
         self.left -= length as u64;
         self.core.counters.sent(length);
-        self.gauge.set(if self.left == 0 { Phase::Done } else { Phase::Sending });
+        let phase = if self.left == 0 { Phase::Done } else { Phase::Sending };
+        self.gauge.set(phase, length, Instant::now());
         Poll::Ready(Some(Ok(piece)))
     }
 }
@@ -201,6 +225,33 @@ impl Stream for Feed {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn pieces_of_a_byte_do_not_begin_a_new_window() {
+        let gauge = Gauge::new(30 * SECOND);
+        let mut now = Instant::now();
+        for _ in 0..31 {
+            gauge.set(Phase::Sending, 1, now);
+            now += SECOND;
+        }
+        assert!(gauge.get().pace.left() <= SECOND, "{:?}", gauge.get());
+        gauge.set(Phase::Sending, PIECE, now);
+        assert_eq!(gauge.get().pace.left(), 30 * SECOND);
+    }
+
+    #[test]
+    fn a_slow_source_costs_the_connection_nothing() {
+        let gauge = Gauge::new(30 * SECOND);
+        let mut now = Instant::now();
+        for _ in 0..100 {
+            gauge.set(Phase::Source, 0, now);
+            now += 20 * SECOND;
+            gauge.set(Phase::Sending, 1, now);
+        }
+        assert!(gauge.get().pace.left() > 29 * SECOND, "{:?}", gauge.get());
+    }
 
     #[test]
     fn only_large_blobs_get_time_to_commit() {

@@ -10,7 +10,7 @@
 //!    try.
 //!
 //! What must hold: credentials never reach another origin; everything received is bounded; what is
-//! whole is hashed; nothing waits for ever, and nothing that moves is cut.
+//! whole is hashed; nothing waits for ever, not even for a drip; nothing that really moves is cut.
 
 mod challenge;
 mod counters;
@@ -28,6 +28,7 @@ mod lists_tests;
 #[cfg(test)]
 mod log_tests;
 mod mirrors;
+mod pace;
 mod pull;
 #[cfg(test)]
 mod pull_tests;
@@ -92,9 +93,10 @@ pub struct ClientOptions {
     pub trusted_realms: Vec<String>,
     /// How often failed requests are tried again.
     pub retry: RetryPolicy,
-    /// How long nothing may move before a request counts as failed. Not a limit of the whole. It holds
-    /// for answers too, with one exception: after more than 64 MiB a registry has at least 300 s, because
-    /// it hashes or copies the blob before it answers.
+    /// How long a request may stand still before it counts as failed: less than
+    /// [`STALL_LEAST`](crate::limits::STALL_LEAST) bytes of a body moved in that time, and it did not
+    /// end. Not a limit of the whole. It holds for answers too, with one exception: after more than
+    /// 64 MiB a registry has at least 300 s, because it hashes or copies the blob before it answers.
     pub stall: Duration,
     /// `User-Agent`.
     pub user_agent: String,
@@ -313,7 +315,7 @@ impl Core {
                     return self.knock(https).await.map(|(session, _)| session);
                 }
             },
-            Err(_) => Fault::Stalled { host: host.to_string(), limit },
+            Err(_) => Fault::Stalled { host: host.to_string(), limit, moved: 0 },
         };
         tracing::debug!(%host, fault = %refusal, "no TLS there, trying plain HTTP");
         let http = self.open(host, "http", Tls::Never)?;

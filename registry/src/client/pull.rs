@@ -17,12 +17,14 @@ use reqwest::header::{
 use reqwest::{Method, Response};
 
 use super::error::{Failed, Fault};
-use super::headers::{authority, content_range};
+use super::headers::content_range;
 use super::mirrors::Place;
+use super::pace::Pace;
 use super::retry::Tries;
 use super::session::{Session, text};
 use super::token::Scopes;
 use super::{Client, ClientError, Core, ErrorKind, ManifestHead, subject, transport};
+use crate::limits::STALL_LEAST;
 use crate::manifest::{RawManifest, is_general, own_type};
 use crate::media_type::{self, essence};
 use crate::reference::{ManifestRef, RegistryHost};
@@ -120,6 +122,7 @@ impl Client {
             size,
             at: from,
             body: None,
+            pace: Pace::new(self.core.options.stall),
             skip: 0,
             named: named(),
             tries: Budget::default(),
@@ -259,9 +262,10 @@ fn length(headers: &HeaderMap) -> Option<u64> {
     text(headers, &CONTENT_LENGTH)?.parse().ok()
 }
 
-/// What is left of the tries of a stream; bytes that move give all of them back.
+/// What is left of the tries of a stream; a try that brings enough gives all of them back.
 #[derive(Default)]
 struct Budget {
+    /// Where the last try failed.
     failed_at: u64,
     failed: u32,
     total: u32,
@@ -279,6 +283,8 @@ pub struct BlobStream {
     /// The next byte that is yielded.
     at: u64,
     body: Option<Response>,
+    /// The stall clock of the body.
+    pace: Pace,
     /// Bytes of the body that were yielded before: the registry ignored `Range`.
     skip: u64,
     named: String,
@@ -322,19 +328,17 @@ impl BlobStream {
 
     /// One chunk of the open body; `None` when all of it was skipped.
     async fn read(&mut self) -> Result<Option<Bytes>, Fault> {
-        let limit = self.core.options.stall;
         let Some(body) = &mut self.body else { return Ok(None) };
         let (expected, got) = (self.size, self.at);
-        let chunk = match tokio::time::timeout(limit, body.chunk()).await {
-            Err(_) => return Err(Fault::Stalled { host: authority(body.url()), limit }),
-            Ok(Err(error)) => {
+        let chunk = match self.pace.chunk(body).await? {
+            Err(error) => {
                 return Err(match transport::fault(body.url(), &error) {
                     Fault::Broken { .. } => Fault::Short { expected, got },
                     other => other,
                 });
             }
-            Ok(Ok(None)) => return Err(Fault::Short { expected, got }),
-            Ok(Ok(Some(chunk))) => chunk,
+            Ok(None) => return Err(Fault::Short { expected, got }),
+            Ok(Some(chunk)) => chunk,
         };
         self.core.counters.received(chunk.len());
         let mut chunk = chunk;
@@ -370,10 +374,12 @@ impl BlobStream {
 
     /// Waits for another try at this place, or goes to the next place, or ends.
     async fn recover(&mut self, fault: Fault) -> Result<(), Failed> {
-        if self.at > self.tries.failed_at {
-            self.tries.failed_at = self.at;
+        // As in a window of the stall limit: a try that brought next to nothing is no progress, or a drip
+        // would be tried again for ever.
+        if self.at - self.tries.failed_at >= STALL_LEAST {
             self.tries.failed = 0;
         }
+        self.tries.failed_at = self.at;
         let policy = self.core.options.retry;
         let mut tries =
             Tries::resumed(policy, &self.core.counters, self.tries.failed, self.tries.total);
@@ -463,6 +469,7 @@ impl BlobStream {
             self.skip = self.at;
         }
         self.body = Some(answer);
+        self.pace = Pace::new(core.options.stall);
         Ok(())
     }
 }

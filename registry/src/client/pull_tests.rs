@@ -425,15 +425,75 @@ async fn a_stalled_download_goes_on() {
         _ => breaking(served.clone(), 1000, true)(seen),
     })
     .await;
-    let dir = tempfile::tempdir().unwrap();
-    let mut options = options(dir.path());
-    options.plain_http = vec![server.host.clone()];
-    options.stall = Duration::from_millis(200);
-    let client = Client::new(options).unwrap();
+    let client = stalling(&server, Duration::from_millis(200), 3);
     let digest = Digest::of(&body);
     let stream = client.get_blob(&server.host, &repo(), &digest, 1000, 0).await.unwrap();
     assert_eq!(all(stream).await.unwrap(), body);
     assert_eq!(server.seen()[1].header("range"), "bytes=400-");
+}
+
+/// A client with these limits.
+fn stalling(server: &Scripted, stall: Duration, times: u32) -> Client {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = options(dir.path());
+    options.plain_http = vec![server.host.clone()];
+    (options.stall, options.retry.times) = (stall, times);
+    Client::new(options).unwrap()
+}
+
+/// A byte now and then set the clock back for ever, and each try that brought a byte gave all tries back.
+#[tokio::test]
+async fn a_drip_is_a_stall_and_its_bytes_do_not_give_the_tries_back() {
+    let body = content(100_000);
+    let ranges = breaking(body.clone(), body.len(), true);
+    let server = Scripted::start(move |seen| {
+        let reply = if seen.path.contains("/blobs/") { ranges(seen) } else { manifest() };
+        reply.slowly(1, Duration::from_millis(20))
+    })
+    .await;
+    let client = stalling(&server, Duration::from_millis(300), 2);
+    let digest = Digest::of(&body);
+    let all_of_it = async {
+        let stream = client.get_blob(&server.host, &repo(), &digest, 100_000, 0).await.unwrap();
+        let blob = all(stream).await.unwrap_err();
+        [blob, client.get_manifest(&server.host, &repo(), &tag("1")).await.unwrap_err()]
+    };
+    let errors = tokio::time::timeout(Duration::from_secs(20), all_of_it).await.unwrap();
+    for error in errors {
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+        let Fault::Stalled { moved, .. } = error.fault() else { panic!("{error}") };
+        assert!((1..100).contains(moved), "{error}");
+        assert!(error.to_string().ends_with("(tried 3 times)"), "{error}");
+    }
+    let lines = server.lines();
+    assert_eq!(lines.iter().filter(|line| line.contains("/blobs/")).count(), 3, "{lines:?}");
+    assert_eq!(lines.len(), 6, "{lines:?}");
+}
+
+/// Longer than the limit as a whole, and never near it within a window.
+#[tokio::test]
+async fn a_slow_line_and_a_slow_reader_are_no_stall() {
+    let body = content(128 * 1024);
+    let served = body.clone();
+    let server = Scripted::start(move |seen| match seen.path.contains("/blobs/") {
+        true => Reply::new(200).body(served.clone()).slowly(8 * 1024, Duration::from_millis(100)),
+        // A small body may be slow too, if it ends.
+        false => manifest().slowly(8, Duration::from_millis(50)),
+    })
+    .await;
+    let client = stalling(&server, Duration::from_secs(1), 0);
+    let (digest, size) = (Digest::of(&body), body.len() as u64);
+    let found = client.get_blob_bytes(&server.host, &repo(), &digest, size, size).await.unwrap();
+    assert_eq!(found, body);
+    client.get_manifest(&server.host, &repo(), &tag("1")).await.unwrap();
+    // The reader's own pauses do not count: each is longer than the limit.
+    let mut stream = client.get_blob(&server.host, &repo(), &digest, size, 0).await.unwrap();
+    let mut got = 0;
+    for _ in 0..2 {
+        got += stream.next_chunk().await.unwrap().unwrap().len();
+        tokio::time::sleep(Duration::from_millis(1200)).await;
+    }
+    assert_eq!(got + all(stream).await.unwrap().len(), body.len());
 }
 
 #[tokio::test]

@@ -424,6 +424,35 @@ async fn an_answer_that_does_not_come_counts_as_a_stall() {
     }
 }
 
+/// Larger than what the system's buffers take at once, so that what the registry reads is what moves.
+#[tokio::test]
+async fn an_upload_that_drips_is_a_stall_and_a_slow_one_is_not() {
+    let bytes = Bytes::from(vec![7; 16 * 1024 * 1024]);
+    let tick = Duration::from_millis(50);
+    for (step, stall, stalls) in [(64, 1, true), (1024 * 1024, 3, false)] {
+        let server = Scripted::start(move |seen| match (&*seen.method, &seen.body) {
+            ("PUT", None) => Reply::SipBody(step, tick),
+            ("PUT", Some(_)) => Reply::new(201),
+            ("POST", _) => Reply::new(202).with("Location", "/v2/team/app/blobs/uploads/u1"),
+            _ => Reply::new(404),
+        })
+        .await;
+        let dir = tempfile::tempdir().unwrap();
+        let mut options = options(dir.path());
+        options.plain_http = vec![server.host.clone()];
+        options.stall = Duration::from_secs(stall);
+        options.retry.times = 0;
+        let client = Client::new(options).unwrap();
+        let pushed = push(&client, &server, &bytes);
+        match tokio::time::timeout(Duration::from_secs(60), pushed).await.unwrap() {
+            Ok(_) => assert!(!stalls, "a drip is taken"),
+            Err(error) => {
+                assert!(stalls && matches!(error.fault(), Fault::Stalled { .. }), "{error}");
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn manifests_are_put_as_they_are() {
     let server = Scripted::start(|seen| match (&*seen.method, &seen.body) {

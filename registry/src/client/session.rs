@@ -19,6 +19,7 @@ use super::challenge::{self, Challenge};
 use super::credentials::{Credential, Found};
 use super::error::{Failed, Fault};
 use super::headers::{authority, retry_after, same_origin};
+use super::pace::Pace;
 use super::push::Way;
 use super::retry::Tries;
 use super::secret::Secret;
@@ -266,7 +267,7 @@ impl Session {
             let limit = request.patience;
             let answer = tokio::time::timeout(limit, http.execute(call))
                 .await
-                .map_err(|_| Fault::Stalled { host: authority(&url), limit })?
+                .map_err(|_| Fault::Stalled { host: authority(&url), limit, moved: 0 })?
                 .map_err(|error| transport::fault(&url, &error))?;
             tracing::debug!(
                 host = authority(&url),
@@ -390,7 +391,7 @@ pub(super) async fn drain(mut answer: Response) {
     let _ = tokio::time::timeout(Duration::from_secs(2), read).await;
 }
 
-/// A whole body of at most `max` bytes; each part may take `stall`.
+/// A whole body of at most `max` bytes, which may stand still for `stall`.
 pub(super) async fn bounded(
     core: &Core,
     mut answer: Response,
@@ -403,14 +404,12 @@ pub(super) async fn bounded(
         return Err(Fault::TooLarge { limit: max });
     }
     let mut body = BytesMut::new();
+    let mut pace = Pace::new(stall);
     loop {
-        let part = tokio::time::timeout(stall, answer.chunk())
-            .await
-            .map_err(|_| Fault::Stalled { host: authority(&url), limit: stall })?
-            .map_err(|error| match expected {
-                Some(expected) => Fault::Short { expected, got: body.len() as u64 },
-                None => transport::fault(&url, &error),
-            })?;
+        let part = pace.chunk(&mut answer).await?.map_err(|error| match expected {
+            Some(expected) => Fault::Short { expected, got: body.len() as u64 },
+            None => transport::fault(&url, &error),
+        })?;
         let Some(part) = part else { break };
         core.counters.received(part.len());
         if body.len() as u64 + part.len() as u64 > max {

@@ -84,7 +84,11 @@ pub(crate) enum Reply {
         body: Vec<u8>,
         /// Announces another length than that of the body, then closes.
         length: Option<u64>,
+        /// Sends so many bytes of the body at a time, and waits after each.
+        step: Option<(usize, Duration)>,
     },
+    /// Reads the body, so many bytes at a time with a wait after each; the script is asked again with it.
+    SipBody(usize, Duration),
     /// Reads so many bytes of the request's body, then closes.
     CutAfter(usize),
     /// Sends the head and a part of the body, then nothing more.
@@ -97,7 +101,7 @@ pub(crate) enum Reply {
 
 impl Reply {
     pub(crate) fn new(status: u16) -> Self {
-        Self::Answer { status, headers: Vec::new(), body: Vec::new(), length: None }
+        Self::Answer { status, headers: Vec::new(), body: Vec::new(), length: None, step: None }
     }
 
     pub(crate) fn with(mut self, name: &str, value: impl std::fmt::Display) -> Self {
@@ -110,6 +114,13 @@ impl Reply {
     pub(crate) fn body(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         if let Self::Answer { body, .. } = &mut self {
             *body = bytes.into();
+        }
+        self
+    }
+
+    pub(crate) fn slowly(mut self, bytes: usize, wait: Duration) -> Self {
+        if let Self::Answer { step, .. } = &mut self {
+            *step = Some((bytes, wait));
         }
         self
     }
@@ -206,11 +217,19 @@ async fn converse(
         let expected: usize = seen.header("content-length").parse().unwrap_or(0);
         let mut reply =
             if seen.path == "/v2/" && !own_ping { Reply::new(200) } else { script(&seen) };
-        if matches!(reply, Reply::ReadBody) {
+        let sip = match reply {
+            Reply::ReadBody => Some((usize::MAX, Duration::ZERO)),
+            Reply::SipBody(step, wait) => Some((step, wait)),
+            _ => None,
+        };
+        if let Some((step, wait)) = sip {
             while held.len() < expected {
-                if stream.read_buf(&mut held).await? == 0 {
+                let most = (expected - held.len()).min(step);
+                held.reserve(most.min(1024 * 1024));
+                if (&mut stream).take(most as u64).read_buf(&mut held).await? == 0 {
                     return Ok(());
                 }
+                tokio::time::sleep(wait).await;
             }
             seen.body = Some(held.drain(..expected).collect());
             reply = script(&seen);
@@ -218,7 +237,7 @@ async fn converse(
         let unread = if seen.body.is_none() { expected } else { 0 };
         log.lock().unwrap().push(seen.clone());
         match reply {
-            Reply::Answer { status, headers, body, length } => {
+            Reply::Answer { status, headers, body, length, step } => {
                 let mut text = format!("HTTP/1.1 {status} X\r\n");
                 for (name, value) in &headers {
                     text += &format!("{name}: {value}\r\n");
@@ -226,7 +245,11 @@ async fn converse(
                 text += &format!("content-length: {}\r\n\r\n", length.unwrap_or(body.len() as u64));
                 stream.write_all(text.as_bytes()).await?;
                 if seen.method != "HEAD" {
-                    stream.write_all(&body).await?;
+                    let (step, wait) = step.unwrap_or((usize::MAX, Duration::ZERO));
+                    for part in body.chunks(step) {
+                        stream.write_all(part).await?;
+                        tokio::time::sleep(wait).await;
+                    }
                 }
                 stream.flush().await?;
                 if length.is_some() && seen.method != "HEAD" {
@@ -260,7 +283,7 @@ async fn converse(
                 std::future::pending::<()>().await;
             }
             Reply::Silence => std::future::pending::<()>().await,
-            Reply::ReadBody => return Ok(()),
+            Reply::ReadBody | Reply::SipBody(..) => return Ok(()),
         }
     }
 }

@@ -241,7 +241,7 @@ async fn fetch(
     let limit = core.options.stall;
     let answer = tokio::time::timeout(limit, transport.execute(request))
         .await
-        .map_err(|_| Fault::Stalled { host: name.clone(), limit })?
+        .map_err(|_| Fault::Stalled { host: name.clone(), limit, moved: 0 })?
         .map_err(|error| super::transport::fault(&realm, &error))?;
     let status = answer.status().as_u16();
     if !answer.status().is_success() {
