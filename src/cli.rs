@@ -77,7 +77,7 @@ pub struct Common {
     #[arg(long, global = true, value_name = "FILE", help_heading = HEADING)]
     pub ca_file: Vec<PathBuf>,
 
-    /// Speak plain HTTP to this registry; repeatable
+    /// Speak plain HTTP to this registry, or to the store that a registry redirects to; repeatable
     #[arg(long, global = true, value_name = "HOST", help_heading = HEADING)]
     pub plain_http: Vec<RegistryHost>,
 

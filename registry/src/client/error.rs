@@ -340,10 +340,17 @@ impl Fault {
                  stays, check this machine's clock, the proxies before `{target}`, and the rights of \
                  `{host}` on its object store"
             ),
-            Self::Redirect { .. } => {
-                "let the registry redirect to https, or not at all (CNCF distribution: \
-                 `storage.redirect.disable: true`)"
-                    .into()
+            Self::Redirect { from, to } => {
+                let https = "let the registry redirect to https, or not at all (CNCF distribution: \
+                             `storage.redirect.disable: true`)";
+                match to.strip_prefix("http://") {
+                    // Nothing leads from TLS to plain HTTP.
+                    Some(store) if from.starts_with("http://") => format!(
+                        "if `{store}` is the store of this registry: `--plain-http {store}`; \
+                         otherwise {https}"
+                    ),
+                    _ => https.into(),
+                }
             }
             Self::Realm { host, .. } => format!(
                 "let `{host}` name a token server over https (CNCF distribution: \

@@ -79,7 +79,8 @@ pub struct ClientOptions {
     pub ca_files: Vec<PathBuf>,
     /// Directories with `<host[:port]>/{*.crt,*.cert,*.key}`.
     pub certs_d: Vec<PathBuf>,
-    /// `--plain-http`: hosts spoken to over HTTP only. Loopback hosts need no entry.
+    /// `--plain-http`: hosts spoken to over HTTP only, and to which another plain-HTTP host may redirect
+    /// (credentials stay behind). Loopback hosts need no entry.
     pub plain_http: Vec<RegistryHost>,
     /// Hosts whose certificate is not checked.
     pub insecure_tls: Vec<RegistryHost>,

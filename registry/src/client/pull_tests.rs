@@ -188,7 +188,45 @@ async fn a_redirect_over_plain_http_to_another_host_is_refused() {
     assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
     let named = format!("from `http://{}` to `http://192.0.2.1:9000`", server.host);
     assert!(error.to_string().contains(&named) && !error.to_string().contains("s3"), "{error}");
-    assert!(error.hint().unwrap().contains("https"), "{error}");
+    let hint = error.hint().unwrap();
+    assert!(hint.contains("`--plain-http 192.0.2.1:9000`") && hint.contains("https"), "{hint}");
+}
+
+/// To the system 0.0.0.0 is this machine, to the rules a host like any other.
+#[tokio::test]
+async fn a_store_on_plain_http_is_followed_when_it_is_named_and_gets_no_credentials() {
+    let proxied = ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"];
+    if proxied.iter().any(|name| std::env::var_os(name).is_some()) {
+        println!("skipped: a proxy stands before every host that is not loopback");
+        return;
+    }
+    let body = content(1000);
+    let served = body.clone();
+    let store = Scripted::start(move |_| Reply::new(200).body(served.clone())).await;
+    let port = store.host.port().unwrap();
+    let target = format!("http://0.0.0.0:{port}/store?signature=s3cret");
+    let server = Scripted::start_with(true, move |seen| {
+        if seen.header("authorization").is_empty() {
+            return Reply::new(401).with("WWW-Authenticate", "Basic");
+        }
+        Reply::new(307).with("Location", &target)
+    })
+    .await;
+    let digest = Digest::of(&body);
+    // Named is the host with its port, not the host.
+    for other in ["0.0.0.0", "0.0.0.0:1"] {
+        let client = client(&[&server.host, &other.parse().unwrap()]);
+        let error = client.get_blob(&server.host, &repo(), &digest, 1000, 0).await.unwrap_err();
+        let flag = format!("`--plain-http 0.0.0.0:{port}`");
+        assert!(matches!(error.fault(), Fault::Redirect { .. }), "{error}");
+        assert!(error.hint().unwrap().contains(&flag), "{:?}", error.hint());
+    }
+    assert!(store.seen().is_empty());
+    let client = client(&[&server.host, &format!("0.0.0.0:{port}").parse().unwrap()]);
+    let stream = client.get_blob(&server.host, &repo(), &digest, 1000, 0).await.unwrap();
+    assert_eq!(all(stream).await.unwrap(), body);
+    let seen = store.seen();
+    assert_eq!((seen.len(), seen[0].header("authorization")), (1, ""));
 }
 
 #[tokio::test]

@@ -3,7 +3,8 @@
 //! In: requests. Out: successful answers, or faults. Each request is authorised, sent, re-authorised
 //! once on 401, and its redirects are followed by hand. What must hold: `Authorization` never leaves the
 //! registry's origin (GHSA-vh4v-2xq2-g5cg), what another origin answers changes nothing that is known of
-//! the registry, a redirect never leads from TLS to plain HTTP or over plain HTTP to another host.
+//! the registry, a redirect never leads from TLS to plain HTTP, nor over plain HTTP to another host that
+//! the person did not name.
 
 use std::sync::Mutex;
 use std::sync::atomic::AtomicU8;
@@ -281,7 +282,7 @@ impl Session {
             {
                 return Ok(answer);
             }
-            let next = redirect_target(&url, &answer)?;
+            let next = redirect_target(&url, &answer, &core.options.plain_http)?;
             drain(answer).await;
             if !same_origin(&url, &next) {
                 proof = None;
@@ -335,11 +336,14 @@ impl Session {
     }
 }
 
-fn redirect_target(url: &Url, answer: &Response) -> Result<Url, Fault> {
+fn redirect_target(url: &Url, answer: &Response, named: &[RegistryHost]) -> Result<Url, Fault> {
     let target = text(answer.headers(), &header::LOCATION)
         .and_then(|location| url.join(location).ok())
         .ok_or_else(|| Fault::Protocol("a redirect without a usable `Location`".into()))?;
-    if may_follow(url, &target) {
+    if !target.username().is_empty() || target.password().is_some() {
+        return Err(Fault::Protocol("the redirect's `Location` carries a user name".into()));
+    }
+    if may_follow(url, &target, named) {
         return Ok(target);
     }
     let name = |url: &Url| format!("{}://{}", url.scheme(), authority(url));
@@ -347,15 +351,21 @@ fn redirect_target(url: &Url, answer: &Response) -> Result<Url, Fault> {
 }
 
 /// Whether a redirect may lead from here to there. Over plain HTTP anybody on the way can write a
-/// redirect, and so choose which hosts of this network get a request: only TLS may lead to another host.
-fn may_follow(from: &Url, to: &Url) -> bool {
+/// redirect, and so choose which hosts of this network get a request: only TLS may lead to another host,
+/// or the person, who `named` it with its port as one that is spoken to by plain HTTP.
+fn may_follow(from: &Url, to: &Url, named: &[RegistryHost]) -> bool {
     let local = |url: &Url| url.host_str().is_some_and(is_loopback_name);
-    let safe = match (from.scheme(), to.scheme()) {
+    // As URLs: `store.lan` and `store.lan:80` are one place.
+    let origin = |host: &RegistryHost| format!("http://{host}/").parse::<Url>();
+    match (from.scheme(), to.scheme()) {
         (_, "https") => true,
-        ("http", "http") => from.host_str() == to.host_str() || (local(from) && local(to)),
+        ("http", "http") => {
+            from.host_str() == to.host_str()
+                || (local(from) && local(to))
+                || named.iter().any(|host| origin(host).is_ok_and(|url| same_origin(&url, to)))
+        }
         _ => false,
-    };
-    safe && to.username().is_empty() && to.password().is_none()
+    }
 }
 
 /// A header as text.
@@ -471,7 +481,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn plain_http_leads_to_no_other_host() {
+    fn plain_http_leads_to_no_other_host_that_is_not_named() {
+        let named = ["minio.lan:9000", "cdn.lan", "odd.lan:80", "[fd00:0::1]:9000"]
+            .map(|host| host.parse::<RegistryHost>().unwrap());
         for (from, to, follow) in [
             ("https://reg.lan/", "https://store.lan/x", true),
             ("https://reg.lan/", "http://reg.lan/x", false),
@@ -483,10 +495,18 @@ mod tests {
             ("http://reg.lan/", "http://127.0.0.1/x", false),
             ("http://127.0.0.1:5000/", "http://localhost:9000/x", true),
             ("http://127.0.0.1:5000/", "http://reg.lan/x", false),
-            ("http://reg.lan/", "http://user@reg.lan/x", false),
+            ("http://reg.lan/", "http://minio.lan:9000/x", true),
+            ("http://127.0.0.1:5000/", "http://minio.lan:9000/x", true),
+            ("http://reg.lan/", "http://minio.lan:9001/x", false),
+            ("http://reg.lan/", "http://minio.lan/x", false),
+            ("http://reg.lan/", "http://cdn.lan/x", true),
+            ("http://reg.lan/", "http://cdn.lan:9000/x", false),
+            ("http://reg.lan/", "http://odd.lan/x", true),
+            ("http://reg.lan/", "http://[fd00::1]:9000/x", true),
+            ("https://reg.lan/", "http://minio.lan:9000/x", false),
             ("http://reg.lan/", "file:///etc/passwd", false),
         ] {
-            let found = may_follow(&from.parse().unwrap(), &to.parse().unwrap());
+            let found = may_follow(&from.parse().unwrap(), &to.parse().unwrap(), &named);
             assert_eq!(found, follow, "{from} -> {to}");
         }
     }

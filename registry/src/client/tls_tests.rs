@@ -199,6 +199,8 @@ async fn a_redirect_from_tls_to_plain_http_is_refused() {
     fs_err::write(dir.path().join("ca.pem"), &authority.pem).unwrap();
     let mut options = options(dir.path());
     options.ca_files = vec![dir.path().join("ca.pem")];
+    // Not even where the person named the target.
+    options.plain_http = vec![host("127.0.0.1", 1)];
     let client = Client::new(options).unwrap();
     let registry = host("localhost", port);
     let error = client
@@ -207,6 +209,7 @@ async fn a_redirect_from_tls_to_plain_http_is_refused() {
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
     assert!(error.to_string().contains("to `http://127.0.0.1:1` is not followed"), "{error}");
+    assert!(!error.hint().unwrap().contains("--plain-http"), "a flag that does not help");
 }
 
 #[tokio::test]
