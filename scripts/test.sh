@@ -80,6 +80,7 @@ skopeo skopeo
 bsdtar libarchive-tools
 pigz pigz
 strace strace
+mkfs.vfat dosfstools
 musl-gcc musl-tools
 END
   [ ${#missing[@]} -gt 0 ] || { echo "-- tools: all there"; return; }
@@ -133,6 +134,13 @@ static_binary() {
   "$binary" version
 }
 
+# The database of advisories: fetched where there is a network, else that of an earlier run.
+advisory_database() {
+  wanted advisories || return 0
+  timeout 120 cargo deny fetch db >"$logs/advisory-db" 2>&1 ||
+    compgen -G "${CARGO_HOME:-$HOME/.cargo}/advisory-dbs/*/crates" >/dev/null
+}
+
 codec_in_one_file() { # bincode stays in one file: docs/decisions says why
   ! grep -rln --include='*.rs' 'bincode::' . --exclude-dir=target --exclude-dir=.git | grep -v '^./format-spec/src/codec.rs$'
 }
@@ -157,8 +165,13 @@ main() { # one function: a script that is edited while it runs goes on as it was
   if [ -f format-spec/vectors/read.py ]; then step vectors python3 format-spec/vectors/read.py; fi
   if command -v cargo-deny >/dev/null; then
     step deny cargo deny --offline check bans licenses sources
+    if advisory_database; then
+      step advisories cargo deny --offline check advisories
+    else
+      skip advisories "the database of advisories cannot be had"
+    fi
   else
-    skip deny "cargo-deny is not installed"
+    skip deny "cargo-deny is not installed: left out"
   fi
   if command -v musl-gcc >/dev/null; then
     step static static_binary
