@@ -132,6 +132,108 @@ fn import_killed_at_any_moment_and_run_again() {
     site.import_into(&relay.host, "media", &[]).ok();
 }
 
+/// Moments of an import at which the registry is killed.
+const MOMENTS: u32 = 12;
+
+/// Kills the embedded registry with SIGKILL after `delay` of an import into it, starts it again, and the import too. Says
+/// whether the first one was still running.
+fn registry_killed(site: &Site, moment: u32, delay: Duration) -> bool {
+    let data = site.path(&format!("killed-{moment}"));
+    let host = format!("127.0.0.1:{}", support::free_port());
+    let server = Server::embedded_at(&data, &host);
+    let relay = Relay::start(&host, 3_000_000);
+    let arguments: Vec<String> = site
+        .import_arguments("media", &relay.host)
+        .into_iter()
+        .map(|argument| argument.replace("/disconnected", &format!("/disconnected-{moment}")))
+        .collect();
+    let mut first = site.command(&[]);
+    first.args(&arguments).stdout(Stdio::null()).stderr(Stdio::null());
+    // Every other one sees the registry come back, and goes on by itself or gives up.
+    if moment.is_multiple_of(2) {
+        first.args(["--retry-times", "0"]);
+    }
+    let mut first = first.spawn().unwrap();
+    std::thread::sleep(delay);
+    let running = first.try_wait().unwrap().is_none();
+    drop(server);
+    if moment.is_multiple_of(2) {
+        first.wait().unwrap();
+    }
+    let server = Server::embedded_at(&data, &host);
+    let code = first.wait().unwrap().code();
+    assert!([Some(0), Some(75)].contains(&code), "moment {moment}: exit {code:?}");
+
+    // What has a name is whole, whatever else is missing.
+    let whole = |server: &Server| {
+        for tag in server.all_tags() {
+            let (repo, tag) = tag.rsplit_once(':').unwrap();
+            server.pull(repo, tag);
+        }
+    };
+    let same = |server: &Server| {
+        for (repo, tag) in IMAGES.map(|image| image.split_once(':').unwrap()) {
+            assert_eq!(
+                server.pull(repo, tag),
+                site.source.pull(repo, tag),
+                "moment {moment}: {repo}"
+            );
+        }
+    };
+    whole(&server);
+    let mut again = site.command(&[]);
+    let _ = Run::of(again.args(&arguments)).ok();
+
+    // What the killed one left of unfinished uploads is bounded by what was in flight, and goes when its time is over.
+    let uploads = data.join("uploads");
+    let left = files(&uploads);
+    assert!(left.len() <= 12, "moment {moment}: {left:?}");
+    assert!(files(&data.join("tmp")).is_empty(), "moment {moment}");
+    drop(server);
+    for name in &left {
+        let file = fs_err::OpenOptions::new().write(true).open(uploads.join(name)).unwrap();
+        let old = std::time::SystemTime::now() - Duration::from_secs(2 * 24 * 60 * 60);
+        file.into_parts().0.set_modified(old).unwrap();
+    }
+    let server = Server::embedded_at(&data, &host);
+    for _ in 0..100 {
+        if files(&uploads).is_empty() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(files(&uploads).is_empty(), "moment {moment}: {:?}", files(&uploads));
+    same(&server);
+    running
+}
+
+#[test]
+fn the_embedded_registry_killed_at_any_moment_of_an_import() {
+    let site = Site::new();
+    fill(&site);
+    site.images(&IMAGES);
+    site.create("media", &[]).ok();
+    let slow = Relay::start(&site.target.host, 3_000_000);
+    let longest = duration(&site, &site.import_arguments("media", &slow.host));
+    let killed: Vec<bool> = std::thread::scope(|scope| {
+        // Six beside each other: most of the time is waiting.
+        let lanes: Vec<_> = (0..6)
+            .map(|lane| {
+                let site = &site;
+                scope.spawn(move || {
+                    let moments = (1..=MOMENTS).filter(|moment| moment % 6 == lane);
+                    let kill = |n| registry_killed(site, n, longest * n / (MOMENTS + 1));
+                    moments.map(kill).collect::<Vec<bool>>()
+                })
+            })
+            .collect();
+        lanes.into_iter().flat_map(|lane| lane.join().unwrap()).collect()
+    });
+    let during = killed.iter().filter(|running| **running).count();
+    println!("an import takes {longest:?}; {during} of {MOMENTS} kills came before its end");
+    assert!(during >= 6, "only {during} kills came before the end of the import");
+}
+
 #[test]
 fn the_same_input_gives_the_same_parts() {
     let site = Site::new();
@@ -393,5 +495,73 @@ fn import_killed_at_each_call_that_changes_a_disk() {
             assert!(n > 5, "only {n} calls");
             return;
         }
+    }
+}
+
+/// A medium for a FAT stick: its files have names that FAT takes, told apart without case, and none above its limit.
+fn fits_fat(media: &std::path::Path) {
+    let mut seen = std::collections::BTreeSet::new();
+    for name in files(media) {
+        assert!(
+            name.len() <= 255 && !name.contains(['"', '*', ':', '<', '>', '?', '\\', '|']),
+            "{name}"
+        );
+        assert!(!name.ends_with(['.', ' ']) && seen.insert(name.to_ascii_lowercase()), "{name}");
+        assert!(fs_err::metadata(media.join(&name)).unwrap().len() <= 4_294_967_295, "{name}");
+    }
+    assert!(seen.len() >= 4, "{seen:?}");
+}
+
+#[test]
+fn a_fat_stick_carries_a_sequence() {
+    let site = Site::new();
+    fill(&site);
+    site.images(&IMAGES);
+    let Some(stick) = support::Fat::mount(&site.path("media")) else { return };
+    site.create("media", &["--media", "fat32"]).ok();
+    fits_fat(&stick.0);
+    site.verify(&stick.0).ok();
+    site.import("media", &[]).ok();
+    site.same(&IMAGES);
+}
+
+#[test]
+fn a_medium_that_cannot_do_what_a_disk_can() {
+    // FAT has no links; to some file systems in user space a directory cannot be synced.
+    let everywhere = ["inject=link,linkat,symlink,symlinkat:error=EPERM"];
+    let directory = ["inject=fsync:error=EINVAL"];
+    for (faults, only_medium) in [(&everywhere[..], false), (&directory[..], true)] {
+        let Some(strace) = support::tool("strace") else { return };
+        let site = Site::new();
+        fill(&site);
+        site.images(&IMAGES);
+        let media = site.path("media");
+        fs_err::create_dir(&media).unwrap();
+        let ran = |arguments: Vec<String>| {
+            let mut command = std::process::Command::new(&strace);
+            command.args(["-f", "-qq", "-o", text(&site.path("trace"))]);
+            if only_medium {
+                command.args(["-P", text(&media)]);
+            }
+            command.args(faults.iter().flat_map(|fault| ["-e", fault]));
+            command.arg(env!("CARGO_BIN_EXE_bundle")).args(arguments);
+            Run::of(
+                command.env("HOME", site.path("")).current_dir(site.path("")).stdin(Stdio::null()),
+            )
+        };
+        let mut create = site.create_arguments("media");
+        create.extend(["--media", "fat32"].map(ToOwned::to_owned));
+        let made = ran(create);
+        if made.stderr.contains("ptrace") {
+            support::skip("strace may not trace here: a poor medium is not tried");
+            return;
+        }
+        made.ok();
+        // No links are made at all, so only the second kind has something to refuse.
+        let trace = fs_err::read_to_string(site.path("trace")).unwrap();
+        assert!(!only_medium || trace.contains("INJECTED"), "nothing was refused: {faults:?}");
+        fits_fat(&media);
+        ran(site.import_arguments("media", &site.target.host)).ok();
+        site.same(&IMAGES);
     }
 }

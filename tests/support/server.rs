@@ -47,16 +47,21 @@ impl Server {
     /// The embedded registry.
     #[track_caller]
     pub fn embedded(dir: &Path) -> Self {
+        Self::embedded_at(dir, &format!("127.0.0.1:{}", free_port()))
+    }
+
+    /// The embedded registry on this `host:port`: to drop it is to kill it with SIGKILL, and this starts it again.
+    #[track_caller]
+    pub fn embedded_at(dir: &Path, host: &str) -> Self {
         fs::create_dir_all(dir).unwrap();
-        let host = format!("127.0.0.1:{}", free_port());
         let log = fs::File::create(dir.with_extension("log")).unwrap().into_parts().0;
         let child = bundle(dir)
-            .args(["registry", "serve", "--data", text(dir), "--listen", &host])
+            .args(["registry", "serve", "--data", text(dir), "--listen", host])
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
             .unwrap();
-        Self::wait(host, Process(child), &dir.with_extension("log"))
+        Self::wait(host.to_owned(), Process(child), &dir.with_extension("log"))
     }
 
     /// `docker-registry`; `more` is added to the `http` section of its configuration, as JSON.
