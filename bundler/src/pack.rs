@@ -99,8 +99,11 @@ impl PartFile {
             self.layout.bytes,
         ) {
             Ok(()) => Ok(()),
-            // FAT and some network file systems cannot reserve: the writes will tell.
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(()),
+            // Some network file systems cannot reserve: the writes will tell. The length is set all the same: the
+            // zeros behind the last member are never written, and are read when the cells are hashed.
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
+                self.file.set_len(self.layout.bytes)
+            }
             Err(error) => Err(error.into()),
         }
     }
