@@ -317,19 +317,23 @@ async fn fill(
     }
 }
 
-/// Takes out the images that need a blob which cannot be had.
+/// Takes out the images that need a blob or manifest which cannot be had.
 fn drop_images(resolved: &mut Resolved, lost: &BTreeMap<Digest, String>) {
     let images = std::mem::take(&mut resolved.images);
     for image in images {
-        let needs = image.blobs().find_map(|(digest, _)| lost.get_key_value(&digest));
+        let blobs = image.blobs().map(|(digest, _)| ("blob", digest));
+        let manifests = image.manifests.iter().map(|(digest, _)| ("manifest", *digest));
+        let needs = manifests.chain(blobs).find_map(|(what, digest)| {
+            lost.get(&digest).map(|reason| format!("{what} {digest}: {reason}"))
+        });
         match needs {
             None => resolved.images.push(image),
-            Some((digest, reason)) => {
+            Some(reason) => {
                 resolved.causes.push(WireKind::NotFound);
                 resolved.failures.push(Failure {
                     reference: image.source,
                     class: ContentClass::Additional,
-                    reason: clip(&format!("blob {digest}: {reason}")),
+                    reason: clip(&reason),
                 });
             }
         }

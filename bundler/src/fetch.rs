@@ -17,6 +17,7 @@ use format_spec::hash::together_is_faster;
 use format_spec::index::Member;
 use format_spec::part::{FileName, PartLayout, Piece};
 use registry::progress::Progress;
+use registry::reference::ManifestRef;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -36,7 +37,7 @@ pub enum FetchError {
     #[error(transparent)]
     Way(OriginError),
     /// Content that cannot be had: what, and why.
-    #[error("{} blobs cannot be had", .0.len())]
+    #[error("{} blobs and manifests cannot be had", .0.len())]
     Lost(BTreeMap<Digest, String>),
     /// Ctrl-C.
     #[error("stopped")]
@@ -141,7 +142,7 @@ pub async fn fetch(
             }
             Err(ItemError::Damaged(got)) => {
                 let wanted = road.plan.items[number].digest;
-                lost.insert(wanted, format!("blob {wanted} arrived with the digest {got}"));
+                lost.insert(wanted, format!("it arrived with the digest {got}"));
             }
         }
     }
@@ -163,16 +164,13 @@ impl Road {
         let item = &self.plan.items[number];
         let mut progress = self.progress.start(item.digest.short());
         let mut attempt = 0;
-        let tries = match &item.content {
-            Content::Blob(origins) => origins.len().max(2),
-            Content::Manifest(_) => 2,
-        };
+        let tries = item.origins.len().max(2);
         let mut from_medium = self.slots.filled(&item.digest);
         loop {
             let reader = match &item.content {
                 _ if from_medium => None,
-                Content::Manifest(bytes) => Some(BlobReader::Memory(Some(bytes.clone()))),
-                Content::Blob(_) => {
+                Content::Manifest(Some(bytes)) => Some(BlobReader::Memory(Some(bytes.clone()))),
+                Content::Manifest(None) | Content::Blob => {
                     Some(self.open(item, attempt).await.map_err(ItemError::Origin)?)
                 }
             };
@@ -202,14 +200,20 @@ impl Road {
         Ok(())
     }
 
-    /// Opens a blob at the first origin that has it; each attempt begins with the next one.
+    /// Opens an item at the first origin that has it; each attempt begins with the next one.
     async fn open(&self, item: &Item, attempt: usize) -> Result<BlobReader, OriginError> {
-        let Content::Blob(origins) = &item.content else {
-            return Ok(BlobReader::Memory(None));
-        };
         let mut last: Option<OriginError> = None;
-        for origin in origins.iter().cycle().skip(attempt).take(origins.len()) {
-            match self.origins.blob(origin, &item.digest, item.size).await {
+        for origin in item.origins.iter().cycle().skip(attempt).take(item.origins.len()) {
+            let origin = &self.plan.origins[*origin as usize];
+            let opened = match &item.content {
+                Content::Blob => self.origins.blob(origin, &item.digest, item.size).await,
+                Content::Manifest(_) => {
+                    let by_digest = ManifestRef::Digest(item.digest);
+                    let arrived = self.origins.manifest(origin, &by_digest, Some(item.size)).await;
+                    arrived.map(BlobReader::from)
+                }
+            };
+            match opened {
                 Ok(reader) => return Ok(reader),
                 // What another run may get decides: the blob is not lost.
                 Err(error) if last.as_ref().is_none_or(|last| !last.is_of_the_way()) => {
@@ -218,7 +222,7 @@ impl Road {
                 Err(_) => {}
             }
         }
-        Err(last.expect("a blob has at least one origin"))
+        Err(last.expect("an item has at least one origin"))
     }
 
     /// Streams an item into its pieces (or, without a reader, hashes what stands there) and returns

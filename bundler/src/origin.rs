@@ -13,9 +13,15 @@ use registry::client::{BlobStream, Client, ClientError, ErrorKind as WireKind};
 use registry::layout::{Layout, LayoutError};
 use registry::manifest::{Descriptor, Manifest, RawManifest};
 use registry::reference::{ManifestRef, RegistryHost};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 /// Bytes read from a layout's file at a time.
 const FILE_CHUNK: usize = 1024 * 1024;
+
+/// KiB of manifests that are in memory because they have just arrived: one of the largest, or 64 large ones.
+/// An index may name thousands of the largest, and what is made of one on the way takes several times its
+/// bytes.
+const ROOM: u32 = 4 * 1024;
 
 /// A place that holds manifests and blobs.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -70,10 +76,21 @@ impl OriginError {
 #[derive(Clone)]
 pub struct Origins {
     client: Client,
-    requests: Arc<tokio::sync::Semaphore>,
+    requests: Arc<Semaphore>,
+    room: Arc<Semaphore>,
+    /// KiB that a manifest of unknown size takes of the room.
+    unknown: u32,
 }
 
-/// The bytes of a blob, piece by piece.
+/// A manifest that has just arrived. Its room is free again when it goes, so nobody may wait for another
+/// one with this in hand.
+pub struct Arrived {
+    /// The manifest.
+    pub raw: RawManifest,
+    room: OwnedSemaphorePermit,
+}
+
+/// The bytes of a blob or manifest, piece by piece.
 pub enum BlobReader {
     /// From a registry.
     Wire(Box<BlobStream>),
@@ -81,32 +98,53 @@ pub enum BlobReader {
     File(fs_err::File),
     /// From memory.
     Memory(Option<Bytes>),
+    /// A manifest that was fetched for its place.
+    Arrived(Option<Bytes>, OwnedSemaphorePermit),
+}
+
+impl From<Arrived> for BlobReader {
+    fn from(arrived: Arrived) -> Self {
+        Self::Arrived(Some(arrived.raw.bytes), arrived.room)
+    }
 }
 
 impl Origins {
     /// Origins reached through `client`, with at most `requests` manifest requests at a time.
     pub fn new(client: Client, requests: usize) -> Self {
-        Self { client, requests: Arc::new(tokio::sync::Semaphore::new(requests.max(1))) }
+        let requests = requests.max(1);
+        Self {
+            client,
+            requests: Arc::new(Semaphore::new(requests)),
+            room: Arc::new(Semaphore::new(ROOM as usize)),
+            // Most are small: a share for each request at a time, so that the room holds none of them up.
+            unknown: u32::try_from(ROOM as usize / requests).unwrap_or(0).max(1),
+        }
     }
 
-    async fn permit(&self) -> tokio::sync::SemaphorePermit<'_> {
+    async fn permit(&self) -> SemaphorePermit<'_> {
         self.requests.acquire().await.expect("never closed")
     }
 
-    /// A manifest, by tag or digest.
+    /// A manifest, by tag or digest; its size as a descriptor says it, when there is one.
     pub async fn manifest(
         &self,
         origin: &Origin,
         reference: &ManifestRef,
-    ) -> Result<RawManifest, OriginError> {
-        match origin {
+        size: Option<u64>,
+    ) -> Result<Arrived, OriginError> {
+        let kib = match size {
+            Some(size) => u32::try_from(size.div_ceil(1024)).unwrap_or(ROOM).clamp(1, ROOM),
+            None => self.unknown,
+        };
+        let room = Arc::clone(&self.room).acquire_many_owned(kib).await.expect("never closed");
+        let raw = match origin {
             Origin::Registry(host, repository) => {
                 let _permit = self.permit().await;
-                Ok(self.client.get_manifest(host, repository, reference).await?)
+                self.client.get_manifest(host, repository, reference).await?
             }
             Origin::Layout(path) => {
                 let layout = Layout::open(path)?;
-                Ok(match reference {
+                match reference {
                     ManifestRef::Digest(digest) => from_layout(&layout, digest)?,
                     ManifestRef::Tag(tag) => {
                         let entry = match layout.find(None) {
@@ -115,9 +153,10 @@ impl Origins {
                         };
                         layout.read_manifest(entry?)?
                     }
-                })
+                }
             }
-        }
+        };
+        Ok(Arrived { raw, room })
     }
 
     /// A manifest under a tag that may not exist.
@@ -125,14 +164,14 @@ impl Origins {
         &self,
         origin: &Origin,
         tag: &Tag,
-    ) -> Result<Option<RawManifest>, OriginError> {
+    ) -> Result<Option<Arrived>, OriginError> {
         // A directory has no signature tags: its index names one image.
         // A list of the repository's tags would save most of these requests. But a cache lists what it holds,
         // and a signature that is not listed would be left behind in silence.
         if matches!(origin, Origin::Layout(_)) {
             return Ok(None);
         }
-        match self.manifest(origin, &ManifestRef::Tag(tag.clone())).await {
+        match self.manifest(origin, &ManifestRef::Tag(tag.clone()), None).await {
             Ok(manifest) => Ok(Some(manifest)),
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
@@ -182,7 +221,7 @@ impl BlobReader {
                 chunk.truncate(read);
                 (read > 0).then(|| Bytes::from(chunk))
             }
-            Self::Memory(bytes) => bytes.take(),
+            Self::Memory(bytes) | Self::Arrived(bytes, _) => bytes.take(),
         })
     }
 }

@@ -6,6 +6,7 @@
 //! it. The same input gives the same plan, so an interrupted create finds its places again.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::hash::Hash;
 
 use bytes::Bytes;
 use format_spec::head::ContentClass;
@@ -16,18 +17,18 @@ use format_spec::{Digest, Repository, Sequence, StreamId, Tag};
 use crate::error::CreateError;
 use crate::history::{self, Known, Name};
 use crate::origin::Origin;
-use crate::resolve::{Image, Resolved};
+use crate::resolve::{Image, Node, Resolved};
 
 /// Origins at which a blob is tried.
 pub const ORIGINS_MAX: usize = 3;
 
-/// Where the bytes of an item come from.
+/// What an item is.
 #[derive(Debug, Clone)]
 pub enum Content {
-    /// A blob at its origins, the first choice first.
-    Blob(Vec<Origin>),
-    /// A manifest, fetched when it was resolved.
-    Manifest(Bytes),
+    /// A blob.
+    Blob,
+    /// A manifest, with its bytes when they were kept.
+    Manifest(Option<Bytes>),
 }
 
 /// Something that is carried: one manifest or blob.
@@ -37,8 +38,10 @@ pub struct Item {
     pub digest: Digest,
     /// Its size in bytes.
     pub size: u64,
-    /// Where its bytes come from.
+    /// What it is.
     pub content: Content,
+    /// The places of its origins in [`Plan::origins`], the first choice first.
+    pub origins: Box<[u32]>,
 }
 
 /// A plan for one sequence.
@@ -48,6 +51,8 @@ pub struct Plan {
     pub index: Index,
     /// What is carried, in the order of the layout: manifests, then blobs by falling size.
     pub items: Vec<Item>,
+    /// Where their bytes come from.
+    pub origins: Vec<Origin>,
     /// Where it stands.
     pub layout: Layout,
     /// For people: every reference of the configuration and its name at the target.
@@ -92,14 +97,60 @@ pub struct Basis<'a> {
 /// What is collected while the images are walked.
 #[derive(Default)]
 struct Collection {
-    manifests: BTreeMap<Digest, BTreeSet<Repository>>,
+    /// The repositories at the target and the origins: thousands of items are in each of them.
+    repositories: Numbers<Repository>,
+    origins: Numbers<Origin>,
+    manifests: HashMap<Digest, Carried>,
     /// Children before parents, in the order of the walk.
     order: Vec<Digest>,
-    blobs: BTreeMap<Digest, (u64, BTreeSet<Repository>, Vec<Origin>)>,
+    blobs: BTreeMap<Digest, (u64, Carried)>,
     references: Vec<(Repository, Name, Digest, String)>,
     desired: HashSet<(Repository, Name)>,
     mapping: Vec<(String, String)>,
     warnings: Vec<String>,
+}
+
+/// Values and the number of each, in the order in which they came.
+struct Numbers<T> {
+    values: Vec<T>,
+    numbers: HashMap<T, u32>,
+}
+
+impl<T> Default for Numbers<T> {
+    fn default() -> Self {
+        Self { values: Vec::new(), numbers: HashMap::new() }
+    }
+}
+
+impl<T: Clone + Eq + Hash> Numbers<T> {
+    fn of(&mut self, value: &T) -> u32 {
+        if let Some(number) = self.numbers.get(value) {
+            return *number;
+        }
+        let number = u32::try_from(self.values.len()).expect("bounded by the index limits");
+        self.values.push(value.clone());
+        self.numbers.insert(value.clone(), number);
+        number
+    }
+}
+
+/// Where an item goes and where it comes from.
+#[derive(Default)]
+struct Carried {
+    repositories: Vec<u32>,
+    origins: Vec<u32>,
+}
+
+impl Carried {
+    fn add(&mut self, repository: u32, origin: u32) {
+        // Most come from one image; what comes twice is settled at the end.
+        if self.repositories.last() != Some(&repository) {
+            self.repositories.push(repository);
+        }
+        if self.origins.len() < ORIGINS_MAX && !self.origins.contains(&origin) {
+            self.origins.push(origin);
+        }
+    }
 }
 
 /// Makes the plan.
@@ -108,7 +159,7 @@ pub fn make(resolved: &Resolved, basis: &Basis<'_>) -> Result<Plan, CreateError>
     let mut bodies = HashMap::new();
     for image in &resolved.images {
         found.image(image, basis.known);
-        for (digest, node) in &image.manifests {
+        for (digest, node) in image.manifests.iter() {
             bodies.insert(*digest, node);
         }
     }
@@ -136,22 +187,24 @@ pub fn make(resolved: &Resolved, basis: &Basis<'_>) -> Result<Plan, CreateError>
     let mut items = Vec::new();
     for digest in &found.order {
         let node = bodies[digest];
+        let carried = &found.manifests[digest];
         index.manifests.push(ManifestEntry {
             digest: *digest,
-            size: node.bytes.len() as u64,
-            media_type: node.media_type.clone(),
+            size: node.size,
+            media_type: node.media_type.to_string(),
             pieces: Vec::new(),
-            repositories: ids.of(&found.manifests[digest]),
+            repositories: ids.of(&carried.repositories),
         });
         items.push(Item {
             digest: *digest,
-            size: node.bytes.len() as u64,
+            size: node.size,
             content: Content::Manifest(node.bytes.clone()),
+            origins: carried.origins.as_slice().into(),
         });
     }
     let mut known_bytes = 0;
-    for (digest, (size, repositories, origins)) in found.blobs {
-        let repositories = ids.of(&repositories);
+    for (digest, (size, carried)) in found.blobs {
+        let repositories = ids.of(&carried.repositories);
         if let Some(home) = basis.known.home(&digest) {
             known_bytes += size;
             index.required.push(Required { digest, size, home: ids.id(home), repositories });
@@ -159,7 +212,8 @@ pub fn make(resolved: &Resolved, basis: &Basis<'_>) -> Result<Plan, CreateError>
             let blob =
                 Blob { digest, size, encoding: Encoding::Raw, pieces: Vec::new(), repositories };
             index.blobs.push(blob);
-            items.push(Item { digest, size, content: Content::Blob(origins) });
+            let origins = carried.origins.into();
+            items.push(Item { digest, size, content: Content::Blob, origins });
         }
     }
     // Large blobs first: the last ones to arrive are small, so no stream is left alone at the end.
@@ -186,7 +240,15 @@ pub fn make(resolved: &Resolved, basis: &Basis<'_>) -> Result<Plan, CreateError>
             history::removal(ids.id(repository), name, *digest)
         })
         .collect();
-    Ok(Plan { index, items, layout, mapping: found.mapping, known_bytes, warnings: found.warnings })
+    Ok(Plan {
+        index,
+        items,
+        origins: found.origins.values,
+        layout,
+        mapping: found.mapping,
+        known_bytes,
+        warnings: found.warnings,
+    })
 }
 
 /// Writes the places of the layout into the index.
@@ -220,8 +282,7 @@ impl Collection {
                 };
                 self.mapping.push((wanted.source.clone(), name));
             }
-            let mut closure = Vec::new();
-            walk(image, wanted.digest, &mut closure, &mut HashSet::new());
+            let closure = walk(image, wanted.digest);
             if self.stands(image, wanted, &closure, known) {
                 continue;
             }
@@ -231,21 +292,18 @@ impl Collection {
                 wanted.digest,
                 wanted.source.clone(),
             ));
-            for digest in &closure {
-                let fresh = self.manifests.entry(*digest).or_insert_with(|| {
-                    self.order.push(*digest);
-                    BTreeSet::new()
+            let to = self.repositories.of(repository);
+            let from = self.origins.of(&image.origin);
+            for (digest, node) in closure {
+                let fresh = self.manifests.entry(digest).or_insert_with(|| {
+                    self.order.push(digest);
+                    Carried::default()
                 });
-                fresh.insert(repository.clone());
-                for (blob, size) in &image.manifests[digest].blobs {
-                    let (_, repositories, origins) = self
-                        .blobs
-                        .entry(*blob)
-                        .or_insert_with(|| (*size, BTreeSet::new(), Vec::new()));
-                    repositories.insert(repository.clone());
-                    if origins.len() < ORIGINS_MAX && !origins.contains(&image.origin) {
-                        origins.push(image.origin.clone());
-                    }
+                fresh.add(to, from);
+                for (blob, size) in &node.blobs {
+                    let (_, carried) =
+                        self.blobs.entry(*blob).or_insert_with(|| (*size, Carried::default()));
+                    carried.add(to, from);
                 }
             }
         }
@@ -256,17 +314,14 @@ impl Collection {
         &self,
         image: &Image,
         wanted: &crate::resolve::Wanted,
-        closure: &[Digest],
+        closure: &[(Digest, &Node)],
         known: &Known,
     ) -> bool {
         let repository = &image.destination.repository;
         known.reference(repository, &wanted.name) == Some(wanted.digest)
-            && closure.iter().all(|digest| {
+            && closure.iter().all(|(digest, node)| {
                 known.has_manifest(repository, digest)
-                    && image.manifests[digest]
-                        .blobs
-                        .iter()
-                        .all(|(blob, _)| known.home(blob).is_some())
+                    && node.blobs.iter().all(|(blob, _)| known.home(blob).is_some())
             })
     }
 
@@ -287,52 +342,61 @@ impl Collection {
 }
 
 /// The manifests below `digest`, children first.
-fn walk(image: &Image, digest: Digest, out: &mut Vec<Digest>, seen: &mut HashSet<Digest>) {
+fn walk(image: &Image, digest: Digest) -> Vec<(Digest, &Node)> {
+    let (mut out, mut seen) = (Vec::new(), HashSet::new());
     // A stack of its own: a chain of nested indexes must not decide about ours.
     let mut stack = vec![(digest, false)];
     while let Some((digest, children_done)) = stack.pop() {
+        let Some(node) = image.manifests.get(&digest) else { continue };
         if children_done {
-            out.push(digest);
+            out.push((digest, node));
             continue;
         }
-        let Some(node) = image.manifests.get(&digest) else { continue };
         if !seen.insert(digest) {
             continue;
         }
         stack.push((digest, true));
-        for child in node.children.iter().rev() {
+        for (child, _) in node.children.iter().rev() {
             stack.push((*child, false));
         }
     }
+    out
 }
 
 /// Repositories and their numbers in the index.
 struct Ids {
     names: Vec<Repository>,
     ids: HashMap<Repository, u32>,
+    /// The number in the index of each repository of the collection.
+    collected: Vec<u32>,
 }
 
 impl Ids {
     fn new(found: &Collection, gone: &[(Repository, Name, Digest)], known: &Known) -> Self {
-        let mut names: BTreeSet<Repository> = BTreeSet::new();
-        names.extend(found.references.iter().map(|(repository, ..)| repository.clone()));
-        names.extend(gone.iter().map(|(repository, ..)| repository.clone()));
-        names.extend(found.blobs.keys().filter_map(|blob| known.home(blob)).cloned());
-        let names: Vec<Repository> = names.into_iter().collect();
-        let ids = names
+        let mut names: BTreeSet<&Repository> = BTreeSet::new();
+        names.extend(&found.repositories.values);
+        names.extend(gone.iter().map(|(repository, ..)| repository));
+        names.extend(found.blobs.keys().filter_map(|blob| known.home(blob)));
+        let names: Vec<Repository> = names.into_iter().cloned().collect();
+        let ids: HashMap<Repository, u32> = names
             .iter()
             .enumerate()
             .map(|(n, name)| (name.clone(), u32::try_from(n).expect("bounded by the index limits")))
             .collect();
-        Self { names, ids }
+        let collected = found.repositories.values.iter().map(|name| ids[name]).collect();
+        Self { names, ids, collected }
     }
 
     fn id(&self, name: &Repository) -> u32 {
         self.ids[name]
     }
 
-    fn of(&self, names: &BTreeSet<Repository>) -> Vec<u32> {
-        names.iter().map(|name| self.id(name)).collect()
+    /// The numbers in the index of repositories of the collection, in order, each once.
+    fn of(&self, numbers: &[u32]) -> Vec<u32> {
+        let mut ids: Vec<u32> = numbers.iter().map(|n| self.collected[*n as usize]).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
     }
 }
 

@@ -4,9 +4,13 @@
 //! (an index whole or by platforms, with all its children), its blobs with their sizes, and what is
 //! attached to it: cosign's tags and OCI referrers. An image that cannot be had becomes a failure
 //! with its reason; the others go on.
+//!
+//! Of a manifest stays what it names. Its bytes stay too while they are few; beyond that they are fetched
+//! again for their place in the part, so that memory grows neither with the size of manifests nor with
+//! their bytes in all.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
-use std::sync::Mutex;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use format_spec::head::{ContentClass, Failure};
@@ -31,6 +35,12 @@ const ATTACHED_DEPTH: usize = 4;
 /// Manifests that one image may consist of, attached ones included.
 const MANIFESTS_MAX: usize = 10_000;
 
+/// Bytes of a manifest that is kept until it is packed: ten times the usual ones.
+const KEPT_EACH: usize = 64 * 1024;
+
+/// Bytes of all manifests kept: those of a thousand images. What comes after them costs one request more.
+const KEPT_ALL: usize = 8 * 1024 * 1024;
+
 /// What is looked for and what is left.
 #[derive(Debug, Clone)]
 pub struct Wishes {
@@ -47,14 +57,34 @@ pub struct Wishes {
 /// A manifest that was fetched.
 #[derive(Debug, Clone)]
 pub struct Node {
-    /// Its bytes, exactly as received.
-    pub bytes: Bytes,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its bytes, exactly as received; none when they are to be fetched again.
+    pub bytes: Option<Bytes>,
     /// The media type it was received with.
-    pub media_type: String,
-    /// The children that are carried.
-    pub children: Vec<Digest>,
+    pub media_type: Arc<str>,
+    /// The children that are carried and their sizes, as the index says.
+    pub children: Box<[(Digest, u64)]>,
     /// Its blobs and their sizes.
-    pub blobs: Vec<(Digest, u64)>,
+    pub blobs: Box<[(Digest, u64)]>,
+}
+
+/// The manifests of one image, in the order of their digests. Most images have one: a map would take ten
+/// times its size.
+#[derive(Debug, Clone)]
+pub struct Manifests(Box<[(Digest, Node)]>);
+
+impl Manifests {
+    /// The manifest of this digest.
+    pub fn get(&self, digest: &Digest) -> Option<&Node> {
+        let at = self.0.binary_search_by_key(digest, |(digest, _)| *digest).ok()?;
+        Some(&self.0[at].1)
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = (&Digest, &Node)> {
+        self.0.iter().map(|(digest, node)| (digest, node))
+    }
 }
 
 /// A name to set at the target.
@@ -80,13 +110,13 @@ pub struct Image {
     /// The image itself first, then what is attached to it.
     pub names: Vec<Wanted>,
     /// All manifests reachable from the names.
-    pub manifests: BTreeMap<Digest, Node>,
+    pub manifests: Manifests,
 }
 
 impl Image {
     /// Its blobs and their sizes, as its manifests have them.
     pub fn blobs(&self) -> impl Iterator<Item = (Digest, u64)> {
-        self.manifests.values().flat_map(|node| node.blobs.iter().copied())
+        self.manifests.iter().flat_map(|(_, node)| node.blobs.iter().copied())
     }
 }
 
@@ -172,8 +202,9 @@ pub async fn resolve(
         }
     }
     let warnings = Mutex::new(Vec::new());
+    let shelf = Shelf::default();
     let outcomes: Vec<_> = futures_util::stream::iter(&wanted)
-        .map(|image| one(image, origins, wishes, &warnings))
+        .map(|image| one(image, origins, wishes, &shelf, &warnings))
         .buffered(wishes.parallel.max(1))
         .collect()
         .await;
@@ -275,13 +306,61 @@ pub(crate) fn reason(error: &dyn std::error::Error) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(500).collect()
 }
 
-type Found = (Origin, Vec<Wanted>, BTreeMap<Digest, Node>);
+type Found = (Origin, Vec<Wanted>, Manifests);
+
+/// What the images share while they are resolved.
+struct Shelf {
+    /// Bytes of manifests that may still be kept.
+    left: Mutex<usize>,
+    /// Media types: a handful, one for each of all manifests.
+    media_types: Mutex<HashSet<Arc<str>>>,
+    /// A parsed document takes several times its bytes, so the large ones are parsed one after another.
+    parsing: Mutex<()>,
+}
+
+impl Default for Shelf {
+    fn default() -> Self {
+        Self {
+            left: Mutex::new(KEPT_ALL),
+            media_types: Mutex::default(),
+            parsing: Mutex::default(),
+        }
+    }
+}
+
+impl Shelf {
+    /// The bytes in an allocation of their own, if they may be kept.
+    fn keep(&self, bytes: &[u8]) -> Option<Bytes> {
+        let mut left = lock(&self.left);
+        if bytes.len() > KEPT_EACH || bytes.len() > *left {
+            return None;
+        }
+        *left -= bytes.len();
+        Some(Bytes::copy_from_slice(bytes))
+    }
+
+    fn media_type(&self, name: &str) -> Arc<str> {
+        let mut known = lock(&self.media_types);
+        if let Some(media_type) = known.get(name) {
+            return Arc::clone(media_type);
+        }
+        let media_type: Arc<str> = name.into();
+        known.insert(Arc::clone(&media_type));
+        media_type
+    }
+
+    fn parse(&self, raw: &RawManifest) -> Result<Manifest, ManifestError> {
+        let _one = (raw.bytes.len() > KEPT_EACH).then(|| lock(&self.parsing));
+        raw.parse()
+    }
+}
 
 /// Resolves one image. The name of the first of its names is set by the caller.
 async fn one(
     image: &AdditionalImage,
     origins: &Origins,
     wishes: &Wishes,
+    shelf: &Shelf,
     warnings: &Mutex<Vec<String>>,
 ) -> Result<Found, ImageError> {
     let (origin, reference) = match &image.source {
@@ -298,9 +377,9 @@ async fn one(
             (Origin::Layout(path.clone()), ManifestRef::Tag("latest".parse().expect("a valid tag")))
         }
     };
-    let mut tree =
-        Tree { origins, origin: &origin, wishes, manifests: BTreeMap::new(), sparse: false };
-    let root = origins.manifest(&origin, &reference).await?;
+    let reader = Reader { origins, origin: &origin, wishes, shelf };
+    let mut tree = Tree { reader, manifests: BTreeMap::new(), sparse: false };
+    let root = reader.manifest(&reference, None, &image.platforms).await?;
     let digest = root.digest;
     tree.add(root, &image.platforms).await?;
     let source = image.source.to_string();
@@ -315,13 +394,14 @@ async fn one(
         tree.attached(&mut names, warnings).await?;
     }
     check(&tree.manifests)?;
-    Ok((origin.clone(), names, tree.manifests))
+    let manifests = Manifests(tree.manifests.into_iter().collect());
+    Ok((origin, names, manifests))
 }
 
 /// What no honest image does: one digest as manifest and blob, or with two sizes.
 fn check(manifests: &BTreeMap<Digest, Node>) -> Result<(), ImageError> {
     let mut sizes = HashMap::new();
-    for (digest, size) in manifests.values().flat_map(|node| &node.blobs) {
+    for (digest, size) in manifests.values().flat_map(|node| node.blobs.iter()) {
         if manifests.contains_key(digest) {
             return Err(ImageError::Both(*digest));
         }
@@ -336,70 +416,50 @@ fn check(manifests: &BTreeMap<Digest, Node>) -> Result<(), ImageError> {
     Ok(())
 }
 
-/// The manifests of one image, as they are found.
-struct Tree<'a> {
-    origins: &'a Origins,
-    origin: &'a Origin,
-    wishes: &'a Wishes,
-    manifests: BTreeMap<Digest, Node>,
-    /// Whether children of an index are left out.
+/// A manifest that was read.
+struct Read {
+    digest: Digest,
+    node: Node,
+    /// Whether children of the index are left out.
     sparse: bool,
 }
 
-impl Tree<'_> {
-    /// Adds a manifest and everything below it, each manifest once.
-    async fn add(
-        &mut self,
-        root: RawManifest,
+/// Reads manifests of one origin.
+#[derive(Clone, Copy)]
+struct Reader<'a> {
+    origins: &'a Origins,
+    origin: &'a Origin,
+    wishes: &'a Wishes,
+    shelf: &'a Shelf,
+}
+
+impl Reader<'_> {
+    async fn manifest(
+        &self,
+        reference: &ManifestRef,
+        size: Option<u64>,
         platforms: &[PlatformFilter],
-    ) -> Result<(), ImageError> {
-        let mut queue = VecDeque::from([root]);
-        while let Some(raw) = queue.pop_front() {
-            if self.manifests.contains_key(&raw.digest) {
-                continue;
-            }
-            if self.manifests.len() == MANIFESTS_MAX {
-                return Err(ImageError::Manifests);
-            }
-            let node = self.node(&raw, platforms)?;
-            let missing: Vec<Digest> = node
-                .children
-                .iter()
-                .filter(|child| !self.manifests.contains_key(*child))
-                .copied()
-                .collect();
-            self.manifests.insert(raw.digest, node);
-            let (origins, origin) = (self.origins, self.origin);
-            let mut fetched =
-                futures_util::stream::iter(missing)
-                    .map(|child| async move {
-                        origins.manifest(origin, &ManifestRef::Digest(child)).await
-                    })
-                    .buffered(8);
-            while let Some(child) = fetched.next().await {
-                queue.push_back(child?);
-            }
-        }
-        Ok(())
+    ) -> Result<Read, ImageError> {
+        let arrived = self.origins.manifest(self.origin, reference, size).await?;
+        self.read(&arrived.raw, platforms)
     }
 
-    fn node(
-        &mut self,
-        raw: &RawManifest,
-        platforms: &[PlatformFilter],
-    ) -> Result<Node, ImageError> {
-        let manifest =
-            raw.parse().map_err(|error| ImageError::Manifest { digest: raw.digest, error })?;
-        let mut node = Node {
-            bytes: raw.bytes.clone(),
-            media_type: raw.media_type.clone(),
-            children: Vec::new(),
-            blobs: Vec::new(),
-        };
+    async fn tagged(&self, tag: &Tag) -> Result<Option<Read>, ImageError> {
+        let arrived = self.origins.tagged(self.origin, tag).await?;
+        arrived.map(|arrived| self.read(&arrived.raw, &[])).transpose()
+    }
+
+    /// What stays of a manifest.
+    fn read(&self, raw: &RawManifest, platforms: &[PlatformFilter]) -> Result<Read, ImageError> {
+        let manifest = self
+            .shelf
+            .parse(raw)
+            .map_err(|error| ImageError::Manifest { digest: raw.digest, error })?;
+        let (mut children, mut blobs, mut sparse) = (Vec::new(), Vec::new(), false);
         match &manifest {
             Manifest::Index(index) => {
-                node.children = choose(&index.manifests, platforms)?;
-                self.sparse |= node.children.len() < index.manifests.len();
+                children = choose(&index.manifests, platforms)?;
+                sparse = children.len() < index.manifests.len();
             }
             Manifest::Image(_) => {
                 for blob in manifest.blobs() {
@@ -408,11 +468,70 @@ impl Tree<'_> {
                     if foreign && !self.wishes.foreign_layers {
                         return Err(ImageError::Foreign(blob.digest));
                     }
-                    node.blobs.push((blob.digest, blob.size));
+                    blobs.push((blob.digest, blob.size));
                 }
             }
         }
-        Ok(node)
+        let node = Node {
+            size: raw.bytes.len() as u64,
+            bytes: self.shelf.keep(&raw.bytes),
+            media_type: self.shelf.media_type(&raw.media_type),
+            children: children.into(),
+            blobs: blobs.into(),
+        };
+        Ok(Read { digest: raw.digest, node, sparse })
+    }
+}
+
+/// The manifests of one image, as they are found.
+struct Tree<'a> {
+    reader: Reader<'a>,
+    manifests: BTreeMap<Digest, Node>,
+    /// Whether children of an index are left out.
+    sparse: bool,
+}
+
+impl Tree<'_> {
+    /// Adds a manifest and everything below it, each manifest once.
+    async fn add(&mut self, root: Read, platforms: &[PlatformFilter]) -> Result<(), ImageError> {
+        let reader = self.reader;
+        let mut queued = HashSet::new();
+        let mut level = self.insert(root, &mut queued)?;
+        while !level.is_empty() {
+            let mut fetched = futures_util::stream::iter(level)
+                .map(|(child, size)| async move {
+                    reader.manifest(&ManifestRef::Digest(child), Some(size), platforms).await
+                })
+                .buffered(8);
+            let mut below = Vec::new();
+            while let Some(child) = fetched.next().await {
+                below.extend(self.insert(child?, &mut queued)?);
+            }
+            level = below;
+        }
+        Ok(())
+    }
+
+    /// Takes in one manifest. Returns those of its children that nobody has asked for yet.
+    fn insert(
+        &mut self,
+        read: Read,
+        queued: &mut HashSet<Digest>,
+    ) -> Result<Vec<(Digest, u64)>, ImageError> {
+        queued.remove(&read.digest);
+        self.sparse |= read.sparse;
+        let node = self.manifests.entry(read.digest).or_insert(read.node);
+        let children = node.children.clone();
+        let mut missing = Vec::new();
+        for child in children {
+            if !self.manifests.contains_key(&child.0) && queued.insert(child.0) {
+                missing.push(child);
+            }
+        }
+        if self.manifests.len() + queued.len() > MANIFESTS_MAX {
+            return Err(ImageError::Manifests);
+        }
+        Ok(missing)
     }
 
     /// Finds what is attached to every manifest found so far, and to what is attached.
@@ -423,29 +542,23 @@ impl Tree<'_> {
     ) -> Result<(), ImageError> {
         let mut subjects: Vec<Digest> = self.manifests.keys().copied().collect();
         for _ in 0..ATTACHED_DEPTH {
-            let (origins, origin) = (self.origins, self.origin);
-            let found: Vec<_> = futures_util::stream::iter(subjects)
-                .map(|subject| attached_to(origins, origin, subject))
-                .buffered(8)
-                .collect()
-                .await;
+            let reader = self.reader;
             let before: HashSet<Digest> = self.manifests.keys().copied().collect();
-            for outcome in found {
-                let (tagged, referrers, refused) = outcome?;
-                if let Some(refused) = refused {
-                    lock(warnings).push(refused);
+            let mut found = futures_util::stream::iter(subjects)
+                .map(|subject| attached_to(reader, subject))
+                .buffered(8);
+            while let Some(outcome) = found.next().await {
+                let Attached { subject, tagged, referrers } = outcome?;
+                for (tag, read) in tagged {
+                    names.push(self.wanted(Name::Tag(tag), read.digest));
+                    self.add(read, &[]).await?;
                 }
-                for (tag, raw) in tagged {
-                    let wanted = self.wanted(Name::Tag(tag), raw.digest);
-                    self.add(raw, &[]).await?;
-                    names.push(wanted);
-                }
-                for raw in referrers {
-                    let wanted = self.wanted(Name::Digest(raw.digest), raw.digest);
-                    self.add(raw, &[]).await?;
-                    names.push(wanted);
+                match referrers {
+                    Ok(referrers) => self.referrers(subject, &referrers, names, warnings).await?,
+                    Err(refused) => lock(warnings).push(refused),
                 }
             }
+            drop(found);
             subjects =
                 self.manifests.keys().filter(|digest| !before.contains(digest)).copied().collect();
             if subjects.is_empty() {
@@ -457,8 +570,37 @@ impl Tree<'_> {
         Ok(())
     }
 
+    /// Adds the manifests that name `subject` as theirs. Those that the index under the plain tag names are
+    /// there already, as its children.
+    async fn referrers(
+        &mut self,
+        subject: Digest,
+        referrers: &[(Digest, u64)],
+        names: &mut Vec<Wanted>,
+        warnings: &Mutex<Vec<String>>,
+    ) -> Result<(), ImageError> {
+        for (digest, size) in referrers {
+            if !self.manifests.contains_key(digest) {
+                let by_digest = ManifestRef::Digest(*digest);
+                match self.reader.manifest(&by_digest, Some(*size), &[]).await {
+                    Ok(read) => self.add(read, &[]).await?,
+                    // A registry may list what it no longer has.
+                    Err(ImageError::Origin(error)) if error.is_not_found() => {
+                        lock(warnings).push(format!(
+                            "a referrer {digest} of {subject} is listed but not there: left behind"
+                        ));
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            names.push(self.wanted(Name::Digest(*digest), *digest));
+        }
+        Ok(())
+    }
+
     fn wanted(&self, name: Name, digest: Digest) -> Wanted {
-        let place = match self.origin {
+        let place = match self.reader.origin {
             Origin::Registry(host, repository) => format!("{host}/{repository}"),
             Origin::Layout(path) => format!("oci://{}", path.display()),
         };
@@ -470,63 +612,46 @@ impl Tree<'_> {
     }
 }
 
-type Attached = (Vec<(Tag, RawManifest)>, Vec<RawManifest>, Option<String>);
+/// What is attached to one manifest.
+struct Attached {
+    subject: Digest,
+    tagged: Vec<(Tag, Read)>,
+    /// Digests and sizes, or why they cannot be listed.
+    referrers: Result<Vec<(Digest, u64)>, String>,
+}
 
 /// What is attached to one manifest: cosign's tags (`sha256-<hex>.sig`, `.att`, `.sbom`), the
 /// referrers tag of OCI distribution 1.1 (`sha256-<hex>`), and what the referrers API lists.
-async fn attached_to(
-    origins: &Origins,
-    origin: &Origin,
-    subject: Digest,
-) -> Result<Attached, ImageError> {
+async fn attached_to(reader: Reader<'_>, subject: Digest) -> Result<Attached, ImageError> {
     let mut tagged = Vec::new();
     for suffix in [".sig", ".att", ".sbom", ""] {
         let tag: Tag = format!("sha256-{}{suffix}", subject.hex()).parse().expect("a valid tag");
-        match origins.tagged(origin, &tag).await {
+        match reader.tagged(&tag).await? {
             // An image can be tagged `sha256-<hex>` of itself; that is no referrers index.
-            Ok(Some(raw)) if raw.digest != subject => tagged.push((tag, raw)),
-            Ok(_) => {}
-            Err(error) => return Err(error.into()),
+            Some(read) if read.digest != subject => tagged.push((tag, read)),
+            _ => {}
         }
     }
-    let mut referrers = Vec::new();
-    let mut refused = None;
-    match origins.referrers(origin, &subject).await {
-        Ok(descriptors) => {
-            // Without the API, the index under the plain tag names them. It was found above.
-            let descriptors = descriptors.unwrap_or_else(|| fallback(&tagged));
-            if descriptors.len() > REFERRERS_MAX {
-                return Err(ImageError::Referrers(subject));
-            }
-            for Descriptor { digest, .. } in descriptors {
-                match origins.manifest(origin, &ManifestRef::Digest(digest)).await {
-                    Ok(raw) => referrers.push(raw),
-                    // A registry may list what it no longer has.
-                    Err(error) if error.is_not_found() => {
-                        refused = Some(format!(
-                            "a referrer {digest} of {subject} is listed but not there: left behind"
-                        ));
-                    }
-                    Err(error) => return Err(error.into()),
-                }
-            }
-        }
+    let referrers = match reader.origins.referrers(reader.origin, &subject).await {
+        Ok(Some(descriptors)) => Ok(descriptors.iter().map(|d| (d.digest, d.size)).collect()),
+        // Without the API, the index under the plain tag names them. It was found above.
+        Ok(None) => Ok(fallback(&tagged)),
         Err(error) if error.wire_kind() == Some(WireKind::Refused) => {
-            refused = Some(format!("referrers of {subject} cannot be listed: {error}"));
+            Err(format!("referrers of {subject} cannot be listed: {error}"))
         }
         Err(error) => return Err(error.into()),
+    };
+    if referrers.as_ref().is_ok_and(|referrers: &Vec<_>| referrers.len() > REFERRERS_MAX) {
+        return Err(ImageError::Referrers(subject));
     }
-    Ok((tagged, referrers, refused))
+    Ok(Attached { subject, tagged, referrers })
 }
 
 /// The referrers that the index under the tag `sha256-<hex>` names. Somebody's image under that name is
-/// no list.
-fn fallback(tagged: &[(Tag, RawManifest)]) -> Vec<Descriptor> {
+/// no list, and has no children.
+fn fallback(tagged: &[(Tag, Read)]) -> Vec<(Digest, u64)> {
     let plain = tagged.iter().find(|(tag, _)| !tag.as_str().contains('.'));
-    match plain.and_then(|(_, raw)| raw.parse().ok()) {
-        Some(Manifest::Index(index)) => index.manifests,
-        _ => Vec::new(),
-    }
+    plain.map(|(_, read)| read.node.children.to_vec()).unwrap_or_default()
 }
 
 /// The children of an index that are carried: all, or those of the wanted platforms with the
@@ -534,25 +659,27 @@ fn fallback(tagged: &[(Tag, RawManifest)]) -> Vec<Descriptor> {
 fn choose(
     manifests: &[Descriptor],
     platforms: &[PlatformFilter],
-) -> Result<Vec<Digest>, ImageError> {
+) -> Result<Vec<(Digest, u64)>, ImageError> {
     if platforms.is_empty() {
-        return Ok(manifests.iter().map(|m| m.digest).collect());
+        return Ok(manifests.iter().map(|m| (m.digest, m.size)).collect());
     }
     let wanted = |descriptor: &&Descriptor| {
         descriptor.platform.as_ref().is_none_or(|platform| {
             platforms.iter().any(|w| w.os == platform.os && w.architecture == platform.architecture)
         })
     };
-    let mut chosen: Vec<Digest> = manifests.iter().filter(wanted).map(|m| m.digest).collect();
+    let mut chosen: Vec<(Digest, u64)> =
+        manifests.iter().filter(wanted).map(|m| (m.digest, m.size)).collect();
     // BuildKit's attestations stand beside the images, as platform unknown/unknown.
     let belongs = |descriptor: &Descriptor| {
         descriptor
             .annotations
             .get("vnd.docker.reference.digest")
             .and_then(|digest| digest.parse().ok())
-            .is_some_and(|digest: Digest| chosen.contains(&digest))
+            .is_some_and(|digest: Digest| chosen.iter().any(|(chosen, _)| *chosen == digest))
     };
-    let more: Vec<Digest> = manifests.iter().filter(|m| belongs(m)).map(|m| m.digest).collect();
+    let more: Vec<_> =
+        manifests.iter().filter(|m| belongs(m)).map(|m| (m.digest, m.size)).collect();
     if chosen.is_empty() {
         let mut has: Vec<String> = manifests
             .iter()
@@ -563,9 +690,9 @@ fn choose(
         has.truncate(20);
         return Err(ImageError::Platforms(has.join(", ")));
     }
-    for digest in more {
-        if !chosen.contains(&digest) {
-            chosen.push(digest);
+    for child in more {
+        if !chosen.contains(&child) {
+            chosen.push(child);
         }
     }
     Ok(chosen)

@@ -1,0 +1,257 @@
+//! How often a source is asked for its manifests: what is not kept is fetched again for its place, what
+//! is known is not asked for twice.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use bundler::config::ImageSetConfig;
+use bundler::{CreateOptions, Created, Written, create};
+use format_spec::Digest;
+use format_spec::keys::SecretKey;
+use format_spec::limits::PART_MAX;
+use registry::client::{Client, ClientOptions};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+
+/// What stands under a path, and how often it was asked for.
+#[derive(Clone)]
+struct Page {
+    media_type: &'static str,
+    bytes: Vec<u8>,
+    asked: usize,
+    /// After so many answers it is gone.
+    answers: usize,
+}
+
+type Pages = Arc<Mutex<HashMap<String, Page>>>;
+
+/// A registry that counts. It knows no referrers API and lives as long as the test process.
+struct Source {
+    host: String,
+    pages: Pages,
+}
+
+impl Source {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let host = listener.local_addr().unwrap().to_string();
+        let pages = Pages::default();
+        let shown = Arc::clone(&pages);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let pages = Arc::clone(&shown);
+                std::thread::spawn(move || answer(stream, &pages));
+            }
+        });
+        Self { host, pages }
+    }
+
+    fn put(&self, path: String, media_type: &'static str, bytes: &[u8], answers: usize) {
+        let page = Page { media_type, bytes: bytes.to_vec(), asked: 0, answers };
+        self.pages.lock().unwrap().insert(path, page);
+    }
+
+    fn blob(&self, repository: &str, bytes: &[u8]) -> Value {
+        let digest = Digest::of(bytes);
+        let path = format!("/v2/{repository}/blobs/{digest}");
+        self.put(path, "application/octet-stream", bytes, usize::MAX);
+        json!({
+            "mediaType": "application/vnd.oci.image.layer.v1.tar",
+            "digest": digest.to_string(), "size": bytes.len(),
+        })
+    }
+
+    /// Puts a manifest under its digest, given away at most `answers` times, and under a tag.
+    fn manifest(
+        &self,
+        repository: &str,
+        tag: Option<&str>,
+        body: &Value,
+        answers: usize,
+    ) -> (Digest, Value) {
+        let bytes = serde_json::to_vec(body).unwrap();
+        let digest = Digest::of(&bytes);
+        let media_type = if body["manifests"].is_array() { INDEX } else { MANIFEST };
+        self.put(format!("/v2/{repository}/manifests/{digest}"), media_type, &bytes, answers);
+        if let Some(tag) = tag {
+            self.put(format!("/v2/{repository}/manifests/{tag}"), media_type, &bytes, usize::MAX);
+        }
+        let (size, name) = (bytes.len(), digest.to_string());
+        (digest, json!({"mediaType": media_type, "digest": name, "size": size}))
+    }
+
+    /// An image whose manifest has more than `padding` bytes.
+    fn image(
+        &self,
+        repository: &str,
+        tag: Option<&str>,
+        padding: usize,
+        answers: usize,
+    ) -> (Digest, Value) {
+        let annotations: BTreeMap<String, String> =
+            (0..padding / 1000).map(|n| (format!("{repository}.{n}"), "x".repeat(1000))).collect();
+        let body = json!({
+            "schemaVersion": 2, "mediaType": MANIFEST, "annotations": annotations,
+            "config": self.blob(repository, format!("{{\"of\":\"{repository} {padding}\"}}").as_bytes()),
+            "layers": [self.blob(repository, b"layer")],
+        });
+        self.manifest(repository, tag, &body, answers)
+    }
+
+    fn asked(&self, repository: &str, reference: &str) -> usize {
+        self.pages.lock().unwrap()[&format!("/v2/{repository}/manifests/{reference}")].asked
+    }
+
+    async fn create(&self, directory: &Path, images: &[String]) -> Written {
+        let lines: String =
+            images.iter().map(|image| format!("  - name: {}/{image}\n", self.host)).collect();
+        let text = format!(
+            "kind: ImageSetConfiguration\napiVersion: mirror.openshift.io/v2alpha1\nmirror:\n  \
+             additionalImages:\n{lines}"
+        );
+        let options = CreateOptions {
+            config: ImageSetConfig::parse(&text, "test.yaml").unwrap().config,
+            workspace: directory.join("workspace"),
+            to: directory.join("medium"),
+            keys: vec![SecretKey::from_seed(&[5; 32])],
+            part_bytes: PART_MAX,
+            full: false,
+            since: None,
+            strict: false,
+            remove_signatures: false,
+            foreign_layers: false,
+            max_nested_paths: 0,
+            dry_run: false,
+            parallel_images: 4,
+            parallel_blobs: 4,
+            sums: false,
+            labels: BTreeMap::new(),
+            expires: None,
+            next_expected: None,
+            client: Client::new(ClientOptions::default()).unwrap(),
+            progress: Arc::default(),
+            cancel: CancellationToken::new(),
+        };
+        match create(options).await.unwrap() {
+            Created::Written(written) => written,
+            other => panic!("expected a sequence: {other:?}"),
+        }
+    }
+}
+
+fn answer(mut stream: TcpStream, pages: &Pages) {
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    loop {
+        let (mut first, mut line) = (String::new(), String::new());
+        if reader.read_line(&mut first).unwrap_or(0) == 0 {
+            return;
+        }
+        while reader.read_line(&mut line).unwrap_or(0) > 2 {
+            line.clear();
+        }
+        let path = first.split(' ').nth(1).unwrap().split('?').next().unwrap();
+        let page = pages.lock().unwrap().get_mut(path).map(|page| {
+            page.asked += 1;
+            page.clone()
+        });
+        let page = page.filter(|page| page.asked <= page.answers);
+        let (status, kind, bytes) = match &page {
+            Some(page) => ("200 OK", page.media_type, page.bytes.as_slice()),
+            None if path == "/v2/" => ("200 OK", "application/json", &b"{}"[..]),
+            None => ("404 Not Found", "application/json", &b"{}"[..]),
+        };
+        let length = bytes.len();
+        let head = format!(
+            "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n"
+        );
+        if stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(bytes)).is_err() {
+            return;
+        }
+    }
+}
+
+/// Whether the only part holds these bytes.
+fn carries(directory: &Path, bytes: &[u8]) -> bool {
+    let part = fs_err::read(directory.join("medium/mirror_seq1_000000.tar")).unwrap();
+    part.windows(bytes.len()).step_by(512).any(|window| window == bytes)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_manifest_is_fetched_again_for_its_place() {
+    let source = Source::start();
+    let (large, large_entry) = source.image("app/one", None, 100_000, usize::MAX);
+    let (small, small_entry) = source.image("app/one", None, 1_000, usize::MAX);
+    let index = json!({
+        "schemaVersion": 2, "mediaType": INDEX, "manifests": [large_entry, small_entry],
+    });
+    source.manifest("app/one", Some("1"), &index, usize::MAX);
+    let directory = tempfile::tempdir().unwrap();
+    let made = source.create(directory.path(), &["app/one:1".to_owned()]).await;
+    assert_eq!((made.totals.manifests, made.summary.failures.len()), (3, 0));
+    assert_eq!(source.asked("app/one", &large.to_string()), 2);
+    assert_eq!(source.asked("app/one", &small.to_string()), 1);
+    let path = format!("/v2/app/one/manifests/{large}");
+    let bytes = source.pages.lock().unwrap()[&path].bytes.clone();
+    assert!(carries(directory.path(), &bytes));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_manifests_are_not_all_kept() {
+    let source = Source::start();
+    let images: Vec<(String, Digest)> = (0..200)
+        .map(|n| {
+            let name = format!("app/{n}");
+            let (digest, _) = source.image(&name, Some("1"), 60_000, usize::MAX);
+            (name, digest)
+        })
+        .collect();
+    let directory = tempfile::tempdir().unwrap();
+    let names: Vec<String> = images.iter().map(|(name, _)| format!("{name}:1")).collect();
+    let made = source.create(directory.path(), &names).await;
+    assert_eq!((made.totals.manifests, made.summary.failures.len()), (200, 0));
+    let again = images.iter().filter(|(n, digest)| source.asked(n, &digest.to_string()) > 0);
+    let again = again.count();
+    assert!((20..120).contains(&again), "{again} of 200 were fetched again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_that_went_away_meanwhile_costs_its_image_only() {
+    let source = Source::start();
+    let (gone, _) = source.image("app/gone", Some("1"), 100_000, 0);
+    source.image("app/one", Some("1"), 1_000, usize::MAX);
+    let directory = tempfile::tempdir().unwrap();
+    let images = ["app/gone:1", "app/one:1"].map(ToOwned::to_owned);
+    let made = source.create(directory.path(), &images).await;
+    assert_eq!((made.totals.references, made.summary.images), (1, 1));
+    let [failure] = &made.summary.failures[..] else { panic!("{:?}", made.summary.failures) };
+    assert!(failure.reference.ends_with("/app/gone:1"), "{failure:?}");
+    assert!(failure.reason.starts_with(&format!("manifest {gone}: ")), "{failure:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn referrers_that_the_tag_names_are_fetched_once() {
+    let source = Source::start();
+    let (image, subject) = source.image("app/one", Some("1"), 0, usize::MAX);
+    let referrer = json!({
+        "schemaVersion": 2, "mediaType": MANIFEST, "artifactType": "application/spdx+json",
+        "config": source.blob("app/one", b"{}"), "layers": [source.blob("app/one", b"sbom")],
+        "subject": subject,
+    });
+    let (referrer, entry) = source.manifest("app/one", None, &referrer, usize::MAX);
+    let list = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]});
+    let stem = format!("sha256-{}", image.hex());
+    source.manifest("app/one", Some(&stem), &list, usize::MAX);
+    let directory = tempfile::tempdir().unwrap();
+    let made = source.create(directory.path(), &["app/one:1".to_owned()]).await;
+    // The image, the list under its tag, and the referrer by its digest.
+    assert_eq!((made.totals.references, made.totals.manifests), (3, 3));
+    assert_eq!(source.asked("app/one", &referrer.to_string()), 1);
+    assert_eq!(source.asked("app/one", &stem), 1);
+}
