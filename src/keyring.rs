@@ -100,6 +100,11 @@ impl Keyring {
         Ok(Pair { id: key.public().id(), key, secret, public })
     }
 
+    /// Whether either half of the key that signs when none is named is here.
+    pub fn has_own(&self) -> Result<bool, Failure> {
+        Ok(exists(&self.secret_path(DEFAULT))? || exists(&self.public_path(DEFAULT))?)
+    }
+
     /// The key that signs when none is named: made when there is none, its public half written again
     /// when a crash, or another run at the same time, left it out. Says whether something was made.
     pub fn own_or_make(&self) -> Result<(Pair, bool), Failure> {

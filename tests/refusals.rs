@@ -732,3 +732,37 @@ fn a_disk_that_fills_up_on_the_way_loses_nothing() {
     site.verify(&site.path("media")).ok();
     site.import("media", &[]).ok();
 }
+
+#[test]
+fn a_stream_that_goes_on_elsewhere_needs_its_key() {
+    let site = Site::new();
+    let host = &site.source.host;
+    site.source.image("team/app", "1", &[b"one"]);
+    site.source.image("team/app", "2", &[b"two"]);
+    let configure = |names: &[&str]| {
+        let list: String = names.iter().map(|n| format!("    - name: {host}/{n}\n")).collect();
+        let text = format!(
+            "kind: ImageSetConfiguration\napiVersion: mirror.openshift.io/v1alpha2\nstorageConfig:\n  registry:\n    \
+             imageURL: {host}/state/history:latest\nmirror:\n  additionalImages:\n{list}"
+        );
+        fs_write(&site.path("imageset.yaml"), text.as_bytes());
+    };
+    configure(&["team/app:1"]);
+    let made = site.create("media-1", &["--output", "json"]).ok().json();
+    let signer = made["keys"][0].as_str().unwrap().to_owned();
+    // The second machine has the history from the registry, and no key.
+    let (first, kept) = (site.path("connected"), site.path("first"));
+    fs_err::rename(&first, &kept).unwrap();
+    configure(&["team/app:1", "team/app:2"]);
+    let refused = site.create("media-2", &[]).refused(&[64]);
+    let refused = refused.says("has 1 sequence").says(&signer).says("--key FILE");
+    refused.says("bundle keys new --workspace").says("keys/default.pem");
+    assert!(!site.path("media-2").exists() && !first.join("keys").exists());
+    site.create("media-2", &["--dry-run"]).ok().says("has no signing key");
+    // The named key signs, and so does its copy.
+    let key = kept.join("keys/default.pem");
+    site.create("media-2", &["--key", text(&key)]).ok();
+    fs_err::create_dir(first.join("keys")).unwrap();
+    fs_err::copy(&key, first.join("keys/default.pem")).unwrap();
+    site.create("media-2", &[]).ok().says("nothing new");
+}

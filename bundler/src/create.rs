@@ -82,15 +82,54 @@ pub struct CreateOptions {
     pub cancel: CancellationToken,
 }
 
-/// Makes the next sequence, or says that there is nothing new.
-pub async fn create(options: CreateOptions) -> Result<Created, CreateError> {
-    let progress = Arc::clone(&options.progress);
-    let mut history = History::open(&options.workspace)?;
-    let remote = RemoteHistory::of(&options.config, &options.client);
-    if let Some(remote) = &remote {
-        progress.phase("reading the history");
-        remote.pull(&mut history).await?;
+/// A stream whose history was read, locked for this run.
+pub struct Stream {
+    history: History,
+    remote: Option<RemoteHistory>,
+}
+
+/// Where a stream stands.
+#[derive(Debug, Clone)]
+pub struct Standing {
+    /// The stream.
+    pub stream: StreamId,
+    /// Its last sequence.
+    pub last: Sequence,
+    /// The ids of the keys that the signatures of the last sequence name.
+    pub signers: Vec<String>,
+}
+
+impl Stream {
+    /// Reads the history of `workspace`, and what only the registry that `config` names has of it.
+    pub async fn open(
+        config: &ImageSetConfig,
+        workspace: &Path,
+        client: &Client,
+        progress: &Progress,
+    ) -> Result<Self, CreateError> {
+        let mut history = History::open(workspace)?;
+        let remote = RemoteHistory::of(config, client);
+        if let Some(remote) = &remote {
+            progress.phase("reading the history");
+            remote.pull(&mut history).await?;
+        }
+        Ok(Self { history, remote })
     }
+
+    /// Where it stands; `None` before its first sequence.
+    pub fn standing(&self) -> Result<Option<Standing>, CreateError> {
+        let (Some(stream), Some(last)) = (self.history.stream(), self.history.last()) else {
+            return Ok(None);
+        };
+        let signers = self.history.signers(last.sequence)?;
+        Ok(Some(Standing { stream, last: last.sequence, signers }))
+    }
+}
+
+/// Makes the next sequence of `stream`, or says that there is nothing new.
+pub async fn create(stream: Stream, options: CreateOptions) -> Result<Created, CreateError> {
+    let progress = Arc::clone(&options.progress);
+    let Stream { mut history, remote } = stream;
     check_since(&options, &history)?;
 
     progress.phase("resolving images");

@@ -22,7 +22,7 @@ use format_spec::head::{Head, Kind, Link};
 use format_spec::index::{Index, Removal};
 use format_spec::limits::{HEAD_MAX, INDEX_MAX, SEAL_MAX, TAIL_MAX};
 use format_spec::part::FileName;
-use format_spec::{Repository, Sequence, StreamId, Tag, codec};
+use format_spec::{Repository, Sequence, StreamId, Tag, codec, seal};
 use fs_err as fs;
 
 use crate::durable;
@@ -282,6 +282,13 @@ impl History {
             seal: read(&self.file(sequence, "sig"), SEAL_MAX)?,
             index: read(&self.file(sequence, "index"), INDEX_MAX)?,
         })
+    }
+
+    /// The ids of the keys that the signatures of a sequence name.
+    pub fn signers(&self, sequence: Sequence) -> Result<Vec<String>, CreateError> {
+        let path = self.file(sequence, "sig");
+        seal::named_keys(&read(&path, SEAL_MAX)?)
+            .map_err(|error| CreateError::History { path, problem: error.to_string() })
     }
 
     /// Adds a sequence that stands elsewhere (the history in a registry) and follows the last one.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bundler::config::ImageSetConfig;
-use bundler::{CreateError, CreateOptions, Created, Written, create};
+use bundler::{CreateError, CreateOptions, Created, Stream, Written};
 use bytes::Bytes;
 use format_spec::head::{Head, Kind};
 use format_spec::index::Index;
@@ -154,6 +154,12 @@ impl Site {
             cancel: CancellationToken::new(),
         }
     }
+}
+
+async fn create(options: CreateOptions) -> Result<Created, CreateError> {
+    let CreateOptions { config, workspace, client, progress, .. } = &options;
+    let stream = Stream::open(config, workspace, client, progress).await?;
+    bundler::create(stream, options).await
 }
 
 fn written(created: Created) -> Written {
@@ -417,6 +423,12 @@ async fn the_history_in_a_registry_makes_a_lost_workspace_again() {
     );
     let first = written(create(site.options_of(&text)).await.unwrap());
     fs_err::remove_dir_all(site.path("workspace")).unwrap();
+    let options = site.options_of(&text);
+    let stream =
+        Stream::open(&options.config, &options.workspace, &options.client, &options.progress);
+    let standing = stream.await.unwrap().standing().unwrap().unwrap();
+    assert_eq!((standing.stream, standing.last), (first.stream, Sequence::FIRST));
+    assert_eq!(standing.signers, [key().public().id().to_string()]);
     let again = create(site.options_of(&text)).await.unwrap();
     assert!(matches!(again, Created::Nothing(_)));
     site.image("app/one", Some("2"), &[b"layer 2"]).await;

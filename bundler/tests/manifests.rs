@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use bundler::config::ImageSetConfig;
-use bundler::{CreateOptions, Created, Written, create};
+use bundler::{CreateOptions, Created, Stream, Written, create};
 use format_spec::Digest;
 use format_spec::keys::SecretKey;
 use format_spec::limits::PART_MAX;
@@ -139,7 +139,9 @@ impl Source {
             progress: Arc::default(),
             cancel: CancellationToken::new(),
         };
-        match create(options).await.unwrap() {
+        let CreateOptions { config, workspace, client, progress, .. } = &options;
+        let stream = Stream::open(config, workspace, client, progress).await.unwrap();
+        match create(stream, options).await.unwrap() {
             Created::Written(written) => written,
             other => panic!("expected a sequence: {other:?}"),
         }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use ::registry::progress::Progress;
 use bundler::config::ImageSetConfig;
 use bundler::report::{Created, Planned, Summary, Written};
-use bundler::{CreateError, CreateOptions};
+use bundler::{CreateOptions, Standing, Stream};
 use format_spec::Sequence;
 use format_spec::head::{Kind, Totals};
 use format_spec::keys::{KeyId, SecretKey};
@@ -129,11 +129,16 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let history = config.storage.registry.as_ref().filter(|history| history.skip_tls);
     let skip_tls = history.map(|history| &history.image.registry);
     let client = wire::client(&context.common, Side::Source(skip_tls))?;
-    let mut signing = signing_keys(&args.key, &workspace, args.dry_run)?;
+    let signing = signing_keys(&args.key, &workspace, args.dry_run)?;
 
     let progress = Arc::new(Progress::default());
     let drawing = Drawing::start(&progress, context.quiet());
-    let created = bundler::create(CreateOptions {
+    let stream = Stream::open(&config, &workspace, &client, &progress).await?;
+    let mut signing = match signing {
+        Some(signing) => signing,
+        None => first_key(&workspace, stream.standing()?, args.dry_run)?,
+    };
+    let options = CreateOptions {
         config,
         workspace,
         to: args.to.clone(),
@@ -155,10 +160,10 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         client,
         progress,
         cancel: context.cancel.clone(),
-    })
-    .await;
+    };
+    let created = bundler::create(stream, options).await;
     drop(drawing);
-    let created = created.map_err(|error: CreateError| Failure::from(error))?;
+    let created = created?;
 
     for warning in &created.summary().warnings {
         tracing::warn!("{}", plain(warning));
@@ -232,6 +237,18 @@ struct Signing {
 }
 
 impl Signing {
+    fn with(keys: Vec<SecretKey>) -> Self {
+        let ids = keys.iter().map(|key| key.public().id()).collect();
+        Self { keys, ids, made: None, own: None }
+    }
+
+    /// With the workspace's own key, which is made when there is none.
+    fn own(ring: &Keyring) -> Result<Self, Failure> {
+        let (pair, new) = ring.own_or_make()?;
+        let made = new.then(|| pair.public.clone());
+        Ok(Self { made, own: Some(pair.public), ..Self::with(vec![pair.key]) })
+    }
+
     /// The public half that the other side does not have yet: of a key that was made now, or, with the
     /// first sequence, by an earlier run that did not come to its end.
     fn to_carry(&self, created: &Created) -> Option<&Path> {
@@ -240,25 +257,58 @@ impl Signing {
     }
 }
 
-/// The keys that were named, or the workspace's own, which is made when there is none. A dry run signs
-/// nothing and makes nothing.
-fn signing_keys(named: &[PathBuf], workspace: &Path, dry_run: bool) -> Result<Signing, Failure> {
+/// The keys that were named, or the workspace's own; `None` when it has none. A dry run signs nothing
+/// and makes nothing.
+fn signing_keys(
+    named: &[PathBuf],
+    workspace: &Path,
+    dry_run: bool,
+) -> Result<Option<Signing>, Failure> {
     let ring = Keyring::new(workspace);
-    let (mut made, mut public) = (None, None);
-    let keys = if !named.is_empty() {
-        named.iter().map(|path| keyring::read_secret(path)).collect::<Result<Vec<_>, _>>()?
-    } else if dry_run {
-        // A dry run signs nothing; a key that could not sign is worth a word now.
+    if !named.is_empty() {
+        let keys = named.iter().map(|path| keyring::read_secret(path)).collect::<Result<_, _>>()?;
+        return Ok(Some(Signing::with(keys)));
+    }
+    if dry_run {
+        // A key that could not sign is worth a word now.
         let own = ring.secret_path(keyring::DEFAULT);
-        if own.exists() { vec![keyring::read_secret(&own)?] } else { Vec::new() }
-    } else {
-        let (pair, new) = ring.own_or_make()?;
-        made = new.then(|| pair.public.clone());
-        public = Some(pair.public);
-        vec![pair.key]
+        let key = own.exists().then(|| keyring::read_secret(&own)).transpose()?;
+        return Ok(key.map(|key| Signing::with(vec![key])));
+    }
+    if ring.has_own()? { Signing::own(&ring).map(Some) } else { Ok(None) }
+}
+
+/// The key of a workspace that has none: made with the first sequence only. Later it would sign what
+/// nobody on the other side trusts, and only the import would say so.
+fn first_key(
+    workspace: &Path,
+    standing: Option<Standing>,
+    dry_run: bool,
+) -> Result<Signing, Failure> {
+    let ring = Keyring::new(workspace);
+    let Some(Standing { stream, last, signers }) = standing else {
+        return if dry_run { Ok(Signing::with(Vec::new())) } else { Signing::own(&ring) };
     };
-    let ids = keys.iter().map(|key| key.public().id()).collect();
-    Ok(Signing { keys, ids, made, own: public })
+    let problem = format!(
+        "stream {stream} has {}, the last one signed by {}, and this workspace has no signing key",
+        size::count(last.get(), "sequence"),
+        signers.join(" and ")
+    );
+    if dry_run {
+        tracing::warn!("{problem}: without `--dry-run` this would be refused");
+        return Ok(Signing::with(Vec::new()));
+    }
+    Err(Failure::usage(problem)
+        .with_hint(format!(
+            "copy `keys/{}.pem` of the workspace that made them to `{}`, or name it with `--key FILE`",
+            keyring::DEFAULT,
+            ring.secret_path(keyring::DEFAULT).display()
+        ))
+        .with_hint(format!(
+            "to sign with a new key on purpose: `bundle keys new --workspace {}`, and on the other side \
+             `bundle keys trust FILE` with its public half",
+            workspace.display()
+        )))
 }
 
 fn discs(media: Option<Media>, created: &Created) -> Option<u64> {
@@ -492,12 +542,28 @@ mod tests {
     #[test]
     fn a_dry_run_makes_no_key() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(signing_keys(&[], dir.path(), true).unwrap().keys.is_empty());
+        assert!(signing_keys(&[], dir.path(), true).unwrap().is_none());
+        assert!(first_key(dir.path(), None, true).unwrap().keys.is_empty());
+        assert!(signing_keys(&[], dir.path(), false).unwrap().is_none());
         assert_eq!(fs_err::read_dir(dir.path()).unwrap().count(), 0);
-        let first = signing_keys(&[], dir.path(), false).unwrap();
+        let first = first_key(dir.path(), None, false).unwrap();
         assert!(first.made.is_some());
-        let second = signing_keys(&[], dir.path(), false).unwrap();
+        let second = signing_keys(&[], dir.path(), false).unwrap().unwrap();
         assert!(second.made.is_none());
         assert_eq!(first.ids, second.ids);
+    }
+
+    #[test]
+    fn a_stream_that_has_sequences_gets_no_new_key() {
+        let dir = tempfile::tempdir().unwrap();
+        let standing = || {
+            let stream = format_spec::StreamId::from_bytes([1; 16]);
+            let last = Sequence::new(3).unwrap();
+            Some(Standing { stream, last, signers: vec!["sha256:aa".to_owned()] })
+        };
+        let Err(failure) = first_key(dir.path(), standing(), false) else { panic!("a key") };
+        assert_eq!(failure.kind, crate::failure::Kind::Usage);
+        assert!(first_key(dir.path(), standing(), true).unwrap().keys.is_empty());
+        assert_eq!(fs_err::read_dir(dir.path()).unwrap().count(), 0);
     }
 }
