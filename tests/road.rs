@@ -280,6 +280,24 @@ fn blocked_images_stay() {
 }
 
 #[test]
+fn nothing_to_carry_says_why() {
+    let site = Site::new();
+    site.configure("  additionalImages: []\n");
+    site.create("media", &[]).ok().says("nothing to carry: the configuration names no image");
+    let mut list = String::from("  additionalImages:\n");
+    for name in ["team/app:1", "team/tool:1"] {
+        list += &format!("    - name: {}/{name}\n", site.source.host);
+    }
+    site.configure(&format!("{list}  blockedImages:\n    - name: /team/\n"));
+    let said = site.create("media", &[]).ok().says("nothing to carry: all 2 images are blocked");
+    let _ = said.says("/team/tool:1  by `/team/`");
+    let json = site.create("media", &["--output", "json"]).ok().json();
+    assert_eq!((&json["outcome"], &json["images"]), (&"nothing".into(), &0.into()));
+    assert_eq!(json["blocked"].as_array().unwrap().len(), 2);
+    assert!(!site.path("media").exists());
+}
+
+#[test]
 fn signatures_can_be_left() {
     let site = Site::new();
     let image = site.source.image("team/app", "1", &[b"signed"]);

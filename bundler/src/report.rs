@@ -10,7 +10,7 @@ use crate::error::exit_bits;
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "outcome", rename_all = "lowercase")]
 pub enum Created {
-    /// The target has everything already: no sequence was made.
+    /// The target has everything already, or there is nothing to have: no sequence was made.
     Nothing(Summary),
     /// A dry run.
     Planned(Planned),

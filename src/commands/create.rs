@@ -326,11 +326,7 @@ fn text(answer: &Answer<'_>, media: Option<Media>) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
     let _ = match answer.created {
-        Created::Nothing(summary) => writeln!(
-            text,
-            "nothing new: {} known to the other side, no sequence written",
-            size::count(summary.images as u64, "image")
-        ),
+        Created::Nothing(summary) => writeln!(text, "{}, no sequence written", nothing(summary)),
         Created::Planned(planned) => plan(&mut text, planned),
         Created::Written(written) => sequence_written(&mut text, written, answer),
     };
@@ -373,6 +369,18 @@ fn text(answer: &Answer<'_>, media: Option<Media>) -> String {
         };
     }
     text
+}
+
+/// Why there is nothing to carry: not always because the other side has it.
+fn nothing(summary: &Summary) -> String {
+    match (summary.images, summary.blocked.len() as u64) {
+        (0, 0) => "nothing to carry: the configuration names no image".to_owned(),
+        (0, 1) => "nothing to carry: the only image is blocked".to_owned(),
+        (0, blocked) => format!("nothing to carry: all {blocked} images are blocked"),
+        (images, _) => {
+            format!("nothing new: {} known to the other side", size::count(images as u64, "image"))
+        }
+    }
 }
 
 fn plan(text: &mut String, planned: &Planned) -> std::fmt::Result {
@@ -537,6 +545,28 @@ mod tests {
             let json = serde_json::to_value(&answer).unwrap();
             assert_eq!(json["written"], json["outcome"] == "written");
         }
+    }
+
+    #[test]
+    fn nothing_has_its_reason() {
+        let of = |images, blocked: &[&str]| {
+            let blocked = blocked.iter().map(|name| ((*name).to_owned(), "^host/".to_owned()));
+            let blocked = blocked.collect();
+            let (failures, warnings) = (Vec::new(), Vec::new());
+            let created =
+                Created::Nothing(Summary { images, bytes_known: 0, failures, blocked, warnings });
+            text(&Answer::new(&created, Path::new("out")), None)
+        };
+        assert_eq!(
+            of(0, &[]),
+            "nothing to carry: the configuration names no image, no sequence written\n"
+        );
+        assert_eq!(
+            of(0, &["host/a:1", "host/b:1"]),
+            "nothing to carry: all 2 images are blocked, no sequence written\n\
+             blocked by the configuration:\n  host/a:1  by `^host/`\n  host/b:1  by `^host/`\n"
+        );
+        assert!(of(1, &["host/a:1"]).starts_with("nothing new: 1 image known to the other side, "));
     }
 
     #[test]
