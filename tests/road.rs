@@ -355,6 +355,61 @@ fn an_oci_layout_is_a_source() {
 }
 
 #[test]
+fn one_image_of_a_layout_is_chosen_by_name_or_digest() {
+    let site = Site::new();
+    // A directory with a colon in its name, beside one with the name before it.
+    let layout = site.path("images:all");
+    fs_err::create_dir(site.path("images")).unwrap();
+    let blobs = layout.join("blobs/sha256");
+    fs_err::create_dir_all(&blobs).unwrap();
+    let put = |bytes: &[u8]| {
+        let digest = format_spec::Digest::of(bytes);
+        fs_write(&blobs.join(digest.hex()), bytes);
+        digest
+    };
+    let config = br#"{"architecture":"amd64","os":"linux"}"#;
+    let (layers, mut entries) = ([noise(1, 3_000), noise(2, 4_000)], Vec::new());
+    for (name, layer) in ["1.0", "2.0"].iter().zip(&layers) {
+        let manifest = serde_json::to_vec(&json!({"schemaVersion": 2, "mediaType": OCI_MANIFEST,
+            "config": {"mediaType": OCI_CONFIG, "digest": put(config).to_string(), "size": config.len()},
+            "layers": [{"mediaType": OCI_LAYER, "digest": put(layer).to_string(), "size": layer.len()}]}))
+        .unwrap();
+        entries.push(json!({"mediaType": OCI_MANIFEST, "digest": put(&manifest).to_string(),
+            "size": manifest.len(), "annotations": {"org.opencontainers.image.ref.name": name}}));
+    }
+    let index = json!({"schemaVersion": 2, "manifests": entries});
+    fs_write(&layout.join("index.json"), &serde_json::to_vec(&index).unwrap());
+    fs_write(&layout.join("oci-layout"), br#"{"imageLayoutVersion":"1.0.0"}"#);
+    let digest = |n: usize| entries[n]["digest"].as_str().unwrap();
+    let configure = |names: &[&str]| {
+        let list: String =
+            names.iter().map(|n| format!("    - name: {n}\n      targetRepo: app\n")).collect();
+        site.configure(&format!("  additionalImages:\n{list}"));
+    };
+
+    configure(&["oci://images:all"]);
+    site.create("media", &[]).refused(&[8]).says("`1.0`, `2.0`");
+    configure(&["oci:images:all:3.0"]);
+    site.create("media", &[]).refused(&[8]).says("no image named `3.0`; it has `1.0`, `2.0`");
+
+    configure(&["oci:images:all:1.0", &format!("oci://images:all@{}", digest(1))]);
+    site.create("media", &[]).ok();
+    site.import("media", &[]).ok();
+    let by_digest = digest(1).replace(':', "-");
+    assert_eq!(site.target.tags("app"), ["1.0", &by_digest]);
+    assert_eq!(site.target.pull("app", "1.0")[0], digest(0));
+    assert_eq!(site.target.pull("app", &by_digest)[0], digest(1));
+
+    // A file that was cut is named before it is read.
+    let cut = format_spec::Digest::of(&layers[1]);
+    fs_write(&blobs.join(cut.hex()), &layers[1][..1_000]);
+    configure(&["oci:images:all:2.0"]);
+    let said = site.create("cut", &["--full"]).refused(&[8]);
+    let said = said.says("the file has 1000 bytes, its manifest says 4000");
+    let _ = said.says(&cut.hex());
+}
+
+#[test]
 fn long_paths_are_joined_where_the_target_wants_few() {
     let site = Site::new();
     site.source.image("team/sub/unit/app", "1", &[b"deep"]);

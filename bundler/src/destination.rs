@@ -7,11 +7,14 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use format_spec::names::NameError;
 use format_spec::{Digest, Repository, Tag};
 use registry::reference::Reference;
 
-use crate::config::{AdditionalImage, ImageSource};
+use crate::config::AdditionalImage;
 use crate::error::CreateError;
+use crate::layout::Choice;
+use crate::origin::Source;
 
 /// A name at the target, below its namespace.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,9 +25,10 @@ pub struct Destination {
     pub tag: Tag,
 }
 
-/// The name of an additional image whose manifest has `digest`.
+/// The name of an additional image that comes from `source` and whose manifest has `digest`.
 pub fn of_image(
     image: &AdditionalImage,
+    source: &Source<'_>,
     digest: &Digest,
     max_nested_paths: usize,
 ) -> Result<Destination, CreateError> {
@@ -32,16 +36,20 @@ pub fn of_image(
         source_reference: image.source.to_string(),
         problem,
     };
-    let repository = match (&image.target_repo, &image.source) {
+    let repository = match (&image.target_repo, source) {
         (Some(repository), _) => repository.clone(),
-        (None, ImageSource::Registry(reference)) => reference.repository.clone(),
-        (None, ImageSource::OciLayout(path)) => directory_name(path).map_err(&wrong)?,
+        (None, Source::Registry(reference)) => reference.repository.clone(),
+        (None, Source::Layout(layout)) => directory_name(&layout.path).map_err(&wrong)?,
     };
-    let tag = match (&image.target_tag, &image.source) {
+    let tag = match (&image.target_tag, source) {
         (Some(tag), _) => tag.clone(),
-        (None, ImageSource::Registry(Reference { tag: Some(tag), .. })) => tag.clone(),
-        (None, ImageSource::Registry(_)) => digest_tag(digest),
-        (None, ImageSource::OciLayout(_)) => "latest".parse().expect("a valid tag"),
+        (None, Source::Registry(Reference { tag: Some(tag), .. })) => tag.clone(),
+        (None, Source::Registry(_)) => digest_tag(digest),
+        (None, Source::Layout(layout)) => match &layout.choice {
+            Choice::Only => "latest".parse().expect("a valid tag"),
+            Choice::Name(name) => name.parse().map_err(|e: NameError| wrong(e.to_string()))?,
+            Choice::Digest(digest) => digest_tag(digest),
+        },
     };
     let repository = nest(&repository, max_nested_paths).map_err(|e| wrong(e.to_string()))?;
     Ok(Destination { repository, tag })
@@ -63,10 +71,7 @@ fn directory_name(path: &Path) -> Result<Repository, String> {
 
 /// Keeps the first `max - 1` components and joins the rest with `-`; 0 means no limit. For registries
 /// that allow no deeper names.
-pub fn nest(
-    repository: &Repository,
-    max: usize,
-) -> Result<Repository, format_spec::names::NameError> {
+pub fn nest(repository: &Repository, max: usize) -> Result<Repository, NameError> {
     let components: Vec<&str> = repository.components().collect();
     if max == 0 || components.len() <= max {
         return Ok(repository.clone());
@@ -102,6 +107,8 @@ impl Claims {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::ImageSource;
+    use crate::layout::LayoutImage;
 
     fn image(source: &str) -> AdditionalImage {
         let source = match source.strip_prefix("oci://") {
@@ -118,7 +125,8 @@ mod tests {
     }
 
     fn name(image: &AdditionalImage, max: usize) -> String {
-        let destination = of_image(image, &Digest::of(b"x"), max).unwrap();
+        let destination =
+            of_image(image, &Source::of(&image.source), &Digest::of(b"x"), max).unwrap();
         format!("{}:{}", destination.repository, destination.tag)
     }
 
@@ -130,6 +138,16 @@ mod tests {
         assert_eq!(name(&image(&by_digest), 0), format!("acme/app:sha256-{}", digest.hex()));
         assert_eq!(name(&image(&format!("quay.io/acme/app:2@{digest}")), 0), "acme/app:2");
         assert_eq!(name(&image("oci:///srv/My-App"), 0), "my-app:latest");
+        let layout = image("oci:///srv/My-App:x");
+        let chosen = |choice| {
+            let source = Source::Layout(LayoutImage { path: "/srv/My-App".into(), choice });
+            of_image(&layout, &source, &digest, 0)
+                .map(|name| format!("{}:{}", name.repository, name.tag))
+        };
+        assert_eq!(chosen(Choice::Name("1.0".to_owned())).unwrap(), "my-app:1.0");
+        let by_digest = format!("my-app:sha256-{}", digest.hex());
+        assert_eq!(chosen(Choice::Digest(digest)).unwrap(), by_digest);
+        assert!(chosen(Choice::Name("host/x:1".to_owned())).is_err());
         let mut renamed = image("quay.io/acme/app:1.0");
         renamed.target_repo = Some("mine/x".parse().unwrap());
         renamed.target_tag = Some("t".parse().unwrap());
@@ -149,7 +167,9 @@ mod tests {
     #[test]
     fn two_sources_on_one_name_are_found() {
         let mut claims = Claims::default();
-        let destination = of_image(&image("a.io/x/y:1"), &Digest::of(b""), 0).unwrap();
+        let image = image("a.io/x/y:1");
+        let source = Source::of(&image.source);
+        let destination = of_image(&image, &source, &Digest::of(b""), 0).unwrap();
         claims.claim(&destination, "a.io/x/y:1").unwrap();
         claims.claim(&destination, "a.io/x/y:1").unwrap();
         let error = claims.claim(&destination, "b.io/x/y:1").unwrap_err();

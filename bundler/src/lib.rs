@@ -2,8 +2,8 @@
 //!
 //! 1. [`config`] reads the ImageSetConfiguration.
 //! 2. [`history`] knows what earlier sequences carried; [`remote_history`] keeps it in a registry too.
-//! 3. [`resolve`] pins every reference to a digest, through [`origin`]; [`destination`] names it at
-//!    the target.
+//! 3. [`resolve`] pins every reference to a digest, through [`origin`] ([`layout`] chooses an image of a
+//!    directory); [`destination`] names it at the target.
 //! 4. [`plan`] decides what is carried and where each byte will stand.
 //! 5. [`fetch`] streams every blob from its origin into its place; [`pack`] writes,
 //!    `hashing` hashes; [`slots`] remembers what is done.
@@ -18,6 +18,7 @@ mod error;
 pub mod fetch;
 mod hashing;
 pub mod history;
+pub mod layout;
 pub mod origin;
 pub mod pack;
 pub mod plan;

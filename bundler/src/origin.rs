@@ -12,8 +12,11 @@ use format_spec::{Digest, Repository, Tag};
 use registry::client::{BlobStream, Client, ClientError, ErrorKind as WireKind};
 use registry::layout::{Layout, LayoutError};
 use registry::manifest::{Descriptor, Manifest, RawManifest};
-use registry::reference::{ManifestRef, RegistryHost};
+use registry::reference::{ManifestRef, Reference, RegistryHost};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+
+use crate::config::ImageSource;
+use crate::layout::{Choice, LayoutImage};
 
 /// Bytes read from a layout's file at a time.
 const FILE_CHUNK: usize = 1024 * 1024;
@@ -30,6 +33,35 @@ pub enum Origin {
     Registry(RegistryHost, Repository),
     /// A directory with an OCI image layout.
     Layout(PathBuf),
+}
+
+/// An image at its origin, as this machine understands the configuration.
+#[derive(Debug, Clone)]
+pub enum Source<'a> {
+    /// In a registry.
+    Registry(&'a Reference),
+    /// In a layout.
+    Layout(LayoutImage),
+}
+
+impl<'a> Source<'a> {
+    /// What is meant; looks for directories.
+    pub fn of(configured: &'a ImageSource) -> Self {
+        match configured {
+            ImageSource::Registry(reference) => Self::Registry(reference),
+            ImageSource::OciLayout(written) => Self::Layout(LayoutImage::of(written)),
+        }
+    }
+
+    /// Where its bytes are.
+    pub fn origin(&self) -> Origin {
+        match self {
+            Self::Registry(reference) => {
+                Origin::Registry(reference.registry.clone(), reference.repository.clone())
+            }
+            Self::Layout(image) => Origin::Layout(image.path.clone()),
+        }
+    }
 }
 
 /// Why something could not be had from its origin.
@@ -147,11 +179,7 @@ impl Origins {
                 match reference {
                     ManifestRef::Digest(digest) => from_layout(&layout, digest)?,
                     ManifestRef::Tag(tag) => {
-                        let entry = match layout.find(None) {
-                            Err(LayoutError::NameNeeded { .. }) => layout.find(Some(tag.as_str())),
-                            only => only,
-                        };
-                        layout.read_manifest(entry?)?
+                        layout.read_manifest(layout.find(Some(tag.as_str()))?)?
                     }
                 }
             }
@@ -159,12 +187,36 @@ impl Origins {
         Ok(Arrived { raw, room })
     }
 
+    /// The manifest of an image.
+    pub async fn image(&self, source: &Source<'_>) -> Result<Arrived, OriginError> {
+        let image = match source {
+            Source::Registry(reference) => {
+                // With tag and digest the digest decides: a tag may have moved since.
+                let by = match (&reference.digest, &reference.tag) {
+                    (Some(digest), _) => ManifestRef::Digest(*digest),
+                    (None, Some(tag)) => ManifestRef::Tag(tag.clone()),
+                    (None, None) => ManifestRef::Tag("latest".parse().expect("a valid tag")),
+                };
+                return self.manifest(&source.origin(), &by, None).await;
+            }
+            Source::Layout(image) => image,
+        };
+        let room = Arc::clone(&self.room).acquire_many_owned(self.unknown).await;
+        let layout = Layout::open(&image.path)?;
+        let raw = match &image.choice {
+            Choice::Digest(digest) => from_layout(&layout, digest)?,
+            Choice::Name(name) => layout.read_manifest(layout.find(Some(name))?)?,
+            Choice::Only => layout.read_manifest(
+                layout
+                    .find(None)
+                    .or_else(|several| layout.find(Some("latest")).map_err(|_| several))?,
+            )?,
+        };
+        Ok(Arrived { raw, room: room.expect("never closed") })
+    }
+
     /// A manifest under a tag that may not exist.
-    pub async fn tagged(
-        &self,
-        origin: &Origin,
-        tag: &Tag,
-    ) -> Result<Option<Arrived>, OriginError> {
+    pub async fn tagged(&self, origin: &Origin, tag: &Tag) -> Result<Option<Arrived>, OriginError> {
         // A directory has no signature tags: its index names one image.
         // A list of the repository's tags would save most of these requests. But a cache lists what it holds,
         // and a signature that is not listed would be left behind in silence.
@@ -205,7 +257,9 @@ impl Origins {
             Origin::Registry(host, repository) => BlobReader::Wire(Box::new(
                 self.client.get_blob(host, repository, digest, size, 0).await?,
             )),
-            Origin::Layout(path) => BlobReader::File(Layout::open(path)?.open_blob(digest, 0)?),
+            Origin::Layout(path) => {
+                BlobReader::File(Layout::open(path)?.open_blob(digest, size, 0)?)
+            }
         })
     }
 }

@@ -22,12 +22,12 @@ use registry::manifest::{Descriptor, Manifest, ManifestError, RawManifest};
 use registry::media_type;
 use registry::reference::ManifestRef;
 
-use crate::config::{AdditionalImage, ImageSetConfig, ImageSource, PlatformFilter};
+use crate::config::{AdditionalImage, ImageSetConfig, PlatformFilter};
 use crate::destination::{self, Claims, Destination};
 use crate::error::CreateError;
 use crate::history::Name;
 use crate::lock;
-use crate::origin::{Origin, OriginError, Origins};
+use crate::origin::{Origin, OriginError, Origins, Source};
 
 /// How deep referrers of referrers are followed: a signature over an SBOM over an image is 2.
 const ATTACHED_DEPTH: usize = 4;
@@ -179,40 +179,36 @@ pub async fn resolve(
         }
         let key = (source, image.target_repo.clone(), image.target_tag.clone());
         if seen.insert(key) {
-            wanted.push(image);
+            wanted.push((image, Source::of(&image.source)));
         }
     }
     // Names that do not depend on what a registry says collide before any registry is asked.
     let mut early = Claims::default();
-    for image in &wanted {
-        let known = match &image.source {
-            ImageSource::Registry(reference) => {
-                reference.tag.is_some() || reference.digest.is_some()
+    for (image, source) in &wanted {
+        let (known, digest) = match source {
+            Source::Registry(reference) => {
+                (reference.tag.is_some() || reference.digest.is_some(), reference.digest)
             }
-            ImageSource::OciLayout(_) => true,
+            Source::Layout(_) => (true, None),
         };
         if known {
-            let digest = match &image.source {
-                ImageSource::Registry(reference) => reference.digest,
-                ImageSource::OciLayout(_) => None,
-            };
             let digest = digest.unwrap_or_else(|| Digest::of(b""));
-            let name = destination::of_image(image, &digest, wishes.max_nested_paths)?;
+            let name = destination::of_image(image, source, &digest, wishes.max_nested_paths)?;
             early.claim(&name, &image.source.to_string())?;
         }
     }
     let warnings = Mutex::new(Vec::new());
     let shelf = Shelf::default();
     let outcomes: Vec<_> = futures_util::stream::iter(&wanted)
-        .map(|image| one(image, origins, wishes, &shelf, &warnings))
+        .map(|(image, source)| one(image, source, origins, wishes, &shelf, &warnings))
         .buffered(wishes.parallel.max(1))
         .collect()
         .await;
-    for (image, outcome) in wanted.iter().zip(outcomes) {
+    for ((image, from), outcome) in wanted.iter().zip(outcomes) {
         match outcome {
             Ok((origin, names, manifests)) => {
-                let destination =
-                    destination::of_image(image, &names[0].digest, wishes.max_nested_paths)?;
+                let (digest, max) = (names[0].digest, wishes.max_nested_paths);
+                let destination = destination::of_image(image, from, &digest, max)?;
                 let mut names = names;
                 names[0].name = Name::Tag(destination.tag.clone());
                 let source = image.source.to_string();
@@ -358,28 +354,16 @@ impl Shelf {
 /// Resolves one image. The name of the first of its names is set by the caller.
 async fn one(
     image: &AdditionalImage,
+    source: &Source<'_>,
     origins: &Origins,
     wishes: &Wishes,
     shelf: &Shelf,
     warnings: &Mutex<Vec<String>>,
 ) -> Result<Found, ImageError> {
-    let (origin, reference) = match &image.source {
-        ImageSource::Registry(reference) => {
-            // With tag and digest the digest decides: a tag may have moved since.
-            let by = match (&reference.digest, &reference.tag) {
-                (Some(digest), _) => ManifestRef::Digest(*digest),
-                (None, Some(tag)) => ManifestRef::Tag(tag.clone()),
-                (None, None) => ManifestRef::Tag("latest".parse().expect("a valid tag")),
-            };
-            (Origin::Registry(reference.registry.clone(), reference.repository.clone()), by)
-        }
-        ImageSource::OciLayout(path) => {
-            (Origin::Layout(path.clone()), ManifestRef::Tag("latest".parse().expect("a valid tag")))
-        }
-    };
+    let origin = source.origin();
     let reader = Reader { origins, origin: &origin, wishes, shelf };
     let mut tree = Tree { reader, manifests: BTreeMap::new(), sparse: false };
-    let root = reader.manifest(&reference, None, &image.platforms).await?;
+    let root = reader.read(&origins.image(source).await?.raw, &image.platforms)?;
     let digest = root.digest;
     tree.add(root, &image.platforms).await?;
     let source = image.source.to_string();

@@ -57,22 +57,51 @@ pub enum LayoutError {
         /// The file.
         path: PathBuf,
     },
+    /// A blob's file does not have the length that its manifest says.
+    #[error("the file has {found} bytes, its manifest says {expected}: `{path}`")]
+    Size {
+        /// Bytes as the manifest has it.
+        expected: u64,
+        /// Bytes of the file.
+        found: u64,
+        /// The file.
+        path: PathBuf,
+    },
+    /// The index lists nothing.
+    #[error("the image layout has no image: `{0}`")]
+    Empty(PathBuf),
     /// No entry of the index has this name.
-    #[error("the image layout has no image named `{name}`: `{path}`")]
+    #[error("the image layout `{path}` has no image named `{name}`; it has {}", list(.names))]
     NoSuchName {
         /// The name that was asked for.
         name: String,
+        /// Those that there are.
+        names: Vec<String>,
         /// The layout.
         path: PathBuf,
     },
     /// A name is needed to choose.
-    #[error("the image layout has {count} images, so one must be named: `{path}`")]
+    #[error(
+        "the image layout `{path}` has {} images, so one must be named, as `oci:PATH:NAME` or \
+         `oci:PATH@DIGEST`; it has {}",
+        .names.len(),
+        list(.names)
+    )]
     NameNeeded {
-        /// How many there are.
-        count: usize,
+        /// The names to choose from; digests where there is none.
+        names: Vec<String>,
         /// The layout.
         path: PathBuf,
     },
+}
+
+/// The first names.
+fn list(names: &[String]) -> String {
+    const SHOWN: usize = 10;
+    let shown: Vec<String> = names.iter().take(SHOWN).map(|name| format!("`{name}`")).collect();
+    let more = names.len().saturating_sub(SHOWN);
+    let and = if more > 0 { format!(" and {more} more") } else { String::new() };
+    shown.join(", ") + &and
 }
 
 /// An OCI image layout directory.
@@ -131,18 +160,27 @@ impl Layout {
     /// The entry with this name, or the only one when no name is given.
     pub fn find(&self, name: Option<&str>) -> Result<&Descriptor, LayoutError> {
         let path = || self.root.clone();
-        match name {
-            Some(name) => self
-                .index
-                .manifests
-                .iter()
-                .find(|entry| entry.annotations.get(REF_NAME).is_some_and(|have| have == name))
-                .ok_or_else(|| LayoutError::NoSuchName { name: name.to_owned(), path: path() }),
-            None => match self.index.manifests.as_slice() {
-                [only] => Ok(only),
-                list => Err(LayoutError::NameNeeded { count: list.len(), path: path() }),
-            },
+        match (name, self.index.manifests.as_slice()) {
+            (_, []) => Err(LayoutError::Empty(path())),
+            (None, [only]) => Ok(only),
+            (None, _) => Err(LayoutError::NameNeeded { names: self.names(), path: path() }),
+            (Some(name), entries) => {
+                let found = entries.iter().find(|entry| ref_name(entry) == Some(name));
+                found.ok_or_else(|| LayoutError::NoSuchName {
+                    name: name.to_owned(),
+                    names: self.names(),
+                    path: path(),
+                })
+            }
         }
+    }
+
+    /// What the images are called: their names, or digests where they have none.
+    fn names(&self) -> Vec<String> {
+        let name = |entry: &Descriptor| {
+            ref_name(entry).map_or_else(|| format!("@{}", entry.digest), ToOwned::to_owned)
+        };
+        self.index.manifests.iter().map(name).collect()
     }
 
     /// Where a blob or manifest is.
@@ -159,9 +197,18 @@ impl Layout {
         }
     }
 
-    /// An open file of a blob, at `offset`. Not hashed.
-    pub fn open_blob(&self, digest: &Digest, offset: u64) -> Result<fs_err::File, LayoutError> {
-        let (mut file, _) = open(&self.blob_path(digest))?;
+    /// An open file of a blob of `size` bytes, at `offset`. Not hashed.
+    pub fn open_blob(
+        &self,
+        digest: &Digest,
+        size: u64,
+        offset: u64,
+    ) -> Result<fs_err::File, LayoutError> {
+        let path = self.blob_path(digest);
+        let (mut file, found) = open(&path)?;
+        if found != size {
+            return Err(LayoutError::Size { expected: size, found, path });
+        }
         file.seek(SeekFrom::Start(offset))?;
         Ok(file)
     }
@@ -176,6 +223,10 @@ impl Layout {
         }
         Ok(RawManifest { bytes, digest: found, media_type: entry.media_type.clone() })
     }
+}
+
+fn ref_name(entry: &Descriptor) -> Option<&str> {
+    entry.annotations.get(REF_NAME).map(String::as_str)
 }
 
 /// Opens a regular file; neither follows a link nor waits for a pipe.
@@ -255,9 +306,15 @@ mod tests {
         let parsed = raw.parse().unwrap();
         assert_eq!(layout.blob_size(&parsed.blobs()[0].digest).unwrap(), Some(2));
         let mut rest = String::new();
-        layout.open_blob(&parsed.blobs()[0].digest, 1).unwrap().read_to_string(&mut rest).unwrap();
+        layout
+            .open_blob(&parsed.blobs()[0].digest, 2, 1)
+            .unwrap()
+            .read_to_string(&mut rest)
+            .unwrap();
         assert_eq!(rest, "}");
         assert_eq!(layout.blob_size(&Digest::of(b"none")).unwrap(), None);
+        let other = layout.open_blob(&parsed.blobs()[0].digest, 3, 0).unwrap_err();
+        assert!(matches!(other, LayoutError::Size { expected: 3, found: 2, .. }), "{other}");
     }
 
     #[test]
@@ -265,8 +322,14 @@ mod tests {
         let (dir, _) = layout(&["v1", "v2"]);
         let layout = Layout::open(dir.path()).unwrap();
         assert!(layout.find(Some("v2")).is_ok());
-        assert!(matches!(layout.find(Some("v3")), Err(LayoutError::NoSuchName { .. })));
-        assert!(matches!(layout.find(None), Err(LayoutError::NameNeeded { count: 2, .. })));
+        let unknown = layout.find(Some("v3")).unwrap_err();
+        assert!(unknown.to_string().ends_with("no image named `v3`; it has `v1`, `v2`"));
+        let unnamed = layout.find(None).unwrap_err();
+        assert!(unnamed.to_string().contains("has 2 images"), "{unnamed}");
+        assert!(unnamed.to_string().ends_with("it has `v1`, `v2`"), "{unnamed}");
+        let (none, _) = self::layout(&[]);
+        let none = Layout::open(none.path()).unwrap();
+        assert!(matches!(none.find(None), Err(LayoutError::Empty(_))));
     }
 
     #[test]
@@ -280,10 +343,10 @@ mod tests {
         fs_err::remove_file(&path).unwrap();
         fs_err::os::unix::fs::symlink("/etc/passwd", &path).unwrap();
         assert!(matches!(layout.read_manifest(entry), Err(LayoutError::NotAFile(_))));
-        assert!(matches!(layout.open_blob(&digest, 0), Err(LayoutError::NotAFile(_))));
+        assert!(matches!(layout.open_blob(&digest, 5, 0), Err(LayoutError::NotAFile(_))));
         fs_err::remove_file(&path).unwrap();
         fs_err::create_dir(&path).unwrap();
-        assert!(matches!(layout.open_blob(&digest, 0), Err(LayoutError::NotAFile(_))));
+        assert!(matches!(layout.open_blob(&digest, 5, 0), Err(LayoutError::NotAFile(_))));
     }
 
     #[test]

@@ -222,7 +222,8 @@ struct Channel {
 #[derive(JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct AdditionalImage {
-    /// The image in full, host first, with a tag, a digest or both; or `oci://` and a directory.
+    /// The image in full, host first, with a tag, a digest or both; or `oci://` and a directory, with `:NAME` or
+    /// `@DIGEST` after it when it holds several images.
     #[schemars(example = &"registry.access.redhat.com/ubi9/ubi-minimal:latest")]
     name: String,
     /// Replaces the repository path at the destination (v2alpha1).

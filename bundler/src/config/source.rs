@@ -17,7 +17,8 @@ use super::finding::{Report, quote};
 pub enum ImageSource {
     /// A registry.
     Registry(Reference),
-    /// A directory with an OCI image layout, as it was written (relative to the current directory).
+    /// A directory with an OCI image layout, as it was written (relative to the current directory). Which
+    /// image of it may stand behind it; only the disk tells whether that belongs to the directory's name.
     OciLayout(PathBuf),
 }
 
