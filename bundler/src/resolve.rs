@@ -16,6 +16,7 @@ use bytes::Bytes;
 use format_spec::head::{ContentClass, Failure};
 use format_spec::{Digest, Tag};
 use futures_util::StreamExt;
+use futures_util::future::try_join_all;
 use registry::client::ErrorKind as WireKind;
 use registry::limits::REFERRERS_MAX;
 use registry::manifest::{Descriptor, Manifest, ManifestError, RawManifest};
@@ -607,16 +608,20 @@ struct Attached {
 /// What is attached to one manifest: cosign's tags (`sha256-<hex>.sig`, `.att`, `.sbom`), the
 /// referrers tag of OCI distribution 1.1 (`sha256-<hex>`), and what the referrers API lists.
 async fn attached_to(reader: Reader<'_>, subject: Digest) -> Result<Attached, ImageError> {
+    let tags = [".sig", ".att", ".sbom", ""].map(|suffix| {
+        format!("sha256-{}{suffix}", subject.hex()).parse::<Tag>().expect("a valid tag")
+    });
+    // All at once: most are not there, and the way to the registry is what takes the time.
+    let look = |tag| async move { Ok::<_, ImageError>((reader.tagged(&tag).await?, tag)) };
+    let looking = try_join_all(tags.map(look));
+    let listing = reader.origins.referrers(reader.origin, &subject);
+    let (looked, listed) = futures_util::future::join(looking, listing).await;
     let mut tagged = Vec::new();
-    for suffix in [".sig", ".att", ".sbom", ""] {
-        let tag: Tag = format!("sha256-{}{suffix}", subject.hex()).parse().expect("a valid tag");
-        match reader.tagged(&tag).await? {
-            // An image can be tagged `sha256-<hex>` of itself; that is no referrers index.
-            Some(read) if read.digest != subject => tagged.push((tag, read)),
-            _ => {}
-        }
+    for (read, tag) in looked? {
+        // An image can be tagged `sha256-<hex>` of itself; that is no referrers index.
+        tagged.extend(read.filter(|read| read.digest != subject).map(|read| (tag, read)));
     }
-    let referrers = match reader.origins.referrers(reader.origin, &subject).await {
+    let referrers = match listed {
         Ok(Some(descriptors)) => Ok(descriptors.iter().map(|d| (d.digest, d.size)).collect()),
         // Without the API, the index under the plain tag names them. It was found above.
         Ok(None) => Ok(fallback(&tagged)),
