@@ -149,6 +149,12 @@ impl Source {
 }
 
 fn answer(mut stream: TcpStream, pages: &Pages) {
+    // TLS is tried first, and would wait long for an answer to its greeting.
+    let mut first = [0];
+    stream.set_nodelay(true).unwrap();
+    if stream.peek(&mut first).is_err() || first == [0x16] {
+        return;
+    }
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     loop {
         let (mut first, mut line) = (String::new(), String::new());
