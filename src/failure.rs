@@ -366,6 +366,7 @@ mod of_create {
                 ErrorKind::Credentials => Kind::Credentials,
                 ErrorKind::NoSpace => Kind::NoSpace,
                 ErrorKind::Content(bits) => Kind::Content(bits),
+                ErrorKind::Fork => Kind::Fork,
                 // Waiting and running again mends it, like a registry that is away.
                 ErrorKind::Other
                     if matches!(error, CreateError::Busy(_) | CreateError::Moved { .. }) =>
@@ -433,6 +434,7 @@ impl From<registry::server::ServerError> for Failure {
             ServerError::Store(StoreError::Io(io)) => Kind::of_io(io, Kind::Failed),
             ServerError::Store(StoreError::ReadOnly | StoreError::Failed { .. }) => Kind::NoSpace,
             ServerError::Store(StoreError::NotAStore { .. }) => Kind::Usage,
+            ServerError::Store(StoreError::Locked { .. }) => Kind::Unavailable,
             _ => Kind::Failed,
         };
         let failure = Self::of(kind, &error);
@@ -444,7 +446,10 @@ impl From<registry::server::ServerError> for Failure {
                 failure.with_hint("name another address with `--listen 127.0.0.1:PORT`")
             }
             ServerError::Store(StoreError::Locked { .. }) => {
-                failure.with_hint("stop the `bundle registry serve` that uses this data")
+                failure.with_hint(
+                    "stop the `bundle registry serve` that uses this data, or import into it: \
+                     `bundle import --from DIR docker://HOST:PORT`, with the address that it listens on",
+                )
             }
             ServerError::Store(StoreError::NotAStore { .. }) => {
                 failure.with_hint("name an empty or new directory")

@@ -531,6 +531,37 @@ fn no_file_is_over_the_limit() {
 }
 
 #[test]
+fn a_fresh_copy_of_a_damaged_part_may_lie_in_another_directory() {
+    let site = Site::new();
+    site.source.image("team/app", "1", &[&noise(3, 3 << 20)]);
+    site.images(&["team/app:1"]);
+    site.create("media", &["--size", "2MiB"]).ok();
+    let name = "mirror_seq1_000001.tar";
+    let (fresh, media) = (site.path("fresh"), site.path("media"));
+    fs_err::create_dir(&fresh).unwrap();
+    fs_err::copy(media.join(name), fresh.join(name)).unwrap();
+    let mut bytes = fs_err::read(media.join(name)).unwrap();
+    // In its cells, then in their table.
+    for at in [700_000, 520] {
+        bytes[at] ^= 1;
+        fs_write(&media.join(name), &bytes);
+        site.verify(&media).refused(&[65]);
+        for (first, second) in [(&media, &fresh), (&fresh, &media)] {
+            let from = ["--from", text(first), "--from", text(second)];
+            let key = site.key();
+            let trust = ["--trust", text(&key)];
+            site.bundle(&[&["verify"], &from[..], &trust].concat()).ok();
+            let data = tempfile::tempdir().unwrap();
+            let target = Server::embedded(data.path());
+            let workspace = tempfile::tempdir().unwrap();
+            let to = ["--workspace", text(workspace.path()), &format!("docker://{}", target.host)];
+            site.bundle(&[&["import"], &from[..], &trust, &to].concat()).ok();
+            assert_eq!(target.pull("team/app", "1"), site.source.pull("team/app", "1"));
+        }
+    }
+}
+
+#[test]
 fn media_presets_are_known() {
     let site = Site::new();
     site.source.image("team/app", "1", &[b"x"]);

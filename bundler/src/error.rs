@@ -20,6 +20,8 @@ pub enum ErrorKind {
     Credentials,
     /// Disk full, read-only, no permission.
     NoSpace,
+    /// Two histories of one stream.
+    Fork,
     /// Some content could not be had: exit-code bits.
     Content(u8),
     /// Anything else.
@@ -88,6 +90,16 @@ pub enum CreateError {
         failures: Vec<format_spec::head::Failure>,
         /// The common cause when there is one.
         wire: Option<WireKind>,
+    },
+    /// Another workspace wrote the same number.
+    #[error(
+        "`{place}` has another sequence {sequence} than this workspace: two workspaces wrote the same stream"
+    )]
+    Fork {
+        /// Where the other history is.
+        place: String,
+        /// The first number that differs.
+        sequence: Sequence,
     },
     /// The history of the stream is not readable.
     #[error("the history in `{}` is damaged: {problem}", .path.display())]
@@ -204,6 +216,7 @@ impl CreateError {
                 _ => ErrorKind::Content(exit_bits(failures)),
             },
             Self::History { .. } => ErrorKind::Damaged,
+            Self::Fork { .. } => ErrorKind::Fork,
             Self::Unsettled { .. } | Self::Busy(_) | Self::Moved { .. } | Self::Cancelled => {
                 ErrorKind::Other
             }
@@ -236,6 +249,11 @@ impl CreateError {
                  written"
                     .to_owned()
             }
+            Self::Fork { place, .. } => format!(
+                "one of the two goes: when the other side imported the one that `{place}` has, go on from there \
+                 with `--workspace DIR --key FILE`, a new directory and this workspace's key; otherwise begin a \
+                 new stream at another place"
+            ),
             Self::History { .. } => {
                 "restore the workspace from a backup, or begin a new stream in another --workspace"
                     .to_owned()

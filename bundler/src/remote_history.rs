@@ -100,10 +100,7 @@ impl RemoteHistory {
             match local.get(&sequence) {
                 Some(digest) if *digest == file("json")?.digest => {}
                 Some(_) => {
-                    return Err(self.damaged(format!(
-                        "it holds another sequence {sequence} than this workspace: two workspaces \
-                         wrote the same stream"
-                    )));
+                    return Err(CreateError::Fork { place: self.image.to_string(), sequence });
                 }
                 None => {
                     let record = Record {

@@ -11,7 +11,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use format_spec::hash::{Hasher, cell_digests};
@@ -56,6 +56,10 @@ pub(crate) struct Part {
     sequence: Sequence,
     table: Digest,
     found: Found,
+    /// Further files of this name and size: what one copy has damaged, another may have whole.
+    others: Vec<Found>,
+    /// Whether a person was told that another copy helped out.
+    told: AtomicBool,
     /// The open file, unless there are too many parts to keep all open.
     held: Option<File>,
     /// The digests of the table's pages, once the whole table matched the head.
@@ -94,6 +98,8 @@ impl Part {
             sequence,
             table: entry.table,
             found,
+            others: Vec::new(),
+            told: AtomicBool::new(false),
             held: None,
             pages: OnceLock::new(),
             recent: Mutex::default(),
@@ -102,6 +108,12 @@ impl Part {
         let file = part.found.open().map_err(|error| part.unreadable(0, part.bytes, &error))?;
         part.held = hold.then_some(file);
         Ok(part)
+    }
+
+    /// Names the other files of this part.
+    pub(crate) fn with_others(mut self, others: Vec<Found>) -> Self {
+        self.others = others;
+        self
     }
 
     /// Where the file lies, for messages.
@@ -171,25 +183,29 @@ impl Part {
         let from = self.data_offset + first * CELL as u64;
         let size = length((count * CELL) as u64, self.bytes - from);
         let buffer = &mut buffer[..size];
-        self.read(buffer, from)?;
-        for (cell, found) in (first..).zip(cell_digests(buffer)) {
-            let from = self.data_offset + cell * CELL as u64;
-            if self.expected(cell)? != *found.as_bytes() {
-                return Err(Fault {
-                    part: self.number,
-                    from,
-                    to: (from + CELL as u64).min(self.bytes),
-                    problem: Problem::Changed,
-                    detail: String::new(),
-                });
-            }
-        }
+        self.read_good(buffer, from, |buffer| self.check(first, buffer))?;
         let proven = self.proven();
         for cell in first..first + count as u64 {
             let (word, bit) = place(cell);
             proven[word].fetch_or(bit, Ordering::Relaxed);
         }
         Ok(size)
+    }
+
+    /// Compares whole cells from `first` on with the table.
+    fn check(&self, first: u64, cells: &[u8]) -> Result<(), Fault> {
+        for (cell, found) in (first..).zip(cell_digests(cells)) {
+            let from = self.data_offset + cell * CELL as u64;
+            if self.expected(cell)? != *found.as_bytes() {
+                return Err(self.changed(from, (from + CELL as u64).min(self.bytes)));
+            }
+        }
+        Ok(())
+    }
+
+    fn changed(&self, from: u64, to: u64) -> Fault {
+        let problem = Problem::Changed;
+        Fault { part: self.number, from, to, problem, detail: String::new() }
     }
 
     /// The next run of cells, from `from` on, that were not proven in this run: first and count.
@@ -231,17 +247,11 @@ impl Part {
         }
         let start = (number * TABLE_PAGE) as u64;
         let mut page = vec![0; length(TABLE_PAGE as u64, self.cells * 32 - start)];
-        self.read(&mut page, BLOCK + start)?;
-        if digests.get(number) != Some(&Digest::of(&page)) {
-            let from = BLOCK + start;
-            return Err(Fault {
-                part: self.number,
-                from,
-                to: from + page.len() as u64,
-                problem: Problem::Changed,
-                detail: String::new(),
-            });
-        }
+        let from = BLOCK + start;
+        self.read_good(&mut page, from, |page| {
+            let fits = digests.get(number) == Some(&Digest::of(page));
+            if fits { Ok(()) } else { Err(self.changed(from, from + page.len() as u64)) }
+        })?;
         let page: Arc<[u8]> = page.into();
         let mut recent = lock();
         if recent.len() == TABLE_PAGES_HELD {
@@ -249,6 +259,31 @@ impl Part {
         }
         recent.push_back((number, Arc::clone(&page)));
         Ok(page)
+    }
+
+    /// Reads bytes that pass `check`, from the first copy of the part that has them. Without one the fault is
+    /// the first copy's.
+    fn read_good(
+        &self,
+        buffer: &mut [u8],
+        offset: u64,
+        check: impl Fn(&[u8]) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        let Err(fault) = self.read(buffer, offset).and_then(|()| check(buffer)) else {
+            return Ok(());
+        };
+        for other in &self.others {
+            let read = other.open().and_then(|file| file.read_exact_at(buffer, offset));
+            if read.is_ok() && check(buffer).is_ok() {
+                if !self.told.swap(true, Ordering::Relaxed) {
+                    let (bad, good) = (self.found.path(), other.path());
+                    let (bad, good) = (bad.display(), good.display());
+                    tracing::warn!("`{bad}` is damaged; what it lacks is read from `{good}`");
+                }
+                return Ok(());
+            }
+        }
+        Err(fault)
     }
 
     fn read(&self, buffer: &mut [u8], offset: u64) -> Result<(), Fault> {

@@ -269,18 +269,27 @@ fn choose(
     hold: bool,
 ) -> Result<Part, ImportError> {
     let mut first = None;
+    let mut refusal = None;
     for found in files {
-        let made = Part::new(head.sequence, number, entry, (*found).clone(), hold);
-        let part = made.map_err(|fault| ImportError::Read {
-            path: found.path(),
-            source: std::io::Error::other(fault.detail),
-        })?;
-        if files.len() == 1 || part.prove_table().is_ok() {
+        let part = match Part::new(head.sequence, number, entry, (*found).clone(), hold) {
+            Ok(part) => part,
+            Err(fault) => {
+                let source = std::io::Error::other(fault.detail);
+                refusal.get_or_insert(ImportError::Read { path: found.path(), source });
+                continue;
+            }
+        };
+        if files.len() == 1 {
             return Ok(part);
+        }
+        if part.prove_table().is_ok() {
+            let others = files.iter().filter(|other| other.path() != found.path());
+            return Ok(part.with_others(others.map(|other| (*other).clone()).collect()));
         }
         first = first.or(Some(part));
     }
-    first.ok_or_else(|| missing(head.sequence, vec![entry.name.clone()]))
+    let absent = || missing(head.sequence, vec![entry.name.clone()]);
+    first.ok_or_else(|| refusal.unwrap_or_else(absent))
 }
 
 impl Verified {

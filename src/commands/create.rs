@@ -399,7 +399,7 @@ fn plan(text: &mut String, planned: &Planned) -> std::fmt::Result {
         size::count(planned.parts.len() as u64, "part"),
         size::show(bytes)
     )?;
-    writeln!(text, "  every name is in {}", planned.mapping)
+    writeln!(text, "  every name of the configuration is in {}", planned.mapping)
 }
 
 fn sequence_written(text: &mut String, written: &Written, answer: &Answer<'_>) -> std::fmt::Result {

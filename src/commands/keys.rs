@@ -117,7 +117,7 @@ fn trust(ring: &Keyring, file: &Path, context: &Context) -> Result<(), Failure> 
         json!({ "id": key.id().to_string(), "path": path.display().to_string(), "new": new });
     let verb = if new { "trusted from now on" } else { "trusted already" };
     let text = format!(
-        "{verb}: {}\ncompare it with what `bundle keys show` says on the other side\n{}",
+        "{verb}: {}\ncompare it with `signed by` of `bundle create` there, or with `bundle keys show --workspace DIR`\n{}",
         key.id(),
         grouped(&key)
     );
