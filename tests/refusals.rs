@@ -765,4 +765,12 @@ fn a_stream_that_goes_on_elsewhere_needs_its_key() {
     fs_err::create_dir(first.join("keys")).unwrap();
     fs_err::copy(&key, first.join("keys/default.pem")).unwrap();
     site.create("media-2", &[]).ok().says("nothing new");
+    // The first machine goes on without the registry, and there are two sequences 2.
+    fs_err::rename(&first, site.path("second")).unwrap();
+    fs_err::rename(&kept, &first).unwrap();
+    site.images(&["team/app:1", "team/app:2"]);
+    site.create("media-3", &[]).ok();
+    configure(&["team/app:1", "team/app:2"]);
+    let refused = site.create("media-4", &[]).refused(&[70]);
+    refused.says("another sequence 2").says("--workspace DIR --key FILE");
 }
