@@ -496,6 +496,52 @@ fn a_target_that_answers_201_and_keeps_no_tag() {
 }
 
 #[test]
+fn a_record_that_lost_its_content_is_none() {
+    use support::wire::request;
+    let site = prepared();
+    let host = &site.target.host;
+    site.import("media", &[]).ok();
+    let list = request(host, "GET", "/v2/bundle-ledger/tags/list", &[], &[]).unwrap();
+    let list: serde_json::Value = serde_json::from_slice(&list.body).unwrap();
+    let mut tags = list["tags"].as_array().unwrap().iter().filter_map(|tag| tag.as_str());
+    let tag = tags.find(|tag| tag.starts_with("stream-")).unwrap();
+    let manifest = format!("/v2/bundle-ledger/manifests/{tag}");
+    let read = || -> serde_json::Value {
+        let answer = request(host, "GET", &manifest, &[("accept", "*/*")], &[]).unwrap();
+        serde_json::from_slice(&answer.body).unwrap()
+    };
+    let layer =
+        format!("/v2/bundle-ledger/blobs/{}", read()["layers"][0]["digest"].as_str().unwrap());
+    let gone = request(host, "DELETE", &layer, &[], &[]).unwrap();
+    assert_eq!(gone.status, 202);
+    for workspace in [site.path("disconnected"), site.path("another")] {
+        fs_err::create_dir_all(&workspace).unwrap();
+        let mut arguments = site.import_arguments("media", host);
+        let at = arguments.iter().position(|word| word == "--workspace").unwrap();
+        arguments[at + 1] = text(&workspace).to_owned();
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        site.bundle(&arguments).ok();
+    }
+    let layer =
+        format!("/v2/bundle-ledger/blobs/{}", read()["layers"][0]["digest"].as_str().unwrap());
+    assert_eq!(request(host, "GET", &layer, &[], &[]).unwrap().status, 200);
+}
+
+#[test]
+fn a_target_that_keeps_no_record_is_not_done() {
+    let site = prepared();
+    // The record's own bytes are answered with 201 and forgotten.
+    let target = liar(&site.target.host, false, |method, path, answer| {
+        if method == "GET" && path.contains("/bundle-ledger/blobs/sha256:") {
+            answer.status = 404;
+            answer.body.clear();
+        }
+    });
+    site.import_into(&target, "media", &[]).refused(&[75]).says("bundle-ledger:stream-");
+    site.import("media", &[]).ok();
+}
+
+#[test]
 fn a_target_that_fails_while_it_is_asked_is_left_without_a_lease() {
     let site = prepared();
     let target = liar(&site.target.host, false, |method, path, answer| {
@@ -768,7 +814,7 @@ fn a_stream_that_goes_on_elsewhere_needs_its_key() {
     // The first machine goes on without the registry, and there are two sequences 2.
     fs_err::rename(&first, site.path("second")).unwrap();
     fs_err::rename(&kept, &first).unwrap();
-    site.images(&["team/app:1", "team/app:2"]);
+    site.images(&["team/app:2"]);
     site.create("media-3", &[]).ok();
     configure(&["team/app:1", "team/app:2"]);
     let refused = site.create("media-4", &[]).refused(&[70]);

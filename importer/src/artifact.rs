@@ -86,12 +86,12 @@ pub(crate) async fn get(at: &Destination, tag: &Tag) -> Result<Option<ImageManif
     }
 }
 
-/// The content of an artifact that has one layer.
+/// The content of an artifact that has one layer; `None` when the target has lost it.
 pub(crate) async fn content(
     at: &Destination,
     tag: &Tag,
     manifest: &ImageManifest,
-) -> Result<Bytes, ImportError> {
+) -> Result<Option<Bytes>, ImportError> {
     let [layer] = manifest.layers.as_slice() else {
         return Err(unusable(at, tag, format!("{} layers instead of one", manifest.layers.len())));
     };
@@ -99,7 +99,11 @@ pub(crate) async fn content(
         return Err(unusable(at, tag, format!("{} bytes, at most {RECORD_MAX}", layer.size)));
     }
     let (digest, size) = (&layer.digest, layer.size);
-    Ok(at.client.get_blob_bytes(at.host(), &at.ledger, digest, size, RECORD_MAX).await?)
+    match at.client.get_blob_bytes(at.host(), &at.ledger, digest, size, RECORD_MAX).await {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The error for a record at the target that this program did not write.

@@ -7,14 +7,15 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use format_spec::{Digest, Repository, Tag};
+use tokio::sync::Semaphore;
 
 use crate::error::ImportError;
 use crate::images::images_of;
 use crate::intake::Media;
 use crate::ledger::{self, Record};
+use crate::limits::{MANIFEST_ROOM, READ_BACKS};
 use crate::lock::{Lease, LocalLock, lock_local};
 use crate::order::{Arranged, Step, arrange, restore};
 use crate::paths::Destination;
@@ -24,9 +25,6 @@ use crate::subjects::Subjects;
 use crate::survey::{self, Work};
 use crate::verify::{self, Received, Verified, passed};
 use crate::{ImportOptions, receipt};
-
-/// Waits before the tags are read back: some registries show a tag only a moment after they took it.
-const TAG_PAUSES: [Duration; 3] = [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(3)];
 
 /// Imports the sequences in the directories that the target does not have yet.
 pub async fn import(options: ImportOptions) -> Result<Imported, ImportError> {
@@ -367,6 +365,7 @@ impl Run {
             parallel: self.options.parallel_blobs,
             counts: Counts::default(),
             subjects: Subjects::default(),
+            room: Semaphore::new(MANIFEST_ROOM as usize),
         };
         let index = push.sequence.index();
         push.content(&work, whole).await?;
@@ -403,7 +402,7 @@ impl Run {
     async fn read_back(&self, push: &Push, tags: &[usize]) -> Result<(), ImportError> {
         let index = push.sequence.index();
         let mut lost = tags.to_vec();
-        for pause in TAG_PAUSES {
+        for pause in READ_BACKS {
             tokio::time::sleep(pause).await;
             lost = survey::tags(&self.at, &push.places, index, lost).await?;
             if lost.is_empty() {

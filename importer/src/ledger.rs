@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::artifact::{self, unusable};
 use crate::durable;
 use crate::error::ImportError;
-use crate::limits::{QUESTIONS, RECORD_MAX, STREAMS_MAX};
+use crate::limits::{QUESTIONS, READ_BACKS, RECORD_MAX, STREAMS_MAX};
 use crate::paths::Destination;
 use crate::survey::ask;
 
@@ -146,7 +146,10 @@ pub(crate) async fn read_remote(at: &Destination) -> Result<Vec<Record>, ImportE
 async fn read_one(at: &Destination, stream: StreamId) -> Result<Option<Record>, ImportError> {
     let tag = tag(stream);
     let Some(manifest) = artifact::get(at, &tag).await? else { return Ok(None) };
-    let bytes = artifact::content(at, &tag, &manifest).await?;
+    let Some(bytes) = artifact::content(at, &tag, &manifest).await? else {
+        tracing::warn!("the target has lost the content of its record `{tag}`: it counts as none");
+        return Ok(None);
+    };
     Record::parse(&bytes, stream).map(Some).map_err(|problem| unusable(at, &tag, problem))
 }
 
@@ -158,8 +161,16 @@ pub(crate) async fn send_ahead(at: &Destination, record: &Record) -> Result<(), 
 /// Writes a record into the target.
 pub(crate) async fn write_remote(at: &Destination, record: &Record) -> Result<(), ImportError> {
     let bytes = Bytes::from(record.to_bytes());
-    artifact::put(at, &tag(record.stream), KIND, Some(bytes), &[]).await?;
-    Ok(())
+    let tag = tag(record.stream);
+    artifact::put(at, &tag, KIND, Some(bytes), &[]).await?;
+    // An answer of 201 is a promise; what the next import goes by must be there.
+    for pause in READ_BACKS {
+        tokio::time::sleep(pause).await;
+        if read_one(at, record.stream).await?.as_ref() == Some(record) {
+            return Ok(());
+        }
+    }
+    Err(ImportError::Lost(format!("{}/{}:{tag}", at.host(), at.ledger)))
 }
 
 /// The records that hold: of two about one stream the newer. What does not agree is told.

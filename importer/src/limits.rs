@@ -40,6 +40,14 @@ pub const MOUNTS: usize = 4;
 /// back.
 pub const MANIFEST_PUTS: usize = 24;
 
+/// KiB of manifests in memory while they are written: one of the largest, or all that are written at one time
+/// when they are of the usual size. Parsed, one takes several times its bytes.
+pub const MANIFEST_ROOM: u32 = 4 * 1024;
+
+/// Waits before what was written is read back: some registries show it only a moment after they took it.
+pub const READ_BACKS: [Duration; 3] =
+    [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(3)];
+
 /// How often a manifest is sent again after the registry said that its blobs are not there: a
 /// garbage collection raced the import (reference: registries, resume).
 pub const RESENDS: u32 = 3;

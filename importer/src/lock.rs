@@ -254,11 +254,13 @@ impl Lease {
 
     /// Who has the lease now, if it is not this import.
     pub(crate) async fn holder(&self) -> Result<(), ImportError> {
-        match read(&self.at).await? {
-            Some(holder) if holder.id == self.id => Ok(()),
-            Some(holder) => Err(ImportError::TakenOver { holder: holder.describe() }),
-            None => Err(ImportError::TakenOver { holder: "and has ended".to_owned() }),
-        }
+        let holder = match read(&self.at).await? {
+            Some(holder) if holder.id == self.id => return Ok(()),
+            Some(holder) => holder.describe(),
+            None => "it has ended since".to_owned(),
+        };
+        self.lost.cancel();
+        Err(ImportError::TakenOver { holder })
     }
 
     /// Gives the lease back. A failure is not worth failing the import: the next one takes it over.
@@ -267,9 +269,17 @@ impl Lease {
         if self.lost.is_cancelled() {
             return;
         }
-        let free = write(&self.at, &Note { holder: None });
+        let free = async {
+            // What another import has taken meanwhile is not ours to give away.
+            match read(&self.at).await? {
+                Some(holder) if holder.id == self.id => {
+                    write(&self.at, &Note { holder: None }).await.map(drop)
+                }
+                _ => Ok(()),
+            }
+        };
         match tokio::time::timeout(LEASE_RELEASE, free).await {
-            Ok(Ok(_)) => {}
+            Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, "cannot give the lease back"),
             Err(_) => tracing::warn!("cannot give the lease back: the target does not answer"),
         }
@@ -332,6 +342,45 @@ mod tests {
         // A number that was given to another process since.
         assert_eq!(Holder { start: "1".to_owned(), ..mine.clone() }.life(), Life::Gone);
         assert_eq!(Holder { start: String::new(), ..mine }.life(), Life::Elsewhere);
+    }
+
+    #[tokio::test]
+    async fn a_lease_that_another_took_is_not_given_away() {
+        use registry::client::{Client, ClientOptions};
+        use registry::reference::Target;
+        use registry::server::{Server, ServerConfig};
+        let data = tempfile::tempdir().unwrap();
+        let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+        let server = Server::bind(ServerConfig::new(data.path(), any)).await.unwrap();
+        let host: registry::reference::RegistryHost =
+            server.local_addr().to_string().parse().unwrap();
+        let stop = CancellationToken::new();
+        tokio::spawn(server.run(stop.clone()));
+        let options = ClientOptions {
+            plain_http: vec![host.clone()],
+            registries_conf: Some("/dev/null".into()),
+            ..ClientOptions::default()
+        };
+        let target = Target { registry: host, namespace: None };
+        let at = Destination::new(Client::new(options).unwrap(), target, 0).unwrap();
+        let first = Lease::take(&at).await.unwrap();
+        first.holder().await.unwrap();
+        // The second one asked before the first one wrote.
+        let second = Holder::new().unwrap();
+        write(&at, &Note { holder: Some(second.clone()) }).await.unwrap();
+        assert!(matches!(first.holder().await, Err(ImportError::TakenOver { .. })));
+        first.release().await;
+        assert_eq!(read(&at).await.unwrap(), Some(second.clone()));
+        // Nor one whose loss was not noticed.
+        write(&at, &Note { holder: None }).await.unwrap();
+        let third = Lease::take(&at).await.unwrap();
+        write(&at, &Note { holder: Some(second.clone()) }).await.unwrap();
+        third.release().await;
+        assert_eq!(read(&at).await.unwrap(), Some(second));
+        write(&at, &Note { holder: None }).await.unwrap();
+        Lease::take(&at).await.unwrap().release().await;
+        assert_eq!(read(&at).await.unwrap(), None);
+        stop.cancel();
     }
 
     #[test]

@@ -21,10 +21,11 @@ use registry::manifest::Manifest;
 use registry::media_type::is_index;
 use registry::progress::Progress;
 use registry::reference::{ManifestRef, RegistryHost};
+use tokio::sync::Semaphore;
 
 use crate::cells::Fault;
 use crate::error::ImportError;
-use crate::limits::{GROUP, MANIFEST_PUTS, MOUNTS, RESENDS};
+use crate::limits::{GROUP, MANIFEST_PUTS, MANIFEST_ROOM, MOUNTS, RESENDS};
 use crate::order::Sequenced;
 use crate::paths::Destination;
 use crate::subjects::Subjects;
@@ -48,6 +49,8 @@ pub(crate) struct Push {
     pub(crate) parallel: usize,
     pub(crate) counts: Counts,
     pub(crate) subjects: Subjects,
+    /// KiB of manifests that may be in memory: [`MANIFEST_ROOM`].
+    pub(crate) room: Semaphore,
 }
 
 /// What was done.
@@ -278,6 +281,9 @@ impl Push {
         name: ManifestRef,
     ) -> Result<(), ImportError> {
         let entry = &self.sequence.index().manifests[number];
+        let kib = u32::try_from(entry.size.div_ceil(1024)).unwrap_or(MANIFEST_ROOM);
+        let room = self.room.acquire_many(kib.clamp(1, MANIFEST_ROOM)).await;
+        let _room = room.expect("never closed");
         let sequence = Arc::clone(&self.sequence);
         let read = tokio::task::spawn_blocking(move || {
             sequence.content().manifest(&sequence.index().manifests[number])

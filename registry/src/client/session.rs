@@ -413,7 +413,9 @@ pub(super) async fn bounded(
     if expected.is_some_and(|length| length > max) {
         return Err(Fault::TooLarge { limit: max });
     }
-    let mut body = BytesMut::new();
+    // Of its length at once: a buffer that grows is there twice while it does.
+    let length = expected.and_then(|length| usize::try_from(length).ok());
+    let mut body = BytesMut::with_capacity(length.unwrap_or(0));
     let mut pace = Pace::new(stall);
     loop {
         let part = pace.chunk(&mut answer).await?.map_err(|error| match expected {
