@@ -93,7 +93,7 @@ pub enum CreateError {
     },
     /// Another workspace wrote the same number.
     #[error(
-        "`{place}` has another sequence {sequence} than this workspace: two workspaces wrote the same stream"
+        "`{place}` has another sequence {sequence} than this workspace: two workspaces wrote there"
     )]
     Fork {
         /// Where the other history is.

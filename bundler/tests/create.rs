@@ -443,7 +443,7 @@ async fn the_history_in_a_registry_makes_a_lost_workspace_again() {
     written(create(options).await.unwrap());
     let mut options = site.options_of(&text);
     options.workspace = site.path("other");
-    assert!(matches!(create(options).await, Err(CreateError::History { .. })));
+    assert!(matches!(create(options).await, Err(CreateError::Fork { .. })));
 }
 
 #[tokio::test(flavor = "multi_thread")]
