@@ -782,17 +782,9 @@ fn a_disk_that_fills_up_on_the_way_loses_nothing() {
 #[test]
 fn a_stream_that_goes_on_elsewhere_needs_its_key() {
     let site = Site::new();
-    let host = &site.source.host;
     site.source.image("team/app", "1", &[b"one"]);
     site.source.image("team/app", "2", &[b"two"]);
-    let configure = |names: &[&str]| {
-        let list: String = names.iter().map(|n| format!("    - name: {host}/{n}\n")).collect();
-        let text = format!(
-            "kind: ImageSetConfiguration\napiVersion: mirror.openshift.io/v1alpha2\nstorageConfig:\n  registry:\n    \
-             imageURL: {host}/state/history:latest\nmirror:\n  additionalImages:\n{list}"
-        );
-        fs_write(&site.path("imageset.yaml"), text.as_bytes());
-    };
+    let configure = |names: &[&str]| site.images_with_history(names);
     configure(&["team/app:1"]);
     let made = site.create("media-1", &["--output", "json"]).ok().json();
     let signer = made["keys"][0].as_str().unwrap().to_owned();

@@ -753,15 +753,7 @@ fn the_history_may_stand_in_a_registry() {
     let site = Site::new();
     let base = noise(1, 100_000);
     site.source.image("team/app", "1", &[&base]);
-    let configure = |names: &[&str]| {
-        let host = &site.source.host;
-        let list: String = names.iter().map(|n| format!("    - name: {host}/{n}\n")).collect();
-        let text = format!(
-            "kind: ImageSetConfiguration\napiVersion: mirror.openshift.io/v1alpha2\nstorageConfig:\n  registry:\n    \
-             imageURL: {host}/state/history:latest\nmirror:\n  additionalImages:\n{list}"
-        );
-        fs_write(&site.path("imageset.yaml"), text.as_bytes());
-    };
+    let configure = |names: &[&str]| site.images_with_history(names);
     configure(&["team/app:1"]);
     site.create("media-1", &[]).ok();
     // The machine is gone; the key and the registry are left.

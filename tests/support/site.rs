@@ -65,9 +65,18 @@ impl Site {
 
     /// The same through another host, as a relay's.
     pub fn images_at(&self, host: &str, images: &[&str]) -> PathBuf {
-        let lines: String =
-            images.iter().map(|image| format!("    - name: {host}/{image}\n")).collect();
-        self.configure(&format!("  additionalImages:\n{lines}"))
+        self.configure(&additional(host, images))
+    }
+
+    /// Images of the source, and the history in the source's registry.
+    pub fn images_with_history(&self, images: &[&str]) {
+        let host = &self.source.host;
+        let list = additional(host, images);
+        let text = format!(
+            "kind: ImageSetConfiguration\napiVersion: mirror.openshift.io/v1alpha2\nstorageConfig:\n  registry:\n    \
+             imageURL: {host}/state/history:latest\nmirror:\n{list}"
+        );
+        fs_write(&self.path("imageset.yaml"), text.as_bytes());
     }
 
     /// The arguments of `bundle create` into `media` with the connected workspace.
@@ -139,4 +148,11 @@ impl Site {
         let path = self.path(media).join(format!("mirror_seq{sequence}.manifest.json"));
         serde_json::from_slice(&fs_err::read(path).unwrap()).unwrap()
     }
+}
+
+/// The stanza of images at a host.
+fn additional(host: &str, images: &[&str]) -> String {
+    let lines: String =
+        images.iter().map(|image| format!("    - name: {host}/{image}\n")).collect();
+    format!("  additionalImages:\n{lines}")
 }
