@@ -36,6 +36,10 @@ const NAMED: usize = 5;
 /// Blobs asked for at their origins when a plan is too large.
 const ASKED: usize = 16;
 
+/// Manifests asked for at a time, those that are attached to images among them: on a line with a long way, waiting is what
+/// takes the time.
+const REQUESTS: usize = 32;
+
 /// Everything that a create needs to know.
 pub struct CreateOptions {
     /// What to carry.
@@ -133,7 +137,7 @@ pub async fn create(stream: Stream, options: CreateOptions) -> Result<Created, C
     check_since(&options, &history)?;
 
     progress.phase("resolving images");
-    let origins = Origins::new(options.client.clone(), 16.max(options.parallel_images));
+    let origins = Origins::new(options.client.clone(), REQUESTS.max(options.parallel_images));
     let wishes = Wishes {
         remove_signatures: options.remove_signatures,
         foreign_layers: options.foreign_layers,

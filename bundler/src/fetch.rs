@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use bytes::{Buf, Bytes};
 use format_spec::Digest;
 use format_spec::hash::together_is_faster;
 use format_spec::index::Member;
@@ -169,7 +168,7 @@ impl Road {
         loop {
             let reader = match &item.content {
                 _ if from_medium => None,
-                Content::Manifest(Some(bytes)) => Some(BlobReader::Memory(Some(bytes.clone()))),
+                Content::Manifest(Some(bytes)) => Some(BlobReader::Memory(bytes.clone())),
                 Content::Manifest(None) | Content::Blob => {
                     Some(self.open(item, attempt).await.map_err(ItemError::Origin)?)
                 }
@@ -238,20 +237,19 @@ impl Road {
         // After a failure too: a second try must not meet buffers of the first.
         stream.settled().await;
         Ok(match poured? {
-            Some(surplus) => Digest::of(&surplus),
+            Some(surplus) => Digest::of(&[surplus]),
             None => stream.blob().finish(),
         })
     }
 
-    /// Moves all bytes of an item into its pieces. Returns what came after its end.
+    /// Moves all bytes of an item into its pieces. Returns a byte that came after its end.
     async fn pour(
         &self,
         number: usize,
         mut reader: Option<BlobReader>,
         stream: &mut Stream,
         progress: &mut registry::progress::Item<'_>,
-    ) -> Result<Option<Bytes>, ItemError> {
-        let mut chunk = Bytes::new();
+    ) -> Result<Option<u8>, ItemError> {
         let mut position = 0;
         for piece in &self.plan.layout.pieces[number] {
             let part = self.part(piece.part).await?;
@@ -267,13 +265,10 @@ impl Road {
                 let mut buffer = self.hashing.buffer(want);
                 match &mut reader {
                     Some(reader) => {
-                        fill(reader, &mut chunk, &mut buffer, want).await?;
+                        fill(reader, &mut buffer).await?;
                         part.write_in_turn(&buffer, at).await.map_err(ItemError::File)?;
                     }
-                    None => {
-                        buffer.resize(want, 0);
-                        part.read(&mut buffer, at).map_err(ItemError::File)?;
-                    }
+                    None => part.read(&mut buffer, at).map_err(ItemError::File)?,
                 }
                 stream.put(&part, at, buffer).await;
                 at += want as u64;
@@ -287,12 +282,9 @@ impl Road {
         }
         let Some(reader) = &mut reader else { return Ok(None) };
         // The end of a stream is where a source says that it was too long.
-        let more = if chunk.has_remaining() {
-            Some(chunk)
-        } else {
-            reader.next_chunk().await.map_err(ItemError::Origin)?
-        };
-        Ok(more.filter(|more| !more.is_empty()))
+        let mut more = [0];
+        let read = reader.read(&mut more).await.map_err(ItemError::Origin)?;
+        Ok((read > 0).then_some(more[0]))
     }
 
     /// The file of a part, opened by the first who needs it.
@@ -328,31 +320,18 @@ impl Road {
     }
 }
 
-/// Fills `buffer` with the next `want` bytes of a stream. A stream that ends early leaves zeros, and
-/// the digest tells.
-///
-/// The bytes are copied, so that the client's own buffer is free, still in the cache, when it reads on: kept
-/// chunks would make it take fresh memory each time.
-async fn fill(
-    reader: &mut BlobReader,
-    chunk: &mut Bytes,
-    buffer: &mut Vec<u8>,
-    want: usize,
-) -> Result<(), ItemError> {
-    while buffer.len() < want {
-        if chunk.is_empty() {
-            *chunk = Bytes::new();
-            match reader.next_chunk().await.map_err(ItemError::Origin)? {
-                Some(next) => *chunk = next,
-                None => {
-                    buffer.resize(want, 0);
-                    return Ok(());
-                }
+/// Fills `buffer` with the next bytes of a stream. A stream that ends early leaves zeros, and the digest
+/// tells.
+async fn fill(reader: &mut BlobReader, buffer: &mut [u8]) -> Result<(), ItemError> {
+    let mut at = 0;
+    while at < buffer.len() {
+        match reader.read(&mut buffer[at..]).await.map_err(ItemError::Origin)? {
+            0 => {
+                buffer[at..].fill(0);
+                return Ok(());
             }
+            read => at += read,
         }
-        let more = chunk.len().min(want - buffer.len());
-        buffer.extend_from_slice(&chunk[..more]);
-        chunk.advance(more);
     }
     Ok(())
 }

@@ -150,14 +150,15 @@ impl Hashing {
         Ok(Self { queue, thread: Some(thread) })
     }
 
-    /// An empty buffer for `want` bytes.
+    /// A buffer of `want` bytes, whatever they are.
     pub fn buffer(&self, want: usize) -> Vec<u8> {
         if want <= BUFFER / 16 {
-            return Vec::with_capacity(want);
+            return vec![0; want];
         }
         let spare = lock(&self.queue.spare).pop();
         let mut buffer = spare.unwrap_or_else(|| Vec::with_capacity(BUFFER));
-        buffer.clear();
+        // Most are whole and stay so; only what is new is made zero.
+        buffer.resize(want, 0);
         buffer
     }
 

@@ -7,7 +7,7 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use format_spec::{Digest, Repository, Tag};
 use registry::client::{BlobStream, Client, ClientError, ErrorKind as WireKind};
 use registry::layout::{Layout, LayoutError};
@@ -17,9 +17,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 use crate::config::ImageSource;
 use crate::layout::{Choice, LayoutImage};
-
-/// Bytes read from a layout's file at a time.
-const FILE_CHUNK: usize = 1024 * 1024;
 
 /// KiB of manifests that are in memory because they have just arrived: one of the largest, or 64 large ones.
 /// An index may name thousands of the largest, and what is made of one on the way takes several times its
@@ -129,14 +126,14 @@ pub enum BlobReader {
     /// From a file.
     File(fs_err::File),
     /// From memory.
-    Memory(Option<Bytes>),
+    Memory(Bytes),
     /// A manifest that was fetched for its place.
-    Arrived(Option<Bytes>, OwnedSemaphorePermit),
+    Arrived(Bytes, OwnedSemaphorePermit),
 }
 
 impl From<Arrived> for BlobReader {
     fn from(arrived: Arrived) -> Self {
-        Self::Arrived(Some(arrived.raw.bytes), arrived.room)
+        Self::Arrived(arrived.raw.bytes, arrived.room)
     }
 }
 
@@ -265,17 +262,16 @@ impl Origins {
 }
 
 impl BlobReader {
-    /// The next bytes; `None` at the end.
-    pub async fn next_chunk(&mut self) -> Result<Option<Bytes>, OriginError> {
+    /// Reads the next bytes, as many as are there and fit in `buffer`; 0 at the end.
+    pub async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, OriginError> {
         Ok(match self {
-            Self::Wire(stream) => stream.next_chunk().await?,
-            Self::File(file) => {
-                let mut chunk = vec![0; FILE_CHUNK];
-                let read = file.read(&mut chunk).map_err(LayoutError::Io)?;
-                chunk.truncate(read);
-                (read > 0).then(|| Bytes::from(chunk))
+            Self::Wire(stream) => stream.read(buffer).await?,
+            Self::File(file) => file.read(buffer).map_err(LayoutError::Io)?,
+            Self::Memory(bytes) | Self::Arrived(bytes, _) => {
+                let read = bytes.len().min(buffer.len());
+                bytes.copy_to_slice(&mut buffer[..read]);
+                read
             }
-            Self::Memory(bytes) | Self::Arrived(bytes, _) => bytes.take(),
         })
     }
 }

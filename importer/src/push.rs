@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use format_spec::index::RepositoryId;
 use format_spec::{Digest, Repository};
 use futures_util::stream::{self, Stream};
@@ -38,6 +38,9 @@ const BLOBS_OLD: Duration = Duration::from_secs(60);
 
 /// Blobs below this are sent in the order of the part, so that they share proven cells.
 const SMALL: u64 = (GROUP * format_spec::limits::CELL) as u64;
+
+/// Bytes of a piece of a blob that the target sends back to itself.
+const PIECE: usize = 128 * 1024;
 
 /// One sequence on its way to a target.
 pub(crate) struct Push {
@@ -379,8 +382,15 @@ impl BlobSource for Relay {
                             }
                         }
                     };
-                    let chunk = stream.next_chunk().await.transpose()?;
-                    Some(chunk.map(|chunk| (chunk, stream)))
+                    let mut chunk = BytesMut::zeroed(PIECE);
+                    match stream.read(&mut chunk).await {
+                        Ok(0) => None,
+                        Ok(read) => {
+                            chunk.truncate(read);
+                            Some(Ok((chunk.freeze(), stream)))
+                        }
+                        Err(error) => Some(Err(error)),
+                    }
                 };
                 match chunk.await? {
                     Ok((chunk, stream)) => Some((Ok(chunk), Some(Some(stream)))),

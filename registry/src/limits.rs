@@ -32,6 +32,12 @@ pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 /// Time a credential program may take: it may unlock a key store, but nobody waits for ever.
 pub const HELPER_TIME: Duration = Duration::from_secs(30);
 
+/// Bytes of the head of an answer. Redirects to object stores have the longest lines, of a few KiB.
+pub const HEAD_MAX: usize = 64 * 1024;
+
+/// Headers of an answer. Real ones have below 40.
+pub const HEADERS_MAX: usize = 128;
+
 /// Time to open a connection, TLS included.
 pub const CONNECT_TIME: Duration = Duration::from_secs(30);
 

@@ -56,7 +56,7 @@ pub(super) async fn pour(
     headers.insert(CONTENT_TYPE, OCTETS);
     headers.insert(CONTENT_LENGTH, HeaderValue::from(to - from));
     let gauge = Arc::new(Gauge::new(core.options.stall));
-    let mut request = session.http.request(method.clone(), url.clone()).headers(headers);
+    let mut request = session.transport.http.request(method.clone(), url.clone()).headers(headers);
     if to > from {
         request = request.body(reqwest::Body::wrap_stream(Feed {
             source: source.open(from),
@@ -72,7 +72,7 @@ pub(super) async fn pour(
         request.build().map_err(|_| Fault::Protocol("the request cannot be written".into()))?;
     core.counters.request();
     let stall = core.options.stall;
-    let mut call = std::pin::pin!(session.http.execute(request));
+    let mut call = std::pin::pin!(session.transport.http.execute(request));
     let outcome = loop {
         let turn = gauge.get();
         let limit = match turn.phase {

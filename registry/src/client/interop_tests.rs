@@ -134,10 +134,12 @@ async fn images_go_there_and_come_back() {
     assert_eq!((head.digest, head.size), (Some(Digest::of(&index)), Some(index.len() as u64)));
 
     let mut stream = client.get_blob(&host, &repo, &digest, 9_000_000, 4_000_000).await.unwrap();
-    let mut tail = Vec::new();
-    while let Some(chunk) = stream.next_chunk().await.unwrap() {
-        tail.extend_from_slice(&chunk);
+    let mut tail = vec![0; 5_000_000];
+    let mut at = 0;
+    while at < tail.len() {
+        at += stream.read(&mut tail[at..]).await.unwrap();
     }
+    assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
     assert!(tail == layer[4_000_000..]);
     let tags = client.list_tags(&host, &repo).await.unwrap().unwrap();
     assert_eq!(tags.iter().map(ToString::to_string).collect::<Vec<_>>(), ["v1", "v2"]);
@@ -256,16 +258,20 @@ async fn speed() {
         let (pushed, push_used) = (start.elapsed(), used() - before);
         let (start, before) = (Instant::now(), used());
         let mut stream = client.get_blob(&host, &repo, &digest, size, 0).await.unwrap();
-        let (mut chunks, mut bytes) = (0_u64, 0_usize);
-        while let Some(chunk) = stream.next_chunk().await.unwrap() {
-            chunks += 1;
-            bytes += chunk.len();
+        let (mut reads, mut bytes) = (0_u64, 0_usize);
+        let mut buffer = vec![0; 256 * 1024];
+        loop {
+            match stream.read(&mut buffer).await.unwrap() {
+                0 => break,
+                read => bytes += read,
+            }
+            reads += 1;
         }
         println!(
-            "1 GiB: push {pushed:?} ({push_used}), pull {:?} ({}) in chunks of {} KiB",
+            "1 GiB: push {pushed:?} ({push_used}), pull {:?} ({}) in reads of {} KiB",
             start.elapsed(),
             used() - before,
-            bytes as u64 / chunks / 1024
+            bytes as u64 / reads / 1024
         );
     }
 }

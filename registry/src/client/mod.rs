@@ -12,9 +12,11 @@
 //! What must hold: credentials never reach another origin; everything received is bounded; what is
 //! whole is hashed; nothing waits for ever, not even for a drip; nothing that really moves is cut.
 
+mod body;
 mod challenge;
 mod counters;
 mod credentials;
+mod direct;
 mod error;
 mod feed;
 mod files;
@@ -40,6 +42,7 @@ mod secret;
 mod session;
 #[cfg(test)]
 mod testing;
+mod tls;
 #[cfg(test)]
 mod tls_tests;
 mod token;
@@ -68,7 +71,8 @@ use crate::reference::{ManifestRef, RegistryHost};
 use error::Failed;
 use mirrors::{Mirrors, Place};
 use session::Session;
-use transport::Tls;
+use tls::Tls;
+use transport::Transport;
 
 /// Settings of a client. `Default` is what a person means who says nothing.
 #[derive(Clone, Debug)]
@@ -181,7 +185,7 @@ struct Core {
     /// Hosts that could not be reached a moment ago: a thousand images there fail as one.
     lost: Mutex<HashMap<(RegistryHost, bool), (Instant, Failed)>>,
     /// Clients of other origins: token servers, object stores.
-    transports: Mutex<HashMap<(String, Tls), reqwest::Client>>,
+    transports: Mutex<HashMap<(String, Tls), Transport>>,
     /// Mirrors that could not be reached; not asked again.
     down: Mutex<HashSet<(RegistryHost, bool)>>,
 }
@@ -205,7 +209,7 @@ impl Client {
             ClientError::new("set up", subject, fault.into())
         };
         for path in &options.ca_files {
-            transport::certificates(path).map_err(failed)?;
+            tls::certificates(path).map_err(failed)?;
         }
         let wanted = options.mirrors;
         let mirrors = match Mirrors::load(options.registries_conf.as_ref()) {
@@ -331,11 +335,12 @@ impl Core {
         let base: Url = format!("{scheme}://{wire}/")
             .parse()
             .map_err(|_| Fault::Protocol(format!("`{host}` is not usable in a URL")))?;
-        let http = transport::build(&self.options, &[host.as_str()], host.is_loopback(), tls)?;
+        let transport =
+            Transport::new(&self.options, &[host.as_str()], host.is_loopback(), tls)?;
         Ok(Session {
             host: host.clone(),
             base,
-            http,
+            transport,
             tls,
             challenge: Mutex::default(),
             tokens: token::Tokens::default(),
@@ -355,10 +360,10 @@ impl Core {
         }
     }
 
-    /// The HTTP client for another origin (or the session's own).
-    async fn transport(&self, session: &Session, url: &Url) -> Result<reqwest::Client, Fault> {
+    /// The way to another origin (or the session's own).
+    fn transport(&self, session: &Session, url: &Url) -> Result<Transport, Fault> {
         if headers::same_origin(&session.base, url) {
-            return Ok(session.http.clone());
+            return Ok(session.transport.clone());
         }
         let name = headers::authority(url);
         let same_host = session.base.host_str() == url.host_str();
@@ -378,7 +383,7 @@ impl Core {
             // The same machine on another port: what was set up for the registry holds there too.
             names.push(session.host.as_str());
         }
-        let made = transport::build(&self.options, &names, loopback, tls)?;
+        let made = Transport::new(&self.options, &names, loopback, tls)?;
         lock().insert(key.clone(), made.clone());
         Ok(made)
     }

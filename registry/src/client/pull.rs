@@ -14,8 +14,9 @@ use reqwest::header::{
     ACCEPT, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName,
     HeaderValue, RANGE,
 };
-use reqwest::{Method, Response};
+use reqwest::Method;
 
+use super::body::Body;
 use super::error::{Failed, Fault};
 use super::headers::content_range;
 use super::mirrors::Place;
@@ -23,7 +24,7 @@ use super::pace::Pace;
 use super::retry::Tries;
 use super::session::{Session, text};
 use super::token::Scopes;
-use super::{Client, ClientError, Core, ErrorKind, ManifestHead, subject, transport};
+use super::{Client, ClientError, Core, ErrorKind, ManifestHead, subject};
 use crate::limits::STALL_LEAST;
 use crate::manifest::{RawManifest, is_general, own_type};
 use crate::media_type::{self, essence};
@@ -123,7 +124,6 @@ impl Client {
             size,
             at: from,
             body: None,
-            pace: Pace::new(self.core.options.stall),
             skip: 0,
             named: named(),
             tries: Budget::default(),
@@ -151,10 +151,12 @@ impl Client {
             return Err(fail(Fault::TooLarge { limit: max }));
         }
         let mut stream = self.get_blob(host, repository, digest, size, 0).await?;
-        let mut body = BytesMut::new();
-        while let Some(chunk) = stream.next_chunk().await? {
-            body.extend_from_slice(&chunk);
+        let mut body = BytesMut::zeroed(usize::try_from(size).unwrap_or(usize::MAX));
+        let mut at = 0;
+        while at < body.len() {
+            at += stream.read(&mut body[at..]).await?;
         }
+        stream.read(&mut [0]).await?;
         let body = body.freeze();
         let found = Digest::of(&body);
         if found != *digest {
@@ -283,12 +285,10 @@ pub struct BlobStream {
     session: Option<(Arc<Session>, Place)>,
     digest: Digest,
     size: u64,
-    /// The next byte that is yielded.
+    /// The next byte that is read.
     at: u64,
-    body: Option<Response>,
-    /// The stall clock of the body.
-    pace: Pace,
-    /// Bytes of the body that were yielded before: the registry ignored `Range`.
+    body: Option<Body>,
+    /// Bytes of the body that were read before: the registry ignored `Range`.
     skip: u64,
     named: String,
     tries: Budget,
@@ -301,26 +301,31 @@ impl std::fmt::Debug for BlobStream {
 }
 
 impl BlobStream {
-    /// The next bytes, as they came from the connection; `None` after the last. Together they are
+    /// Reads the next bytes, as many as are there and fit in `buffer`; 0 after the last. Together they are
     /// exactly `size - from` bytes.
-    pub async fn next_chunk(&mut self) -> Result<Option<Bytes>, ClientError> {
-        match self.advance().await {
-            Ok(chunk) => Ok(chunk),
+    pub async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ClientError> {
+        match self.advance(buffer).await {
+            Ok(read) => Ok(read),
             Err(failed) => Err(ClientError::new("pull blob", self.named.clone(), failed)),
         }
     }
 
-    async fn advance(&mut self) -> Result<Option<Bytes>, Failed> {
+    async fn advance(&mut self, buffer: &mut [u8]) -> Result<usize, Failed> {
         loop {
             if self.at >= self.size {
-                return self.finish().await.map(|()| None);
+                return self.finish().await.map(|()| 0);
+            }
+            let left = usize::try_from(self.size - self.at).unwrap_or(usize::MAX);
+            let most = buffer.len().min(left);
+            if most == 0 {
+                return Ok(0);
             }
             if self.body.is_none() {
                 self.connect().await?;
             }
-            match self.read().await {
-                Ok(Some(chunk)) => return Ok(Some(chunk)),
-                Ok(None) => {}
+            match self.take(&mut buffer[..most]).await {
+                Ok(0) => {}
+                Ok(read) => return Ok(read),
                 Err(fault) => {
                     self.body = None;
                     self.recover(fault).await?;
@@ -329,46 +334,36 @@ impl BlobStream {
         }
     }
 
-    /// One chunk of the open body; `None` when all of it was skipped.
-    async fn read(&mut self) -> Result<Option<Bytes>, Fault> {
-        let Some(body) = &mut self.body else { return Ok(None) };
+    /// Bytes of the open body; 0 when all of them were skipped.
+    async fn take(&mut self, buffer: &mut [u8]) -> Result<usize, Fault> {
+        let Some(body) = &mut self.body else { return Ok(0) };
         let (expected, got) = (self.size, self.at);
-        let chunk = match self.pace.chunk(body).await? {
-            Err(error) => {
-                return Err(match transport::fault(body.url(), &error) {
-                    Fault::Broken { .. } => Fault::Short { expected, got },
-                    other => other,
-                });
-            }
-            Ok(None) => return Err(Fault::Short { expected, got }),
-            Ok(Some(chunk)) => chunk,
+        let skipping = self.skip > 0;
+        let most = if skipping {
+            buffer.len().min(usize::try_from(self.skip).unwrap_or(usize::MAX))
+        } else {
+            buffer.len()
         };
-        self.core.counters.received(chunk.len());
-        let mut chunk = chunk;
-        if self.skip > 0 {
-            let skipped = usize::try_from(self.skip).unwrap_or(usize::MAX).min(chunk.len());
-            self.skip -= skipped as u64;
-            chunk = chunk.slice(skipped..);
-            if chunk.is_empty() {
-                return Ok(None);
-            }
+        let read = match body.read(&mut buffer[..most]).await {
+            Ok(0) | Err(Fault::Broken { .. }) => return Err(Fault::Short { expected, got }),
+            other => other?,
+        };
+        self.core.counters.received(read);
+        if skipping {
+            self.skip -= read as u64;
+            return Ok(0);
         }
-        let end = self.at + chunk.len() as u64;
-        if end > self.size {
-            return Err(Fault::Size { expected: self.size, found: end });
-        }
-        self.at = end;
-        Ok(Some(chunk))
+        self.at += read as u64;
+        Ok(read)
     }
 
     /// After the last byte: the body must end too. Reading its end also frees the connection.
     async fn finish(&mut self) -> Result<(), Failed> {
         let Some(mut body) = self.body.take() else { return Ok(()) };
         let limit = std::time::Duration::from_secs(2);
-        match tokio::time::timeout(limit, body.chunk()).await {
-            Ok(Ok(Some(more))) if !more.is_empty() => {
-                let found = self.size + more.len() as u64;
-                Err(Fault::Size { expected: self.size, found }.into())
+        match tokio::time::timeout(limit, body.read(&mut [0])).await {
+            Ok(Ok(more)) if more > 0 => {
+                Err(Fault::Size { expected: self.size, found: self.size + more as u64 }.into())
             }
             // Every byte is there; how the connection ends does not matter.
             _ => Ok(()),
@@ -439,6 +434,7 @@ impl BlobStream {
         let url = session.url(&format!("{}/blobs/{}", place.repository, self.digest))?;
         let mut request = session.request(&core, Method::GET, url, &scopes);
         request.redirects = true;
+        request.direct = true;
         if self.at > 0 {
             let range = HeaderValue::from_str(&format!("bytes={}-", self.at))
                 .map_err(|_| Fault::Protocol("the range cannot be written".into()))?;
@@ -466,13 +462,12 @@ impl BlobStream {
             }
         } else {
             // The whole blob, from its beginning.
-            if let Some(total) = answer.content_length().filter(|total| *total != self.size) {
+            if let Some(total) = length(answer.headers()).filter(|total| *total != self.size) {
                 return Err(Fault::Size { expected: self.size, found: total });
             }
             self.skip = self.at;
         }
-        self.body = Some(answer);
-        self.pace = Pace::new(core.options.stall);
+        self.body = Some(Body::of(answer, Pace::new(core.options.stall)));
         Ok(())
     }
 }

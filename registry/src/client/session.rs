@@ -25,7 +25,8 @@ use super::push::Way;
 use super::retry::Tries;
 use super::secret::Secret;
 use super::token::{Scopes, Tokens};
-use super::transport::{self, Tls};
+use super::tls::Tls;
+use super::transport::{self, Transport};
 use super::{Core, hold};
 use crate::limits::{ANSWER_MAX, QUOTE_MAX, REDIRECTS_MAX};
 use crate::reference::{RegistryHost, is_loopback_name};
@@ -35,7 +36,7 @@ pub(super) struct Session {
     pub(super) host: RegistryHost,
     /// `scheme://host[:port]/`
     pub(super) base: Url,
-    pub(super) http: reqwest::Client,
+    pub(super) transport: Transport,
     pub(super) tls: Tls,
     pub(super) challenge: Mutex<Option<Challenge>>,
     pub(super) tokens: Tokens,
@@ -61,6 +62,8 @@ pub(super) struct Request<'a> {
     pub(super) body: Option<Bytes>,
     /// Redirects are followed; only for GET and HEAD of blobs and manifests.
     pub(super) redirects: bool,
+    /// A GET whose body is read straight from the connection.
+    pub(super) direct: bool,
     /// How long the answer's head may take.
     pub(super) patience: Duration,
 }
@@ -92,6 +95,7 @@ impl Session {
             headers: HeaderMap::new(),
             body: None,
             redirects: false,
+            direct: false,
             patience: core.options.stall,
         }
     }
@@ -247,10 +251,12 @@ impl Session {
         mut proof: Option<HeaderValue>,
     ) -> Result<Response, Fault> {
         let mut url = request.url.clone();
-        let mut http = self.http.clone();
+        let mut transport = self.transport.clone();
         for _ in 0..=REDIRECTS_MAX {
-            let mut call =
-                http.request(request.method.clone(), url.clone()).headers(request.headers.clone());
+            let mut call = transport
+                .http
+                .request(request.method.clone(), url.clone())
+                .headers(request.headers.clone());
             if let Some(value) = &proof {
                 call = call.header(header::AUTHORIZATION, value.clone());
             }
@@ -266,10 +272,9 @@ impl Session {
                 .map_err(|_| Fault::Protocol("the request cannot be written".into()))?;
             core.counters.request();
             let limit = request.patience;
-            let answer = tokio::time::timeout(limit, http.execute(call))
+            let answer = tokio::time::timeout(limit, transport.execute(call, request.direct))
                 .await
-                .map_err(|_| Fault::Stalled { host: authority(&url), limit, moved: 0 })?
-                .map_err(|error| transport::fault(&url, &error))?;
+                .map_err(|_| Fault::Stalled { host: authority(&url), limit, moved: 0 })??;
             tracing::debug!(
                 host = authority(&url),
                 method = %request.method,
@@ -286,7 +291,7 @@ impl Session {
             drain(answer).await;
             if !same_origin(&url, &next) {
                 proof = None;
-                http = core.transport(self, &next).await?;
+                transport = core.transport(self, &next)?;
             }
             url = next;
         }

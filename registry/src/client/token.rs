@@ -186,7 +186,7 @@ async fn fetch(
         session.used(core, known.as_ref())
     };
     let known = known.filter(|_| !withheld);
-    let transport = core.transport(session, &realm).await?;
+    let transport = core.transport(session, &realm)?;
     let service = bearer.service.as_deref();
     let request = match &known {
         Some(Found { credential: Credential::Identity(token), .. }) => {
@@ -201,6 +201,7 @@ async fn fetch(
                 form.append_pair("scope", &list.join(" "));
             }
             transport
+                .http
                 .post(realm.clone())
                 .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
                 .body(form.finish())
@@ -223,7 +224,7 @@ async fn fetch(
             if url.query() == Some("") {
                 url.set_query(None);
             }
-            let request = transport.get(url);
+            let request = transport.http.get(url);
             match other {
                 Some(Found { credential: Credential::Basic { user, password }, .. }) => {
                     request.header(AUTHORIZATION, basic(user, password)?)
@@ -239,10 +240,9 @@ async fn fetch(
     let before = Instant::now();
     core.counters.request();
     let limit = core.options.stall;
-    let answer = tokio::time::timeout(limit, transport.execute(request))
+    let answer = tokio::time::timeout(limit, transport.execute(request, false))
         .await
-        .map_err(|_| Fault::Stalled { host: name.clone(), limit, moved: 0 })?
-        .map_err(|error| super::transport::fault(&realm, &error))?;
+        .map_err(|_| Fault::Stalled { host: name.clone(), limit, moved: 0 })??;
     let status = answer.status().as_u16();
     if !answer.status().is_success() {
         let fault = answer_fault(core, answer).await;

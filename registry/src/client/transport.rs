@@ -1,22 +1,24 @@
-//! Connections: one HTTP client for each host, because each host has its own TLS settings.
+//! Connections: one transport for each host, because each host has its own TLS settings.
 //!
-//! In: options, `certs.d` directories. Out: `reqwest` clients that follow no redirect, decode no body
-//! and have no total time limit; and the faults of their errors. What must hold: TLS is verified
-//! against the system's store, `--ca-file` and `certs.d`, unless the person turned that off for this
-//! very host.
+//! In: options, and requests. Out: answers, or the faults of their errors. Downloads that no proxy stands in
+//! the way of go over [`direct`](super::direct), everything else over `reqwest`. What must hold: no redirect is followed
+//! here, no body is decoded, and there is no total time limit.
 
-use std::error::Error as _;
-use std::path::{Path, PathBuf};
+use std::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::{Certificate, Identity};
+use hyper_util::client::proxy::matcher::Matcher;
+use reqwest::header::HeaderValue;
+use reqwest::{Request, Response};
 use url::Url;
 
 use super::ClientOptions;
+use super::direct::{Direct, DirectError};
 use super::error::{Fault, TlsCause};
-use super::files;
 use super::headers::authority;
-use crate::limits::{CERTIFICATES_MAX, CONNECT_TIME};
+use super::tls::{self, Tls};
+use crate::limits::CONNECT_TIME;
 
 /// Idle connections kept for each host: as many as ever work in parallel.
 const IDLE_MAX: usize = 32;
@@ -24,153 +26,127 @@ const IDLE_MAX: usize = 32;
 /// How long an idle connection is kept. Common servers close theirs after 60 s; ours goes first.
 const IDLE_TIME: Duration = Duration::from_secs(30);
 
-/// Whether and how this host's identity is checked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Tls {
-    /// Verified.
-    Verify,
-    /// Encrypted only.
-    Unverified,
-    /// Plain HTTP only; no certificate store is loaded.
-    Never,
+/// The way to one host.
+#[derive(Clone)]
+pub(super) struct Transport {
+    /// For everything; knows proxies.
+    pub(super) http: reqwest::Client,
+    direct: Arc<Direct>,
+    /// `None`: a proxy cannot reach this machine's loopback.
+    proxies: Option<Arc<Matcher>>,
 }
 
-/// Makes the client for `host[:port]`. `names` are the directory names that `certs.d` may have for it.
-pub(super) fn build(
-    options: &ClientOptions,
-    names: &[&str],
-    loopback: bool,
-    tls: Tls,
-) -> Result<reqwest::Client, Fault> {
-    // Once a process; a second call finds the first one's provider and changes nothing.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut builder = reqwest::Client::builder()
-        .user_agent(&options.user_agent)
-        .http1_only()
-        .redirect(reqwest::redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .referer(false)
-        .tcp_nodelay(true)
-        .connect_timeout(CONNECT_TIME.min(options.stall.max(Duration::from_secs(1))))
-        .pool_max_idle_per_host(IDLE_MAX)
-        .pool_idle_timeout(IDLE_TIME);
-    if loopback {
-        // A proxy cannot reach this machine's loopback.
-        builder = builder.no_proxy();
-    }
-    let mut authorities = Vec::new();
-    let mut identity = None;
-    if tls != Tls::Never {
-        for path in &options.ca_files {
-            authorities.extend(certificates(path)?);
-        }
-        for dir in &options.certs_d {
-            for name in names {
-                let dir = dir.join(name);
-                let (more, own) = host_certificates(&dir)?;
-                authorities.extend(more);
-                identity = identity.or(own);
-            }
-        }
-    }
-    builder = match tls {
-        Tls::Verify => builder.tls_certs_merge(authorities),
-        Tls::Unverified => builder.tls_danger_accept_invalid_certs(true),
-        Tls::Never => builder.tls_certs_only([]),
-    };
-    if let Some(identity) = identity {
-        builder = builder.identity(identity);
-    }
-    builder.build().map_err(|error| Fault::Config {
-        path: names.first().copied().unwrap_or("TLS").to_owned(),
-        detail: format!("cannot set up TLS: {}", innermost(&error)),
-    })
-}
-
-/// The certificates of a PEM file that must exist and have at least one.
-pub(super) fn certificates(path: &Path) -> Result<Vec<Certificate>, Fault> {
-    let fault =
-        |detail: &str| Fault::Config { path: path.display().to_string(), detail: detail.into() };
-    let bytes =
-        files::read(path, CERTIFICATES_MAX)?.ok_or_else(|| fault("the file does not exist"))?;
-    let list = Certificate::from_pem_bundle(&bytes)
-        .map_err(|_| fault("not a list of certificates in PEM form"))?;
-    if list.is_empty() {
-        return Err(fault("no certificate in PEM form in it"));
-    }
-    Ok(list)
-}
-
-/// `*.crt` are authorities, `*.cert` with `*.key` is our own identity (containers-certs.d(5)).
-fn host_certificates(dir: &Path) -> Result<(Vec<Certificate>, Option<Identity>), Fault> {
-    let Ok(list) = fs_err::read_dir(dir) else { return Ok((Vec::new(), None)) };
-    let mut paths: Vec<PathBuf> = list.filter_map(|entry| Some(entry.ok()?.path())).collect();
-    paths.sort();
-    let (mut authorities, mut identity) = (Vec::new(), None);
-    for path in paths {
-        match path.extension().and_then(|end| end.to_str()) {
-            Some("crt") => authorities.extend(certificates(&path)?),
-            Some("cert") => {
-                let key = path.with_extension("key");
-                let fault = |path: &Path, detail: &str| Fault::Config {
-                    path: path.display().to_string(),
-                    detail: detail.into(),
-                };
-                let mut pem = files::read(&path, CERTIFICATES_MAX)?
-                    .ok_or_else(|| fault(&path, "the file does not exist"))?;
-                let key_pem = files::read(&key, CERTIFICATES_MAX)?
-                    .ok_or_else(|| fault(&key, "the key of the client certificate is missing"))?;
-                pem.push(b'\n');
-                pem.extend(key_pem);
-                identity = Some(
-                    Identity::from_pem(&pem)
-                        .map_err(|_| fault(&path, "not a certificate with its key in PEM form"))?,
-                );
-            }
-            Some("key") if !path.with_extension("cert").exists() => {
-                return Err(Fault::Config {
-                    path: path.display().to_string(),
-                    detail: "a client key without its `.cert`".into(),
-                });
-            }
-            _ => {}
-        }
-    }
-    Ok((authorities, identity))
-}
-
-/// The fault that an error of the HTTP client stands for. URLs are left out: they may carry tokens.
-pub(super) fn fault(url: &Url, error: &reqwest::Error) -> Fault {
-    let host = authority(url);
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    let mut dns = false;
-    let mut words = String::new();
-    while let Some(current) = cause {
-        if let Some(tls) = tls_error(current) {
-            return tls_fault(host, tls);
-        }
-        let text = current.to_string();
-        dns |= text.starts_with("dns error");
-        if !current.is::<reqwest::Error>() {
-            words = text;
-        }
-        cause = current.source();
-    }
-    if words.is_empty() {
-        words = if error.is_timeout() { "timed out".into() } else { "unknown cause".into() };
-    }
-    if error.is_connect() {
-        return if dns {
-            Fault::UnknownHost { host, detail: words }
-        } else {
-            Fault::Connect { host, detail: words }
+impl Transport {
+    /// The way to `host[:port]`. `names` are the directory names that `certs.d` may have for it.
+    pub(super) fn new(
+        options: &ClientOptions,
+        names: &[&str],
+        loopback: bool,
+        tls: Tls,
+    ) -> Result<Self, Fault> {
+        let host = names.first().copied().unwrap_or("TLS");
+        let fault = |detail: String| Fault::Config {
+            path: host.to_owned(),
+            detail: format!("cannot set up the connection: {detail}"),
         };
+        let config = tls::config(options, names, tls)?;
+        let patience = CONNECT_TIME.min(options.stall.max(Duration::from_secs(1)));
+        let mut builder = reqwest::Client::builder()
+            .user_agent(&options.user_agent)
+            .http1_only()
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .referer(false)
+            .tcp_nodelay(true)
+            .connect_timeout(patience)
+            .pool_max_idle_per_host(IDLE_MAX)
+            .pool_idle_timeout(IDLE_TIME)
+            .tls_backend_preconfigured(config.clone());
+        if loopback {
+            builder = builder.no_proxy();
+        }
+        let http = builder.build().map_err(|error| fault(innermost(&error)))?;
+        let user_agent = HeaderValue::from_str(&options.user_agent)
+            .map_err(|_| fault("the name of this program cannot stand in a header".into()))?;
+        let direct = Direct::new(config, user_agent, patience, IDLE_MAX, IDLE_TIME);
+        let proxies = (!loopback).then(|| Arc::new(Matcher::from_system()));
+        Ok(Self { http, direct: Arc::new(direct), proxies })
     }
-    Fault::Broken { host, detail: words }
+
+    /// Sends a request once. With `direct`, the answer's body can be read straight from the connection.
+    pub(super) async fn execute(&self, request: Request, direct: bool) -> Result<Response, Fault> {
+        let url = request.url().clone();
+        if direct && !self.proxied(&url) {
+            return self.direct.get(&request).await.map_err(|error| match error {
+                DirectError::Connect(error) => unreached(&url, error.as_ref()),
+                DirectError::Broken(error) => broken(&url, &error),
+            });
+        }
+        self.http.execute(request).await.map_err(|error| fault(&url, &error))
+    }
+
+    fn proxied(&self, url: &Url) -> bool {
+        let Some(proxies) = &self.proxies else { return false };
+        // What is no URI for one library may still be a URL for the other.
+        url.as_str().parse().is_ok_and(|uri| proxies.intercept(&uri).is_some())
+    }
+}
+
+/// The fault that an error of `reqwest` stands for.
+pub(super) fn fault(url: &Url, error: &reqwest::Error) -> Fault {
+    if error.is_connect() { unreached(url, error) } else { broken(url, error) }
+}
+
+/// The fault of a connection that cannot be opened.
+fn unreached(url: &Url, error: &(dyn Error + 'static)) -> Fault {
+    let (host, causes) = (authority(url), Causes::of(error));
+    match causes {
+        Causes { tls: Some(tls), .. } => tls_fault(host, tls),
+        Causes { dns: true, words, .. } => Fault::UnknownHost { host, detail: words },
+        Causes { words, .. } => Fault::Connect { host, detail: words },
+    }
+}
+
+/// The fault of a connection that breaks.
+pub(super) fn broken(url: &Url, error: &(dyn Error + 'static)) -> Fault {
+    let (host, causes) = (authority(url), Causes::of(error));
+    match causes.tls {
+        Some(tls) => tls_fault(host, tls),
+        None => Fault::Broken { host, detail: causes.words },
+    }
+}
+
+/// What stands behind an error.
+struct Causes<'a> {
+    tls: Option<&'a rustls::Error>,
+    dns: bool,
+    /// The innermost words. Those of `reqwest` are left out: they have the URL, which may carry tokens.
+    words: String,
+}
+
+impl<'a> Causes<'a> {
+    fn of(error: &'a (dyn Error + 'static)) -> Self {
+        let timeout = error.downcast_ref::<reqwest::Error>().is_some_and(reqwest::Error::is_timeout);
+        let mut causes = Self { tls: None, dns: false, words: String::new() };
+        let mut cause = Some(error);
+        while let Some(current) = cause {
+            causes.tls = causes.tls.or_else(|| tls_error(current));
+            let text = current.to_string();
+            causes.dns |= text.starts_with("dns error");
+            if !current.is::<reqwest::Error>() {
+                causes.words = text;
+            }
+            cause = current.source();
+        }
+        if causes.words.is_empty() {
+            causes.words = if timeout { "timed out" } else { "unknown cause" }.into();
+        }
+        causes
+    }
 }
 
 /// The TLS error itself, out of the I/O errors it is wrapped in (`source` passes over them).
-fn tls_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
+fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
     if let Some(tls) = error.downcast_ref::<rustls::Error>() {
         return Some(tls);
     }
