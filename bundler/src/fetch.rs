@@ -279,6 +279,8 @@ impl Road {
                 position += want as u64;
                 progress.reached(position);
             }
+            // What is not asked for now is left for the sync at the end, for which everything waits.
+            self.write_back.ask(&part, asked, at - asked);
         }
         let Some(reader) = &mut reader else { return Ok(None) };
         // The end of a stream is where a source says that it was too long.

@@ -15,8 +15,8 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use format_spec::head::{ContentClass, Failure};
 use format_spec::{Digest, Tag};
-use futures_util::StreamExt;
 use futures_util::future::try_join_all;
+use futures_util::{FutureExt, StreamExt};
 use registry::client::ErrorKind as WireKind;
 use registry::limits::REFERRERS_MAX;
 use registry::manifest::{Descriptor, Manifest, ManifestError, RawManifest};
@@ -200,12 +200,17 @@ pub async fn resolve(
     }
     let warnings = Mutex::new(Vec::new());
     let shelf = Shelf::default();
-    let outcomes: Vec<_> = futures_util::stream::iter(&wanted)
-        .map(|(image, source)| one(image, source, origins, wishes, &shelf, &warnings))
-        .buffered(wishes.parallel.max(1))
+    // As they end: behind one that takes long, the others would wait for their turn to be taken away.
+    let mut outcomes: Vec<_> = futures_util::stream::iter(wanted.iter().enumerate())
+        .map(|(at, (image, source))| {
+            let resolving = one(image, source, origins, wishes, &shelf, &warnings);
+            resolving.map(move |outcome| (at, outcome))
+        })
+        .buffer_unordered(wishes.parallel.max(1))
         .collect()
         .await;
-    for ((image, from), outcome) in wanted.iter().zip(outcomes) {
+    outcomes.sort_by_key(|(at, _)| *at);
+    for ((image, from), (_, outcome)) in wanted.iter().zip(outcomes) {
         match outcome {
             Ok((origin, names, manifests)) => {
                 let (digest, max) = (names[0].digest, wishes.max_nested_paths);
@@ -487,7 +492,7 @@ impl Tree<'_> {
                 .map(|(child, size)| async move {
                     reader.manifest(&ManifestRef::Digest(child), Some(size), platforms).await
                 })
-                .buffered(8);
+                .buffer_unordered(8);
             let mut below = Vec::new();
             while let Some(child) = fetched.next().await {
                 below.extend(self.insert(child?, &mut queued)?);

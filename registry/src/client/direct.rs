@@ -337,7 +337,10 @@ impl Head {
             [] => {}
             // With a length beside it somebody on the way may have read another end (RFC 9112, section 11.2).
             [coding] if coding == "chunked" => {
-                return Ok((Length::Chunks(0), keeps && !self.headers.contains_key(CONTENT_LENGTH)));
+                return Ok((
+                    Length::Chunks(0),
+                    keeps && !self.headers.contains_key(CONTENT_LENGTH),
+                ));
             }
             _ => return Err(wrong("a transfer coding that was not asked for")),
         }

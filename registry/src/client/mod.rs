@@ -335,8 +335,7 @@ impl Core {
         let base: Url = format!("{scheme}://{wire}/")
             .parse()
             .map_err(|_| Fault::Protocol(format!("`{host}` is not usable in a URL")))?;
-        let transport =
-            Transport::new(&self.options, &[host.as_str()], host.is_loopback(), tls)?;
+        let transport = Transport::new(&self.options, &[host.as_str()], host.is_loopback(), tls)?;
         Ok(Session {
             host: host.clone(),
             base,

@@ -10,11 +10,11 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use format_spec::limits::MANIFEST_MAX;
 use format_spec::{Digest, Repository};
+use reqwest::Method;
 use reqwest::header::{
     ACCEPT, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName,
     HeaderValue, RANGE,
 };
-use reqwest::Method;
 
 use super::body::Body;
 use super::error::{Failed, Fault};

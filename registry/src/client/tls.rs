@@ -71,9 +71,7 @@ pub(super) fn config(
             let verifier = verifier.map_err(|error| fault(error.to_string()))?;
             builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
         }
-        Tls::Unverified => {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody))
-        }
+        Tls::Unverified => builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody)),
         Tls::Never => builder.with_root_certificates(RootCertStore::empty()),
     };
     let mut config = match identity {

@@ -126,7 +126,8 @@ struct Causes<'a> {
 
 impl<'a> Causes<'a> {
     fn of(error: &'a (dyn Error + 'static)) -> Self {
-        let timeout = error.downcast_ref::<reqwest::Error>().is_some_and(reqwest::Error::is_timeout);
+        let timeout =
+            error.downcast_ref::<reqwest::Error>().is_some_and(reqwest::Error::is_timeout);
         let mut causes = Self { tls: None, dns: false, words: String::new() };
         let mut cause = Some(error);
         while let Some(current) = cause {
