@@ -5,7 +5,9 @@
 mod support;
 
 use serde_json::json;
+use support::command::Run;
 use support::image::{DOCKER_LIST, OCI_CONFIG, OCI_LAYER, OCI_MANIFEST};
+use support::proxy::Proxy;
 use support::server::{Kind, Server, fs_write};
 use support::site::Site;
 use support::{copy_files, files, is_root, noise, skip, snapshot, text};
@@ -723,6 +725,40 @@ fn a_target_that_refuses_an_index_with_gaps_is_named_with_its_reason() {
     site.create("again", &["--full"]).ok();
     site.import("again", &[]).ok();
     site.same(&["multi/app:1"]);
+}
+
+#[test]
+fn a_proxy_is_the_way_to_manifests_and_blobs_alike() {
+    let site = Site::new();
+    let layers = [noise(70, 300_000), noise(71, 100)];
+    site.source.registry.image("team/app", "1.0", &[&layers[0], &layers[1]]);
+    let proxy = Proxy::start(&site.source.host);
+    // A name that only the proxy knows.
+    site.images_at("images.invalid:5000", &["team/app:1.0"]);
+    let arguments = site.create_arguments("media");
+    let create = |proxied: Option<&str>| {
+        let mut command = site.command(&[]);
+        command.args(&arguments).args([
+            "--plain-http",
+            "images.invalid:5000",
+            "--retry-times",
+            "0",
+        ]);
+        if let Some(url) = proxied {
+            command.env("http_proxy", url);
+        }
+        Run::of(&mut command)
+    };
+    create(None).code(75).says("images.invalid");
+    create(Some(&proxy.url)).ok();
+    let blobs = proxy.seen();
+    let blobs = blobs
+        .iter()
+        .filter(|line| line.starts_with("GET http://images.invalid:5000/v2/team/app/blobs/"));
+    assert_eq!(blobs.count(), 3, "{:?}", proxy.seen());
+    site.import("media", &[]).ok();
+    let digest = format_spec::Digest::of(&layers[0]).to_string();
+    assert!(site.target.registry.blob("team/app", &digest).as_ref() == Some(&layers[0]));
 }
 
 #[test]

@@ -9,6 +9,7 @@
 
 pub mod command;
 pub mod image;
+pub mod proxy;
 pub mod relay;
 pub mod server;
 pub mod site;

@@ -490,3 +490,7 @@ impl Reader {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "direct_tests.rs"]
+mod tests;

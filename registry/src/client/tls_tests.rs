@@ -134,6 +134,36 @@ async fn authorities_decide_whom_we_talk_to() {
 }
 
 #[tokio::test]
+async fn blobs_come_straight_over_tls_too() {
+    let (ours, clients) = (Authority::new(), Authority::new());
+    let (port, told) = serve(&ours, "localhost", Some(&clients), OK);
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().join(format!("certs.d/localhost:{port}"));
+    fs_err::create_dir_all(&place).unwrap();
+    let (certificate, key) = clients.sign("us");
+    fs_err::write(place.join("ca.crt"), &ours.pem).unwrap();
+    fs_err::write(place.join("client.cert"), certificate.pem()).unwrap();
+    fs_err::write(place.join("client.key"), key.serialize_pem()).unwrap();
+    let (host, repository) = (host("localhost", port), "team/app".parse().unwrap());
+    let get = |options: ClientOptions| async {
+        let client = Client::new(options)?;
+        client.get_blob_bytes(&host, &repository, &Digest::of(b"{}"), 2, 2).await
+    };
+    assert_eq!(get(options(dir.path())).await.unwrap(), "{}");
+    let heads: Vec<String> = told.try_iter().collect();
+    let head =
+        heads.iter().find(|head| head.starts_with("GET /v2/team/app/blobs/sha256:")).unwrap();
+    assert!(head.contains(&format!("\r\nhost: localhost:{port}\r\nuser-agent: ")), "{head}");
+    // The same refusals as for every other request.
+    let mut nobody = options(dir.path());
+    nobody.certs_d = Vec::new();
+    nobody.insecure_tls = vec![host.clone()];
+    assert_eq!(get(nobody.clone()).await.unwrap_err().kind(), ErrorKind::Tls);
+    nobody.insecure_tls = Vec::new();
+    assert_eq!(get(nobody).await.unwrap_err().kind(), ErrorKind::Tls);
+}
+
+#[tokio::test]
 async fn client_certificates_come_from_certs_d() {
     let authority = Authority::new();
     let (port, _told) = serve(&authority, "localhost", Some(&authority), OK);
