@@ -20,8 +20,8 @@ use bytes::Bytes;
 use futures_util::stream;
 use hyper_util::client::legacy::connect::HttpConnector;
 use reqwest::header::{
-    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
-    USER_AGENT,
+    ACCEPT, CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue,
+    TRANSFER_ENCODING, USER_AGENT,
 };
 use reqwest::{Request, Response, ResponseBuilderExt};
 use rustls::pki_types::ServerName;
@@ -34,6 +34,10 @@ use url::Url;
 use super::headers::authority;
 use super::hold;
 use crate::limits::{HEAD_MAX, HEADERS_MAX};
+
+/// How long a connection is silent before the system asks whether the other side is there: a firewall on the way
+/// may have forgotten it.
+const KEEPALIVE: Duration = Duration::from_secs(15);
 
 /// Bytes read at a time where they are looked at: heads, and the framing of chunks.
 const LOOK: usize = 16 * 1024;
@@ -120,6 +124,7 @@ impl Direct {
         connector.enforce_http(false);
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(patience));
+        connector.set_keepalive(Some(KEEPALIVE));
         let idle = Arc::new(Idle { list: Mutex::default(), most, life });
         Self { connector, tls: TlsConnector::from(Arc::new(config)), user_agent, patience, idle }
     }
@@ -167,6 +172,8 @@ impl Direct {
         let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
         line(&HOST, format!("{}{port}", url.host_str().unwrap_or_default()).as_bytes());
         line(&USER_AGENT, self.user_agent.as_bytes());
+        // Every client says so; there are gateways that wonder about one that does not.
+        line(&ACCEPT, b"*/*");
         for (name, value) in request.headers() {
             line(name, value.as_bytes());
         }
