@@ -8,8 +8,9 @@ use reqwest::Response;
 use tokio::time::{Instant, timeout};
 use url::Url;
 
-use super::direct::{Handle, Reader};
+use super::direct::Handle;
 use super::error::Fault;
+use super::framing::Reader;
 use super::headers::authority;
 use super::pace::Pace;
 use super::transport;

@@ -12,6 +12,9 @@
 //! What must hold: credentials never reach another origin; everything received is bounded; what is
 //! whole is hashed; nothing waits for ever, not even for a drip; nothing that really moves is cut.
 
+mod blob;
+#[cfg(test)]
+mod blob_tests;
 mod body;
 mod challenge;
 mod counters;
@@ -20,6 +23,7 @@ mod direct;
 mod error;
 mod feed;
 mod files;
+mod framing;
 mod headers;
 mod helper;
 #[cfg(test)]
@@ -41,6 +45,8 @@ mod retry;
 mod secret;
 mod session;
 #[cfg(test)]
+mod session_tests;
+#[cfg(test)]
 mod testing;
 mod tls;
 #[cfg(test)]
@@ -61,9 +67,10 @@ use futures_util::Stream;
 use tokio::sync::OnceCell;
 use url::Url;
 
+pub use blob::BlobStream;
 pub use counters::{Counters, Totals};
 pub use error::{ClientError, ErrorKind, Fault, TlsCause};
-pub use pull::BlobStream;
+
 pub use push::{Deleted, Pushed, Stored};
 pub use retry::RetryPolicy;
 
