@@ -812,3 +812,29 @@ fn a_stream_that_goes_on_elsewhere_needs_its_key() {
     let refused = site.create("media-4", &[]).refused(&[70]);
     refused.says("another sequence 2").says("--workspace DIR --key FILE");
 }
+
+#[test]
+fn what_is_attached_too_deep_is_named() {
+    let site = Site::new();
+    let image = site.source.image("team/app", "1", &[b"layer"]);
+    let mut chain = vec![image];
+    for level in [b"1", b"2", b"3", b"4"] {
+        let next = site.source.artifact("team/app", None, "a/b", level, chain.last());
+        chain.push(next);
+    }
+    site.images(&["team/app:1"]);
+    let run = site.create("four", &[]).ok();
+    assert!(!run.stderr.contains("left behind"), "{run}");
+    let last = chain.last().unwrap();
+    let fifth = site.source.artifact("team/app", None, "a/b", b"5", Some(last));
+    let run = site.create("five", &["--full"]).ok();
+    let place = format!("{}/team/app", site.source.host);
+    let deepest = format!("{place}@{}", last.digest);
+    run.says(&format!("{place}:1: what is attached to {} is left behind", last.digest))
+        .says(&format!("name `{deepest}`"));
+    // What the warning says to do brings it along.
+    site.configure(&format!("  additionalImages:\n    - name: {place}:1\n    - name: {deepest}\n"));
+    site.create("both", &["--full"]).ok();
+    site.import("both", &[]).ok();
+    site.target.pull("team/app", &fifth.digest.to_string());
+}

@@ -555,9 +555,41 @@ impl Tree<'_> {
                 break;
             }
         }
+        let deeper = self.deeper(subjects, &names[0].source).await?;
+        lock(warnings).extend(deeper);
         let mut seen = HashSet::new();
         names.retain(|wanted| seen.insert(wanted.name.clone()));
         Ok(())
+    }
+
+    /// What is attached to `subjects`, the last that are followed, and stays behind: one warning a subject.
+    async fn deeper(&self, subjects: Vec<Digest>, image: &str) -> Result<Vec<String>, ImageError> {
+        let mut warnings = Vec::new();
+        let reader = self.reader;
+        let mut found = futures_util::stream::iter(subjects)
+            .map(|subject| attached_to(reader, subject))
+            .buffered(8);
+        while let Some(outcome) = found.next().await {
+            let Attached { subject, tagged, referrers } = outcome?;
+            let there = match referrers {
+                Ok(referrers) => {
+                    let carried = |digest| self.manifests.contains_key(digest);
+                    !tagged.is_empty() || referrers.iter().any(|(digest, _)| !carried(digest))
+                }
+                Err(refused) => {
+                    warnings.push(format!("{image}: {refused}"));
+                    !tagged.is_empty()
+                }
+            };
+            if there {
+                let whole = self.wanted(Name::Digest(subject), subject).source;
+                warnings.push(format!(
+                    "{image}: what is attached to {subject} is left behind, it is deeper than {ATTACHED_DEPTH} \
+                     levels; to carry it, name `{whole}` in `additionalImages` too"
+                ));
+            }
+        }
+        Ok(warnings)
     }
 
     /// Adds the manifests that name `subject` as theirs. Those that the index under the plain tag names are
