@@ -838,3 +838,48 @@ fn what_is_attached_too_deep_is_named() {
     site.import("both", &[]).ok();
     site.target.pull("team/app", &fifth.digest.to_string());
 }
+
+#[test]
+fn a_target_that_lost_a_blob_is_asked_again_later() {
+    let site = Site::new();
+    let arch = |arch| site.source.image_for("team/list", None, arch, &[arch.as_bytes()]);
+    let (amd, arm) = (arch("amd64"), arch("arm64"));
+    site.source.index("team/list", Some("1"), &[(&amd, "amd64"), (&arm, "arm64")]);
+    site.source.image("team/app", "1", &[b"layer"]);
+    // Tags only: manifests by digest go in, and what follows them is refused.
+    let target = liar(&site.target.host, false, |method, path, answer| {
+        let of_tag = path.ends_with("/manifests/1");
+        if method == "PUT" && of_tag {
+            answer.status = 400;
+            answer.body = br#"{"errors":[{"code":"MANIFEST_BLOB_UNKNOWN"}]}"#.to_vec();
+        }
+    });
+    let list = format!("  additionalImages:\n    - name: {}/team/list:1\n", site.source.host);
+    for (media, image) in [("plain", "team/app:1"), ("whole", "team/list:1")] {
+        site.images(&[image]);
+        site.create(media, &["--full"]).ok();
+        let run = site.import_into(&target, media, &[]).refused(&[75]).says(image);
+        assert!(run.stderr.contains("run the same command again"), "{run}");
+        assert!(!run.stderr.contains("platforms"), "{run}");
+    }
+    // No further run brings what was left out on purpose.
+    site.configure(&format!(
+        "{list}      platforms:\n      - {{os: linux, architecture: amd64}}\n"
+    ));
+    site.create("sparse", &["--full"]).ok();
+    site.import_into(&target, "sparse", &[]).refused(&[1]).says("leave `platforms` out");
+}
+
+#[test]
+fn a_target_that_stores_another_manifest_than_it_was_sent() {
+    let site = prepared();
+    let target = liar(&site.target.host, false, |method, path, answer| {
+        if method == "PUT" && path.contains("/team/") && path.contains("/manifests/") {
+            let other = format_spec::Digest::of(b"rewritten").to_string();
+            answer.headers.insert("docker-content-digest".to_owned(), other);
+        }
+    });
+    let other = format_spec::Digest::of(b"rewritten").to_string();
+    let run = site.import_into(&target, "media", &[]).refused(&[65]).says("team/");
+    run.says(&other).says("look for a proxy");
+}

@@ -5,7 +5,7 @@
 //! while it is sent, and sent once: further repositories get it by a mount. The registry compares the
 //! whole blob with its digest before it keeps it, so it is not hashed a second time here.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -306,18 +306,29 @@ impl Push {
                     }
                     break;
                 }
-                Err(error)
-                    if attempt < RESENDS
-                        && ["MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"]
-                            .iter()
-                            .any(|code| error.has_code(code)) =>
-                {
+                Err(error) if attempt < RESENDS && is_of_a_blob(&error) => {
                     self.send_again(id).await?;
+                }
+                // Its children were confirmed. Where some were left out on purpose no further run helps.
+                Err(error)
+                    if is_of_a_blob(&error) && self.is_whole_index(&entry.media_type, &read) =>
+                {
+                    return Err(ImportError::Lost(format!("the children of {}", error.subject())));
                 }
                 Err(error) => return Err(error.into()),
             }
         }
         Ok(())
+    }
+
+    /// Whether these bytes are an index of which the sequence carries every child.
+    fn is_whole_index(&self, media_type: &str, bytes: &[u8]) -> bool {
+        let Ok(Manifest::Index(index)) = Manifest::parse(bytes, Some(media_type)) else {
+            return false;
+        };
+        let carried: HashSet<Digest> =
+            self.sequence.index().manifests.iter().map(|entry| entry.digest).collect();
+        index.manifests.iter().all(|child| carried.contains(&child.digest))
     }
 
     /// Sends what a repository has lost since it was confirmed.
@@ -353,6 +364,11 @@ impl Push {
         let named = tokio::task::spawn_blocking(move || sequence.verified().damage(fault)).await;
         named.map_or_else(ImportError::Task, |damage| ImportError::Damage(Box::new(damage)))
     }
+}
+
+/// Whether the registry misses what a manifest names.
+fn is_of_a_blob(error: &ClientError) -> bool {
+    ["MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"].iter().any(|code| error.has_code(code))
 }
 
 /// A blob of the target as the source of an upload into another of its repositories.

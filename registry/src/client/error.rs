@@ -198,6 +198,24 @@ pub enum Fault {
         /// Text of the answer.
         detail: String,
     },
+    /// The registry's word about a manifest that was put there: it has another digest.
+    #[error("the registry says that it stored other content: sent {sent}, stored {stored}")]
+    Changed {
+        /// What was sent.
+        sent: Digest,
+        /// What the registry names in its answer.
+        stored: Digest,
+    },
+    /// The registry does not have a blob of a manifest, which it had confirmed before.
+    #[error("the registry does not have a blob that it names ({status}{})", Comma(.detail))]
+    Lost {
+        /// Status code.
+        status: u16,
+        /// Error codes of the answer.
+        codes: Vec<String>,
+        /// Its text.
+        detail: String,
+    },
     /// The content has another size than its descriptor says.
     #[error("the content is damaged: expected {expected} bytes, the registry has {found}")]
     Size {
@@ -295,11 +313,13 @@ impl Fault {
             | Self::Broken { .. }
             | Self::Stalled { .. }
             | Self::Busy { .. }
-            | Self::Short { .. } => ErrorKind::Unavailable,
+            | Self::Short { .. }
+            | Self::Lost { .. } => ErrorKind::Unavailable,
             Self::Tls { .. } => ErrorKind::Tls,
-            Self::Digest { .. } | Self::DigestThere { .. } | Self::Size { .. } => {
-                ErrorKind::Damaged
-            }
+            Self::Digest { .. }
+            | Self::DigestThere { .. }
+            | Self::Changed { .. }
+            | Self::Size { .. } => ErrorKind::Damaged,
             Self::Blocked { .. } => ErrorKind::Blocked,
             Self::Refused { status: 507, .. } => ErrorKind::Full,
             Self::Refused { .. } | Self::TargetRefused { .. } => ErrorKind::Refused,
@@ -320,7 +340,9 @@ impl Fault {
     /// Error codes of the distribution specification in the answer.
     pub(super) fn codes(&self) -> &[String] {
         match self {
-            Self::NotFound { codes, .. } | Self::Refused { codes, .. } => codes,
+            Self::NotFound { codes, .. }
+            | Self::Refused { codes, .. }
+            | Self::Lost { codes, .. } => codes,
             _ => &[],
         }
     }
@@ -416,6 +438,17 @@ impl Fault {
             Self::Protocol(_) => {
                 "check the host: a proxy or a login page may answer in its place, or the registry \
                  gives out a wrong address of its own"
+                    .into()
+            }
+            Self::Changed { .. } => {
+                "something between this machine and the registry changes content, or the registry does: \
+                 look for a proxy that rewrites JSON or line ends, go past it, then run the same command \
+                 again"
+                    .into()
+            }
+            Self::Lost { .. } => {
+                "run the same command again: it sends what the registry has lost; if that stays, the \
+                 registry's log and storage say why"
                     .into()
             }
             Self::DigestThere { .. } => {

@@ -23,6 +23,7 @@ use super::retry::Tries;
 use super::session::{Session, drain, text};
 use super::token::Scopes;
 use super::{BlobSource, Client, ClientError, Core, ErrorKind, hold, subject};
+use crate::media_type;
 use crate::reference::{ManifestRef, RegistryHost};
 
 const CHUNK_MIN: HeaderName = HeaderName::from_static("oci-chunk-min-length");
@@ -156,13 +157,14 @@ impl Client {
                 .map_err(|_| Fault::Protocol("the media type cannot stand in a header".into()))?;
             request.headers.insert(CONTENT_TYPE, kind);
             request.body = Some(bytes);
-            let answer = session.send(&self.core, &request).await?;
+            let answer = session.send(&self.core, &request).await;
+            let answer = answer.map_err(|failed| lost(media_type, failed))?;
             let there = text(answer.headers(), &CONTENT_DIGEST).and_then(|text| text.parse().ok());
             let subject_indexed = answer.headers().contains_key("oci-subject");
             drain(answer).await;
             match there {
-                Some(there) if there != found => {
-                    Err(Fault::Digest { expected: found, found: there }.into())
+                Some(stored) if stored != found => {
+                    Err(Fault::Changed { sent: found, stored }.into())
                 }
                 _ => Ok(Stored { subject_indexed }),
             }
@@ -209,6 +211,22 @@ impl Client {
         run.await.map_err(|failed| {
             ClientError::new("delete manifest", subject(host, repository, reference), failed)
         })
+    }
+}
+
+/// A refusal because of an unknown blob, if it is one that running again mends. An index is refused so too
+/// where its children are left out on purpose, and that stays.
+fn lost(media_type: &str, failed: Failed) -> Failed {
+    match failed.fault {
+        fault @ Fault::Refused { .. }
+            if media_type::is_index(media_type) || !has_code(&fault, "MANIFEST_BLOB_UNKNOWN") =>
+        {
+            Failed { fault, ..failed }
+        }
+        Fault::Refused { status, codes, detail } => {
+            Failed { fault: Fault::Lost { status, codes, detail }, ..failed }
+        }
+        fault => Failed { fault, ..failed },
     }
 }
 

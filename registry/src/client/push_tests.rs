@@ -481,9 +481,19 @@ async fn manifests_are_put_as_they_are() {
     let seen = server.seen();
     assert_eq!(seen[0].body.as_deref(), Some(&bytes[..]));
     assert_eq!(seen[0].header("content-type"), "a/b");
-    assert_eq!(put("other").await.unwrap_err().kind(), ErrorKind::Damaged);
+    let error = put("other").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Damaged);
+    assert!(error.to_string().contains(&Digest::of(b"other").to_string()), "{error}");
+    assert!(error.hint().unwrap().contains("proxy"), "{error}");
+    // A blob of an image that went meanwhile is sent again; what an index leaves out never comes.
     let error = put("unknown").await.unwrap_err();
+    assert!(error.kind() == ErrorKind::Unavailable && error.has_code("MANIFEST_BLOB_UNKNOWN"));
+    assert!(!error.hint().unwrap().contains("platforms"), "{error}");
+    let (tag, type_) = (ManifestRef::Tag("unknown".parse().unwrap()), crate::media_type::OCI_INDEX);
+    let error = client.put_manifest(&server.host, &repo(), &tag, type_, bytes.clone()).await;
+    let error = error.unwrap_err();
     assert!(error.kind() == ErrorKind::Refused && error.has_code("MANIFEST_BLOB_UNKNOWN"));
+    assert!(error.hint().unwrap().contains("platforms"), "{error}");
     let wrong = ManifestRef::Digest(Digest::of(b"wrong"));
     let error = client.put_manifest(&server.host, &repo(), &wrong, "a/b", bytes.clone()).await;
     assert_eq!(error.unwrap_err().kind(), ErrorKind::Damaged);
