@@ -305,6 +305,11 @@ mod of_create {
             // A configuration that cannot be read is a wrong command line, whatever the disk says.
             let mut failure = Self::of(Kind::Usage, &error);
             failure.findings = error.findings().iter().map(Finding::of).collect();
+            if matches!(error, ConfigErrors::Missing { .. }) {
+                return failure
+                    .with_hint("name the file that there is: `--config FILE`")
+                    .with_hint("`bundle init > imageset-config.yaml` makes one to begin with");
+            }
             failure.with_hint(
                 "mend the configuration and run the same command again; `bundle init` prints one with \
                  every field explained",

@@ -422,6 +422,16 @@ fn a_file_in_the_place_of_a_directory_is_named_with_its_option() {
 }
 
 #[test]
+fn a_configuration_that_is_not_there_can_be_begun() {
+    let dir = scratch();
+    let answer = bundle(dir.path(), &["create", "-c", "no/such.yaml", "--to", "out"]);
+    exit(&answer, 64);
+    let text = err(&answer);
+    assert!(text.starts_with("error: there is no configuration `no/such.yaml`\n"), "{text}");
+    assert!(text.contains("`bundle init > imageset-config.yaml`"), "{text}");
+}
+
+#[test]
 fn a_public_key_where_a_private_one_is_wanted_is_named_as_such() {
     let dir = scratch();
     let config = "kind: ImageSetConfiguration\napiVersion: mirror.openshift.io/v2alpha1\nmirror:\n  \

@@ -883,3 +883,53 @@ fn a_target_that_stores_another_manifest_than_it_was_sent() {
     let run = site.import_into(&target, "media", &[]).refused(&[65]).says("team/");
     run.says(&other).says("look for a proxy");
 }
+
+/// An OCI layout with one image for each of these names.
+fn layout(directory: &Path, names: &[&str]) -> Vec<String> {
+    use serde_json::json;
+    let blobs = directory.join("blobs/sha256");
+    fs_err::create_dir_all(&blobs).unwrap();
+    let put = |bytes: &[u8]| {
+        let digest = format_spec::Digest::of(bytes);
+        fs_write(&blobs.join(digest.hex()), bytes);
+        digest.to_string()
+    };
+    let kind = support::image::OCI_MANIFEST;
+    let entries: Vec<_> = (0..names.len())
+        .map(|number| {
+            let config = format!("{{\"n\":{number}}}");
+            let manifest = json!({"schemaVersion": 2, "mediaType": kind, "layers": [],
+                "config": {"mediaType": support::image::OCI_CONFIG, "digest": put(config.as_bytes()),
+                    "size": config.len()}})
+            .to_string();
+            json!({"mediaType": kind, "digest": put(manifest.as_bytes()), "size": manifest.len(),
+                "annotations": {"org.opencontainers.image.ref.name": names[number]}})
+        })
+        .collect();
+    let index = json!({"schemaVersion": 2, "manifests": entries}).to_string();
+    fs_write(&directory.join("index.json"), index.as_bytes());
+    fs_write(&directory.join("oci-layout"), br#"{"imageLayoutVersion":"1.0.0"}"#);
+    entries.iter().map(|entry| entry["digest"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn an_image_of_a_layout_that_cannot_be_told() {
+    let site = Site::new();
+    let path = site.path("layout");
+    let digests = layout(&path, &["app", "app", "tool"]);
+    let named = |rest: &str| {
+        let name = format!("oci:{}{rest}", text(&path));
+        site.configure(&format!("  additionalImages:\n    - name: \"{name}\"\n"));
+        site.create("media", &[])
+    };
+    // A name is no choice between two images, and a digest is.
+    let run = named(":app").refused(&[8]).says("2 images named `app`").says("@sha256:…");
+    run.says(&digests[0]).says(&digests[1]);
+    let nobody = format_spec::Digest::of(b"nobody").to_string();
+    let run = named(&format!("@{nobody}")).refused(&[8]);
+    run.says(&format!("has no manifest {nobody}")).says(&digests[2]);
+    let run = named("@sha256:12ab").refused(&[64]).says("is no digest: `@sha256:12ab`");
+    run.says("imageset.yaml:5:").says("oci:PATH:NAME");
+    assert!(!site.path("media").exists());
+    named(&format!("@{}", digests[1])).ok();
+}

@@ -201,13 +201,17 @@ impl Origins {
         let room = Arc::clone(&self.room).acquire_many_owned(self.unknown).await;
         let layout = Layout::open(&image.path)?;
         let raw = match &image.choice {
-            Choice::Digest(digest) => from_layout(&layout, digest)?,
+            Choice::Digest(digest) => {
+                layout.expect(digest)?;
+                from_layout(&layout, digest)?
+            }
             Choice::Name(name) => layout.read_manifest(layout.find(Some(name))?)?,
-            Choice::Only => layout.read_manifest(
-                layout
-                    .find(None)
-                    .or_else(|several| layout.find(Some("latest")).map_err(|_| several))?,
-            )?,
+            Choice::Only => layout.read_manifest(layout.find(None).or_else(|several| {
+                layout.find(Some("latest")).map_err(|error| match error {
+                    LayoutError::NoSuchName { .. } => several,
+                    error => error,
+                })
+            })?)?,
         };
         Ok(Arrived { raw, room: room.expect("never closed") })
     }

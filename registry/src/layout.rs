@@ -80,6 +80,35 @@ pub enum LayoutError {
         /// The layout.
         path: PathBuf,
     },
+    /// Two different images have this name.
+    #[error(
+        "the image layout `{path}` has {} images named `{name}`: {}; choose one by its digest, as \
+         `oci:{path}@sha256:…`",
+        .digests.len(),
+        list(.digests)
+    )]
+    Ambiguous {
+        /// The name that was asked for.
+        name: String,
+        /// The digests of those that have it.
+        digests: Vec<String>,
+        /// The layout.
+        path: PathBuf,
+    },
+    /// No manifest has this digest.
+    #[error(
+        "the image layout `{path}` has no manifest {digest}; its index has {}; choose one of these, as \
+         `oci:{path}@sha256:…`",
+        list(.digests)
+    )]
+    NoSuchDigest {
+        /// The digest that was asked for.
+        digest: Digest,
+        /// Those of the index.
+        digests: Vec<String>,
+        /// The layout.
+        path: PathBuf,
+    },
     /// A name is needed to choose.
     #[error(
         "the image layout `{path}` has {} images, so one must be named, as `oci:PATH:NAME` or \
@@ -165,14 +194,39 @@ impl Layout {
             (None, [only]) => Ok(only),
             (None, _) => Err(LayoutError::NameNeeded { names: self.names(), path: path() }),
             (Some(name), entries) => {
-                let found = entries.iter().find(|entry| ref_name(entry) == Some(name));
-                found.ok_or_else(|| LayoutError::NoSuchName {
-                    name: name.to_owned(),
-                    names: self.names(),
-                    path: path(),
-                })
+                let mut found = entries.iter().filter(|entry| ref_name(entry) == Some(name));
+                let Some(first) = found.next() else {
+                    let (name, names) = (name.to_owned(), self.names());
+                    return Err(LayoutError::NoSuchName { name, names, path: path() });
+                };
+                let mut digests = vec![first.digest.to_string()];
+                for other in found.map(|entry| entry.digest.to_string()) {
+                    if !digests.contains(&other) {
+                        digests.push(other);
+                    }
+                }
+                // A tool that appends and does not replace leaves the old image under the name.
+                match digests.len() {
+                    1 => Ok(first),
+                    _ => {
+                        Err(LayoutError::Ambiguous { name: name.to_owned(), digests, path: path() })
+                    }
+                }
             }
         }
+    }
+
+    /// That there is a manifest of this digest, named by the index or by what it names.
+    pub fn expect(&self, digest: &Digest) -> Result<(), LayoutError> {
+        if self.blob_size(digest)?.is_some() {
+            return Ok(());
+        }
+        let entries = self.index.manifests.iter();
+        Err(LayoutError::NoSuchDigest {
+            digest: *digest,
+            digests: entries.map(|entry| entry.digest.to_string()).collect(),
+            path: self.root.clone(),
+        })
     }
 
     /// What the images are called: their names, or digests where they have none.
@@ -271,6 +325,26 @@ mod tests {
         digest
     }
 
+    /// Adds a second image under the name that the first one has.
+    fn add_other(root: &Path) -> Digest {
+        let config = blob(root, b"{ }");
+        let manifest = json!({
+            "schemaVersion": 2, "mediaType": crate::media_type::OCI_MANIFEST, "layers": [],
+            "config": {"mediaType": "c", "digest": config.to_string(), "size": 3},
+        })
+        .to_string();
+        let digest = blob(root, manifest.as_bytes());
+        let path = root.join("index.json");
+        let text = fs_err::read(&path).unwrap();
+        let mut index: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        let mut entry = index["manifests"][0].clone();
+        entry["digest"] = digest.to_string().into();
+        entry["size"] = manifest.len().into();
+        index["manifests"].as_array_mut().unwrap().push(entry);
+        fs_err::write(path, index.to_string()).unwrap();
+        digest
+    }
+
     fn layout(names: &[&str]) -> (tempfile::TempDir, Digest) {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path();
@@ -330,6 +404,24 @@ mod tests {
         let (none, _) = self::layout(&[]);
         let none = Layout::open(none.path()).unwrap();
         assert!(matches!(none.find(None), Err(LayoutError::Empty(_))));
+    }
+
+    #[test]
+    fn two_images_of_one_name_are_told_by_their_digests() {
+        // The same image twice is one image.
+        let (dir, first) = layout(&["v1", "v1"]);
+        assert_eq!(Layout::open(dir.path()).unwrap().find(Some("v1")).unwrap().digest, first);
+        let second = add_other(dir.path());
+        let layout = Layout::open(dir.path()).unwrap();
+        let error = layout.find(Some("v1")).unwrap_err();
+        assert!(matches!(error, LayoutError::Ambiguous { .. }), "{error}");
+        let text = error.to_string();
+        let both = text.contains(&first.to_string()) && text.contains(&second.to_string());
+        assert!(both && text.contains("@sha256:…`"), "{text}");
+        layout.expect(&second).unwrap();
+        let nobody = Digest::of(b"nobody");
+        let text = layout.expect(&nobody).unwrap_err().to_string();
+        assert!(text.contains(&format!("no manifest {nobody}; its index has `{first}`")), "{text}");
     }
 
     #[test]

@@ -40,6 +40,12 @@ impl fmt::Display for Finding {
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigErrors {
+    /// There is no such file.
+    #[error("there is no configuration `{file}`")]
+    Missing {
+        /// The file.
+        file: String,
+    },
     /// The file cannot be opened or read; the text names its path.
     #[error("cannot read the configuration: {source}")]
     Read {
@@ -69,7 +75,7 @@ impl ConfigErrors {
     pub fn findings(&self) -> &[Finding] {
         match self {
             Self::Invalid { findings, .. } => findings,
-            Self::Read { .. } | Self::TooLarge { .. } => &[],
+            Self::Missing { .. } | Self::Read { .. } | Self::TooLarge { .. } => &[],
         }
     }
 }

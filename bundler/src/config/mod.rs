@@ -107,7 +107,10 @@ impl ImageSetConfig {
             fs_err::File::open(path)?.take(FILE_MAX + 1).read_to_end(&mut bytes)?;
             Ok(bytes)
         };
-        let bytes = read().map_err(|source| ConfigErrors::Read { source })?;
+        let bytes = read().map_err(|source: std::io::Error| match source.kind() {
+            std::io::ErrorKind::NotFound => ConfigErrors::Missing { file: name.clone() },
+            _ => ConfigErrors::Read { source },
+        })?;
         Self::parse_bytes(&bytes, &name)
     }
 

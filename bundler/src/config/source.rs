@@ -3,14 +3,15 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use format_spec::{Repository, Tag};
+use format_spec::{Digest, Repository, Tag};
 use registry::reference::{Reference, ReferenceError};
 
 use super::ApiVersion;
 use super::fields::{Fields, Text};
 use super::finding::{Report, quote};
+use crate::layout::LayoutImage;
 
 /// Where an image or a catalog comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,9 +51,23 @@ pub(super) fn source(text: &Text, version: ApiVersion, report: &mut Report) -> O
             report.error(&text.spot, problem, "write `oci://` and the path of an OCI image layout");
             return None;
         }
+        if let Some(digits) = broken_digest(path) {
+            let problem = format!("is no digest: {}", quote(&format!("@sha256:{digits}")));
+            const HINT: &str = "write `@sha256:` and the 64 digits 0-9 and a-f of a digest in the \
+                                layout's `index.json`, or a name of it: `oci:PATH:NAME`";
+            report.error(&text.spot, problem, HINT);
+            return None;
+        }
         return Some(ImageSource::OciLayout(PathBuf::from(path)));
     }
     reference(text, version, report).map(ImageSource::Registry)
+}
+
+/// What stands behind `@sha256:` when it is no digest. A directory may have such a name, if it is there.
+fn broken_digest(path: &str) -> Option<&str> {
+    let (_, digits) = path.rsplit_once("@sha256:")?;
+    let broken = format!("sha256:{digits}").parse::<Digest>().is_err();
+    (broken && !LayoutImage::of(Path::new(path)).path.exists()).then_some(digits)
 }
 
 /// Parses a reference to a registry.

@@ -326,7 +326,7 @@ fn files_that_cannot_be_read() {
     let dir = tempfile::tempdir().unwrap();
     let missing = dir.path().join("missing.yaml");
     let error = ImageSetConfig::load(&missing).unwrap_err();
-    assert!(matches!(error, ConfigErrors::Read { .. }), "{error}");
+    assert!(matches!(error, ConfigErrors::Missing { .. }), "{error}");
     assert!(error.to_string().contains("missing.yaml"), "{error}");
     assert!(matches!(ImageSetConfig::load(dir.path()), Err(ConfigErrors::Read { .. })));
     let huge = dir.path().join("huge.yaml");

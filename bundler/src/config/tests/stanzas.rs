@@ -39,6 +39,7 @@ fn references_are_checked() {
         ("quay.io/a/b@sha256:12", ""),
         ("http://quay.io/a/b:1", "the transport `http` is not supported here"),
         ("oci://", "names no directory"),
+        ("oci:/no/such/layout@sha256:12", "is no digest: `@sha256:12`"),
         ("[]", "needs a text, here is a list"),
         ("4.10", "needs a text, and without quotes `4.10` is a number"),
         ("yes", "needs a text, and without quotes `yes` is a boolean"),
