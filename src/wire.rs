@@ -27,11 +27,6 @@ pub fn client(common: &Common, side: Side<'_>) -> Result<Client, Failure> {
         Side::Local(host) => plain_http.push(host.clone()),
         Side::Target => {}
     }
-    for host in &insecure_tls {
-        tracing::warn!(
-            "the certificate of `{host}` is not checked: anybody on the way can read along"
-        );
-    }
     let delay = (!common.retry_delay.is_zero()).then_some(common.retry_delay);
     Ok(Client::new(ClientOptions {
         authfile: common.authfile.clone(),

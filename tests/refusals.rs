@@ -675,6 +675,8 @@ fn a_certificate_of_nobody() {
     let run = site.import_into(&target.host, "media", &["--retry-times", "1"]).refused(&[1, 75]);
     assert!(run.stderr.to_lowercase().contains("certificate"), "{run}");
     site.import_into(&target.host, "media", &["--ca-file", text(&cert)]).ok();
+    let unchecked = ["--insecure-tls", &target.host];
+    site.import_into(&target.host, "media", &unchecked).ok().says("is not checked");
 }
 
 #[test]
@@ -932,4 +934,16 @@ fn an_image_of_a_layout_that_cannot_be_told() {
     run.says("imageset.yaml:5:").says("oci:PATH:NAME");
     assert!(!site.path("media").exists());
     named(&format!("@{}", digests[1])).ok();
+}
+
+#[test]
+fn a_registry_without_tls_has_no_certificate_to_warn_of() {
+    let site = prepared();
+    let (source, target) = (site.source.host.clone(), site.target.host.clone());
+    for run in [
+        site.create("again", &["--full", "--insecure-tls", &source]).ok(),
+        site.import("media", &["--insecure-tls", &target]).ok(),
+    ] {
+        assert!(!run.stderr.contains("certificate"), "{run}");
+    }
 }

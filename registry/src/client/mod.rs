@@ -309,9 +309,18 @@ impl Core {
         }
         let unchecked = insecure || self.options.insecure_tls.contains(host);
         let tls = if unchecked { Tls::Unverified } else { Tls::Verify };
-        if !(host.is_loopback() || insecure) {
+        let over_tls = || async {
             let https = self.open(host, "https", tls)?;
-            return self.knock(https).await.map(|(session, _)| session);
+            if self.options.insecure_tls.contains(host) {
+                // Said where there is a certificate: a registry without TLS on this machine has none.
+                tracing::warn!(
+                    "the certificate of `{host}` is not checked: anybody on the way can read along"
+                );
+            }
+            self.knock(https).await.map(|(session, _)| session)
+        };
+        if !(host.is_loopback() || insecure) {
+            return over_tls().await;
         }
         // Whether TLS is spoken there at all. That shows without a look at the certificate, and so without
         // the system's store, which takes longer to load than the answer.
@@ -321,11 +330,7 @@ impl Core {
             // A handshake that fails is an answer too: no plain HTTP behind its back.
             Ok(outcome) => match outcome.err() {
                 Some(fault) if !fault.is_tls() => fault,
-                // A handshake that fails is an answer too: no plain HTTP behind its back.
-                _ => {
-                    let https = self.open(host, "https", tls)?;
-                    return self.knock(https).await.map(|(session, _)| session);
-                }
+                _ => return over_tls().await,
             },
             Err(_) => Fault::Stalled { host: host.to_string(), limit, moved: 0 },
         };
