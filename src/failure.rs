@@ -5,6 +5,7 @@
 //! `hint: …` on stderr, a JSON object on stdout when JSON was asked for, and the exit code.
 
 use std::error::Error;
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -12,6 +13,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use crate::output::{Output, plain_lines};
+use crate::typed::Typed;
 
 /// The next step after a wrong command line.
 const HELP: &str = "`--help` after the command explains its options";
@@ -166,6 +168,17 @@ impl Failure {
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
+        self
+    }
+
+    /// With hints whose commands have the options of this command line.
+    #[must_use]
+    pub fn for_line(mut self, arguments: impl IntoIterator<Item = OsString>) -> Self {
+        if let Some(typed) = Typed::of(arguments) {
+            for hint in &mut self.hints {
+                *hint = typed.complete(hint);
+            }
+        }
         self
     }
 

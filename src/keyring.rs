@@ -61,9 +61,22 @@ pub struct Keyring {
 }
 
 impl Keyring {
-    /// The keys of this workspace, which need not exist yet.
-    pub fn new(workspace: &Path) -> Self {
-        Self { keys: workspace.join("keys"), trusted: workspace.join("trusted") }
+    /// The keys of this workspace, which need not exist yet. Errors: something else has the name of one of
+    /// their directories.
+    pub fn open(workspace: &Path) -> Result<Self, Failure> {
+        let ring = Self { keys: workspace.join("keys"), trusted: workspace.join("trusted") };
+        for directory in [&ring.keys, &ring.trusted] {
+            if directory.exists() && !directory.is_dir() {
+                let shown = directory.display().to_string();
+                let typed = crate::typed::quoted(&shown);
+                let error = format!("`{shown}` is not a directory, and the keys belong into it");
+                return Err(Failure::new(Kind::NoSpace, error).with_hint(format!(
+                    "move it away, `mv {typed} {typed}.old`, then run the same command again; or name \
+                     another workspace: `--workspace DIR`"
+                )));
+            }
+        }
+        Ok(ring)
     }
 
     /// Where the private key of this name is or would be.
@@ -400,7 +413,7 @@ mod tests {
     #[test]
     fn a_new_key_is_private_and_never_overwritten() {
         let dir = tempfile::tempdir().unwrap();
-        let ring = Keyring::new(dir.path());
+        let ring = Keyring::open(dir.path()).unwrap();
         let pair = ring.make(DEFAULT).unwrap();
         assert_eq!((mode(&pair.secret), mode(&pair.public)), (0o600, 0o644));
         assert_eq!(mode(&dir.path().join("keys")), 0o700);
@@ -414,7 +427,7 @@ mod tests {
     #[test]
     fn a_half_made_key_is_completed() {
         let dir = tempfile::tempdir().unwrap();
-        let ring = Keyring::new(dir.path());
+        let ring = Keyring::open(dir.path()).unwrap();
         let (pair, made) = ring.own_or_make().unwrap();
         assert!(made);
         assert!(!ring.own_or_make().unwrap().1);
@@ -431,7 +444,7 @@ mod tests {
     fn many_runs_at_once_make_one_key() {
         let dir = tempfile::tempdir().unwrap();
         let ids: Vec<KeyId> = std::thread::scope(|scope| {
-            let run = || Keyring::new(dir.path()).own_or_make().unwrap().0.id;
+            let run = || Keyring::open(dir.path()).unwrap().own_or_make().unwrap().0.id;
             let runs: Vec<_> = (0..8).map(|_| scope.spawn(run)).collect();
             runs.into_iter().map(|run| run.join().unwrap()).collect()
         });
@@ -439,9 +452,18 @@ mod tests {
     }
 
     #[test]
+    fn a_file_in_the_place_of_the_keys_is_named() {
+        for name in ["keys", "trusted"] {
+            let dir = tempfile::tempdir().unwrap();
+            fs_err::write(dir.path().join(name), "x").unwrap();
+            assert_eq!(Keyring::open(dir.path()).unwrap_err().kind, Kind::NoSpace, "{name}");
+        }
+    }
+
+    #[test]
     fn a_key_that_others_can_read_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let pair = Keyring::new(dir.path()).make("k").unwrap();
+        let pair = Keyring::open(dir.path()).unwrap().make("k").unwrap();
         fs_err::set_permissions(&pair.secret, std::fs::Permissions::from_mode(0o640)).unwrap();
         assert_eq!(read_secret(&pair.secret).unwrap_err().kind, Kind::Usage);
     }
@@ -449,7 +471,7 @@ mod tests {
     #[test]
     fn trust_is_given_and_taken_back() {
         let dir = tempfile::tempdir().unwrap();
-        let ring = Keyring::new(dir.path());
+        let ring = Keyring::open(dir.path()).unwrap();
         let key = ring.make("k").unwrap().key.public();
         assert!(ring.trusted().unwrap().is_empty());
         assert!(ring.trust(&key).unwrap().1);
@@ -466,7 +488,7 @@ mod tests {
     #[test]
     fn files_and_directories_are_gathered_once() {
         let dir = tempfile::tempdir().unwrap();
-        let ring = Keyring::new(dir.path());
+        let ring = Keyring::open(dir.path()).unwrap();
         let a = ring.make("a").unwrap();
         let b = ring.make("b").unwrap();
         let keys = dir.path().join("keys");

@@ -6,7 +6,8 @@
 //! 2. [`logging`] opens the log, [`interrupt`] turns signals into a stop that can be resumed;
 //! 3. [`commands`] has one file a subcommand; each asks one of the crates `bundler`, `importer` or
 //!    `registry` to do the work, while [`progress`] draws;
-//! 4. [`output`] writes the answer, or [`failure`] says what is wrong and what to do next.
+//! 4. [`output`] writes the answer, or [`failure`] says what is wrong and what to do next, in commands
+//!    that [`typed`] completes.
 
 #![cfg_attr(not(all(feature = "create", feature = "import", feature = "serve")), allow(dead_code))]
 
@@ -20,6 +21,7 @@ mod old_flags;
 mod output;
 mod progress;
 mod size;
+mod typed;
 mod wire;
 
 use std::process::ExitCode;
@@ -42,7 +44,7 @@ fn main() -> ExitCode {
     let output = Output::new(cli.common.output);
     match run(cli, output) {
         Ok(exit) => exit.into(),
-        Err(failure) => failure.report(output),
+        Err(failure) => failure.for_line(std::env::args_os()).report(output),
     }
 }
 

@@ -342,7 +342,9 @@ fn a_medium_is_described_and_compared() {
     assert_eq!(diff["removed"], serde_json::json!(["app/web:1.0"]));
     assert_eq!(diff["added"][1]["name"], "app/web:1.1");
     assert_eq!(diff["signature"], "trusted");
-    exit(&bundle(dir.path(), &["diff", &media, "--since", "7"]), 64);
+    let unknown = bundle(dir.path(), &["diff", &media, "--since", "7"]);
+    exit(&unknown, 64);
+    assert!(err(&unknown).contains(&format!("`bundle describe --from {media}`")), "{unknown:?}");
     exit(&bundle(dir.path(), &["diff", "."]), 66);
 }
 
@@ -419,6 +421,28 @@ fn a_file_in_the_place_of_a_directory_is_named_with_its_option() {
         assert!(err(&answer).contains(&format!("`{option} DIR`")), "{answer:?}");
     }
     assert_eq!(fs_err::read_dir(dir.path()).unwrap().count(), 1);
+    // The keys' own directories.
+    for name in ["keys", "trusted"] {
+        let workspace = dir.path().join(format!("with-{name}"));
+        fs_err::create_dir(&workspace).unwrap();
+        fs_err::write(workspace.join(name), "").unwrap();
+        let media = golden("media");
+        for line in [
+            &["keys", "new"][..],
+            &["keys", "list"],
+            &["keys", "show"],
+            &["create", "-c", "c.yaml", "--to", "out", "--dry-run"],
+            &["import", "--from", &media],
+            &["describe", "--from", &media],
+        ] {
+            let here = ["--workspace", workspace.to_str().unwrap()];
+            let answer = bundle(dir.path(), &[line, &here].concat());
+            exit(&answer, 73);
+            let text = err(&answer);
+            assert!(text.contains(&format!("{name}` is not a directory")), "{line:?}: {text}");
+            assert!(text.contains("hint: move it away, `mv "), "{line:?}: {text}");
+        }
+    }
 }
 
 #[test]
@@ -429,6 +453,32 @@ fn a_configuration_that_is_not_there_can_be_begun() {
     let text = err(&answer);
     assert!(text.starts_with("error: there is no configuration `no/such.yaml`\n"), "{text}");
     assert!(text.contains("`bundle init > imageset-config.yaml`"), "{text}");
+}
+
+#[test]
+fn keys_say_which_workspace_they_look_at() {
+    let dir = scratch();
+    let listed = bundle(dir.path(), &["keys", "list"]);
+    exit(&listed, 0);
+    assert!(out(&listed).starts_with("workspace bundle-workspace\n"), "{listed:?}");
+    assert!(out(&listed).contains("storageConfig.local.path"), "{listed:?}");
+    let shown = bundle(dir.path(), &["keys", "show"]);
+    exit(&shown, 64);
+    let text = err(&shown);
+    assert!(text.contains("bundle-workspace/keys/default.pub.pem"), "{text}");
+    assert!(text.contains("storageConfig.local.path"), "{text}");
+    exit(&bundle(dir.path(), &["keys", "new", "--workspace", "of create"]), 0);
+    let there = ["keys", "list", "--workspace", "of create"];
+    let listed = bundle(dir.path(), &there);
+    assert!(
+        out(&listed).contains("`bundle keys trust FILE --workspace 'of create'`"),
+        "{listed:?}"
+    );
+    let listed = json(&bundle(dir.path(), &[&there[..], &["--output", "json"]].concat()));
+    assert_eq!(listed["workspace"], "of create");
+    // A hint's command looks at the same place.
+    let shown = bundle(dir.path(), &["keys", "show", "other", "--workspace", "of create"]);
+    assert!(err(&shown).contains("`bundle keys list --workspace 'of create'`"), "{shown:?}");
 }
 
 #[test]

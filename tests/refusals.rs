@@ -358,9 +358,14 @@ fn a_fork_is_refused() {
     // Another stream altogether.
     copy_files(&site.path("media-1"), &other.path("stranger"));
     let trust = site.key();
-    other.import("stranger", &["--trust", text(&trust)]).refused(&[70]).says("--new-stream");
+    let refused = other.import("stranger", &["--trust", text(&trust)]).refused(&[70]);
     assert_eq!(before, other.target.all_tags());
-    other.import("stranger", &["--trust", text(&trust), "--new-stream"]).ok();
+    // The command of the hint is whole: it is copied and run as it is.
+    let (_, command) = refused.stderr.split_once("`bundle import ").unwrap();
+    let (command, _) = command.split_once('`').unwrap();
+    assert!(command.ends_with(" --new-stream"), "{refused}");
+    let words: Vec<&str> = ["import"].into_iter().chain(command.split(' ')).collect();
+    other.bundle(&words).ok();
 }
 
 fn copy_tree(from: &Path, to: &Path) {
@@ -937,6 +942,23 @@ fn an_image_of_a_layout_that_cannot_be_told() {
 }
 
 #[test]
+fn a_store_of_this_machine_is_the_target_that_is_told() {
+    let site = prepared();
+    let (media, key, workspace) = (site.path("media"), site.key(), site.path("w"));
+    let import = ["import", "--from", text(&media), "--trust", text(&key), "--workspace"];
+    let more = [text(&workspace), "--output", "json"];
+    let answer = site.bundle(&[&import[..], &more].concat()).ok().json();
+    let store = text(&workspace.join("registry")).to_owned();
+    assert_eq!(
+        (&answer["target"], &answer["store"]),
+        (&store.clone().into(), &store.clone().into())
+    );
+    let receipt = fs_err::read(answer["sequences"][0]["receipt"].as_str().unwrap()).unwrap();
+    let receipt: serde_json::Value = serde_json::from_slice(&receipt).unwrap();
+    assert_eq!(receipt["target"], store);
+}
+
+#[test]
 fn a_registry_without_tls_has_no_certificate_to_warn_of() {
     let site = prepared();
     let (source, target) = (site.source.host.clone(), site.target.host.clone());
@@ -946,4 +968,35 @@ fn a_registry_without_tls_has_no_certificate_to_warn_of() {
     ] {
         assert!(!run.stderr.contains("certificate"), "{run}");
     }
+}
+
+#[test]
+fn a_run_with_nothing_to_carry_makes_no_key() {
+    let site = Site::new();
+    let host = &site.source.host;
+    site.source.image("team/app", "1", &[b"layer"]);
+    let keys = site.path("connected/keys");
+    site.configure(&format!(
+        "  additionalImages:\n    - name: {host}/team/app:1\n  blockedImages:\n    - name: {host}/team/app:1\n"
+    ));
+    let answer = site.create("media", &["--output", "json"]).ok().json();
+    assert_eq!(answer["keys"], serde_json::json!([]));
+    site.images(&["team/none:1"]);
+    site.create("media", &[]).refused(&[8]);
+    assert!(!keys.exists());
+    site.images(&["team/app:1"]);
+    let answer = site.create("media", &["--output", "json"]).ok().json();
+    assert_eq!(answer["keys"].as_array().map(Vec::len), Some(1));
+    assert!(answer["newKey"].is_string() && keys.join("default.pem").is_file());
+}
+
+#[test]
+fn a_key_that_cannot_be_made_is_told_as_such() {
+    let site = Site::new();
+    site.source.image("team/app", "1", &[b"layer"]);
+    site.images(&["team/app:1"]);
+    fs_err::create_dir_all(site.path("connected")).unwrap();
+    fs_write(&site.path("connected/keys"), b"a file");
+    site.create("media", &[]).refused(&[73]).says("connected/keys` is not a directory").says("mv ");
+    assert!(!site.path("media").exists());
 }

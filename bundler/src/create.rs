@@ -40,6 +40,19 @@ const ASKED: usize = 16;
 /// takes the time.
 const REQUESTS: usize = 32;
 
+/// Who has the keys that sign. They are asked for when a sequence is about to be written: a run with nothing to
+/// carry needs none, and must not make one.
+pub trait Signers: Send + Sync {
+    /// The keys; `None` when they cannot be had. Asked again, they are the same.
+    fn keys(&self) -> Option<&[SecretKey]>;
+}
+
+impl Signers for Vec<SecretKey> {
+    fn keys(&self) -> Option<&[SecretKey]> {
+        Some(self)
+    }
+}
+
 /// Everything that a create needs to know.
 pub struct CreateOptions {
     /// What to carry.
@@ -49,7 +62,7 @@ pub struct CreateOptions {
     /// The directory that receives the sequence.
     pub to: PathBuf,
     /// The keys that sign.
-    pub keys: Vec<SecretKey>,
+    pub keys: Arc<dyn Signers>,
     /// The most bytes of a part.
     pub part_bytes: u64,
     /// Carry everything, whatever earlier sequences carried.
@@ -178,6 +191,8 @@ pub async fn create(stream: Stream, options: CreateOptions) -> Result<Created, C
             drop_liars(error, &options, &origins, &state, &mut resolved).await?;
             continue;
         }
+        // Before the hours that fetching may take.
+        let keys = options.keys.keys().ok_or(CreateError::Unsigned)?;
         let plan = Arc::new(plan);
         let tables = match fill(&options, &origins, &plan).await? {
             Filled::Complete(tables) => tables,
@@ -188,7 +203,7 @@ pub async fn create(stream: Stream, options: CreateOptions) -> Result<Created, C
         };
         progress.phase("publishing");
         let statement = state.statement(&options, &resolved);
-        let (keys, to) = (&options.keys, &options.to);
+        let to = &options.to;
         let published = publish::publish(&plan, &tables, statement, keys, to, &mut history)?;
         if let Some(remote) = &remote {
             remote.push(&history).await?;

@@ -153,6 +153,9 @@ pub enum CreateError {
         /// The stream.
         stream: StreamId,
     },
+    /// The keys that sign cannot be had; who has them knows why.
+    #[error("there is no key to sign the sequence with")]
+    Unsigned,
     /// The layout or the index cannot be made.
     #[error("the sequence cannot be laid out: {0}")]
     Layout(String),
@@ -209,6 +212,7 @@ impl CreateError {
             | Self::Destination { .. }
             | Self::Since { .. }
             | Self::Occupied { .. }
+            | Self::Unsigned
             | Self::Layout(_) => ErrorKind::Usage,
             Self::Content { failures, wire } => match wire {
                 Some(WireKind::Credentials) => ErrorKind::Credentials,
@@ -267,6 +271,7 @@ impl CreateError {
             Self::Occupied { .. } => {
                 "choose an empty directory with --to; nothing there was changed".to_owned()
             }
+            Self::Unsigned => "name a private key: `--key FILE`".to_owned(),
             Self::Busy(_) => "wait for it to end".to_owned(),
             Self::Moved { .. } => "run the same command again".to_owned(),
             Self::Cancelled => "run the same command again to go on".to_owned(),

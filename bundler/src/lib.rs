@@ -36,6 +36,6 @@ fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-pub use create::{CreateOptions, Standing, Stream, create};
+pub use create::{CreateOptions, Signers, Standing, Stream, create};
 pub use error::{CreateError, ErrorKind, Large, exit_bits};
 pub use report::{Created, Planned, Summary, Written};

@@ -134,7 +134,7 @@ impl Site {
             config: ImageSetConfig::parse(text, "test.yaml").unwrap().config,
             workspace: self.path("workspace"),
             to: self.path("medium"),
-            keys: vec![key()],
+            keys: Arc::new(vec![key()]),
             part_bytes: PART_MIN,
             full: false,
             since: None,

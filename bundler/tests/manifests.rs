@@ -120,7 +120,7 @@ impl Source {
             config: ImageSetConfig::parse(&text, "test.yaml").unwrap().config,
             workspace: directory.join("workspace"),
             to: directory.join("medium"),
-            keys: vec![SecretKey::from_seed(&[5; 32])],
+            keys: Arc::new(vec![SecretKey::from_seed(&[5; 32])]),
             part_bytes: PART_MAX,
             full: false,
             since: None,

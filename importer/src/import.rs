@@ -38,7 +38,7 @@ pub async fn import(options: ImportOptions) -> Result<Imported, ImportError> {
     let Prepared { arranged, known, _lock } = prepared?;
     let sequences = run.apply(arranged, &known).await?;
     Ok(Imported {
-        target: run.options.target.to_string(),
+        target: run.told_target(),
         dry_run: run.options.dry_run,
         sequences,
         warnings: run.warnings,
@@ -392,10 +392,15 @@ impl Run {
         report.bytes_pushed = push.counts.sent_bytes.load(Ordering::Relaxed);
         report.blobs_mounted = push.counts.mounted.load(Ordering::Relaxed);
         report.blobs_present = work.present;
-        let target = self.options.target.to_string();
+        let target = self.told_target();
         let path = receipt::write(&self.directory, &target, &crate::now(), &report)?;
         report.receipt = Some(path);
         Ok(report)
+    }
+
+    /// The target as a person knows it.
+    fn told_target(&self) -> String {
+        self.options.told_as.clone().unwrap_or_else(|| self.options.target.to_string())
     }
 
     /// Reads the tags back: an answer of 201 is a promise, and the record must not rest on it.

@@ -72,6 +72,8 @@ pub struct ImportOptions {
     /// The name under which the workspace keeps the target's state; `None` takes the target itself.
     /// For a target that is on another port each time.
     pub local_name: Option<String>,
+    /// What reports and receipts call the target; `None` takes the target itself.
+    pub told_as: Option<String>,
     /// Keys that a person trusts.
     pub trusted: Vec<PublicKey>,
     /// A further stream is allowed at the target.

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use ::registry::progress::Progress;
 use bundler::config::ImageSetConfig;
@@ -25,6 +25,7 @@ use crate::keyring::{self, Keyring};
 use crate::output::plain;
 use crate::progress::Drawing;
 use crate::size::{self, Media, PartSize};
+use crate::typed;
 use crate::wire::{self, Side};
 
 /// Blobs fetched at the same time when nothing is said. Streams that arrive together are hashed
@@ -134,15 +135,15 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let progress = Arc::new(Progress::default());
     let drawing = Drawing::start(&progress, context.quiet());
     let stream = Stream::open(&config, &workspace, &client, &progress).await?;
-    let mut signing = match signing {
-        Some(signing) => signing,
+    let signing = Arc::new(match signing {
+        Some(signing) => Signers::of(signing),
         None => first_key(&workspace, stream.standing()?, args.dry_run)?,
-    };
+    });
     let options = CreateOptions {
         config,
         workspace,
         to: args.to.clone(),
-        keys: std::mem::take(&mut signing.keys),
+        keys: Arc::clone(&signing) as Arc<dyn bundler::Signers>,
         part_bytes,
         full: args.full,
         since: args.since,
@@ -163,15 +164,19 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     };
     let created = bundler::create(stream, options).await;
     drop(drawing);
-    let created = created?;
+    // Why there is no key is told better where it was looked for.
+    let created = created.map_err(|error| signing.failure().unwrap_or_else(|| error.into()))?;
+    let signing = signing.ready.get();
 
     for warning in &created.summary().warnings {
         tracing::warn!("{}", plain(warning));
     }
     let answer = Answer {
         discs: discs(args.media, &created),
-        keys: signing.ids.iter().map(KeyId::to_string).collect(),
-        new_key: signing.to_carry(&created).map(|path| path.display().to_string()),
+        keys: signing.iter().flat_map(|s| &s.ids).map(KeyId::to_string).collect(),
+        new_key: signing
+            .and_then(|signing| signing.to_carry(&created))
+            .map(|path| path.display().to_string()),
         ..Answer::new(&created, &args.to)
     };
     context.output.print(&answer, &text(&answer, args.media))?;
@@ -257,6 +262,48 @@ impl Signing {
     }
 }
 
+/// The keys that sign, or the workspace where one is made once a sequence is about to be written: a run with
+/// nothing to carry must not leave a key behind that signed nothing.
+struct Signers {
+    workspace: PathBuf,
+    ready: OnceLock<Signing>,
+    failed: Mutex<Option<Failure>>,
+}
+
+impl Signers {
+    fn of(signing: Signing) -> Self {
+        let signers = Self::made_in(Path::new(""));
+        signers.ready.get_or_init(|| signing);
+        signers
+    }
+
+    fn made_in(workspace: &Path) -> Self {
+        let (ready, failed) = (OnceLock::new(), Mutex::default());
+        Self { workspace: workspace.to_owned(), ready, failed }
+    }
+
+    /// Why no key could be made.
+    fn failure(&self) -> Option<Failure> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl bundler::Signers for Signers {
+    fn keys(&self) -> Option<&[SecretKey]> {
+        if self.ready.get().is_none() {
+            match Keyring::open(&self.workspace).and_then(|ring| Signing::own(&ring)) {
+                Ok(signing) => {
+                    self.ready.get_or_init(|| signing);
+                }
+                Err(failure) => {
+                    *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
+                }
+            }
+        }
+        self.ready.get().map(|signing| &signing.keys[..])
+    }
+}
+
 /// The keys that were named, or the workspace's own; `None` when it has none. A dry run signs nothing
 /// and makes nothing.
 fn signing_keys(
@@ -264,11 +311,11 @@ fn signing_keys(
     workspace: &Path,
     dry_run: bool,
 ) -> Result<Option<Signing>, Failure> {
-    let ring = Keyring::new(workspace);
     if !named.is_empty() {
         let keys = named.iter().map(|path| keyring::read_secret(path)).collect::<Result<_, _>>()?;
         return Ok(Some(Signing::with(keys)));
     }
+    let ring = Keyring::open(workspace)?;
     if dry_run {
         // A key that could not sign is worth a word now.
         let own = ring.secret_path(keyring::DEFAULT);
@@ -284,11 +331,12 @@ fn first_key(
     workspace: &Path,
     standing: Option<Standing>,
     dry_run: bool,
-) -> Result<Signing, Failure> {
-    let ring = Keyring::new(workspace);
+) -> Result<Signers, Failure> {
+    let unsigned = || Signers::of(Signing::with(Vec::new()));
     let Some(Standing { stream, last, signers }) = standing else {
-        return if dry_run { Ok(Signing::with(Vec::new())) } else { Signing::own(&ring) };
+        return Ok(if dry_run { unsigned() } else { Signers::made_in(workspace) });
     };
+    let ring = Keyring::open(workspace)?;
     let problem = format!(
         "stream {stream} has {}, the last one signed by {}, and this workspace has no signing key",
         size::count(last.get(), "sequence"),
@@ -296,7 +344,7 @@ fn first_key(
     );
     if dry_run {
         tracing::warn!("{problem}: without `--dry-run` this would be refused");
-        return Ok(Signing::with(Vec::new()));
+        return Ok(unsigned());
     }
     Err(Failure::usage(problem)
         .with_hint(format!(
@@ -307,7 +355,7 @@ fn first_key(
         .with_hint(format!(
             "to sign with a new key on purpose: `bundle keys new --workspace {}`, and on the other side \
              `bundle keys trust FILE` with its public half",
-            workspace.display()
+            typed::quoted(&workspace.display().to_string())
         )))
 }
 
@@ -484,6 +532,8 @@ fn instant(text: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
+    use bundler::Signers as _;
+
     use super::*;
 
     #[test]
@@ -573,10 +623,13 @@ mod tests {
     fn a_dry_run_makes_no_key() {
         let dir = tempfile::tempdir().unwrap();
         assert!(signing_keys(&[], dir.path(), true).unwrap().is_none());
-        assert!(first_key(dir.path(), None, true).unwrap().keys.is_empty());
+        assert!(first_key(dir.path(), None, true).unwrap().keys().unwrap().is_empty());
         assert!(signing_keys(&[], dir.path(), false).unwrap().is_none());
-        assert_eq!(fs_err::read_dir(dir.path()).unwrap().count(), 0);
         let first = first_key(dir.path(), None, false).unwrap();
+        // It is made when somebody asks for it, and once.
+        assert_eq!(fs_err::read_dir(dir.path()).unwrap().count(), 0);
+        assert_eq!(first.keys().unwrap().len(), 1);
+        let first = first.ready.get().unwrap();
         assert!(first.made.is_some());
         let second = signing_keys(&[], dir.path(), false).unwrap().unwrap();
         assert!(second.made.is_none());
@@ -593,7 +646,7 @@ mod tests {
         };
         let Err(failure) = first_key(dir.path(), standing(), false) else { panic!("a key") };
         assert_eq!(failure.kind, crate::failure::Kind::Usage);
-        assert!(first_key(dir.path(), standing(), true).unwrap().keys.is_empty());
+        assert!(first_key(dir.path(), standing(), true).unwrap().keys().unwrap().is_empty());
         assert_eq!(fs_err::read_dir(dir.path()).unwrap().count(), 0);
     }
 }

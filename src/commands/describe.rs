@@ -65,7 +65,7 @@ struct Reference<'a> {
 
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     super::refuse_other_than_directory("--workspace", &context.common.workspace)?;
-    let trusted = Keyring::new(&context.common.workspace).gather(&args.trust)?;
+    let trusted = Keyring::open(&context.common.workspace)?.gather(&args.trust)?;
     let sequences = open(args.from, trusted).await?;
     let shown: Vec<Shown<'_>> = sequences.iter().map(Shown::of).collect();
     let mut text = String::new();

@@ -18,6 +18,7 @@ use crate::cli;
 use crate::failure::{Exit, Failure};
 use crate::keyring::Keyring;
 use crate::size;
+use crate::typed;
 
 /// Show what changes from one sequence to another
 #[derive(Debug, clap::Args)]
@@ -88,7 +89,7 @@ struct Standing {
 
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     super::refuse_other_than_directory("--workspace", &context.common.workspace)?;
-    let trusted = Keyring::new(&context.common.workspace).gather(&args.trust)?;
+    let trusted = Keyring::open(&context.common.workspace)?.gather(&args.trust)?;
     let mut all = describe::open(vec![args.old.clone()], trusted.clone()).await?;
     let old_last = last(&all)?;
     let mut new_last = last(&all)?;
@@ -100,12 +101,15 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     all.sort_by_key(|opened| (opened.head.stream, opened.head.sequence));
     all.dedup_by_key(|opened| opened.digest);
 
+    let named = [Some(&args.old), args.new.as_ref()].into_iter().flatten();
+    let named = named.map(|from| format!(" --from {}", typed::quoted(&from.display().to_string())));
+    let describe = format!("bundle describe{}", named.collect::<String>());
     let to = match args.until {
-        Some(number) => (new_last.0, asked(&all, new_last.0, number)?),
+        Some(number) => (new_last.0, asked(&all, new_last.0, number, &describe)?),
         None => new_last,
     };
     let from = match (args.since, args.new.is_some()) {
-        (Some(number), _) => (old_last.0, asked(&all, old_last.0, number)?),
+        (Some(number), _) => (old_last.0, asked(&all, old_last.0, number, &describe)?),
         (None, true) => old_last,
         (None, false) => before(&all, to)?,
     };
@@ -122,12 +126,18 @@ fn last(all: &[Opened]) -> Result<(StreamId, Sequence), Failure> {
     })
 }
 
-fn asked(all: &[Opened], stream: StreamId, number: u64) -> Result<Sequence, Failure> {
+/// `describe` is the command that lists what was named.
+fn asked(
+    all: &[Opened],
+    stream: StreamId,
+    number: u64,
+    describe: &str,
+) -> Result<Sequence, Failure> {
     let found = all.iter().map(|opened| &opened.head);
     let mut found = found.filter(|head| head.stream == stream).map(|head| head.sequence);
     found.find(|sequence| sequence.get() == number).ok_or_else(|| {
         Failure::usage(format!("there is no sequence {number} in what was named"))
-            .with_hint("`bundle describe --from DIR` shows which there are")
+            .with_hint(format!("`{describe}` shows which there are"))
     })
 }
 

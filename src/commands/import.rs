@@ -62,7 +62,7 @@ struct Answer<'a> {
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let workspace = context.common.workspace.clone();
     super::refuse_other_than_directory("--workspace", &workspace)?;
-    let trusted = Keyring::new(&workspace).gather(&args.trust)?;
+    let trusted = Keyring::open(&workspace)?.gather(&args.trust)?;
     if trusted.is_empty() {
         return Err(ImportError::NoKeys.into());
     }
@@ -77,6 +77,8 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         target: place.target.clone(),
         workspace,
         local_name: place.store.is_some().then(|| "embedded".to_owned()),
+        // Its port ends with this command.
+        told_as: place.store.as_ref().map(|store| store.display().to_string()),
         trusted,
         new_stream: args.new_stream,
         dry_run: args.dry_run,

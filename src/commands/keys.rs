@@ -9,8 +9,15 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::Context;
+use crate::cli;
 use crate::failure::{Exit, Failure};
 use crate::keyring::{self, Keyring, Known};
+use crate::typed;
+
+/// Where the keys are that no command finds here. `keys` reads no configuration, so that it works the same on the side
+/// that has none.
+const LOCAL: &str = "a configuration with `storageConfig.local.path` makes that directory the workspace of \
+                     `bundle create`: name it here with `--workspace PATH`";
 
 /// Make signing keys and say whose signatures are trusted
 #[derive(Debug, clap::Args)]
@@ -55,7 +62,7 @@ struct Line {
 
 pub fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     super::refuse_other_than_directory("--workspace", &context.common.workspace)?;
-    let ring = Keyring::new(&context.common.workspace);
+    let ring = Keyring::open(&context.common.workspace)?;
     match args.action {
         Action::New { name } => new(&ring, &name, context),
         Action::List => list(&ring, context),
@@ -92,10 +99,15 @@ fn list(ring: &Keyring, context: &Context) -> Result<(), Failure> {
         keys.into_iter().map(line).collect()
     };
     let (own, trusted) = (lines(ring.own()?), lines(ring.trusted()?));
-    let mut text = String::new();
+    let shown = context.common.workspace.display().to_string();
+    let mut text = format!("workspace {shown}\n");
+    let option = match &*shown {
+        cli::WORKSPACE => String::new(),
+        other => format!(" --workspace {}", typed::quoted(other)),
+    };
     let groups = [
-        ("signing here", &own, "bundle keys new"),
-        ("trusted here", &trusted, "bundle keys trust FILE"),
+        ("signing here", &own, format!("bundle keys new{option}")),
+        ("trusted here", &trusted, format!("bundle keys trust FILE{option}")),
     ];
     for (title, group, command) in groups {
         // Writing to a String cannot fail.
@@ -107,7 +119,11 @@ fn list(ring: &Keyring, context: &Context) -> Result<(), Failure> {
             let _ = writeln!(text, "  none; `{command}`");
         }
     }
-    context.output.print(&json!({ "signing": own, "trusted": trusted }), &text)
+    if own.is_empty() && option.is_empty() {
+        let _ = writeln!(text, "{LOCAL}");
+    }
+    let value = json!({ "workspace": shown, "signing": own, "trusted": trusted });
+    context.output.print(&value, &text)
 }
 
 fn trust(ring: &Keyring, file: &Path, context: &Context) -> Result<(), Failure> {
@@ -157,7 +173,8 @@ fn find(ring: &Keyring, text: &str) -> Result<Known, Failure> {
             .with_hint(
                 "`bundle keys list` shows the keys that sign and are trusted here; name one by its file \
                  or its id: `bundle keys show FILE|ID`",
-            ));
+            )
+            .with_hint(LOCAL));
         }
         _ => path,
     };

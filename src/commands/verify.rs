@@ -41,7 +41,7 @@ struct Answer<'a> {
 
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     super::refuse_other_than_directory("--workspace", &context.common.workspace)?;
-    let trusted = Keyring::new(&context.common.workspace).gather(&args.trust)?;
+    let trusted = Keyring::open(&context.common.workspace)?.gather(&args.trust)?;
     if trusted.is_empty() {
         return Err(ImportError::NoKeys.into());
     }

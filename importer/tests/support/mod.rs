@@ -395,6 +395,7 @@ impl Bench {
             target: target(&self.host),
             workspace: self.workspace.path().to_owned(),
             local_name: None,
+            told_as: None,
             trusted: vec![trusted()],
             new_stream: false,
             dry_run: false,
