@@ -1000,3 +1000,28 @@ fn a_key_that_cannot_be_made_is_told_as_such() {
     site.create("media", &[]).refused(&[73]).says("connected/keys` is not a directory").says("mv ");
     assert!(!site.path("media").exists());
 }
+
+#[test]
+fn a_referrer_that_is_listed_and_gone_is_told_with_its_image() {
+    let site = prepared();
+    let gone: Lie = |_, path, answer| {
+        if path.contains("/referrers/") {
+            let kind = support::image::OCI_INDEX;
+            let entry = serde_json::json!({"mediaType": support::image::OCI_MANIFEST,
+                "digest": format_spec::Digest::of(b"gone").to_string(), "size": 3});
+            let list =
+                serde_json::json!({"schemaVersion": 2, "mediaType": kind, "manifests": [entry]});
+            *answer = support::wire::Answer {
+                status: 200,
+                headers: [("content-type".to_owned(), kind.to_owned())].into(),
+                body: list.to_string().into_bytes(),
+            };
+        }
+    };
+    let source = liar(&site.source.host, false, gone);
+    site.images_at(&source, &["team/app:1"]);
+    let what = "is listed but not there";
+    let run = site.create("gone", &["--full"]).ok().says(what);
+    let Some(line) = run.stderr.lines().find(|line| line.contains(what)) else { panic!("{run}") };
+    assert!(line.contains(&format!("{source}/team/app:1: ")), "{run}");
+}

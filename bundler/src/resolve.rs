@@ -545,7 +545,7 @@ impl Tree<'_> {
                 }
                 match referrers {
                     Ok(referrers) => self.referrers(subject, &referrers, names, warnings).await?,
-                    Err(refused) => lock(warnings).push(refused),
+                    Err(refused) => lock(warnings).push(format!("{}: {refused}", names[0].source)),
                 }
             }
             drop(found);
@@ -609,7 +609,8 @@ impl Tree<'_> {
                     // A registry may list what it no longer has.
                     Err(ImageError::Origin(error)) if error.is_not_found() => {
                         lock(warnings).push(format!(
-                            "a referrer {digest} of {subject} is listed but not there: left behind"
+                            "{}: a referrer {digest} of {subject} is listed but not there: left behind",
+                            names[0].source
                         ));
                         continue;
                     }

@@ -219,7 +219,10 @@ impl Client {
 fn lost(media_type: &str, failed: Failed) -> Failed {
     match failed.fault {
         fault @ Fault::Refused { .. }
-            if media_type::is_index(media_type) || !has_code(&fault, "MANIFEST_BLOB_UNKNOWN") =>
+            if media_type::is_index(media_type)
+                || !["MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"]
+                    .iter()
+                    .any(|code| has_code(&fault, code)) =>
         {
             Failed { fault, ..failed }
         }

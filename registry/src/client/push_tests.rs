@@ -463,6 +463,9 @@ async fn manifests_are_put_as_they_are() {
         ("PUT", Some(_)) if seen.path.ends_with("/other") => {
             Reply::new(201).with("Docker-Content-Digest", Digest::of(b"other"))
         }
+        ("PUT", Some(_)) if seen.path.ends_with("/older") => {
+            Reply::new(400).body(r#"{"errors":[{"code":"BLOB_UNKNOWN","message":"unknown"}]}"#)
+        }
         ("PUT", _) => Reply::new(400)
             .body(r#"{"errors":[{"code":"MANIFEST_BLOB_UNKNOWN","message":"blob unknown"}]}"#),
         ("DELETE", _) if seen.path.ends_with("/gone") => Reply::new(404),
@@ -486,6 +489,7 @@ async fn manifests_are_put_as_they_are() {
     assert!(error.to_string().contains(&Digest::of(b"other").to_string()), "{error}");
     assert!(error.hint().unwrap().contains("proxy"), "{error}");
     // A blob of an image that went meanwhile is sent again; what an index leaves out never comes.
+    assert_eq!(put("older").await.unwrap_err().kind(), ErrorKind::Unavailable);
     let error = put("unknown").await.unwrap_err();
     assert!(error.kind() == ErrorKind::Unavailable && error.has_code("MANIFEST_BLOB_UNKNOWN"));
     assert!(!error.hint().unwrap().contains("platforms"), "{error}");
