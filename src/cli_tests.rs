@@ -66,16 +66,6 @@ fn wrong_command_lines_are_usage_errors() {
 }
 
 #[test]
-fn the_help_names_the_numbers_that_hold() {
-    let help = Cli::command().render_help().to_string();
-    let said = format!("[default: {CREATE_BLOBS} to create, {IMPORT_BLOBS} to import]");
-    assert!(help.split_whitespace().collect::<Vec<_>>().join(" ").contains(&said), "{help}");
-    // The constant of create is private to it.
-    let create = include_str!("commands/create.rs");
-    assert!(create.contains(&format!("const PARALLEL_BLOBS: usize = {CREATE_BLOBS};")));
-}
-
-#[test]
 fn commands_of_later_versions_are_named() {
     for (line, name) in [
         ("mirror --config x docker://h", "mirror"),

@@ -28,10 +28,6 @@ use crate::size::{self, Media, PartSize};
 use crate::typed;
 use crate::wire::{self, Side};
 
-/// Blobs fetched at the same time when nothing is said. Streams that arrive together are hashed
-/// together, so more of them cost less; beyond this memory grows and nothing else.
-const PARALLEL_BLOBS: usize = 8;
-
 /// Write what is new since the last time as the next sequence, signed, in parts
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -153,7 +149,7 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         max_nested_paths: args.max_nested_paths,
         dry_run: args.dry_run,
         parallel_images: context.common.parallel_images,
-        parallel_blobs: context.common.parallel_blobs.unwrap_or(PARALLEL_BLOBS),
+        parallel_blobs: context.common.parallel_blobs.unwrap_or(cli::CREATE_BLOBS),
         sums: args.sums,
         labels,
         expires: args.expires,
