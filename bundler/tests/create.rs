@@ -1,22 +1,23 @@
 //! Creates against the embedded registry: what is carried, what is left out, what is refused.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bundler::config::ImageSetConfig;
-use bundler::{CreateError, CreateOptions, Created, Stream, Written};
+use bundler::{CreateError, CreateOptions, Created, Stream};
 use bytes::Bytes;
 use format_spec::head::{Head, Kind};
 use format_spec::index::Index;
-use format_spec::keys::SecretKey;
 use format_spec::limits::{PART_MAX, PART_MIN};
 use format_spec::part::{FileName, padded};
 use format_spec::{Digest, Repository, Sequence, codec, seal};
 use registry::client::{BlobSource, Client, ClientOptions};
 use registry::reference::{ManifestRef, RegistryHost};
 use registry::server::{Server, ServerConfig};
+use support::{configuration, create, key, written};
 use tokio_util::sync::CancellationToken;
 
 /// A registry with images in it, a workspace and a medium.
@@ -25,10 +26,6 @@ struct Site {
     host: RegistryHost,
     client: Client,
     _stop: tokio_util::sync::DropGuard,
-}
-
-fn key() -> SecretKey {
-    SecretKey::from_seed(&[5; 32])
 }
 
 impl Site {
@@ -120,52 +117,11 @@ impl Site {
     }
 
     fn options(&self, images: &[&str]) -> CreateOptions {
-        let mut text = String::from(
-            "kind: ImageSetConfiguration\napiVersion: mirror.openshift.io/v2alpha1\nmirror:\n  additionalImages:\n",
-        );
-        for image in images {
-            text += &format!("  - name: {}/{image}\n", self.host);
-        }
-        self.options_of(&text)
+        self.options_of(&configuration(self.host.as_str(), images))
     }
 
     fn options_of(&self, text: &str) -> CreateOptions {
-        CreateOptions {
-            config: ImageSetConfig::parse(text, "test.yaml").unwrap().config,
-            workspace: self.path("workspace"),
-            to: self.path("medium"),
-            keys: Arc::new(vec![key()]),
-            part_bytes: PART_MIN,
-            full: false,
-            since: None,
-            strict: false,
-            remove_signatures: false,
-            foreign_layers: false,
-            max_nested_paths: 0,
-            dry_run: false,
-            parallel_images: 4,
-            parallel_blobs: 4,
-            sums: true,
-            labels: BTreeMap::new(),
-            expires: None,
-            next_expected: None,
-            client: self.client.clone(),
-            progress: Arc::default(),
-            cancel: CancellationToken::new(),
-        }
-    }
-}
-
-async fn create(options: CreateOptions) -> Result<Created, CreateError> {
-    let CreateOptions { config, workspace, client, progress, .. } = &options;
-    let stream = Stream::open(config, workspace, client, progress).await?;
-    bundler::create(stream, options).await
-}
-
-fn written(created: Created) -> Written {
-    match created {
-        Created::Written(written) => written,
-        other => panic!("expected a sequence: {other:?}"),
+        support::options(text, self.directory.path(), &self.client)
     }
 }
 
@@ -317,11 +273,8 @@ async fn what_is_attached_travels_and_what_is_missing_is_recorded() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_sources_on_one_name_are_refused_before_anything_is_written() {
     let site = Site::new().await;
-    let text = format!(
-        "kind: ImageSetConfiguration\napiVersion: mirror.openshift.io/v2alpha1\nmirror:\n  \
-         additionalImages:\n  - name: {}/app/x:1\n  - name: other.example/app/x:1\n",
-        site.host
-    );
+    let text =
+        configuration(site.host.as_str(), &["app/x:1"]) + "  - name: other.example/app/x:1\n";
     let error = create(site.options_of(&text)).await.unwrap_err();
     assert!(matches!(error, CreateError::Collision { .. }), "{error}");
     assert!(!site.path("medium").exists());

@@ -2,20 +2,19 @@
 //! is known is not asked for twice.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod support;
+
 use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use bundler::config::ImageSetConfig;
-use bundler::{CreateOptions, Created, Stream, Written, create};
+use bundler::Written;
 use format_spec::Digest;
-use format_spec::keys::SecretKey;
 use format_spec::limits::PART_MAX;
 use registry::client::{Client, ClientOptions};
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -109,42 +108,12 @@ impl Source {
         self.pages.lock().unwrap()[&format!("/v2/{repository}/manifests/{reference}")].asked
     }
 
-    async fn create(&self, directory: &Path, images: &[String]) -> Written {
-        let lines: String =
-            images.iter().map(|image| format!("  - name: {}/{image}\n", self.host)).collect();
-        let text = format!(
-            "kind: ImageSetConfiguration\napiVersion: mirror.openshift.io/v2alpha1\nmirror:\n  \
-             additionalImages:\n{lines}"
-        );
-        let options = CreateOptions {
-            config: ImageSetConfig::parse(&text, "test.yaml").unwrap().config,
-            workspace: directory.join("workspace"),
-            to: directory.join("medium"),
-            keys: Arc::new(vec![SecretKey::from_seed(&[5; 32])]),
-            part_bytes: PART_MAX,
-            full: false,
-            since: None,
-            strict: false,
-            remove_signatures: false,
-            foreign_layers: false,
-            max_nested_paths: 0,
-            dry_run: false,
-            parallel_images: 4,
-            parallel_blobs: 4,
-            sums: false,
-            labels: BTreeMap::new(),
-            expires: None,
-            next_expected: None,
-            client: Client::new(ClientOptions::default()).unwrap(),
-            progress: Arc::default(),
-            cancel: CancellationToken::new(),
-        };
-        let CreateOptions { config, workspace, client, progress, .. } = &options;
-        let stream = Stream::open(config, workspace, client, progress).await.unwrap();
-        match create(stream, options).await.unwrap() {
-            Created::Written(written) => written,
-            other => panic!("expected a sequence: {other:?}"),
-        }
+    async fn create(&self, directory: &Path, images: &[&str]) -> Written {
+        let client = Client::new(ClientOptions::default()).unwrap();
+        let text = support::configuration(&self.host, images);
+        let mut options = support::options(&text, directory, &client);
+        options.part_bytes = PART_MAX;
+        support::written(support::create(options).await.unwrap())
     }
 }
 
@@ -201,7 +170,7 @@ async fn a_large_manifest_is_fetched_again_for_its_place() {
     });
     source.manifest("app/one", Some("1"), &index, usize::MAX);
     let directory = tempfile::tempdir().unwrap();
-    let made = source.create(directory.path(), &["app/one:1".to_owned()]).await;
+    let made = source.create(directory.path(), &["app/one:1"]).await;
     assert_eq!((made.totals.manifests, made.summary.failures.len()), (3, 0));
     assert_eq!(source.asked("app/one", &large.to_string()), 2);
     assert_eq!(source.asked("app/one", &small.to_string()), 1);
@@ -222,6 +191,7 @@ async fn many_manifests_are_not_all_kept() {
         .collect();
     let directory = tempfile::tempdir().unwrap();
     let names: Vec<String> = images.iter().map(|(name, _)| format!("{name}:1")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let made = source.create(directory.path(), &names).await;
     assert_eq!((made.totals.manifests, made.summary.failures.len()), (200, 0));
     let again = images.iter().filter(|(n, digest)| source.asked(n, &digest.to_string()) > 0);
@@ -235,8 +205,7 @@ async fn a_manifest_that_went_away_meanwhile_costs_its_image_only() {
     let (gone, _) = source.image("app/gone", Some("1"), 100_000, 0);
     source.image("app/one", Some("1"), 1_000, usize::MAX);
     let directory = tempfile::tempdir().unwrap();
-    let images = ["app/gone:1", "app/one:1"].map(ToOwned::to_owned);
-    let made = source.create(directory.path(), &images).await;
+    let made = source.create(directory.path(), &["app/gone:1", "app/one:1"]).await;
     assert_eq!((made.totals.references, made.summary.images), (1, 1));
     let [failure] = &made.summary.failures[..] else { panic!("{:?}", made.summary.failures) };
     assert!(failure.reference.ends_with("/app/gone:1"), "{failure:?}");
@@ -257,7 +226,7 @@ async fn referrers_that_the_tag_names_are_fetched_once() {
     let stem = format!("sha256-{}", image.hex());
     source.manifest("app/one", Some(&stem), &list, usize::MAX);
     let directory = tempfile::tempdir().unwrap();
-    let made = source.create(directory.path(), &["app/one:1".to_owned()]).await;
+    let made = source.create(directory.path(), &["app/one:1"]).await;
     // The image, the list under its tag, and the referrer by its digest.
     assert_eq!((made.totals.references, made.totals.manifests), (3, 3));
     assert_eq!(source.asked("app/one", &referrer.to_string()), 1);
