@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use format_spec::head::{ContentClass, Failure, Kind};
 use format_spec::keys::SecretKey;
-use format_spec::limits::TEXT_MAX;
 use format_spec::part::FileName;
 use format_spec::{Digest, Sequence, StreamId};
 use registry::client::{Client, ErrorKind as WireKind};
@@ -15,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::ImageSetConfig;
 use crate::durable;
-use crate::error::{CreateError, Large};
+use crate::error::{CreateError, Large, fit, reason};
 use crate::fetch::{self, FetchError};
 use crate::history::{History, Known};
 use crate::origin::{OriginError, Origins};
@@ -391,7 +390,7 @@ fn drop_images(resolved: &mut Resolved, lost: &BTreeMap<Digest, String>) {
                 resolved.failures.push(Failure {
                     reference: image.source,
                     class: ContentClass::Additional,
-                    reason: clip(&reason),
+                    reason: fit(&reason),
                 });
             }
         }
@@ -436,7 +435,7 @@ async fn lies(
         let mut refused = None;
         for image in holders.take(plan::ORIGINS_MAX) {
             match origins.blob(&image.origin, &digest, size).await {
-                Err(error) if !error.is_of_the_way() => refused = Some(resolve::reason(&error)),
+                Err(error) if !error.is_of_the_way() => refused = Some(reason(&error)),
                 // It is there, or nobody can tell now.
                 _ => {
                     refused = None;
@@ -466,10 +465,6 @@ fn largest(known: &Known, resolved: &Resolved, count: usize) -> Vec<Large> {
         Large { digest, size, image }
     };
     blobs.into_iter().take(count).map(large).collect()
-}
-
-fn clip(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(TEXT_MAX / 4).collect()
 }
 
 /// Keeps a create of another workspace, whose files would have the same names, away from the medium

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use format_spec::head::ContentClass;
+use format_spec::limits::TEXT_MAX;
 use format_spec::{Digest, Sequence, StreamId};
 use registry::client::{ClientError, ErrorKind as WireKind};
 
@@ -278,6 +279,25 @@ impl CreateError {
             Self::File { .. } | Self::Layout(_) => return None,
         })
     }
+}
+
+/// Why something failed, with its causes, as it can stand in the head.
+pub(crate) fn reason(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    fit(&text)
+}
+
+/// A text as it can stand in the head: one line, within the limit whatever its characters are.
+pub(crate) fn fit(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(TEXT_MAX / 4).collect()
 }
 
 /// The exit-code bits of the classes of these failures.

@@ -3,7 +3,8 @@
 //! 1. [`config`] reads the ImageSetConfiguration.
 //! 2. [`history`] knows what earlier sequences carried; [`remote_history`] keeps it in a registry too.
 //! 3. [`resolve`] pins every reference to a digest, through [`origin`] ([`layout`] chooses an image of a
-//!    directory); [`destination`] names it at the target.
+//!    directory): [`tree`] finds the manifests of an image, `attached` those that stand beside it, [`node`] keeps
+//!    of each what is needed; [`destination`] names it at the target.
 //! 4. [`plan`] decides what is carried and where each byte will stand.
 //! 5. [`fetch`] streams every blob from its origin into its place; [`pack`] writes,
 //!    `hashing` hashes; [`slots`] remembers what is done.
@@ -11,6 +12,7 @@
 //!
 //! Only then does the history move on.
 
+mod attached;
 pub mod config;
 pub mod destination;
 pub mod durable;
@@ -19,6 +21,7 @@ pub mod fetch;
 mod hashing;
 pub mod history;
 pub mod layout;
+pub mod node;
 pub mod origin;
 pub mod pack;
 pub mod plan;
@@ -28,6 +31,7 @@ pub mod report;
 pub mod resolve;
 pub mod slots;
 pub mod transfer;
+pub mod tree;
 
 mod create;
 

@@ -16,8 +16,9 @@ use format_spec::{Digest, Repository, Sequence, StreamId, Tag};
 
 use crate::error::CreateError;
 use crate::history::{self, Known, Name};
+use crate::node::Node;
 use crate::origin::Origin;
-use crate::resolve::{Image, Node, Resolved};
+use crate::resolve::{Image, Resolved, Wanted};
 
 /// Origins at which a blob is tried.
 pub const ORIGINS_MAX: usize = 3;
@@ -313,7 +314,7 @@ impl Collection {
     fn stands(
         &self,
         image: &Image,
-        wanted: &crate::resolve::Wanted,
+        wanted: &Wanted,
         closure: &[(Digest, &Node)],
         known: &Known,
     ) -> bool {
