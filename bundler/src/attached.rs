@@ -1,8 +1,8 @@
 //! What is attached to an image: cosign's tags and OCI referrers, and what is attached to those.
 //!
 //! In: the manifests of an image. Out: more of them, and a name for each, so that they stand at the target
-//! as they stood at the source. What must hold: nobody waits for one request while others, begun before,
-//! wait to be looked after: those hold what the one waits for.
+//! as they stood at the source. What must hold: nothing is asked for while requests that were begun
+//! before are not looked after: they keep the leave to ask that it waits for.
 
 use std::collections::HashSet;
 use std::sync::Mutex;
@@ -24,6 +24,9 @@ use crate::tree::{ImageError, Tree};
 /// How deep referrers of referrers are followed: a signature over an SBOM over an image is 2.
 const ATTACHED_DEPTH: usize = 4;
 
+/// Manifests looked at together: those of a usual index.
+const SUBJECTS: usize = 8;
+
 impl Tree<'_> {
     /// Finds what is attached to every manifest found so far, and to what is attached.
     pub(crate) async fn attached(
@@ -35,21 +38,22 @@ impl Tree<'_> {
         for _ in 0..ATTACHED_DEPTH {
             let reader = self.reader;
             let before: HashSet<Digest> = self.manifests.keys().copied().collect();
-            let mut found = futures_util::stream::iter(subjects)
-                .map(|subject| attached_to(reader, subject))
-                .buffered(8);
-            while let Some(outcome) = found.next().await {
-                let Attached { subject, tagged, referrers } = outcome?;
-                for (tag, read) in tagged {
-                    names.push(self.wanted(Name::Tag(tag), read.digest));
-                    self.add(read, &[]).await?;
-                }
-                match referrers {
-                    Ok(referrers) => self.referrers(subject, &referrers, names, warnings).await?,
-                    Err(refused) => lock(warnings).push(format!("{}: {refused}", names[0].source)),
+            for some in subjects.chunks(SUBJECTS) {
+                // To their end, before anything else is asked for.
+                let looking = some.iter().map(|subject| attached_to(reader, *subject));
+                for Attached { subject, tagged, referrers } in try_join_all(looking).await? {
+                    for (tag, read) in tagged {
+                        names.push(self.wanted(Name::Tag(tag), read.digest));
+                        self.add(read, &[]).await?;
+                    }
+                    match referrers {
+                        Ok(list) => self.referrers(subject, &list, names, warnings).await?,
+                        Err(refused) => {
+                            lock(warnings).push(format!("{}: {refused}", names[0].source))
+                        }
+                    }
                 }
             }
-            drop(found);
             subjects =
                 self.manifests.keys().filter(|digest| !before.contains(digest)).copied().collect();
             if subjects.is_empty() {

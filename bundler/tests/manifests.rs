@@ -232,3 +232,35 @@ async fn referrers_that_the_tag_names_are_fetched_once() {
     assert_eq!(source.asked("app/one", &referrer.to_string()), 1);
     assert_eq!(source.asked("app/one", &stem), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_attached_to_many_children_holds_nobody_up() {
+    let source = Source::start();
+    let images: Vec<String> = (0..4).map(|n| format!("app/{n}")).collect();
+    for repository in &images {
+        let mut children = Vec::new();
+        for n in 0..10 {
+            let (child, entry) = source.image(repository, None, 1000 * n, usize::MAX);
+            let referrer = json!({
+                "schemaVersion": 2, "mediaType": MANIFEST, "artifactType": "application/spdx+json",
+                "config": source.blob(repository, b"{}"), "layers": [], "subject": entry,
+            });
+            let (_, listed) = source.manifest(repository, None, &referrer, usize::MAX);
+            let list = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [listed]});
+            let stem = format!("sha256-{}", child.hex());
+            source.manifest(repository, Some(&stem), &list, usize::MAX);
+            children.push(entry);
+        }
+        let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": children});
+        source.manifest(repository, Some("1"), &index, usize::MAX);
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let names: Vec<String> = images.iter().map(|name| format!("{name}:1")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let creating = source.create(directory.path(), &names);
+    // It either ends at once or never.
+    let limit = std::time::Duration::from_secs(60);
+    let made = tokio::time::timeout(limit, creating).await.expect("requests wait for each other");
+    // Of each image the index, its children, and of each child the list and the referrer.
+    assert_eq!((made.totals.manifests, made.summary.failures.len()), (4 * 31, 0));
+}
