@@ -49,7 +49,7 @@ impl Tree<'_> {
                     match referrers {
                         Ok(list) => self.referrers(subject, &list, names, warnings).await?,
                         Err(refused) => {
-                            lock(warnings).push(format!("{}: {refused}", names[0].source))
+                            lock(warnings).push(format!("{}: {refused}", names[0].source));
                         }
                     }
                 }
@@ -79,7 +79,7 @@ impl Tree<'_> {
             let there = match referrers {
                 Ok(referrers) => {
                     let carried = |digest| self.manifests.contains_key(digest);
-                    !tagged.is_empty() || referrers.iter().any(|(digest, _)| !carried(digest))
+                    !tagged.is_empty() || referrers.iter().any(|digest| !carried(digest))
                 }
                 Err(refused) => {
                     warnings.push(format!("{image}: {refused}"));
@@ -102,14 +102,14 @@ impl Tree<'_> {
     async fn referrers(
         &mut self,
         subject: Digest,
-        referrers: &[(Digest, u64)],
+        referrers: &[Digest],
         names: &mut Vec<Wanted>,
         warnings: &Mutex<Vec<String>>,
     ) -> Result<(), ImageError> {
-        for (digest, size) in referrers {
+        for digest in referrers {
             if !self.manifests.contains_key(digest) {
                 let by_digest = ManifestRef::Digest(*digest);
-                match self.reader.manifest(&by_digest, Some(*size), &[]).await {
+                match self.reader.manifest(&by_digest, &[]).await {
                     Ok(read) => self.add(read, &[]).await?,
                     // A registry may list what it no longer has.
                     Err(ImageError::Origin(error)) if error.is_not_found() => {
@@ -144,8 +144,8 @@ impl Tree<'_> {
 struct Attached {
     subject: Digest,
     tagged: Vec<(Tag, Read)>,
-    /// Digests and sizes, or why they cannot be listed.
-    referrers: Result<Vec<(Digest, u64)>, String>,
+    /// Their digests, or why they cannot be listed.
+    referrers: Result<Vec<Digest>, String>,
 }
 
 /// What is attached to one manifest: cosign's tags (`sha256-<hex>.sig`, `.att`, `.sbom`), the
@@ -165,7 +165,7 @@ async fn attached_to(reader: Reader<'_>, subject: Digest) -> Result<Attached, Im
         tagged.extend(read.filter(|read| read.digest != subject).map(|read| (tag, read)));
     }
     let referrers = match listed {
-        Ok(Some(descriptors)) => Ok(descriptors.iter().map(|d| (d.digest, d.size)).collect()),
+        Ok(Some(descriptors)) => Ok(descriptors.iter().map(|d| d.digest).collect()),
         // Without the API, the index under the plain tag names them. It was found above.
         Ok(None) => Ok(fallback(&tagged)),
         Err(error) if error.wire_kind() == Some(WireKind::Refused) => {
@@ -181,7 +181,7 @@ async fn attached_to(reader: Reader<'_>, subject: Digest) -> Result<Attached, Im
 
 /// The referrers that the index under the tag `sha256-<hex>` names. Somebody's image under that name is
 /// no list, and has no children.
-fn fallback(tagged: &[(Tag, Read)]) -> Vec<(Digest, u64)> {
+fn fallback(tagged: &[(Tag, Read)]) -> Vec<Digest> {
     let plain = tagged.iter().find(|(tag, _)| !tag.as_str().contains('.'));
     plain.map(|(_, read)| read.node.children.to_vec()).unwrap_or_default()
 }

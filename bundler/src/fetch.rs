@@ -15,6 +15,7 @@ use format_spec::Digest;
 use format_spec::hash::together_is_faster;
 use format_spec::index::Member;
 use format_spec::part::{FileName, PartLayout, Piece};
+use registry::client::Taken;
 use registry::progress::Progress;
 use registry::reference::ManifestRef;
 use tokio::task::JoinSet;
@@ -168,7 +169,9 @@ impl Road {
         loop {
             let reader = match &item.content {
                 _ if from_medium => None,
-                Content::Manifest(Some(bytes)) => Some(BlobReader::Memory(bytes.clone())),
+                Content::Manifest(Some(bytes)) => {
+                    Some(BlobReader::Memory(bytes.clone(), Taken::default()))
+                }
                 Content::Manifest(None) | Content::Blob => {
                     Some(self.open(item, attempt).await.map_err(ItemError::Origin)?)
                 }
@@ -208,7 +211,7 @@ impl Road {
                 Content::Blob => self.origins.blob(origin, &item.digest, item.size).await,
                 Content::Manifest(_) => {
                     let by_digest = ManifestRef::Digest(item.digest);
-                    let arrived = self.origins.manifest(origin, &by_digest, Some(item.size)).await;
+                    let arrived = self.origins.manifest(origin, &by_digest).await;
                     arrived.map(BlobReader::from)
                 }
             };

@@ -34,8 +34,8 @@ pub struct Node {
     pub bytes: Option<Bytes>,
     /// The media type it was received with.
     pub media_type: Arc<str>,
-    /// The children that are carried and their sizes, as the index says.
-    pub children: Box<[(Digest, u64)]>,
+    /// The children that are carried.
+    pub children: Box<[Digest]>,
     /// Its blobs and their sizes.
     pub blobs: Box<[(Digest, u64)]>,
 }
@@ -61,10 +61,9 @@ impl Reader<'_> {
     pub(crate) async fn manifest(
         &self,
         reference: &ManifestRef,
-        size: Option<u64>,
         platforms: &[PlatformFilter],
     ) -> Result<Read, ImageError> {
-        let arrived = self.origins.manifest(self.origin, reference, size).await?;
+        let arrived = self.origins.manifest(self.origin, reference).await?;
         self.read(&arrived.raw, platforms)
     }
 
@@ -163,27 +162,25 @@ impl Shelf {
 fn choose(
     manifests: &[Descriptor],
     platforms: &[PlatformFilter],
-) -> Result<Vec<(Digest, u64)>, ImageError> {
+) -> Result<Vec<Digest>, ImageError> {
     if platforms.is_empty() {
-        return Ok(manifests.iter().map(|m| (m.digest, m.size)).collect());
+        return Ok(manifests.iter().map(|m| m.digest).collect());
     }
     let wanted = |descriptor: &&Descriptor| {
         descriptor.platform.as_ref().is_none_or(|platform| {
             platforms.iter().any(|w| w.os == platform.os && w.architecture == platform.architecture)
         })
     };
-    let mut chosen: Vec<(Digest, u64)> =
-        manifests.iter().filter(wanted).map(|m| (m.digest, m.size)).collect();
+    let mut chosen: Vec<Digest> = manifests.iter().filter(wanted).map(|m| m.digest).collect();
     // BuildKit's attestations stand beside the images, as platform unknown/unknown.
     let belongs = |descriptor: &Descriptor| {
         descriptor
             .annotations
             .get("vnd.docker.reference.digest")
             .and_then(|digest| digest.parse().ok())
-            .is_some_and(|digest: Digest| chosen.iter().any(|(chosen, _)| *chosen == digest))
+            .is_some_and(|digest: Digest| chosen.contains(&digest))
     };
-    let more: Vec<_> =
-        manifests.iter().filter(|m| belongs(m)).map(|m| (m.digest, m.size)).collect();
+    let more: Vec<_> = manifests.iter().filter(|m| belongs(m)).map(|m| m.digest).collect();
     if chosen.is_empty() {
         let mut has: Vec<String> = manifests
             .iter()

@@ -4,23 +4,23 @@
 //! stream hashes it.
 
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
+use format_spec::limits::MANIFEST_MAX;
 use format_spec::{Digest, Repository, Tag};
-use registry::client::{BlobStream, Client, ClientError, ErrorKind as WireKind};
+use registry::client::{BlobStream, Client, ClientError, ErrorKind as WireKind, Room, Taken};
 use registry::layout::{Layout, LayoutError};
 use registry::manifest::{Descriptor, Manifest, RawManifest};
 use registry::reference::{ManifestRef, Reference, RegistryHost};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::config::ImageSource;
 use crate::layout::{Choice, LayoutImage};
 
-/// KiB of manifests that are in memory because they have just arrived: one of the largest, or 64 large ones.
-/// An index may name thousands of the largest, and what is made of one on the way takes several times its
-/// bytes.
+/// KiB of large manifests that are in memory because they are arriving or have just arrived: one of the largest.
+/// An index may name thousands of them, and what is made of one on the way takes several times its bytes.
 const ROOM: u32 = 4 * 1024;
 
 /// A place that holds manifests and blobs.
@@ -106,9 +106,7 @@ impl OriginError {
 pub struct Origins {
     client: Client,
     requests: Arc<Semaphore>,
-    room: Arc<Semaphore>,
-    /// KiB that a manifest of unknown size takes of the room.
-    unknown: u32,
+    room: Room,
 }
 
 /// A manifest that has just arrived. Its room is free again when it goes, so nobody may wait for another
@@ -116,7 +114,7 @@ pub struct Origins {
 pub struct Arrived {
     /// The manifest.
     pub raw: RawManifest,
-    room: OwnedSemaphorePermit,
+    room: Taken,
 }
 
 /// The bytes of a blob or manifest, piece by piece.
@@ -125,68 +123,55 @@ pub enum BlobReader {
     Wire(Box<BlobStream>),
     /// From a file.
     File(fs_err::File),
-    /// From memory.
-    Memory(Bytes),
-    /// A manifest that was fetched for its place.
-    Arrived(Bytes, OwnedSemaphorePermit),
+    /// From memory: a manifest that was kept, or one that was fetched for its place, with its room.
+    Memory(Bytes, Taken),
 }
 
 impl From<Arrived> for BlobReader {
     fn from(arrived: Arrived) -> Self {
-        Self::Arrived(arrived.raw.bytes, arrived.room)
+        Self::Memory(arrived.raw.bytes, arrived.room)
     }
 }
 
 impl Origins {
     /// Origins reached through `client`, with at most `requests` manifest requests at a time.
     pub fn new(client: Client, requests: usize) -> Self {
-        let requests = requests.max(1);
-        Self {
-            client,
-            requests: Arc::new(Semaphore::new(requests)),
-            room: Arc::new(Semaphore::new(ROOM as usize)),
-            // Most are small: a share for each request at a time, so that the room holds none of them up.
-            unknown: u32::try_from(ROOM as usize / requests).unwrap_or(0).max(1),
-        }
+        Self { client, requests: Arc::new(Semaphore::new(requests.max(1))), room: Room::new(ROOM) }
     }
 
     async fn permit(&self) -> SemaphorePermit<'_> {
         self.requests.acquire().await.expect("never closed")
     }
 
-    /// A manifest, by tag or digest; its size as a descriptor says it, when there is one.
+    /// A manifest, by tag or digest.
     pub async fn manifest(
         &self,
         origin: &Origin,
         reference: &ManifestRef,
-        size: Option<u64>,
     ) -> Result<Arrived, OriginError> {
-        let kib = match size {
-            Some(size) => u32::try_from(size.div_ceil(1024)).unwrap_or(ROOM).clamp(1, ROOM),
-            None => self.unknown,
-        };
-        let room = Arc::clone(&self.room).acquire_many_owned(kib).await.expect("never closed");
-        let raw = match origin {
+        match origin {
             Origin::Registry(host, repository) => {
+                // The leave to ask comes first: who has room must not wait for those who wait for room.
                 let _permit = self.permit().await;
-                self.client.get_manifest(host, repository, reference).await?
+                let pulling = self.client.get_manifest_in(&self.room, host, repository, reference);
+                let (raw, room) = pulling.await?;
+                Ok(Arrived { raw, room })
             }
             Origin::Layout(path) => {
-                let layout = Layout::open(path)?;
-                match reference {
-                    ManifestRef::Digest(digest) => from_layout(&layout, digest)?,
+                let read = |layout: &Layout| match reference {
+                    ManifestRef::Digest(digest) => from_layout(layout, digest),
                     ManifestRef::Tag(tag) => {
-                        layout.read_manifest(layout.find(Some(tag.as_str()))?)?
+                        Ok(layout.read_manifest(layout.find(Some(tag.as_str()))?)?)
                     }
-                }
+                };
+                self.in_layout(path, read).await
             }
-        };
-        Ok(Arrived { raw, room })
+        }
     }
 
     /// The manifest of an image.
     pub async fn image(&self, source: &Source<'_>) -> Result<Arrived, OriginError> {
-        let image = match source {
+        match source {
             Source::Registry(reference) => {
                 // With tag and digest the digest decides: a tag may have moved since.
                 let by = match (&reference.digest, &reference.tag) {
@@ -194,26 +179,24 @@ impl Origins {
                     (None, Some(tag)) => ManifestRef::Tag(tag.clone()),
                     (None, None) => ManifestRef::Tag("latest".parse().expect("a valid tag")),
                 };
-                return self.manifest(&source.origin(), &by, None).await;
+                self.manifest(&source.origin(), &by).await
             }
-            Source::Layout(image) => image,
-        };
-        let room = Arc::clone(&self.room).acquire_many_owned(self.unknown).await;
-        let layout = Layout::open(&image.path)?;
-        let raw = match &image.choice {
-            Choice::Digest(digest) => {
-                layout.expect(digest)?;
-                from_layout(&layout, digest)?
+            Source::Layout(image) => {
+                self.in_layout(&image.path, |layout| chosen(layout, &image.choice)).await
             }
-            Choice::Name(name) => layout.read_manifest(layout.find(Some(name))?)?,
-            Choice::Only => layout.read_manifest(layout.find(None).or_else(|several| {
-                layout.find(Some("latest")).map_err(|error| match error {
-                    LayoutError::NoSuchName { .. } => several,
-                    error => error,
-                })
-            })?)?,
-        };
-        Ok(Arrived { raw, room: room.expect("never closed") })
+        }
+    }
+
+    /// A manifest that `read` finds in a layout.
+    async fn in_layout(
+        &self,
+        path: &Path,
+        read: impl FnOnce(&Layout) -> Result<RawManifest, OriginError>,
+    ) -> Result<Arrived, OriginError> {
+        // All of it: what comes from a disk is there at once, and one after another is as fast.
+        let room = self.room.take(MANIFEST_MAX).await;
+        let raw = read(&Layout::open(path)?)?;
+        Ok(Arrived { raw, room })
     }
 
     /// A manifest under a tag that may not exist.
@@ -224,7 +207,7 @@ impl Origins {
         if matches!(origin, Origin::Layout(_)) {
             return Ok(None);
         }
-        match self.manifest(origin, &ManifestRef::Tag(tag.clone()), None).await {
+        match self.manifest(origin, &ManifestRef::Tag(tag.clone())).await {
             Ok(manifest) => Ok(Some(manifest)),
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
@@ -271,13 +254,30 @@ impl BlobReader {
         Ok(match self {
             Self::Wire(stream) => stream.read(buffer).await?,
             Self::File(file) => file.read(buffer).map_err(LayoutError::Io)?,
-            Self::Memory(bytes) | Self::Arrived(bytes, _) => {
+            Self::Memory(bytes, _) => {
                 let read = bytes.len().min(buffer.len());
                 bytes.copy_to_slice(&mut buffer[..read]);
                 read
             }
         })
     }
+}
+
+/// The manifest of one of the images of a layout.
+fn chosen(layout: &Layout, choice: &Choice) -> Result<RawManifest, OriginError> {
+    Ok(match choice {
+        Choice::Digest(digest) => {
+            layout.expect(digest)?;
+            from_layout(layout, digest)?
+        }
+        Choice::Name(name) => layout.read_manifest(layout.find(Some(name))?)?,
+        Choice::Only => layout.read_manifest(layout.find(None).or_else(|several| {
+            layout.find(Some("latest")).map_err(|error| match error {
+                LayoutError::NoSuchName { .. } => several,
+                error => error,
+            })
+        })?)?,
+    })
 }
 
 /// A manifest of a layout that another manifest names. The media type is the one it states itself.

@@ -357,7 +357,7 @@ fn walk(image: &Image, digest: Digest) -> Vec<(Digest, &Node)> {
             continue;
         }
         stack.push((digest, true));
-        for (child, _) in node.children.iter().rev() {
+        for child in node.children.iter().rev() {
             stack.push((*child, false));
         }
     }

@@ -88,8 +88,8 @@ impl<'a> Tree<'a> {
         let mut level = self.insert(root, &mut queued)?;
         while !level.is_empty() {
             let mut fetched = futures_util::stream::iter(level)
-                .map(|(child, size)| async move {
-                    reader.manifest(&ManifestRef::Digest(child), Some(size), platforms).await
+                .map(|child| async move {
+                    reader.manifest(&ManifestRef::Digest(child), platforms).await
                 })
                 .buffer_unordered(8);
             let mut below = Vec::new();
@@ -106,14 +106,14 @@ impl<'a> Tree<'a> {
         &mut self,
         read: Read,
         queued: &mut HashSet<Digest>,
-    ) -> Result<Vec<(Digest, u64)>, ImageError> {
+    ) -> Result<Vec<Digest>, ImageError> {
         queued.remove(&read.digest);
         self.sparse |= read.sparse;
         let node = self.manifests.entry(read.digest).or_insert(read.node);
         let children = node.children.clone();
         let mut missing = Vec::new();
         for child in children {
-            if !self.manifests.contains_key(&child.0) && queued.insert(child.0) {
+            if !self.manifests.contains_key(&child) && queued.insert(child) {
                 missing.push(child);
             }
         }

@@ -11,9 +11,11 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use bundler::Written;
+use bundler::origin::{Origin, Origins};
 use format_spec::Digest;
 use format_spec::limits::PART_MAX;
 use registry::client::{Client, ClientOptions};
+use registry::reference::ManifestRef;
 use serde_json::{Value, json};
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -263,4 +265,42 @@ async fn what_is_attached_to_many_children_holds_nobody_up() {
     let made = tokio::time::timeout(limit, creating).await.expect("requests wait for each other");
     // Of each image the index, its children, and of each child the list and the referrer.
     assert_eq!((made.totals.manifests, made.summary.failures.len()), (4 * 31, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_manifests_arrive_one_after_another() {
+    const LARGE: usize = 3_900_000;
+    let source = Source::start();
+    let origins = Origins::new(Client::new(ClientOptions::default()).unwrap(), 32);
+    // What is held now, and the most that was held.
+    let held = Arc::new(Mutex::new((0, 0)));
+    let mut pulls = tokio::task::JoinSet::new();
+    for n in 0..24 {
+        let repository = format!("app/{n}");
+        let (digest, _) = source.image(&repository, Some("1"), LARGE, usize::MAX);
+        let origin = Origin::Registry(source.host.parse().unwrap(), repository.parse().unwrap());
+        // By tag nothing says beforehand how large it is; by digest an index may say anything.
+        let reference = match n % 2 {
+            0 => ManifestRef::Tag("1".parse().unwrap()),
+            _ => ManifestRef::Digest(digest),
+        };
+        let (origins, held) = (origins.clone(), Arc::clone(&held));
+        pulls.spawn(async move {
+            let arrived = origins.manifest(&origin, &reference).await.unwrap();
+            let bytes = arrived.raw.bytes.len();
+            {
+                let mut held = held.lock().unwrap();
+                held.0 += bytes;
+                held.1 = held.1.max(held.0);
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            held.lock().unwrap().0 -= bytes;
+            drop(arrived);
+        });
+    }
+    while let Some(ended) = pulls.join_next().await {
+        ended.unwrap();
+    }
+    let (_, most) = *held.lock().unwrap();
+    assert!((LARGE..2 * LARGE).contains(&most), "{most} bytes at a time");
 }

@@ -14,6 +14,9 @@ pub const ANSWER_MAX: u64 = 1024 * 1024;
 /// index, so a manifest's limit applies).
 pub const PAGE_MAX: u64 = 4 * 1024 * 1024;
 
+/// Bytes of a document that takes no room of what is shared by those in flight: ten times a usual manifest.
+pub const ROOM_LEAST: u64 = 64 * 1024;
+
 /// Pages of one listing: with 1000 entries a page, a million tags.
 pub const PAGES_MAX: usize = 1000;
 

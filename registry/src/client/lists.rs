@@ -93,7 +93,7 @@ async fn pages(
         }
         let mut request = session.request(core, Method::GET, url.clone(), &scopes);
         request.headers.insert(ACCEPT, HeaderValue::from_static(accept));
-        let (headers, body) = session.fetch(core, &request, PAGE_MAX).await?;
+        let (headers, body, _) = session.fetch(core, &request, PAGE_MAX).await?;
         take(body)?;
         let mut next = None;
         for line in headers.get_all(LINK) {

@@ -7,7 +7,7 @@
 //! 2. `session`: the first contact finds scheme and challenge; `transport` sets up TLS.
 //! 3. `credentials`, `helper`, `token`: who we are there, and the leave to do it.
 //! 4. `pull`, `push` (with `feed`), `lists`: the request itself; `retry` decides about another
-//!    try.
+//!    try; `room` bounds the documents in flight.
 //!
 //! What must hold: credentials never reach another origin; everything received is bounded; what is
 //! whole is hashed; nothing waits for ever, not even for a drip; nothing that really moves is cut.
@@ -42,6 +42,9 @@ mod push;
 #[cfg(test)]
 mod push_tests;
 mod retry;
+mod room;
+#[cfg(test)]
+mod room_tests;
 mod secret;
 mod session;
 #[cfg(test)]
@@ -73,6 +76,7 @@ pub use error::{ClientError, ErrorKind, Fault, TlsCause};
 
 pub use push::{Deleted, Pushed, Stored};
 pub use retry::RetryPolicy;
+pub use room::{Room, Taken};
 
 use crate::reference::{ManifestRef, RegistryHost};
 use error::Failed;

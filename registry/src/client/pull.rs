@@ -9,6 +9,7 @@ use reqwest::Method;
 use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 
 use super::error::{Failed, Fault};
+use super::room::{Room, Taken};
 use super::session::{Session, text};
 use super::token::Scopes;
 use super::{Client, ClientError, Core, ErrorKind, ManifestHead, subject};
@@ -28,9 +29,19 @@ impl Client {
         repository: &Repository,
         reference: &ManifestRef,
     ) -> Result<RawManifest, ClientError> {
-        self.manifest(host, repository, reference).await.map_err(|failed| {
-            ClientError::new("pull manifest", subject(host, repository, reference), failed)
-        })
+        self.manifest(host, repository, reference, None).await.map(|(raw, _)| raw)
+    }
+
+    /// The same for many at a time: a large one waits, with its answer begun, until `room` has room for it.
+    /// It stays taken until the caller is done with the manifest and drops it.
+    pub async fn get_manifest_in(
+        &self,
+        room: &Room,
+        host: &RegistryHost,
+        repository: &Repository,
+        reference: &ManifestRef,
+    ) -> Result<(RawManifest, Taken), ClientError> {
+        self.manifest(host, repository, reference, Some(room)).await
     }
 
     async fn manifest(
@@ -38,15 +49,23 @@ impl Client {
         host: &RegistryHost,
         repository: &Repository,
         reference: &ManifestRef,
-    ) -> Result<RawManifest, Failed> {
+        room: Option<&Room>,
+    ) -> Result<(RawManifest, Taken), ClientError> {
         let core = &*self.core;
         let by_digest = matches!(reference, ManifestRef::Digest(_));
-        let places = core.places(host, repository, by_digest)?;
-        core.at_places(places, |session, repository| {
-            let reference = reference.clone();
-            Box::pin(async move { manifest_at(core, &session, &repository, &reference).await })
+        let run = async {
+            let places = core.places(host, repository, by_digest)?;
+            core.at_places(places, |session, repository| {
+                let reference = reference.clone();
+                Box::pin(
+                    async move { manifest_at(core, &session, &repository, &reference, room).await },
+                )
+            })
+            .await
+        };
+        run.await.map_err(|failed| {
+            ClientError::new("pull manifest", subject(host, repository, reference), failed)
         })
-        .await
     }
 
     /// What the registry says of a manifest; `None` when it has none. Not proof of anything.
@@ -111,13 +130,15 @@ pub(super) async fn manifest_at(
     session: &Session,
     repository: &Repository,
     reference: &ManifestRef,
-) -> Result<RawManifest, Failed> {
+    room: Option<&Room>,
+) -> Result<(RawManifest, Taken), Failed> {
     let scopes = Scopes::pull(repository);
     let url = session.url(&format!("{repository}/manifests/{reference}"))?;
     let mut request = session.request(core, Method::GET, url, &scopes);
     request.headers = accept();
     request.redirects = true;
-    let (headers, bytes) = session.fetch(core, &request, MANIFEST_MAX).await?;
+    request.room = room;
+    let (headers, bytes, taken) = session.fetch(core, &request, MANIFEST_MAX).await?;
     let digest = Digest::of(&bytes);
     let expected = match reference {
         // The body proves itself; a wrong header on good bytes takes nothing from them.
@@ -138,7 +159,7 @@ pub(super) async fn manifest_at(
     } else {
         said
     };
-    Ok(RawManifest { bytes, digest, media_type })
+    Ok((RawManifest { bytes, digest, media_type }, taken))
 }
 
 async fn head_at(
@@ -160,7 +181,7 @@ async fn head_at(
         }),
         // HEAD is optional in practice; GET is not.
         Err(Failed { fault: Fault::Refused { status: 400 | 405 | 501, .. }, .. }) => {
-            let raw = manifest_at(core, session, repository, reference).await?;
+            let (raw, _) = manifest_at(core, session, repository, reference, None).await?;
             Ok(ManifestHead {
                 digest: Some(raw.digest),
                 size: Some(raw.bytes.len() as u64),

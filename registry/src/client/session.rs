@@ -23,12 +23,13 @@ use super::headers::{authority, retry_after, same_origin};
 use super::pace::Pace;
 use super::push::Way;
 use super::retry::Tries;
+use super::room::{Room, Taken};
 use super::secret::Secret;
 use super::tls::Tls;
 use super::token::{Scopes, Tokens};
 use super::transport::{self, Transport};
 use super::{Core, hold};
-use crate::limits::{ANSWER_MAX, QUOTE_MAX, REDIRECTS_MAX};
+use crate::limits::{ANSWER_MAX, QUOTE_MAX, REDIRECTS_MAX, ROOM_LEAST};
 use crate::reference::{RegistryHost, is_loopback_name};
 
 /// What is known about one registry.
@@ -64,6 +65,8 @@ pub(super) struct Request<'a> {
     pub(super) redirects: bool,
     /// A GET whose body is read straight from the connection.
     pub(super) direct: bool,
+    /// Where a large body waits for its turn.
+    pub(super) room: Option<&'a Room>,
     /// How long the answer's head may take.
     pub(super) patience: Duration,
 }
@@ -96,6 +99,7 @@ impl Session {
             body: None,
             redirects: false,
             direct: false,
+            room: None,
             patience: core.options.stall,
         }
     }
@@ -316,20 +320,21 @@ impl Session {
     }
 
     /// Sends a request and reads its whole body, of at most `max` bytes; a broken body counts as a
-    /// failed try.
+    /// failed try. The body comes with what it took of the request's room.
     pub(super) async fn fetch(
         &self,
         core: &Core,
         request: &Request<'_>,
         max: u64,
-    ) -> Result<(HeaderMap, Bytes), Failed> {
+    ) -> Result<(HeaderMap, Bytes, Taken), Failed> {
         let mut tries = Tries::new(core.options.retry, &core.counters);
         loop {
             let fault = match self.exchange(core, request).await {
                 Ok(answer) if answer.status().is_success() => {
                     let headers = answer.headers().clone();
-                    match bounded(core, answer, max, core.options.stall).await {
-                        Ok(body) => return Ok((headers, body)),
+                    let (room, stall) = (request.room, core.options.stall);
+                    match bounded_in(room, core, answer, max, stall).await {
+                        Ok((body, taken)) => return Ok((headers, body, taken)),
                         Err(fault) => fault,
                     }
                 }
@@ -409,15 +414,30 @@ pub(super) async fn drain(mut answer: Response) {
 /// A whole body of at most `max` bytes, which may stand still for `stall`.
 pub(super) async fn bounded(
     core: &Core,
-    mut answer: Response,
+    answer: Response,
     max: u64,
     stall: Duration,
 ) -> Result<Bytes, Fault> {
+    bounded_in(None, core, answer, max, stall).await.map(|(body, _)| body)
+}
+
+/// The same, in this room: none of a large body is read before there is room for all of it.
+async fn bounded_in(
+    room: Option<&Room>,
+    core: &Core,
+    mut answer: Response,
+    max: u64,
+    stall: Duration,
+) -> Result<(Bytes, Taken), Fault> {
     let url = answer.url().clone();
     let expected = answer.content_length();
     if expected.is_some_and(|length| length > max) {
         return Err(Fault::TooLarge { limit: max });
     }
+    let mut taken = match (room, expected) {
+        (Some(room), Some(length)) => room.take(length).await,
+        _ => Taken::default(),
+    };
     // Of its length at once: a buffer that grows is there twice while it does.
     let length = expected.and_then(|length| usize::try_from(length).ok());
     let mut body = BytesMut::with_capacity(length.unwrap_or(0));
@@ -432,9 +452,16 @@ pub(super) async fn bounded(
         if body.len() as u64 + part.len() as u64 > max {
             return Err(Fault::TooLarge { limit: max });
         }
+        // Without a length it shows on the way that it is large, not how large.
+        if let Some(room) = room
+            && taken.is_nothing()
+            && (body.len() + part.len()) as u64 > ROOM_LEAST
+        {
+            taken = room.take(max).await;
+        }
         body.extend_from_slice(&part);
     }
-    Ok(body.freeze())
+    Ok((body.freeze(), taken))
 }
 
 /// The fault of an answer that is no success.
