@@ -274,10 +274,12 @@ async fn large_manifests_arrive_one_after_another() {
     let origins = Origins::new(Client::new(ClientOptions::default()).unwrap(), 32);
     // What is held now, and the most that was held.
     let held = Arc::new(Mutex::new((0, 0)));
+    let images: Vec<(String, Digest)> = (0..24)
+        .map(|n| format!("app/{n}"))
+        .map(|name| (name.clone(), source.image(&name, Some("1"), LARGE, usize::MAX).0))
+        .collect();
     let mut pulls = tokio::task::JoinSet::new();
-    for n in 0..24 {
-        let repository = format!("app/{n}");
-        let (digest, _) = source.image(&repository, Some("1"), LARGE, usize::MAX);
+    for (n, (repository, digest)) in images.into_iter().enumerate() {
         let origin = Origin::Registry(source.host.parse().unwrap(), repository.parse().unwrap());
         // By tag nothing says beforehand how large it is; by digest an index may say anything.
         let reference = match n % 2 {
