@@ -57,7 +57,7 @@ impl Client {
         Ok(stream)
     }
 
-    /// A small blob as a whole, hashed. Larger than `max` is [`ErrorKind::Protocol`].
+    /// A small blob as a whole, hashed. Larger than `max` is [`Protocol`](super::ErrorKind::Protocol).
     pub async fn get_blob_bytes(
         &self,
         host: &RegistryHost,
