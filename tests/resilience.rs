@@ -567,3 +567,23 @@ fn a_medium_that_cannot_do_what_a_disk_can() {
         site.same(&IMAGES);
     }
 }
+
+#[test]
+fn what_keeps_a_sequence_from_being_published_does_not_cost_the_download() {
+    let site = Site::new();
+    let layer = noise(91, 2_000_000);
+    site.source.registry.image("team/app", "1.0", &[&layer]);
+    let relay = Relay::start(&site.source.host, 1_000_000_000);
+    site.images_at(&relay.host, &["team/app:1.0"]);
+    // Something that is no file stands where the index is to be written.
+    let obstacle = site.path("media/mirror_seq1.index.partial");
+    fs_err::create_dir_all(&obstacle).unwrap();
+    site.create("media", &[]).code(73).says("mirror_seq1.index");
+    let first = relay.down();
+    assert!(first > 2_000_000, "the layer was fetched: {first} bytes came");
+    fs_err::remove_dir(&obstacle).unwrap();
+    site.create("media", &[]).ok();
+    let second = relay.down() - first;
+    assert!(second < 100_000, "{second} bytes came again");
+    site.verify(&site.path("media")).ok();
+}

@@ -193,8 +193,8 @@ pub async fn create(stream: Stream, options: CreateOptions) -> Result<Created, C
         // Before the hours that fetching may take.
         let keys = options.keys.keys().ok_or(CreateError::Unsigned)?;
         let plan = Arc::new(plan);
-        let tables = match fill(&options, &origins, &plan).await? {
-            Filled::Complete(tables) => tables,
+        let (tables, slots) = match fill(&options, &origins, &plan).await? {
+            Filled::Complete(tables, slots) => (tables, slots),
             Filled::Without(lost) => {
                 drop_images(&mut resolved, &lost);
                 continue;
@@ -204,6 +204,8 @@ pub async fn create(stream: Stream, options: CreateOptions) -> Result<Created, C
         let statement = state.statement(&options, &resolved);
         let to = &options.to;
         let published = publish::publish(&plan, &tables, statement, keys, to, &mut history)?;
+        // Only now: what keeps a sequence from being published does not cost the download.
+        slots.close();
         if let Some(remote) = &remote {
             remote.push(&history).await?;
         }
@@ -332,7 +334,7 @@ fn refuse_failures(options: &CreateOptions, resolved: &Resolved) -> Result<(), C
 }
 
 enum Filled {
-    Complete(Vec<Digest>),
+    Complete(Vec<Digest>, Slots),
     Without(BTreeMap<Digest, String>),
 }
 
@@ -358,10 +360,7 @@ async fn fill(
         () = options.cancel.cancelled() => Err(FetchError::Cancelled),
     };
     match outcome {
-        Ok((tables, slots)) => {
-            slots.close();
-            Ok(Filled::Complete(tables))
-        }
+        Ok((tables, slots)) => Ok(Filled::Complete(tables, slots)),
         Err(FetchError::Lost(lost)) => Ok(Filled::Without(lost)),
         Err(FetchError::File(source)) => {
             Err(CreateError::File { doing: "write the parts", source })

@@ -204,6 +204,7 @@ impl CreateError {
                 | io::ErrorKind::PermissionDenied
                 | io::ErrorKind::FileTooLarge
                 | io::ErrorKind::NotADirectory
+                | io::ErrorKind::IsADirectory
                 | io::ErrorKind::NotFound
                 | io::ErrorKind::AlreadyExists => ErrorKind::NoSpace,
                 _ => ErrorKind::Other,

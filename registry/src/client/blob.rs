@@ -96,6 +96,8 @@ struct Budget {
     failed_at: u64,
     failed: u32,
     total: u32,
+    /// Whether an answer of another size was asked for again.
+    sized: bool,
 }
 
 /// The bytes of one blob.
@@ -167,7 +169,7 @@ impl BlobStream {
             buffer.len()
         };
         let read = match body.read(&mut buffer[..most]).await {
-            Ok(0) | Err(Fault::Broken { .. }) => return Err(Fault::Short { expected, got }),
+            Ok(0) => return Err(Fault::Short { expected, got }),
             other => other?,
         };
         self.core.counters.received(read);
@@ -200,6 +202,13 @@ impl BlobStream {
             self.tries.failed = 0;
         }
         self.tries.failed_at = self.at;
+        // An answer to something else may have come between. Asked once more, on another connection, the registry
+        // means what it says.
+        if matches!(fault, Fault::Size { .. }) && !self.tries.sized {
+            self.tries.sized = true;
+            tracing::debug!(blob = self.named, %fault, "asking once more");
+            return Ok(());
+        }
         let policy = self.core.options.retry;
         let mut tries =
             Tries::resumed(policy, &self.core.counters, self.tries.failed, self.tries.total);

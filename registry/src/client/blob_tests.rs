@@ -161,6 +161,25 @@ async fn blobs_of_another_size_or_digest_are_damaged() {
 }
 
 #[tokio::test]
+async fn an_answer_of_another_size_is_asked_for_once_more() {
+    let body = content(1000);
+    let (served, asked) = (body.clone(), AtomicUsize::new(0));
+    let server = Scripted::start(move |_| match asked.fetch_add(1, Ordering::Relaxed) {
+        0 => Reply::new(200).body(b"the answer to somebody else".to_vec()),
+        _ => Reply::new(200).body(served.clone()),
+    })
+    .await;
+    let client = client(&[&server.host]);
+    let (digest, size) = (Digest::of(&body), 1000);
+    let stream = client.get_blob(&server.host, &repo(), &digest, size, 0).await.unwrap();
+    assert_eq!(all(stream).await.unwrap(), body);
+    // A registry that means it is believed.
+    let error = client.get_blob(&server.host, &repo(), &digest, 999, 0).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Damaged, "{error}");
+    assert_eq!(server.seen().len(), 4);
+}
+
+#[tokio::test]
 async fn a_wrong_range_is_not_taken() {
     for range in ["bytes 0-999/1000", "bytes 401-999/1000", "nonsense"] {
         let server = Scripted::start(move |_| {

@@ -3,6 +3,8 @@
 //! In: an answer, from `reqwest` or from [`direct`](super::direct). Out: its bytes, and the fault of a connection that
 //! breaks or stands still.
 
+use std::io::ErrorKind;
+
 use bytes::{Buf, Bytes};
 use reqwest::Response;
 use tokio::time::{Instant, timeout};
@@ -50,7 +52,11 @@ impl Body {
                     return Err(self.pace.stalled(authority(&self.url)));
                 };
                 self.pace.waited(since.elapsed());
-                let read = outcome.map_err(|error| transport::broken(&self.url, &error))?;
+                let read = match outcome {
+                    // How much is missing tells more than that the connection ended.
+                    Err(error) if error.kind() == ErrorKind::UnexpectedEof => 0,
+                    other => other.map_err(|error| transport::broken(&self.url, &error))?,
+                };
                 self.pace.moved(read);
                 Ok(read)
             }
@@ -59,8 +65,11 @@ impl Body {
                     // Free before the next one is made.
                     *rest = Bytes::new();
                     let chunk = self.pace.chunk(answer).await?;
-                    let chunk = chunk.map_err(|error| transport::fault(&self.url, &error))?;
-                    let Some(chunk) = chunk else { return Ok(0) };
+                    let chunk = match chunk.map_err(|error| transport::fault(&self.url, &error)) {
+                        // Here the library does not tell an end from another fault.
+                        Ok(None) | Err(Fault::Broken { .. }) => return Ok(0),
+                        other => other?.unwrap_or_default(),
+                    };
                     *rest = chunk;
                 }
                 let read = rest.len().min(buffer.len());

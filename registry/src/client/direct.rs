@@ -84,6 +84,21 @@ impl Idle {
     }
 }
 
+/// When the answer is awaited no longer, what became of this connection may have become of all that rest: a
+/// firewall forgot them. They are closed, or each would cost a try.
+struct Doubt<'a> {
+    idle: &'a Idle,
+    answered: bool,
+}
+
+impl Drop for Doubt<'_> {
+    fn drop(&mut self) {
+        if !self.answered {
+            hold(&self.idle.list).clear();
+        }
+    }
+}
+
 /// Where an answer carries the reader of its body until somebody takes it.
 #[derive(Clone)]
 pub(super) struct Handle(Arc<Mutex<Option<Reader>>>);
@@ -126,7 +141,10 @@ impl Direct {
             }
             // It may still be closed now. Then nothing of an answer comes, and another connection will do.
             let mut ahead = Ahead::default();
-            match ask(&mut stream, &head, &mut ahead).await {
+            let mut doubt = Doubt { idle: &self.idle, answered: false };
+            let asked = ask(&mut stream, &head, &mut ahead).await;
+            doubt.answered = true;
+            match asked {
                 Ok(answer) => return self.answer(url, origin, stream, ahead, answer),
                 Err(_) if ahead.bytes.is_empty() => {}
                 Err(error) => return Err(DirectError::Broken(error)),

@@ -139,7 +139,7 @@ impl Head {
             Ok(size) if digits && lengths.all(|other| other == length) => {
                 Ok((Length::Exact(size), keeps))
             }
-            _ => Err(wrong("its `Content-Length` is not a number")),
+            _ => Err(wrong("its `Content-Length` is not one number")),
         }
     }
 }

@@ -387,13 +387,15 @@ impl Core {
             _ if same_host && session.tls == Tls::Unverified => Tls::Unverified,
             _ => Tls::Verify,
         };
-        let key = (name, tls);
+        // What `certs.d` has for the registry is used beside what it has for the place itself.
+        let beside = if same_host { session.host.as_str() } else { "" };
+        let key = (format!("{name} {beside}"), tls);
         let lock = || hold(&self.transports);
         if let Some(known) = lock().get(&key) {
             return Ok(known.clone());
         }
         let loopback = url.host_str().is_some_and(crate::reference::is_loopback_name);
-        let mut names = vec![key.0.as_str()];
+        let mut names = vec![name.as_str()];
         if same_host {
             // The same machine on another port: what was set up for the registry holds there too.
             names.push(session.host.as_str());

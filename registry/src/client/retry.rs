@@ -25,6 +25,9 @@ impl Default for RetryPolicy {
     }
 }
 
+/// A wait above what we would choose ourselves is told: the registry asked for it, and nothing else moves meanwhile.
+const TOLD: Duration = Duration::from_secs(20);
+
 /// Further tries at a host that was never reached: a wrong name should not cost a minute.
 const FIRST_CONTACT: u32 = 2;
 
@@ -77,7 +80,11 @@ impl<'a> Tries<'a> {
         let Some(wait) = self.next_wait(&fault) else { return Err(self.end(fault)) };
         self.total += 1;
         self.counters.retry();
-        tracing::debug!(%fault, wait_ms = wait.as_millis(), "trying again");
+        if wait > TOLD {
+            tracing::warn!("{fault}: trying again in {} s", wait.as_secs());
+        } else {
+            tracing::debug!(%fault, wait_ms = wait.as_millis(), "trying again");
+        }
         tokio::time::sleep(wait).await;
         Ok(())
     }

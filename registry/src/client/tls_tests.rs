@@ -39,8 +39,16 @@ fn serve(
     clients: Option<&Authority>,
     answer: &'static str,
 ) -> (u16, std::sync::mpsc::Receiver<String>) {
+    serve_with(authority.sign(name), clients, answer)
+}
+
+/// The same with this certificate.
+fn serve_with(
+    (certificate, key): (rcgen::Certificate, KeyPair),
+    clients: Option<&Authority>,
+    answer: &'static str,
+) -> (u16, std::sync::mpsc::Receiver<String>) {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let (certificate, key) = authority.sign(name);
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let builder = rustls::ServerConfig::builder();
     let builder = match clients {
@@ -131,6 +139,41 @@ async fn authorities_decide_whom_we_talk_to() {
     // certs.d, by host and port.
     file(&format!("certs.d/localhost:{port}/ca.crt"), &ours.pem);
     ping(options(dir.path()), registry).await.unwrap();
+}
+
+/// What `openssl req -x509` makes: an authority that is its own host.
+fn self_signed() -> (rcgen::Certificate, KeyPair) {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    (params.self_signed(&key).unwrap(), key)
+}
+
+#[tokio::test]
+async fn a_certificate_that_signs_itself_is_taken_where_it_is_named() {
+    let (certificate, key) = self_signed();
+    let pem = certificate.pem();
+    let (port, _told) = serve_with((certificate, key), None, OK);
+    let dir = tempfile::tempdir().unwrap();
+    let ping = |named: Option<&str>, host: RegistryHost| {
+        let mut options = options(dir.path());
+        if let Some(pem) = named {
+            let path = dir.path().join("ca.pem");
+            fs_err::write(&path, pem).unwrap();
+            options.ca_files = vec![path];
+        }
+        async move { Client::new(options).unwrap().ping(&host).await }
+    };
+    ping(Some(&pem), host("localhost", port)).await.unwrap();
+    // Nobody named it; another one of the same name was named; it is not this host's.
+    let error = ping(None, host("localhost", port)).await.unwrap_err();
+    assert!(error.to_string().contains("signed by itself"), "{error}");
+    assert!(error.hint().unwrap().contains("--ca-file"), "{error}");
+    let other = self_signed().0.pem();
+    let error = ping(Some(&other), host("localhost", port)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Tls, "{error}");
+    let error = ping(Some(&pem), host("127.0.0.1", port)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Tls, "{error}");
 }
 
 #[tokio::test]

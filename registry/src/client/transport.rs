@@ -111,8 +111,10 @@ fn unreached(url: &Url, error: &(dyn Error + 'static)) -> Fault {
 pub(super) fn broken(url: &Url, error: &(dyn Error + 'static)) -> Fault {
     let (host, causes) = (authority(url), Causes::of(error));
     match causes.tls {
-        Some(tls) => tls_fault(host, tls),
-        None => Fault::Broken { host, detail: causes.words },
+        // What the other side thinks of our certificate it may say after the handshake (RFC 8446, section 4.4.2.4).
+        Some(tls @ rustls::Error::AlertReceived(_)) => tls_fault(host, tls),
+        // The handshake was good: a record that cannot be read is a fault of the way.
+        _ => Fault::Broken { host, detail: causes.words },
     }
 }
 
@@ -163,12 +165,16 @@ fn tls_fault(host: String, error: &rustls::Error) -> Fault {
         Error::AlertReceived(
             Alert::CertificateRequired | Alert::BadCertificate | Alert::UnknownCA,
         ) => TlsCause::ClientCertificate,
+        error if tls::is_authority_as_host(error) => TlsCause::UnknownAuthority,
         _ => TlsCause::Other,
     };
     let detail = match error {
         Error::InvalidMessage(_) => "the answer is not TLS".to_owned(),
         Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
             "the certificate is signed by an unknown authority".to_owned()
+        }
+        error if tls::is_authority_as_host(error) => {
+            "the certificate is signed by itself, and not one that was named as trusted".to_owned()
         }
         Error::InvalidCertificate(CertificateError::Expired) => {
             "the certificate has expired".to_owned()
