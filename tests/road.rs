@@ -171,6 +171,11 @@ fn a_full_sequence_and_one_since_another_carry_what_they_say() {
     let bytes = head["totals"]["bytes"].as_u64().unwrap();
     assert!((60_000..100_000).contains(&bytes), "{bytes}");
     assert_eq!(head["base"]["sequence"], 1);
+    site.verify(&site.path("since")).ok().says("as sequence 4 after 1 or a later one");
+    let (media, key) = (site.path("since"), site.key());
+    site.bundle(&["describe", "--from", text(&media), "--trust", text(&key)])
+        .ok()
+        .says("since      sequence 1: for a target that stands there or later");
     // A target that stands at 1 takes it, one that has nothing does not.
     site.import("since", &[]).refused(&[68]);
     fs_err::create_dir(site.path("one")).unwrap();

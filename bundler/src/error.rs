@@ -250,10 +250,22 @@ impl CreateError {
             Self::Destination { .. } => {
                 "give it a `targetRepo` and a `targetTag` in the configuration".to_owned()
             }
-            Self::Content { .. } => {
-                "check the references and credentials, then run the same command again; no sequence was \
-                 written"
-                    .to_owned()
+            Self::Content { wire, .. } => {
+                let mend = match wire {
+                    Some(WireKind::Credentials) => {
+                        "log in with `podman login HOST`, or name the file that has the credentials with \
+                         `--authfile FILE`"
+                    }
+                    Some(WireKind::Tls) => {
+                        "name the registry's authority with `--ca-file FILE`, or look at its certificate and at \
+                         this machine's clock"
+                    }
+                    Some(WireKind::Unavailable) => {
+                        "see that the registry runs, and that host and port are right"
+                    }
+                    _ => "correct what is named above, in the configuration or at the source",
+                };
+                format!("{mend}, then run the same command again; no sequence was written")
             }
             Self::Fork { place, .. } => format!(
                 "one of the two goes: when the other side imported the one that `{place}` has, go on from there \

@@ -86,7 +86,7 @@ pub struct VerifiedSequence {
     pub digest: Digest,
     /// Whether it stands alone.
     pub kind: Kind,
-    /// The sequence that must be at the target before it; none when it stands alone.
+    /// The sequence that must be at the target before it, or a later one; none when it stands alone.
     pub after: Option<Sequence>,
     /// The time after which import refuses it, when that has passed.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -319,7 +319,7 @@ impl Verified {
 
     /// The sequence in a report.
     pub(crate) fn report(&self) -> VerifiedSequence {
-        let Head { sequence, stream, kind, previous, parts, .. } = &self.head;
+        let Head { sequence, stream, kind, previous, base, parts, .. } = &self.head;
         VerifiedSequence {
             sequence: *sequence,
             stream: *stream,
@@ -327,7 +327,8 @@ impl Verified {
             kind: *kind,
             after: match kind {
                 Kind::Full => None,
-                Kind::Incremental => previous.map(|link| link.sequence),
+                // With a base it closes a gap: whoever stands there, or later, can take it.
+                Kind::Incremental => base.or(*previous).map(|link| link.sequence),
             },
             expired: self.head.expires.clone().filter(|time| passed(time)),
             signers: self.signers.iter().map(ToString::to_string).collect(),

@@ -154,6 +154,13 @@ impl<'a> Shown<'a> {
         if let Some(link) = head.previous {
             writeln!(text, "  after      sequence {}, {}", link.sequence, link.digest)?;
         }
+        if let Some(link) = head.base {
+            let base = link.sequence;
+            writeln!(
+                text,
+                "  since      sequence {base}: for a target that stands there or later"
+            )?;
+        }
         let (tool, version) = (plain(&head.tool.name), plain(&head.tool.version));
         writeln!(text, "  created    {} by {tool} {version}", plain(&head.created))?;
         for (name, value) in [("expires", &head.expires), ("next", &head.next_expected)] {

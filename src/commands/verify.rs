@@ -132,7 +132,10 @@ fn verdict(sequence: &VerifiedSequence, broken: u64, absent: Option<Sequence>) -
         );
     }
     let order = match sequence.after {
-        Some(after) => format!("as sequence {number} after {after}"),
+        Some(after) if after.next() == Some(number) => {
+            format!("as sequence {number} after {after}")
+        }
+        Some(after) => format!("as sequence {number} after {after} or a later one"),
         None => format!("as sequence {number}, which stands alone"),
     };
     let parts = if total == 1 {
