@@ -20,6 +20,8 @@ mod logging;
 mod old_flags;
 mod output;
 mod progress;
+#[cfg(feature = "create")]
+mod signing;
 mod size;
 mod typed;
 mod wire;

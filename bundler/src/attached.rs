@@ -8,7 +8,6 @@ use std::collections::HashSet;
 use std::sync::Mutex;
 
 use format_spec::{Digest, Tag};
-use futures_util::StreamExt;
 use futures_util::future::try_join_all;
 use registry::client::ErrorKind as WireKind;
 use registry::limits::REFERRERS_MAX;
@@ -71,27 +70,24 @@ impl Tree<'_> {
     async fn deeper(&self, subjects: Vec<Digest>, image: &str) -> Result<Vec<String>, ImageError> {
         let mut warnings = Vec::new();
         let reader = self.reader;
-        let mut found = futures_util::stream::iter(subjects)
-            .map(|subject| attached_to(reader, subject))
-            .buffered(8);
-        while let Some(outcome) = found.next().await {
-            let Attached { subject, tagged, referrers } = outcome?;
-            let there = match referrers {
-                Ok(referrers) => {
-                    let carried = |digest| self.manifests.contains_key(digest);
-                    !tagged.is_empty() || referrers.iter().any(|digest| !carried(digest))
+        for some in subjects.chunks(SUBJECTS) {
+            let looking = some.iter().map(|subject| attached_to(reader, *subject));
+            for Attached { subject, tagged, referrers } in try_join_all(looking).await? {
+                let carried = |digest| self.manifests.contains_key(digest);
+                let more = match referrers {
+                    Ok(referrers) => referrers.iter().any(|digest| !carried(digest)),
+                    Err(refused) => {
+                        warnings.push(format!("{image}: {refused}"));
+                        false
+                    }
+                };
+                if more || !tagged.is_empty() {
+                    let whole = self.wanted(Name::Digest(subject), subject).source;
+                    warnings.push(format!(
+                        "{image}: what is attached to {subject} is left behind, it is deeper than {ATTACHED_DEPTH} \
+                         levels; to carry it, name `{whole}` in `additionalImages` too"
+                    ));
                 }
-                Err(refused) => {
-                    warnings.push(format!("{image}: {refused}"));
-                    !tagged.is_empty()
-                }
-            };
-            if there {
-                let whole = self.wanted(Name::Digest(subject), subject).source;
-                warnings.push(format!(
-                    "{image}: what is attached to {subject} is left behind, it is deeper than {ATTACHED_DEPTH} \
-                     levels; to carry it, name `{whole}` in `additionalImages` too"
-                ));
             }
         }
         Ok(warnings)

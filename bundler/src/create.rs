@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use format_spec::head::{ContentClass, Failure, Kind};
+use format_spec::head::Kind;
 use format_spec::keys::SecretKey;
 use format_spec::part::FileName;
 use format_spec::{Digest, Sequence, StreamId};
-use registry::client::{Client, ErrorKind as WireKind};
+use registry::client::Client;
 use registry::progress::Progress;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::ImageSetConfig;
 use crate::durable;
-use crate::error::{CreateError, Large, fit, reason};
+use crate::error::CreateError;
 use crate::fetch::{self, FetchError};
 use crate::history::{History, Known};
 use crate::origin::{OriginError, Origins};
@@ -22,18 +22,10 @@ use crate::plan::{self, Basis, Plan};
 use crate::publish::{self, Published, Statement};
 use crate::remote_history::RemoteHistory;
 use crate::report::{Created, File, Planned, PlannedReference, Summary, Written};
-use crate::resolve::{self, Image, Resolved, Wishes};
+use crate::resolve::{self, Resolved, Wishes};
 use crate::slots::Slots;
+use crate::space::{self, drop_liars};
 use crate::transfer;
-
-/// Bytes that stay free on the medium beside the sequence: directories and the small files.
-const SPARE: u64 = 4 * 1024 * 1024;
-
-/// Blobs named when the medium is too small.
-const NAMED: usize = 5;
-
-/// Blobs asked for at their origins when a plan is too large.
-const ASKED: usize = 16;
 
 /// Manifests asked for at a time, those that are attached to images among them: on a line with a long way, waiting is what
 /// takes the time.
@@ -168,7 +160,7 @@ pub async fn create(stream: Stream, options: CreateOptions) -> Result<Created, C
         let plan = match state.plan(&resolved, &options) {
             Ok(plan) => plan,
             Err(error) => {
-                drop_liars(error, &options, &origins, &state, &mut resolved).await?;
+                drop_liars(error, &options, &origins, &state.known, &mut resolved).await?;
                 continue;
             }
         };
@@ -186,8 +178,8 @@ pub async fn create(stream: Stream, options: CreateOptions) -> Result<Created, C
             .map_err(CreateError::file("make the output directory"))?;
         let _medium = lock_medium(&options.to)?;
         publish::refuse_occupied(&options.to, plan.index.sequence)?;
-        if let Err(error) = check_space(&options.to, &plan, &state, &resolved) {
-            drop_liars(error, &options, &origins, &state, &mut resolved).await?;
+        if let Err(error) = space::check(&options.to, &plan, &state.known, &resolved) {
+            drop_liars(error, &options, &origins, &state.known, &mut resolved).await?;
             continue;
         }
         // Before the hours that fetching may take.
@@ -196,7 +188,7 @@ pub async fn create(stream: Stream, options: CreateOptions) -> Result<Created, C
         let (tables, slots) = match fill(&options, &origins, &plan).await? {
             Filled::Complete(tables, slots) => (tables, slots),
             Filled::Without(lost) => {
-                drop_images(&mut resolved, &lost);
+                resolved.drop_images(&lost);
                 continue;
             }
         };
@@ -373,99 +365,6 @@ async fn fill(
     }
 }
 
-/// Takes out the images that need a blob or manifest which cannot be had.
-fn drop_images(resolved: &mut Resolved, lost: &BTreeMap<Digest, String>) {
-    let images = std::mem::take(&mut resolved.images);
-    for image in images {
-        let blobs = image.blobs().map(|(digest, _)| ("blob", digest));
-        let manifests = image.manifests.iter().map(|(digest, _)| ("manifest", *digest));
-        let needs = manifests.chain(blobs).find_map(|(what, digest)| {
-            lost.get(&digest).map(|reason| format!("{what} {digest}: {reason}"))
-        });
-        match needs {
-            None => resolved.images.push(image),
-            Some(reason) => {
-                resolved.causes.push(WireKind::NotFound);
-                resolved.failures.push(Failure {
-                    reference: image.source,
-                    class: ContentClass::Additional,
-                    reason: fit(&reason),
-                });
-            }
-        }
-    }
-}
-
-/// After a plan that is too large: takes out the images whose manifests are wrong about their largest
-/// blobs, so that one of them does not keep all the others from being carried. Without such an image the
-/// error stands.
-async fn drop_liars(
-    error: CreateError,
-    options: &CreateOptions,
-    origins: &Origins,
-    state: &State,
-    resolved: &mut Resolved,
-) -> Result<(), CreateError> {
-    if !matches!(error, CreateError::Space { .. } | CreateError::Layout(_)) {
-        return Err(error);
-    }
-    options.progress.phase("asking for the largest blobs");
-    let asking = lies(origins, resolved, largest(&state.known, resolved, ASKED));
-    let lies = tokio::select! {
-        lies = asking => lies,
-        () = options.cancel.cancelled() => return Err(CreateError::Cancelled),
-    };
-    if lies.is_empty() {
-        return Err(error);
-    }
-    drop_images(resolved, &lies);
-    Ok(())
-}
-
-/// Those of `blobs` that no image's origin has in the size that the manifests say, and why.
-async fn lies(
-    origins: &Origins,
-    resolved: &Resolved,
-    blobs: Vec<Large>,
-) -> BTreeMap<Digest, String> {
-    let mut lies = BTreeMap::new();
-    for Large { digest, size, .. } in blobs {
-        let holders = resolved.images.iter().filter(|i| i.blobs().any(|(d, _)| d == digest));
-        let mut refused = None;
-        for image in holders.take(plan::ORIGINS_MAX) {
-            match origins.blob(&image.origin, &digest, size).await {
-                Err(error) if !error.is_of_the_way() => refused = Some(reason(&error)),
-                // It is there, or nobody can tell now.
-                _ => {
-                    refused = None;
-                    break;
-                }
-            }
-        }
-        if let Some(reason) = refused {
-            lies.insert(digest, reason);
-        }
-    }
-    lies
-}
-
-/// The largest blobs that are new to the target.
-fn largest(known: &Known, resolved: &Resolved, count: usize) -> Vec<Large> {
-    let mut blobs = BTreeMap::new();
-    for image in &resolved.images {
-        for (digest, size) in image.blobs().filter(|(digest, _)| known.home(digest).is_none()) {
-            blobs.entry(digest).or_insert((size, image));
-        }
-    }
-    let mut blobs: Vec<_> = blobs.into_iter().collect();
-    blobs.sort_by_key(|(_, (size, _))| std::cmp::Reverse(*size));
-    let large = |(digest, (size, image)): (Digest, (u64, &Image))| {
-        let image = image.source.clone();
-        Large { digest, size, image }
-    };
-    blobs.into_iter().take(count).map(large).collect()
-}
-
 /// Keeps a create of another workspace, whose files would have the same names, away from the medium
 /// for as long as the answer lives. Nothing is written there for it.
 fn lock_medium(medium: &Path) -> Result<std::fs::File, CreateError> {
@@ -476,38 +375,6 @@ fn lock_medium(medium: &Path) -> Result<std::fs::File, CreateError> {
         // Some network file systems cannot lock a directory.
         Ok(()) | Err(std::fs::TryLockError::Error(_)) => Ok(directory),
     }
-}
-
-/// Compares what the sequence needs with what is free, less what an earlier run already took.
-fn check_space(
-    medium: &Path,
-    plan: &Plan,
-    state: &State,
-    resolved: &Resolved,
-) -> Result<(), CreateError> {
-    let file = CreateError::file("look at the free space");
-    let stat = rustix::fs::statvfs(medium).map_err(|error| file(error.into()))?;
-    let available = stat.f_bavail.saturating_mul(stat.f_frsize);
-    let mut taken = 0;
-    for number in 0..plan.layout.parts.len() {
-        let number = u32::try_from(number).expect("bounded by PARTS_MAX");
-        let path = medium.join(FileName::Part(plan.index.sequence, number).to_string());
-        if let Ok(found) = fs_err::metadata(durable::partial(&path)) {
-            taken += std::os::unix::fs::MetadataExt::blocks(&found) * 512;
-        }
-    }
-    let index = 200 * (plan.items.len() + plan.index.required.len()) as u64;
-    let needed = (plan.part_bytes() + index + SPARE).saturating_sub(taken);
-    if needed > available {
-        let largest = largest(&state.known, resolved, NAMED);
-        return Err(CreateError::Space {
-            directory: medium.to_owned(),
-            needed,
-            available,
-            largest,
-        });
-    }
-    Ok(())
 }
 
 fn summary(plan: &Plan, resolved: Resolved) -> Summary {

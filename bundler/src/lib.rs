@@ -30,6 +30,7 @@ pub mod remote_history;
 pub mod report;
 pub mod resolve;
 pub mod slots;
+mod space;
 pub mod transfer;
 pub mod tree;
 

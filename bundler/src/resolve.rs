@@ -4,7 +4,7 @@
 //! ([`tree`](crate::tree)) and what is attached to it (`attached`). An image that cannot be had becomes a failure with its
 //! reason; the others go on. What must hold: no two images say two sizes of one blob.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Mutex;
 
 use format_spec::Digest;
@@ -14,7 +14,7 @@ use registry::client::ErrorKind as WireKind;
 
 use crate::config::{AdditionalImage, ImageSetConfig};
 use crate::destination::{self, Claims, Destination};
-use crate::error::{CreateError, reason};
+use crate::error::{CreateError, fit, reason};
 use crate::history::Name;
 use crate::lock;
 use crate::node::{Reader, Shelf};
@@ -80,6 +80,31 @@ pub struct Resolved {
     pub blocked: Vec<(String, String)>,
     /// What a person should know.
     pub warnings: Vec<String>,
+}
+
+impl Resolved {
+    /// Takes out the images that need a blob or manifest which cannot be had.
+    pub(crate) fn drop_images(&mut self, lost: &BTreeMap<Digest, String>) {
+        let images = std::mem::take(&mut self.images);
+        for image in images {
+            let blobs = image.blobs().map(|(digest, _)| ("blob", digest));
+            let manifests = image.manifests.iter().map(|(digest, _)| ("manifest", *digest));
+            let needs = manifests.chain(blobs).find_map(|(what, digest)| {
+                lost.get(&digest).map(|reason| format!("{what} {digest}: {reason}"))
+            });
+            match needs {
+                None => self.images.push(image),
+                Some(reason) => {
+                    self.causes.push(WireKind::NotFound);
+                    self.failures.push(Failure {
+                        reference: image.source,
+                        class: ContentClass::Additional,
+                        reason: fit(&reason),
+                    });
+                }
+            }
+        }
+    }
 }
 
 /// Resolves the additional images of `config`.

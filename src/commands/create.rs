@@ -6,26 +6,25 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::Arc;
 
 use ::registry::progress::Progress;
 use bundler::config::ImageSetConfig;
 use bundler::report::{Created, Planned, Summary, Written};
-use bundler::{CreateOptions, Standing, Stream};
+use bundler::{CreateOptions, Stream};
 use format_spec::Sequence;
 use format_spec::head::{Kind, Totals};
-use format_spec::keys::{KeyId, SecretKey};
+use format_spec::keys::KeyId;
 use format_spec::limits::{LABELS_MAX, PART_DEFAULT, PART_MAX, TEXT_MAX};
 use serde::Serialize;
 
 use super::Context;
 use crate::cli::{self, Common};
 use crate::failure::{Exit, Failure};
-use crate::keyring::{self, Keyring};
 use crate::output::plain;
 use crate::progress::Drawing;
+use crate::signing::{Signers, first_key, signing_keys};
 use crate::size::{self, Media, PartSize};
-use crate::typed;
 use crate::wire::{self, Side};
 
 /// Write what is new since the last time as the next sequence, signed, in parts
@@ -162,14 +161,14 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     drop(drawing);
     // Why there is no key is told better where it was looked for.
     let created = created.map_err(|error| signing.failure().unwrap_or_else(|| error.into()))?;
-    let signing = signing.ready.get();
+    let signing = signing.ready();
 
     for warning in &created.summary().warnings {
         tracing::warn!("{}", plain(warning));
     }
     let answer = Answer {
         discs: discs(args.media, &created),
-        keys: signing.iter().flat_map(|s| &s.ids).map(KeyId::to_string).collect(),
+        keys: signing.iter().flat_map(|s| s.ids()).map(KeyId::to_string).collect(),
         new_key: signing
             .and_then(|signing| signing.to_carry(&created))
             .map(|path| path.display().to_string()),
@@ -226,133 +225,6 @@ fn part_bytes(size: Option<PartSize>, media: Option<Media>, archive_size: Option
         Some(gib) => gib.saturating_mul(1 << 30).min(PART_MAX),
         None => PART_DEFAULT,
     })
-}
-
-struct Signing {
-    keys: Vec<SecretKey>,
-    ids: Vec<KeyId>,
-    /// The public half of a key that was made now.
-    made: Option<PathBuf>,
-    /// The public half of the workspace's own key, when it signs.
-    own: Option<PathBuf>,
-}
-
-impl Signing {
-    fn with(keys: Vec<SecretKey>) -> Self {
-        let ids = keys.iter().map(|key| key.public().id()).collect();
-        Self { keys, ids, made: None, own: None }
-    }
-
-    /// With the workspace's own key, which is made when there is none.
-    fn own(ring: &Keyring) -> Result<Self, Failure> {
-        let (pair, new) = ring.own_or_make()?;
-        let made = new.then(|| pair.public.clone());
-        Ok(Self { made, own: Some(pair.public), ..Self::with(vec![pair.key]) })
-    }
-
-    /// The public half that the other side does not have yet: of a key that was made now, or, with the
-    /// first sequence, by an earlier run that did not come to its end.
-    fn to_carry(&self, created: &Created) -> Option<&Path> {
-        let first = matches!(created, Created::Written(w) if w.sequence == Sequence::FIRST);
-        self.made.as_deref().or(if first { self.own.as_deref() } else { None })
-    }
-}
-
-/// The keys that sign, or the workspace where one is made once a sequence is about to be written: a run with
-/// nothing to carry must not leave a key behind that signed nothing.
-struct Signers {
-    workspace: PathBuf,
-    ready: OnceLock<Signing>,
-    failed: Mutex<Option<Failure>>,
-}
-
-impl Signers {
-    fn of(signing: Signing) -> Self {
-        let signers = Self::made_in(Path::new(""));
-        signers.ready.get_or_init(|| signing);
-        signers
-    }
-
-    fn made_in(workspace: &Path) -> Self {
-        let (ready, failed) = (OnceLock::new(), Mutex::default());
-        Self { workspace: workspace.to_owned(), ready, failed }
-    }
-
-    /// Why no key could be made.
-    fn failure(&self) -> Option<Failure> {
-        self.failed.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
-
-impl bundler::Signers for Signers {
-    fn keys(&self) -> Option<&[SecretKey]> {
-        if self.ready.get().is_none() {
-            match Keyring::open(&self.workspace).and_then(|ring| Signing::own(&ring)) {
-                Ok(signing) => {
-                    self.ready.get_or_init(|| signing);
-                }
-                Err(failure) => {
-                    *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
-                }
-            }
-        }
-        self.ready.get().map(|signing| &signing.keys[..])
-    }
-}
-
-/// The keys that were named, or the workspace's own; `None` when it has none. A dry run signs nothing
-/// and makes nothing.
-fn signing_keys(
-    named: &[PathBuf],
-    workspace: &Path,
-    dry_run: bool,
-) -> Result<Option<Signing>, Failure> {
-    if !named.is_empty() {
-        let keys = named.iter().map(|path| keyring::read_secret(path)).collect::<Result<_, _>>()?;
-        return Ok(Some(Signing::with(keys)));
-    }
-    let ring = Keyring::open(workspace)?;
-    if dry_run {
-        // A key that could not sign is worth a word now.
-        let own = ring.secret_path(keyring::DEFAULT);
-        let key = own.exists().then(|| keyring::read_secret(&own)).transpose()?;
-        return Ok(key.map(|key| Signing::with(vec![key])));
-    }
-    if ring.has_own()? { Signing::own(&ring).map(Some) } else { Ok(None) }
-}
-
-/// The key of a workspace that has none: made with the first sequence only. Later it would sign what
-/// nobody on the other side trusts, and only the import would say so.
-fn first_key(
-    workspace: &Path,
-    standing: Option<Standing>,
-    dry_run: bool,
-) -> Result<Signers, Failure> {
-    let unsigned = || Signers::of(Signing::with(Vec::new()));
-    let Some(Standing { stream, last, signers }) = standing else {
-        return Ok(if dry_run { unsigned() } else { Signers::made_in(workspace) });
-    };
-    let ring = Keyring::open(workspace)?;
-    let problem = format!(
-        "stream {stream} has {}, the last one signed by {}, and this workspace has no signing key",
-        size::count(last.get(), "sequence"),
-        signers.join(" and ")
-    );
-    if dry_run {
-        tracing::warn!("{problem}: without `--dry-run` this would be refused");
-        return Ok(unsigned());
-    }
-    Err(Failure::usage(problem)
-        .with_hint(format!(
-            "copy `keys/{}.pem` of the workspace that made them to `{}`, or name it with `--key FILE`",
-            keyring::DEFAULT,
-            ring.secret_path(keyring::DEFAULT).display()
-        ))
-        .with_hint(format!(
-            "to sign with a new key on purpose: `bundle keys new --workspace {}`, and on the other side \
-             `bundle keys trust FILE` with its public half",
-            typed::quoted(&workspace.display().to_string())
-        )))
 }
 
 fn discs(media: Option<Media>, created: &Created) -> Option<u64> {
@@ -528,8 +400,6 @@ fn instant(text: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use bundler::Signers as _;
-
     use super::*;
 
     #[test]
@@ -613,36 +483,5 @@ mod tests {
              blocked by the configuration:\n  host/a:1  by `^host/`\n  host/b:1  by `^host/`\n"
         );
         assert!(of(1, &["host/a:1"]).starts_with("nothing new: 1 image known to the other side, "));
-    }
-
-    #[test]
-    fn a_dry_run_makes_no_key() {
-        let dir = tempfile::tempdir().unwrap();
-        assert!(signing_keys(&[], dir.path(), true).unwrap().is_none());
-        assert!(first_key(dir.path(), None, true).unwrap().keys().unwrap().is_empty());
-        assert!(signing_keys(&[], dir.path(), false).unwrap().is_none());
-        let first = first_key(dir.path(), None, false).unwrap();
-        // It is made when somebody asks for it, and once.
-        assert_eq!(fs_err::read_dir(dir.path()).unwrap().count(), 0);
-        assert_eq!(first.keys().unwrap().len(), 1);
-        let first = first.ready.get().unwrap();
-        assert!(first.made.is_some());
-        let second = signing_keys(&[], dir.path(), false).unwrap().unwrap();
-        assert!(second.made.is_none());
-        assert_eq!(first.ids, second.ids);
-    }
-
-    #[test]
-    fn a_stream_that_has_sequences_gets_no_new_key() {
-        let dir = tempfile::tempdir().unwrap();
-        let standing = || {
-            let stream = format_spec::StreamId::from_bytes([1; 16]);
-            let last = Sequence::new(3).unwrap();
-            Some(Standing { stream, last, signers: vec!["sha256:aa".to_owned()] })
-        };
-        let Err(failure) = first_key(dir.path(), standing(), false) else { panic!("a key") };
-        assert_eq!(failure.kind, crate::failure::Kind::Usage);
-        assert!(first_key(dir.path(), standing(), true).unwrap().keys().unwrap().is_empty());
-        assert_eq!(fs_err::read_dir(dir.path()).unwrap().count(), 0);
     }
 }

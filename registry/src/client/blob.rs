@@ -13,10 +13,9 @@ use reqwest::header::{CONTENT_ENCODING, CONTENT_RANGE, HeaderValue, RANGE};
 
 use super::body::Body;
 use super::error::{Failed, Fault};
-use super::headers::content_range;
+use super::headers::{content_range, length};
 use super::mirrors::Place;
 use super::pace::Pace;
-use super::pull::length;
 use super::retry::Tries;
 use super::session::{Session, text};
 use super::token::Scopes;

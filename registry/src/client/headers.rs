@@ -1,10 +1,12 @@
-//! Headers of the distribution protocol: `Link`, `Range`, `Content-Range`, `Location`, `Retry-After`.
+//! Headers of the distribution protocol: `Link`, `Range`, `Content-Range`, `Location`, `Retry-After`,
+//! `Content-Length`.
 //!
 //! In: header text from a registry that may lie. Out: typed values, or nothing. What must hold: a
 //! `Location` or `Link` never leads to another origin (CVE-2026-50151, CVE-2026-49349).
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use reqwest::header::{CONTENT_LENGTH, HeaderMap};
 use url::Url;
 
 use super::error::Fault;
@@ -24,6 +26,11 @@ pub(super) fn authority(url: &Url) -> String {
         (Some(host), None) => host.to_owned(),
         (None, _) => String::new(),
     }
+}
+
+/// `Content-Length` as a number; the answer to HEAD has it without a body.
+pub(super) fn length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// The URL that a `Location` of an upload names; it must be the registry's own.

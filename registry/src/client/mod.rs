@@ -4,10 +4,11 @@
 //! streams of exactly the asked length, and the word that an upload is complete. The way of a request:
 //!
 //! 1. `mirrors`: a pull may be blocked, or go to mirrors first (`registries.conf`).
-//! 2. `session`: the first contact finds scheme and challenge; `transport` sets up TLS.
+//! 2. `session`: the first contact finds scheme and challenge; `tls` and `transport` set up
+//!    the connections.
 //! 3. `credentials`, `helper`, `token`: who we are there, and the leave to do it.
-//! 4. `pull`, `push` (with `feed`), `lists`: the request itself; `retry` decides about another
-//!    try; `room` bounds the documents in flight.
+//! 4. `pull`, `blob` (with `body`, `direct`, `framing`), `push` (with `feed`), `lists`: the request
+//!    itself; `retry` decides about another try; `room` bounds the documents in flight.
 //!
 //! What must hold: credentials never reach another origin; everything received is bounded; what is
 //! whole is hashed; nothing waits for ever, not even for a drip; nothing that really moves is cut.
@@ -73,7 +74,6 @@ use url::Url;
 pub use blob::BlobStream;
 pub use counters::{Counters, Totals};
 pub use error::{ClientError, ErrorKind, Fault, TlsCause};
-
 pub use push::{Deleted, Pushed, Stored};
 pub use retry::RetryPolicy;
 pub use room::{Room, Taken};
@@ -387,19 +387,17 @@ impl Core {
             _ if same_host && session.tls == Tls::Unverified => Tls::Unverified,
             _ => Tls::Verify,
         };
-        // What `certs.d` has for the registry is used beside what it has for the place itself.
-        let beside = if same_host { session.host.as_str() } else { "" };
-        let key = (format!("{name} {beside}"), tls);
-        let lock = || hold(&self.transports);
-        if let Some(known) = lock().get(&key) {
-            return Ok(known.clone());
-        }
-        let loopback = url.host_str().is_some_and(crate::reference::is_loopback_name);
         let mut names = vec![name.as_str()];
         if same_host {
             // The same machine on another port: what was set up for the registry holds there too.
             names.push(session.host.as_str());
         }
+        let key = (names.join(" "), tls);
+        let lock = || hold(&self.transports);
+        if let Some(known) = lock().get(&key) {
+            return Ok(known.clone());
+        }
+        let loopback = url.host_str().is_some_and(crate::reference::is_loopback_name);
         let made = Transport::new(&self.options, &names, loopback, tls)?;
         lock().insert(key.clone(), made.clone());
         Ok(made)

@@ -6,9 +6,10 @@
 use format_spec::limits::MANIFEST_MAX;
 use format_spec::{Digest, Repository};
 use reqwest::Method;
-use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 
 use super::error::{Failed, Fault};
+use super::headers::length;
 use super::room::{Room, Taken};
 use super::session::{Session, text};
 use super::token::Scopes;
@@ -204,9 +205,4 @@ pub(super) async fn blob_head(
     request.redirects = true;
     let answer = session.send(core, &request).await?;
     Ok(length(answer.headers()))
-}
-
-/// `Content-Length` as a number; the answer to HEAD has it without a body.
-pub(super) fn length(headers: &HeaderMap) -> Option<u64> {
-    text(headers, &CONTENT_LENGTH)?.parse().ok()
 }
