@@ -8,7 +8,6 @@
 
 use std::error::Error;
 use std::future::poll_fn;
-use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
@@ -26,7 +25,7 @@ use tokio_rustls::TlsConnector;
 use tower_service::Service;
 use url::Url;
 
-use super::framing::{Ahead, Head, Home, Reader, Stream, ask};
+use super::framing::{Ahead, Head, HeadError, Home, Reader, Stream, ask};
 use super::headers::authority;
 use super::hold;
 
@@ -42,8 +41,8 @@ const PIECE: usize = 64 * 1024;
 pub(super) enum DirectError {
     /// No connection.
     Connect(Box<dyn Error + Send + Sync>),
-    /// The connection broke, or what came over it is not HTTP.
-    Broken(io::Error),
+    /// No head came over it, or a faulty one.
+    Head(HeadError),
 }
 
 /// Connections to one host.
@@ -146,13 +145,15 @@ impl Direct {
             doubt.answered = true;
             match asked {
                 Ok(answer) => return self.answer(url, origin, stream, ahead, answer),
-                Err(_) if ahead.bytes.is_empty() => {}
-                Err(error) => return Err(DirectError::Broken(error)),
+                Err(HeadError::Broken(_)) if ahead.bytes.is_empty() => {}
+                // It may belong to the answer before. On a connection of its own it is meant.
+                Err(HeadError::Faulty(_)) => break,
+                Err(error) => return Err(DirectError::Head(error)),
             }
         }
         let mut stream = self.connect(url).await?;
         let mut ahead = Ahead::default();
-        let answer = ask(&mut stream, &head, &mut ahead).await.map_err(DirectError::Broken)?;
+        let answer = ask(&mut stream, &head, &mut ahead).await.map_err(DirectError::Head)?;
         self.answer(url, origin, stream, ahead, answer)
     }
 
@@ -211,7 +212,7 @@ impl Direct {
         ahead: Ahead,
         head: Head,
     ) -> Result<Response, DirectError> {
-        let (length, reusable) = head.framing().map_err(DirectError::Broken)?;
+        let (length, reusable) = head.framing().map_err(DirectError::Head)?;
         let idle = Arc::clone(&self.idle);
         let home = move |stream| idle.keep(origin, stream);
         let home = reusable.then(|| Box::new(home) as Home);
@@ -239,7 +240,7 @@ impl Direct {
         let answer = answer
             .extension(handle)
             .body(body)
-            .map_err(|error| DirectError::Broken(io::Error::other(error)))?;
+            .map_err(|error| DirectError::Head(HeadError::Faulty(error.to_string())))?;
         Ok(answer.into())
     }
 }

@@ -136,3 +136,43 @@ async fn an_answer_whose_reader_nobody_takes_is_read_as_usual() {
         assert_eq!(answer.text().await.unwrap(), "hello");
     }
 }
+
+#[tokio::test]
+async fn a_faulty_head_is_meant_on_a_connection_of_its_own_only() {
+    let two = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nhello";
+    for (faulty, rest) in [("<html>\r\n\r\n", HELLO), ("HTTP/1.1 200 OK\r\ncontent-le<close>", two)]
+    {
+        let request = |url: &Url| Request::new(reqwest::Method::GET, url.clone());
+        let (url, direct, _told) = serve(vec![faulty, rest]).await;
+        let error = direct.get(&request(&url)).await.unwrap_err();
+        let DirectError::Head(error) = error else { panic!("{error:?}") };
+        assert_eq!(
+            matches!(error, HeadError::Faulty(_)),
+            !faulty.ends_with("<close>"),
+            "{error:?}"
+        );
+    }
+    // Behind a body that was whole, something of it may have come late.
+    let (url, direct, mut told) = serve(vec![HELLO, "<html>\r\n\r\n", HELLO]).await;
+    whole(get(&direct, &url).await).await;
+    assert_eq!(whole(get(&direct, &url).await).await, "hello");
+    let connections = [told.recv().await, told.recv().await, told.recv().await];
+    assert_eq!(connections, [Some(0), Some(0), Some(1)]);
+}
+
+/// What made one of them silent may have made all of them so.
+#[tokio::test]
+async fn after_an_answer_that_stays_away_no_connection_rests() {
+    let (url, direct, mut told) = serve(vec![HELLO, HELLO, "", HELLO]).await;
+    let (one, other) = (get(&direct, &url).await, get(&direct, &url).await);
+    whole(one).await;
+    whole(other).await;
+    assert_eq!(hold(&direct.idle.list).len(), 2);
+    let request = Request::new(reqwest::Method::GET, url.clone());
+    let waiting = timeout(Duration::from_millis(200), direct.get(&request));
+    assert!(waiting.await.is_err(), "it is silent");
+    assert_eq!(hold(&direct.idle.list).len(), 0);
+    assert_eq!(whole(get(&direct, &url).await).await, "hello");
+    let connections = [told.recv().await, told.recv().await, told.recv().await, told.recv().await];
+    assert_eq!(connections, [Some(0), Some(1), Some(1), Some(2)]);
+}

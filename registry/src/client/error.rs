@@ -436,8 +436,8 @@ impl Fault {
             }
             Self::Refused { .. } => "the registry's log says why it refused the request".into(),
             Self::Protocol(_) => {
-                "check the host: a proxy or a login page may answer in its place, or the registry \
-                 gives out a wrong address of its own"
+                "check the host: a proxy, a login page or another service may answer in its place, or \
+                 the registry gives out a wrong address of its own"
                     .into()
             }
             Self::Changed { .. } => {

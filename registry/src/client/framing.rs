@@ -55,12 +55,31 @@ pub(super) struct Head {
     pub(super) headers: HeaderMap,
 }
 
+/// Why there is no head.
+#[derive(Debug)]
+pub(super) enum HeadError {
+    /// The connection broke.
+    Broken(io::Error),
+    /// What came is whole and faulty: whoever sent it means it, and sends it again.
+    Faulty(String),
+}
+
+impl From<io::Error> for HeadError {
+    fn from(error: io::Error) -> Self {
+        Self::Broken(error)
+    }
+}
+
+fn faulty(what: impl Into<String>) -> HeadError {
+    HeadError::Faulty(what.into())
+}
+
 /// Sends a request and reads the head of its answer.
 pub(super) async fn ask(
     stream: &mut Box<dyn Stream>,
     head: &[u8],
     ahead: &mut Ahead,
-) -> io::Result<Head> {
+) -> Result<Head, HeadError> {
     stream.write_all(head).await?;
     stream.flush().await?;
     loop {
@@ -69,38 +88,34 @@ pub(super) async fn ask(
             match head.status {
                 // Interim answers, which a server may send unasked (RFC 9110, section 15.2).
                 100 | 102..=199 => continue,
-                101 => return Err(wrong("an answer that leaves HTTP")),
+                101 => return Err(faulty("it leaves HTTP")),
                 _ => return Ok(head),
             }
         }
         if ahead.rest().len() > HEAD_MAX {
-            return Err(wrong("the head of the answer is too long"));
+            return Err(faulty("it is too long"));
         }
         if ahead.more(stream).await? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
         }
     }
 }
 
-fn wrong(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, what.to_owned())
-}
-
 /// A whole head at the start of `bytes`, and its size.
-fn parse(bytes: &[u8]) -> io::Result<Option<(usize, Head)>> {
+fn parse(bytes: &[u8]) -> Result<Option<(usize, Head)>, HeadError> {
     let mut headers = vec![httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut answer = httparse::Response::new(&mut headers);
     let size = match answer.parse(bytes) {
         Ok(httparse::Status::Complete(size)) => size,
         Ok(httparse::Status::Partial) => return Ok(None),
-        Err(error) => return Err(wrong(&format!("the answer is not HTTP: {error}"))),
+        Err(error) => return Err(faulty(format!("it is not HTTP: {error}"))),
     };
     let mut found = HeaderMap::with_capacity(answer.headers.len());
     for header in answer.headers.iter() {
         let name = HeaderName::from_bytes(header.name.as_bytes());
         let value = HeaderValue::from_bytes(header.value);
         let (Ok(name), Ok(value)) = (name, value) else {
-            return Err(wrong("a header of the answer is not valid"));
+            return Err(faulty("a header is not valid"));
         };
         found.append(name, value);
     }
@@ -110,7 +125,7 @@ fn parse(bytes: &[u8]) -> io::Result<Option<(usize, Head)>> {
 
 impl Head {
     /// How the body ends, and whether the connection can be used after it.
-    pub(super) fn framing(&self) -> io::Result<(Length, bool)> {
+    pub(super) fn framing(&self) -> Result<(Length, bool), HeadError> {
         let tokens = |name| {
             let lines = self.headers.get_all(name).into_iter();
             let lines = lines.map(|line| line.to_str().unwrap_or("?").to_ascii_lowercase());
@@ -130,7 +145,7 @@ impl Head {
                     keeps && !self.headers.contains_key(CONTENT_LENGTH),
                 ));
             }
-            _ => return Err(wrong("a transfer coding that was not asked for")),
+            _ => return Err(faulty("it has a transfer coding that was not asked for")),
         }
         let mut lengths = tokens(CONTENT_LENGTH);
         let Some(length) = lengths.next() else { return Ok((Length::Close, false)) };
@@ -139,9 +154,14 @@ impl Head {
             Ok(size) if digits && lengths.all(|other| other == length) => {
                 Ok((Length::Exact(size), keeps))
             }
-            _ => Err(wrong("its `Content-Length` is not one number")),
+            _ => Err(faulty("its `Content-Length` is not one number")),
         }
     }
+}
+
+/// A fault of a body's framing. What came before it was good: the way may have damaged it.
+fn wrong(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what.to_owned())
 }
 
 /// How much of the body is to come.

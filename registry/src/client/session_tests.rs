@@ -280,3 +280,23 @@ async fn what_is_refused_is_not_asked_again() {
         assert!(error.to_string().contains("DENIED: m"), "{error}");
     }
 }
+
+#[tokio::test]
+async fn a_faulty_head_is_not_asked_for_again() {
+    let digest = Digest::of(b"x");
+    for reply in [Reply::new(99), Reply::new(200).with("Content-Length", "5")] {
+        let shown = format!("{reply:?}");
+        let server = Scripted::start(move |_| reply.clone()).await;
+        let client = client(&[&server.host]);
+        // One goes straight over its connection, the other one does not.
+        let blob = client.get_blob(&server.host, &repo(), &digest, 1, 0).await.unwrap_err();
+        let manifest = client.get_manifest(&server.host, &repo(), &tag("1")).await.unwrap_err();
+        for error in [blob, manifest] {
+            assert_eq!(error.kind(), ErrorKind::Protocol, "{shown}: {error}");
+            let named = format!("the head that `{}` sent is faulty: ", server.host);
+            assert!(error.to_string().contains(&named), "{error}");
+            assert!(error.hint().unwrap().contains("proxy"), "{error}");
+        }
+        assert_eq!(server.seen().len(), 2, "{shown}");
+    }
+}

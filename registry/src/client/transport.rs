@@ -16,6 +16,7 @@ use url::Url;
 use super::ClientOptions;
 use super::direct::{Direct, DirectError};
 use super::error::{Fault, TlsCause};
+use super::framing::HeadError;
 use super::headers::authority;
 use super::tls::{self, Tls};
 use crate::limits::CONNECT_TIME;
@@ -79,7 +80,8 @@ impl Transport {
         if direct && !self.proxied(&url) {
             return self.direct.get(&request).await.map_err(|error| match error {
                 DirectError::Connect(error) => unreached(&url, error.as_ref()),
-                DirectError::Broken(error) => broken(&url, &error),
+                DirectError::Head(HeadError::Broken(error)) => broken(&url, &error),
+                DirectError::Head(HeadError::Faulty(what)) => faulty(&url, &what),
             });
         }
         self.http.execute(request).await.map_err(|error| fault(&url, &error))
@@ -97,6 +99,11 @@ pub(super) fn fault(url: &Url, error: &reqwest::Error) -> Fault {
     if error.is_connect() { unreached(url, error) } else { broken(url, error) }
 }
 
+/// The fault of an answer whose head is none. It would come again.
+fn faulty(url: &Url, what: &str) -> Fault {
+    Fault::Protocol(format!("the head that `{}` sent is faulty: {what}", authority(url)))
+}
+
 /// The fault of a connection that cannot be opened.
 fn unreached(url: &Url, error: &(dyn Error + 'static)) -> Fault {
     let (host, causes) = (authority(url), Causes::of(error));
@@ -111,6 +118,7 @@ fn unreached(url: &Url, error: &(dyn Error + 'static)) -> Fault {
 pub(super) fn broken(url: &Url, error: &(dyn Error + 'static)) -> Fault {
     let (host, causes) = (authority(url), Causes::of(error));
     match causes.tls {
+        _ if causes.head => faulty(url, &causes.words),
         // What the other side thinks of our certificate it may say after the handshake (RFC 8446, section 4.4.2.4).
         Some(tls @ rustls::Error::AlertReceived(_)) => tls_fault(host, tls),
         // The handshake was good: a record that cannot be read is a fault of the way.
@@ -122,6 +130,8 @@ pub(super) fn broken(url: &Url, error: &(dyn Error + 'static)) -> Fault {
 struct Causes<'a> {
     tls: Option<&'a rustls::Error>,
     dns: bool,
+    /// The head of the answer is whole and faulty.
+    head: bool,
     /// The innermost words. Those of `reqwest` are left out: they have the URL, which may carry tokens.
     words: String,
 }
@@ -130,12 +140,14 @@ impl<'a> Causes<'a> {
     fn of(error: &'a (dyn Error + 'static)) -> Self {
         let timeout =
             error.downcast_ref::<reqwest::Error>().is_some_and(reqwest::Error::is_timeout);
-        let mut causes = Self { tls: None, dns: false, words: String::new() };
+        let mut causes = Self { tls: None, dns: false, head: false, words: String::new() };
         let mut cause = Some(error);
         while let Some(current) = cause {
             causes.tls = causes.tls.or_else(|| tls_error(current));
             let text = current.to_string();
             causes.dns |= text.starts_with("dns error");
+            causes.head |=
+                current.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse);
             if !current.is::<reqwest::Error>() {
                 causes.words = text;
             }
@@ -192,4 +204,44 @@ fn innermost(error: &reqwest::Error) -> String {
         cause = current.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{0}")]
+    struct Layer(&'static str, #[source] std::io::Error);
+
+    #[test]
+    fn of_several_causes_the_innermost_has_the_words() {
+        let reset = || std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+        let url = "http://reg.lan/x?token=s3cret".parse().unwrap();
+        let deep = Layer("outer", std::io::Error::other(Layer("inner", reset())));
+        let words = reset().to_string();
+        let expected = format!("the connection to `reg.lan` broke: {words}");
+        assert_eq!(broken(&url, &deep).to_string(), expected);
+        assert_eq!(broken(&url, &reset()).to_string(), expected);
+        let expected = format!("cannot connect to `reg.lan`: {words}");
+        assert_eq!(unreached(&url, &deep).to_string(), expected);
+        // That it was the name is told further out than why.
+        let name = Layer("dns error", std::io::Error::other("no such name"));
+        let name = Layer("client error", std::io::Error::other(name));
+        let fault = unreached(&url, &name);
+        assert!(matches!(fault, Fault::UnknownHost { .. }), "{fault:?}");
+    }
+
+    #[tokio::test]
+    async fn an_error_of_the_library_does_not_tell_the_address() {
+        let options = ClientOptions::default();
+        let transport = Transport::new(&options, &["127.0.0.1:1"], true, Tls::Never).unwrap();
+        for direct in [false, true] {
+            let url = "http://127.0.0.1:1/x?token=s3cret".parse().unwrap();
+            let request = Request::new(reqwest::Method::GET, url);
+            let text = transport.execute(request, direct).await.unwrap_err().to_string();
+            assert!(text.starts_with("cannot connect to `127.0.0.1:1`: "), "{text}");
+            assert!(text.contains("refused") && !text.contains("s3cret"), "{text}");
+        }
+    }
 }
