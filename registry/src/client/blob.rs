@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use format_spec::{Digest, Repository};
-use reqwest::Method;
 use reqwest::header::{CONTENT_ENCODING, CONTENT_RANGE, HeaderValue, RANGE};
+use reqwest::{Method, StatusCode};
 
 use super::body::Body;
 use super::error::{Failed, Fault};
@@ -17,7 +17,7 @@ use super::headers::{content_range, length};
 use super::mirrors::Place;
 use super::pace::Pace;
 use super::retry::Tries;
-use super::session::{Session, text};
+use super::session::{Session, drain, text};
 use super::token::Scopes;
 use super::{Client, ClientError, Core};
 use crate::limits::STALL_LEAST;
@@ -97,6 +97,8 @@ struct Budget {
     total: u32,
     /// Whether an answer of another size was asked for again.
     sized: bool,
+    /// Whether a range was refused: from then on the whole blob is asked for.
+    whole: bool,
 }
 
 /// The bytes of one blob.
@@ -111,7 +113,7 @@ pub struct BlobStream {
     /// The next byte that is read.
     at: u64,
     body: Option<Body>,
-    /// Bytes of the body that were read before: the registry ignored `Range`.
+    /// Bytes of the body that were read before: the registry ignored `Range`, or refused it.
     skip: u64,
     named: String,
     tries: Budget,
@@ -265,12 +267,20 @@ impl BlobStream {
         let mut request = session.request(&core, Method::GET, url, &scopes);
         request.redirects = true;
         request.direct = true;
-        if self.at > 0 {
+        if self.at > 0 && !self.tries.whole {
             let range = HeaderValue::from_str(&format!("bytes={}-", self.at))
                 .map_err(|_| Fault::Protocol("the range cannot be written".into()))?;
             request.headers.insert(RANGE, range);
         }
-        let answer = session.exchange(&core, &request).await?;
+        let mut answer = session.exchange(&core, &request).await?;
+        if answer.status() == StatusCode::RANGE_NOT_SATISFIABLE
+            && request.headers.remove(RANGE).is_some()
+        {
+            // Whether it takes no ranges, or has a shorter blob, the whole one tells.
+            self.tries.whole = true;
+            drain(answer).await;
+            answer = session.exchange(&core, &request).await?;
+        }
         if !answer.status().is_success() {
             return Err(session.fault_of(&core, &scopes, answer).await);
         }

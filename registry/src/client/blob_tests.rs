@@ -59,6 +59,56 @@ async fn a_registry_without_ranges_starts_over_unseen() {
 }
 
 #[tokio::test]
+async fn a_registry_that_refuses_ranges_is_asked_for_the_whole_blob() {
+    let body = content(50_000);
+    let whole = breaking(body.clone(), 20_000, false);
+    let server = Scripted::start(move |seen| match seen.header("range") {
+        "" => whole(seen),
+        _ => Reply::new(416),
+    })
+    .await;
+    let client = client(&[&server.host]);
+    let digest = Digest::of(&body);
+    let stream = client.get_blob(&server.host, &repo(), &digest, 50_000, 0).await.unwrap();
+    assert_eq!(all(stream).await.unwrap(), body);
+    let ranges = || server.seen().iter().map(|seen| seen.header("range").to_owned()).collect();
+    let seen: Vec<String> = ranges();
+    assert_eq!(seen, ["", "bytes=20000-", "", ""], "it is refused once");
+    // From the middle on, too.
+    let stream = client.get_blob(&server.host, &repo(), &digest, 50_000, 30_000).await.unwrap();
+    assert_eq!(all(stream).await.unwrap(), body[30_000..]);
+}
+
+#[tokio::test]
+async fn a_range_refused_because_the_blob_is_shorter_is_damage() {
+    let body = content(1000);
+    let count = AtomicUsize::new(0);
+    let server = Scripted::start(move |seen| {
+        match (count.fetch_add(1, Ordering::SeqCst), seen.header("range")) {
+            (0, _) => Reply::new(200).body(&body[..400]).announcing(1000),
+            (_, "") => Reply::new(200).body(&body[..300]),
+            _ => Reply::new(416).with("Content-Range", "bytes */300"),
+        }
+    })
+    .await;
+    let client = client(&[&server.host]);
+    let digest = Digest::of(b"x");
+    let stream = client.get_blob(&server.host, &repo(), &digest, 1000, 0).await.unwrap();
+    let error = all(stream).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Damaged, "{error}");
+    assert!(error.to_string().contains("expected 1000 bytes, the registry has 300"), "{error}");
+    assert_eq!(server.seen().len(), 4, "the other size is asked for once more");
+    // What has no range is not the range's fault.
+    let server = Scripted::start(|_| Reply::new(416)).await;
+    let client = testing::client(&[&server.host]);
+    for (from, requests) in [(0, 1), (400, 3)] {
+        let error = client.get_blob(&server.host, &repo(), &digest, 1000, from).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
+        assert_eq!(server.seen().len(), requests);
+    }
+}
+
+#[tokio::test]
 async fn a_stalled_download_goes_on() {
     let body = content(1000);
     let count = AtomicUsize::new(0);
