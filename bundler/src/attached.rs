@@ -164,7 +164,7 @@ async fn attached_to(reader: Reader<'_>, subject: Digest) -> Result<Attached, Im
         Ok(Some(descriptors)) => Ok(descriptors.iter().map(|d| d.digest).collect()),
         // Without the API, the index under the plain tag names them. It was found above.
         Ok(None) => Ok(fallback(&tagged)),
-        Err(error) if error.wire_kind() == Some(WireKind::Refused) => {
+        Err(error) if error.kind() == Some(WireKind::Refused) => {
             Err(format!("referrers of {subject} cannot be listed: {error}"))
         }
         Err(error) => return Err(error.into()),

@@ -17,7 +17,7 @@ use crate::durable;
 use crate::error::CreateError;
 use crate::fetch::{self, FetchError};
 use crate::history::{History, Known};
-use crate::origin::{OriginError, Origins};
+use crate::origin::{Loss, OriginError, Origins};
 use crate::plan::{self, Basis, Plan};
 use crate::publish::{self, Published, Statement};
 use crate::remote_history::RemoteHistory;
@@ -317,17 +317,13 @@ fn refuse_failures(options: &CreateOptions, resolved: &Resolved) -> Result<(), C
     if resolved.failures.is_empty() || !fatal {
         return Ok(());
     }
-    // One cause for all decides the exit code: wrong credentials are not missing content.
-    let mut causes = resolved.causes.iter().copied();
-    let wire = causes.next().filter(|first| {
-        causes.all(|other| other == *first) && resolved.causes.len() == resolved.failures.len()
-    });
-    Err(CreateError::Content { failures: resolved.failures.clone(), wire })
+    let (failures, causes) = (resolved.failures.clone(), resolved.causes.clone());
+    Err(CreateError::Content { failures, causes })
 }
 
 enum Filled {
     Complete(Vec<Digest>, Slots),
-    Without(BTreeMap<Digest, String>),
+    Without(BTreeMap<Digest, Loss>),
 }
 
 async fn fill(

@@ -89,8 +89,8 @@ pub enum CreateError {
     Content {
         /// Each reference and why.
         failures: Vec<format_spec::head::Failure>,
-        /// The common cause when there is one.
-        wire: Option<WireKind>,
+        /// The kind of fault behind each of them.
+        causes: Vec<Option<WireKind>>,
     },
     /// Another workspace wrote the same number.
     #[error(
@@ -216,7 +216,8 @@ impl CreateError {
             | Self::Occupied { .. }
             | Self::Unsigned
             | Self::Layout(_) => ErrorKind::Usage,
-            Self::Content { failures, wire } => match wire {
+            // One cause for all decides the exit code: wrong credentials are not missing content.
+            Self::Content { failures, causes } => match common(causes) {
                 Some(WireKind::Credentials) => ErrorKind::Credentials,
                 Some(WireKind::Unavailable | WireKind::Tls) => ErrorKind::Unavailable,
                 _ => ErrorKind::Content(exit_bits(failures)),
@@ -250,22 +251,15 @@ impl CreateError {
             Self::Destination { .. } => {
                 "give it a `targetRepo` and a `targetTag` in the configuration".to_owned()
             }
-            Self::Content { wire, .. } => {
-                let mend = match wire {
-                    Some(WireKind::Credentials) => {
-                        "log in with `podman login HOST`, or name the file that has the credentials with \
-                         `--authfile FILE`"
+            Self::Content { causes, .. } => {
+                let mut mends: Vec<&str> = Vec::new();
+                for mend in causes.iter().copied().map(mend) {
+                    if !mends.contains(&mend) {
+                        mends.push(mend);
                     }
-                    Some(WireKind::Tls) => {
-                        "name the registry's authority with `--ca-file FILE`, or look at its certificate and at \
-                         this machine's clock"
-                    }
-                    Some(WireKind::Unavailable) => {
-                        "see that the registry runs, and that host and port are right"
-                    }
-                    _ => "correct what is named above, in the configuration or at the source",
-                };
-                format!("{mend}, then run the same command again; no sequence was written")
+                }
+                let mends = mends.join("; ");
+                format!("{mends}, then run the same command again; no sequence was written")
             }
             Self::Fork { place, .. } => format!(
                 "one of the two goes: when the other side imported the one that `{place}` has, go on from there \
@@ -291,6 +285,34 @@ impl CreateError {
             Self::Cancelled => "run the same command again to go on".to_owned(),
             Self::File { .. } | Self::Layout(_) => return None,
         })
+    }
+}
+
+/// The cause that all failures have.
+fn common(causes: &[Option<WireKind>]) -> Option<WireKind> {
+    let (first, rest) = causes.split_first()?;
+    first.filter(|_| rest.iter().all(|other| other == first))
+}
+
+/// What to do about content that could not be had.
+fn mend(cause: Option<WireKind>) -> &'static str {
+    match cause {
+        Some(WireKind::Credentials) => {
+            "log in with `podman login HOST`, or name the file that has the credentials with \
+             `--authfile FILE`"
+        }
+        Some(WireKind::Tls) => {
+            "name the registry's authority with `--ca-file FILE`, or look at its certificate and at \
+             this machine's clock"
+        }
+        Some(WireKind::Unavailable) => {
+            "see that the registry runs, and that host and port are right"
+        }
+        Some(WireKind::Damaged) => {
+            "what arrives is not what its digest and size say: look for a proxy in between that \
+             changes content, and at the storage of the source"
+        }
+        _ => "correct what is named above, in the configuration or at the source",
     }
 }
 

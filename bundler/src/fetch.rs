@@ -15,14 +15,14 @@ use format_spec::Digest;
 use format_spec::hash::together_is_faster;
 use format_spec::index::Member;
 use format_spec::part::{FileName, PartLayout, Piece};
-use registry::client::Taken;
+use registry::client::{ErrorKind as WireKind, Taken};
 use registry::progress::Progress;
 use registry::reference::ManifestRef;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::hashing::{Hashing, Stream};
-use crate::origin::{BlobReader, OriginError, Origins};
+use crate::origin::{BlobReader, Loss, OriginError, Origins};
 use crate::pack::{PartFile, WRITE_BACK, WriteBack};
 use crate::plan::{Content, Item, Plan};
 use crate::slots::Slots;
@@ -38,7 +38,7 @@ pub enum FetchError {
     Way(OriginError),
     /// Content that cannot be had: what, and why.
     #[error("{} blobs and manifests cannot be had", .0.len())]
-    Lost(BTreeMap<Digest, String>),
+    Lost(BTreeMap<Digest, Loss>),
     /// Ctrl-C.
     #[error("stopped")]
     Cancelled,
@@ -138,11 +138,12 @@ pub async fn fetch(
                 return Err(FetchError::Way(error));
             }
             Err(ItemError::Origin(error)) => {
-                lost.insert(road.plan.items[number].digest, error.to_string());
+                lost.insert(road.plan.items[number].digest, error.into());
             }
             Err(ItemError::Damaged(got)) => {
                 let wanted = road.plan.items[number].digest;
-                lost.insert(wanted, format!("it arrived with the digest {got}"));
+                let reason = format!("it arrived with the digest {got}");
+                lost.insert(wanted, Loss { kind: Some(WireKind::Damaged), reason });
             }
         }
     }

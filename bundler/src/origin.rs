@@ -17,6 +17,7 @@ use registry::reference::{ManifestRef, Reference, RegistryHost};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::config::ImageSource;
+use crate::error::reason;
 use crate::layout::{Choice, LayoutImage};
 
 /// KiB of large manifests that are in memory because they are arriving or have just arrived: one of the largest.
@@ -92,12 +93,30 @@ impl OriginError {
         }
     }
 
-    /// The kind of a registry's answer.
-    pub fn wire_kind(&self) -> Option<WireKind> {
+    /// What kind of fault it is, in the words of a registry.
+    pub fn kind(&self) -> Option<WireKind> {
         match self {
             Self::Wire(error) => Some(error.kind()),
+            Self::Layout(LayoutError::Damaged { .. } | LayoutError::Size { .. }) => {
+                Some(WireKind::Damaged)
+            }
             Self::Layout(_) => None,
         }
+    }
+}
+
+/// Why a blob or manifest cannot be had from any of its origins.
+#[derive(Debug)]
+pub struct Loss {
+    /// What kind of fault it is.
+    pub kind: Option<WireKind>,
+    /// In words.
+    pub reason: String,
+}
+
+impl From<OriginError> for Loss {
+    fn from(error: OriginError) -> Self {
+        Self { kind: error.kind(), reason: reason(&error) }
     }
 }
 

@@ -18,7 +18,7 @@ use crate::error::{CreateError, fit, reason};
 use crate::history::Name;
 use crate::lock;
 use crate::node::{Reader, Shelf};
-use crate::origin::{Origin, Origins, Source};
+use crate::origin::{Loss, Origin, Origins, Source};
 use crate::tree::{ImageError, Manifests, Tree};
 
 /// What is looked for and what is left.
@@ -74,8 +74,8 @@ pub struct Resolved {
     pub images: Vec<Image>,
     /// What could not be had.
     pub failures: Vec<Failure>,
-    /// The kinds of the registries' answers behind the failures.
-    pub causes: Vec<WireKind>,
+    /// The kind of fault behind each of the failures.
+    pub causes: Vec<Option<WireKind>>,
     /// What was left out because it is blocked: reference and pattern.
     pub blocked: Vec<(String, String)>,
     /// What a person should know.
@@ -83,24 +83,27 @@ pub struct Resolved {
 }
 
 impl Resolved {
+    /// Notes an image that cannot be had.
+    fn fail(&mut self, image: &str, kind: Option<WireKind>, reason: String) {
+        let (reference, class) = (image.to_owned(), ContentClass::Additional);
+        self.failures.push(Failure { reference, class, reason });
+        self.causes.push(kind);
+    }
+
     /// Takes out the images that need a blob or manifest which cannot be had.
-    pub(crate) fn drop_images(&mut self, lost: &BTreeMap<Digest, String>) {
+    pub(crate) fn drop_images(&mut self, lost: &BTreeMap<Digest, Loss>) {
         let images = std::mem::take(&mut self.images);
         for image in images {
             let blobs = image.blobs().map(|(digest, _)| ("blob", digest));
             let manifests = image.manifests.iter().map(|(digest, _)| ("manifest", *digest));
-            let needs = manifests.chain(blobs).find_map(|(what, digest)| {
-                lost.get(&digest).map(|reason| format!("{what} {digest}: {reason}"))
-            });
+            let needs = manifests
+                .chain(blobs)
+                .find_map(|(what, digest)| lost.get(&digest).map(|loss| (what, digest, loss)));
             match needs {
                 None => self.images.push(image),
-                Some(reason) => {
-                    self.causes.push(WireKind::NotFound);
-                    self.failures.push(Failure {
-                        reference: image.source,
-                        class: ContentClass::Additional,
-                        reason: fit(&reason),
-                    });
+                Some((what, digest, Loss { kind, reason })) => {
+                    let reason = fit(&format!("{what} {digest}: {reason}"));
+                    self.fail(&image.source, *kind, reason);
                 }
             }
         }
@@ -165,14 +168,11 @@ pub async fn resolve(
                 resolved.images.push(Image { source, origin, destination, names, manifests });
             }
             Err(error) => {
-                if let ImageError::Origin(origin) = &error {
-                    resolved.causes.extend(origin.wire_kind());
-                }
-                resolved.failures.push(Failure {
-                    reference: image.source.to_string(),
-                    class: ContentClass::Additional,
-                    reason: reason(&error),
-                });
+                let kind = match &error {
+                    ImageError::Origin(origin) => origin.kind(),
+                    _ => None,
+                };
+                resolved.fail(&image.source.to_string(), kind, reason(&error));
             }
         }
     }
@@ -223,22 +223,17 @@ async fn settle(resolved: &mut Resolved, origins: &Origins) {
         while let Some((digest, size, others, at)) = dispute(&image, &sizes) {
             let first_is_right = origins.blob(&kept[at].origin, &digest, others).await.is_ok();
             stays = !first_is_right && origins.blob(&image.origin, &digest, size).await.is_ok();
-            let fault = |source: &str, size, other: &str, others| Failure {
-                reference: source.to_owned(),
-                class: ContentClass::Additional,
-                reason: reason(&ImageError::Dispute {
-                    digest,
-                    size,
-                    other: other.to_owned(),
-                    others,
-                }),
+            let mut fault = |source: &str, size, other: &str, others| {
+                let other = other.to_owned();
+                let dispute = ImageError::Dispute { digest, size, other, others };
+                resolved.fail(source, None, reason(&dispute));
             };
             let (first, second) = (&kept[at].source, &image.source);
             if !stays {
-                resolved.failures.push(fault(second, size, first, others));
+                fault(second, size, first, others);
                 break;
             }
-            resolved.failures.push(fault(first, others, second, size));
+            fault(first, others, second, size);
             kept.remove(at);
             sizes = HashMap::new();
             for (at, image) in kept.iter().enumerate() {

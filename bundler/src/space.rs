@@ -11,9 +11,9 @@ use format_spec::part::FileName;
 
 use crate::create::CreateOptions;
 use crate::durable;
-use crate::error::{CreateError, Large, reason};
+use crate::error::{CreateError, Large};
 use crate::history::Known;
-use crate::origin::Origins;
+use crate::origin::{Loss, Origins};
 use crate::plan::{self, Plan};
 use crate::resolve::{Image, Resolved};
 
@@ -85,18 +85,14 @@ pub(crate) async fn drop_liars(
 }
 
 /// Those of `blobs` that no image's origin has in the size that the manifests say, and why.
-async fn lies(
-    origins: &Origins,
-    resolved: &Resolved,
-    blobs: Vec<Large>,
-) -> BTreeMap<Digest, String> {
+async fn lies(origins: &Origins, resolved: &Resolved, blobs: Vec<Large>) -> BTreeMap<Digest, Loss> {
     let mut lies = BTreeMap::new();
     for Large { digest, size, .. } in blobs {
         let holders = resolved.images.iter().filter(|i| i.blobs().any(|(d, _)| d == digest));
         let mut refused = None;
         for image in holders.take(plan::ORIGINS_MAX) {
             match origins.blob(&image.origin, &digest, size).await {
-                Err(error) if !error.is_of_the_way() => refused = Some(reason(&error)),
+                Err(error) if !error.is_of_the_way() => refused = Some(error),
                 // It is there, or nobody can tell now.
                 _ => {
                     refused = None;
@@ -104,8 +100,8 @@ async fn lies(
                 }
             }
         }
-        if let Some(reason) = refused {
-            lies.insert(digest, reason);
+        if let Some(error) = refused {
+            lies.insert(digest, error.into());
         }
     }
     lies

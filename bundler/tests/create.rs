@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bundler::{CreateError, CreateOptions, Created, Stream};
+use bundler::{CreateError, CreateOptions, Created, ErrorKind, Stream};
 use bytes::Bytes;
 use format_spec::head::{Head, Kind};
 use format_spec::index::Index;
@@ -512,4 +512,32 @@ async fn when_nothing_could_be_had_each_image_has_its_line() {
     assert!(lines[1].starts_with(&format!("  `{}/no/such0:1`: ", site.host)), "{text}");
     assert_eq!(lines[21], "  … and 2 more");
     assert!(error.hint().unwrap().ends_with("no sequence was written"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_arrives_damaged_is_looked_for_at_the_source() {
+    let site = Site::new().await;
+    let layer = noise(1, 1000);
+    site.image("app/one", Some("1"), &[&layer]).await;
+    let stored = find(&site.path("source"), &layer).unwrap();
+    fs_err::remove_file(&stored).unwrap();
+    fs_err::write(&stored, noise(2, 1000)).unwrap();
+    let (proxy, correct) = ("look for a proxy", "correct what is named above");
+    for (images, mixed) in [(&["app/one:1"][..], false), (&["app/one:1", "no/such:1"], true)] {
+        let error = create(site.options(images)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Content(8), "{error}");
+        let hint = error.hint().unwrap();
+        assert!(hint.contains(proxy), "{hint}");
+        assert_eq!(hint.contains(correct), mixed, "each cause has its own: {hint}");
+    }
+}
+
+/// The file below `directory` with this content.
+fn find(directory: &Path, content: &[u8]) -> Option<PathBuf> {
+    fs_err::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).find_map(|path| {
+        if path.is_dir() {
+            return find(&path, content);
+        }
+        (fs_err::read(&path).unwrap() == content).then_some(path)
+    })
 }
