@@ -3,6 +3,7 @@
 use format_spec::Digest;
 
 use super::pull_tests::{guarded, manifest, repo, tag};
+use super::retry::Tries;
 use super::testing::{Reply, Scripted, client};
 use super::*;
 
@@ -29,6 +30,7 @@ impl tracing::Subscriber for Log {
     }
     fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
     fn event(&self, event: &tracing::Event<'_>) {
+        *self.0.lock().unwrap() += &format!("{} ", event.metadata().level());
         event.record(&mut self.clone());
     }
     fn enter(&self, _: &tracing::span::Id) {}
@@ -62,5 +64,25 @@ async fn nothing_secret_is_logged() {
     text += &format!("{error} {error:?} {:?}", client.core.options);
     for secret in ["s3cret", "t0ken", "password", "dXNlcjpwYXNzd29yZA"] {
         assert!(!text.contains(secret), "{secret}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn a_long_wait_that_a_registry_asks_for_is_told() {
+    let counters = Counters::default();
+    let policy = RetryPolicy { times: 1, delay: Some(Duration::ZERO) };
+    for (seconds, told) in [(20, false), (21, true)] {
+        let log = Log::default();
+        let _guard = tracing::subscriber::set_default(log.clone());
+        let retry_after = Some(Duration::from_secs(seconds));
+        let fault = Fault::Busy { status: 429, detail: String::new(), retry_after };
+        let mut tries = Tries::new(policy, &counters);
+        // It is told before it begins.
+        let waiting = tokio::time::timeout(Duration::from_millis(1), tries.again(fault));
+        assert!(waiting.await.is_err(), "it waits");
+        let text = log.0.lock().unwrap().clone();
+        assert!(text.contains("trying again"), "the log is seen: {text}");
+        assert_eq!(text.contains("WARN "), told, "{text}");
+        assert_eq!(text.contains("(429): trying again in 21 s"), told, "{text}");
     }
 }

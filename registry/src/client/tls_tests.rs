@@ -7,6 +7,7 @@ use format_spec::Digest;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
+use super::pull_tests::{all, content, repo};
 use super::testing::{Reply, Scripted, options};
 use super::*;
 
@@ -37,16 +38,28 @@ fn serve(
     authority: &Authority,
     name: &str,
     clients: Option<&Authority>,
-    answer: &'static str,
+    answer: impl Into<String>,
 ) -> (u16, std::sync::mpsc::Receiver<String>) {
     serve_with(authority.sign(name), clients, answer)
 }
 
 /// The same with this certificate.
 fn serve_with(
+    certificate: (rcgen::Certificate, KeyPair),
+    clients: Option<&Authority>,
+    answer: impl Into<String>,
+) -> (u16, std::sync::mpsc::Receiver<String>) {
+    let answer = answer.into();
+    serve_by(certificate, clients, move |channel, _| channel.write_all(answer.as_bytes()))
+}
+
+type Channel = rustls::StreamOwned<rustls::ServerConnection, std::net::TcpStream>;
+
+/// The same, answering as `answer` does with a head; its error ends the connection.
+fn serve_by(
     (certificate, key): (rcgen::Certificate, KeyPair),
     clients: Option<&Authority>,
-    answer: &'static str,
+    answer: impl Fn(&mut Channel, &str) -> std::io::Result<()> + Send + Sync + 'static,
 ) -> (u16, std::sync::mpsc::Receiver<String>) {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
@@ -66,12 +79,14 @@ fn serve_with(
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let (tell, told) = std::sync::mpsc::channel();
+    let answer = Arc::new(answer);
     // The thread ends with the process; it holds nothing but its port.
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let (Ok(stream), config, tell) = (stream, Arc::clone(&config), tell.clone()) else {
                 return;
             };
+            let answer = Arc::clone(&answer);
             std::thread::spawn(move || {
                 let Ok(connection) = rustls::ServerConnection::new(config) else { return };
                 let mut tls = rustls::StreamOwned::new(connection, stream);
@@ -80,9 +95,10 @@ fn serve_with(
                 while let Ok(1) = tls.read(&mut byte) {
                     head.push(byte[0]);
                     if head.ends_with(b"\r\n\r\n") {
-                        let _ = tell.send(String::from_utf8_lossy(&head).into_owned());
+                        let text = String::from_utf8_lossy(&head).into_owned();
                         head.clear();
-                        if tls.write_all(answer.as_bytes()).is_err() {
+                        let _ = tell.send(text.clone());
+                        if answer(&mut tls, &text).is_err() {
                             return;
                         }
                     }
@@ -204,6 +220,73 @@ async fn blobs_come_straight_over_tls_too() {
     assert_eq!(get(nobody.clone()).await.unwrap_err().kind(), ErrorKind::Tls);
     nobody.insecure_tls = Vec::new();
     assert_eq!(get(nobody).await.unwrap_err().kind(), ErrorKind::Tls);
+}
+
+/// The handshake was good: what comes later and is no record is a fault of the way.
+#[tokio::test]
+async fn a_record_that_cannot_be_read_in_mid_body_costs_no_download() {
+    let authority = Authority::new();
+    let body = content(100_000);
+    let served = body.clone();
+    let (port, told) = serve_by(authority.sign("localhost"), None, move |channel, head| {
+        if !head.contains("/blobs/") {
+            return channel.write_all(OK.as_bytes());
+        }
+        let size = served.len();
+        let range = head.split_once("range: bytes=").and_then(|(_, range)| range.split_once('-'));
+        let Some((from, _)) = range else {
+            write!(channel, "HTTP/1.1 200 OK\r\ncontent-length: {size}\r\n\r\n")?;
+            channel.write_all(&served[..60_000])?;
+            // Application data of 32 bytes that nobody encrypted.
+            channel.sock.write_all(&[&[23, 3, 3, 0, 32][..], &[0; 32]].concat())?;
+            return Err(std::io::ErrorKind::Other.into());
+        };
+        let (last, from): (_, usize) = (size - 1, from.parse().unwrap());
+        write!(channel, "HTTP/1.1 206 X\r\ncontent-range: bytes {from}-{last}/{size}\r\n")?;
+        write!(channel, "content-length: {}\r\n\r\n", size - from)?;
+        channel.write_all(&served[from..])
+    });
+    let dir = tempfile::tempdir().unwrap();
+    fs_err::write(dir.path().join("ca.pem"), &authority.pem).unwrap();
+    let mut options = options(dir.path());
+    options.ca_files = vec![dir.path().join("ca.pem")];
+    let client = Client::new(options).unwrap();
+    let (registry, digest) = (host("localhost", port), Digest::of(&body));
+    let stream = client.get_blob(&registry, &repo(), &digest, 100_000, 0).await.unwrap();
+    assert_eq!(all(stream).await.unwrap(), body);
+    assert_eq!(client.counters().totals().retries, 1);
+    let heads: Vec<String> = told.try_iter().filter(|head| head.contains("/blobs/")).collect();
+    assert_eq!(heads.len(), 2, "{heads:?}");
+    assert!(!heads[1].contains("range: bytes=0-"), "it begins again: {}", heads[1]);
+}
+
+/// Two registries lead to one store, whose authority only the directory of the first one has.
+#[tokio::test]
+async fn what_certs_d_has_for_one_registry_opens_no_way_for_another() {
+    let (ours, other) = (Authority::new(), Authority::new());
+    let (store, _told) = serve(&ours, "localhost", None, OK);
+    let leading = |authority: &Authority| {
+        let to = format!("https://localhost:{store}/x");
+        let answer = format!("HTTP/1.1 307 X\r\nlocation: {to}\r\ncontent-length: 0\r\n\r\n");
+        serve(authority, "localhost", None, answer).0
+    };
+    let (first, second) = (leading(&ours), leading(&other));
+    let dir = tempfile::tempdir().unwrap();
+    for (port, authority) in [(first, &ours), (second, &other)] {
+        let place = dir.path().join(format!("certs.d/localhost:{port}"));
+        fs_err::create_dir_all(&place).unwrap();
+        fs_err::write(place.join("ca.crt"), &authority.pem).unwrap();
+    }
+    let client = Client::new(options(dir.path())).unwrap();
+    let digest = Digest::of(b"{}");
+    for round in 0..2 {
+        let pulled = client.get_blob_bytes(&host("localhost", first), &repo(), &digest, 2, 2).await;
+        assert_eq!(pulled.unwrap(), "{}", "{round}");
+        let refused =
+            client.get_blob_bytes(&host("localhost", second), &repo(), &digest, 2, 2).await;
+        let error = refused.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Tls, "{round}: {error}");
+    }
 }
 
 #[tokio::test]
