@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Args, Parser};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser};
 use registry::reference::RegistryHost;
 
 use crate::commands::Command;
@@ -18,6 +18,7 @@ use crate::failure::Failure;
 use crate::logging::LogLevel;
 use crate::old_flags;
 use crate::output::{Format, Output};
+use crate::typed::quoted;
 
 const HEADING: &str = "Common options";
 
@@ -34,17 +35,21 @@ pub const WORKSPACE: &str = "bundle-workspace";
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0            done; also: nothing new, already imported
+  0            done; also: nothing new, the last sequence imported again
   1            failed, any other cause
   2, 4, 8, 16  bits: some release, operator, additional, helm content could not be had
   64           usage or configuration error
   65           damaged: a digest, cell or length does not match
   66           incomplete: a part or the head is missing
   67           not trusted: no signature, unknown key, bad signature
-  68, 69, 70   gap; stale or expired; fork or foreign stream
+  68, 69, 70   gap; stale (an older sequence) or expired; fork or foreign stream
   73           cannot write here: disk full, read-only, permission
   75           registry or network gave up after retries: run again
   77           the registry refused the credentials";
+
+/// The end of the short help: the common options would bury the command's own.
+const COMMON: &str =
+    "`--help` also shows the common options: workspace, credentials, certificates, output, retries";
 
 /// Names of commands that this version, or this build of it, does not have.
 const ELSEWHERE: &[&str] = &["mirror", "list", "delete", "prune", "resources"];
@@ -54,7 +59,8 @@ const FEATURED: &[&str] = &["init", "create", "import", "verify", "describe", "d
 
 /// Carry container images across an air gap on media that somebody carries.
 #[derive(Debug, Parser)]
-#[command(name = "bundle", version, after_help = EXIT_CODES, max_term_width = 100)]
+#[command(name = "bundle", version, after_help = format!("{EXIT_CODES}\n\n{COMMON}"), after_long_help = EXIT_CODES,
+          max_term_width = 100)]
 pub struct Cli {
     #[command(flatten)]
     pub common: Common,
@@ -67,63 +73,63 @@ pub struct Cli {
 pub struct Common {
     /// Directory of this side's state; `storageConfig.local.path` of a configuration wins
     #[arg(long, global = true, value_name = "DIR", default_value = WORKSPACE,
-          value_parser = directory, help_heading = HEADING)]
+          value_parser = directory, hide_short_help = true, help_heading = HEADING)]
     pub workspace: PathBuf,
 
     /// Credentials file, as `podman login` writes it
     #[arg(long, global = true, value_name = "FILE", env = "REGISTRY_AUTH_FILE",
-          help_heading = HEADING)]
+          hide_short_help = true, help_heading = HEADING)]
     pub authfile: Option<PathBuf>,
 
     /// Certificate authority in PEM, besides those of the system; repeatable
-    #[arg(long, global = true, value_name = "FILE", help_heading = HEADING)]
+    #[arg(long, global = true, value_name = "FILE", hide_short_help = true, help_heading = HEADING)]
     pub ca_file: Vec<PathBuf>,
 
     /// Speak plain HTTP to this registry, or to the store that a registry redirects to; repeatable
-    #[arg(long, global = true, value_name = "HOST", help_heading = HEADING)]
+    #[arg(long, global = true, value_name = "HOST", hide_short_help = true, help_heading = HEADING)]
     pub plain_http: Vec<RegistryHost>,
 
     /// Do not check the certificate of this registry; repeatable
-    #[arg(long, global = true, value_name = "HOST", help_heading = HEADING)]
+    #[arg(long, global = true, value_name = "HOST", hide_short_help = true, help_heading = HEADING)]
     pub insecure_tls: Vec<RegistryHost>,
 
     /// Mirrors and blocked registries of pulls [default: that of podman]
-    #[arg(long, global = true, value_name = "FILE", help_heading = HEADING)]
+    #[arg(long, global = true, value_name = "FILE", hide_short_help = true, help_heading = HEADING)]
     pub registries_conf: Option<PathBuf>,
 
     /// Form of the answer on stdout
-    #[arg(long, global = true, value_enum, default_value = "text", help_heading = HEADING)]
+    #[arg(long, global = true, value_enum, default_value = "text", hide_short_help = true, help_heading = HEADING)]
     pub output: Format,
 
     /// What is logged on stderr
     #[arg(long, global = true, value_enum, default_value = "info", env = "BUNDLE_LOG",
-          value_name = "LEVEL", help_heading = HEADING)]
+          value_name = "LEVEL", hide_short_help = true, help_heading = HEADING)]
     pub log_level: LogLevel,
 
     /// Images looked up at the same time
     #[arg(long, global = true, value_name = "N", default_value = "8", value_parser = parallel,
-          help_heading = HEADING)]
+          hide_short_help = true, help_heading = HEADING)]
     pub parallel_images: usize,
 
     // The help is made of the numbers that hold.
     #[arg(long, global = true, value_name = "N", alias = "parallel-layers", value_parser = parallel,
           help = format!("Blobs moved at the same time [default: {CREATE_BLOBS} to create, {IMPORT_BLOBS} to import]"),
-          help_heading = HEADING)]
+          hide_short_help = true, help_heading = HEADING)]
     pub parallel_blobs: Option<usize>,
 
     /// Tries after a failed request; at most 2 while a host was never reached, as its name may be wrong
     #[arg(long, global = true, value_name = "N", default_value = "5",
-          value_parser = clap::value_parser!(u32).range(0..=100), help_heading = HEADING)]
+          value_parser = clap::value_parser!(u32).range(0..=100), hide_short_help = true, help_heading = HEADING)]
     pub retry_times: u32,
 
     /// Wait between tries, as `2s` or `500ms`; 0 doubles from 0.2 s with jitter
     #[arg(long, global = true, value_name = "TIME", default_value = "0", value_parser = time,
-          help_heading = HEADING)]
+          hide_short_help = true, help_heading = HEADING)]
     pub retry_delay: Duration,
 
     /// Give a request up when less than 4 KiB moved in so long; the answer to more than 64 MiB has 5 minutes
     #[arg(long, global = true, value_name = "TIME", default_value = "30s", value_parser = patience,
-          help_heading = HEADING)]
+          hide_short_help = true, help_heading = HEADING)]
     pub stall_timeout: Duration,
 }
 
@@ -147,12 +153,24 @@ impl Stop {
     }
 }
 
+/// The command line with its help.
+pub fn definition() -> clap::Command {
+    fn point(command: clap::Command) -> clap::Command {
+        // The long help shows what the line points to.
+        command.after_help(COMMON).after_long_help("").mut_subcommands(point)
+    }
+    Cli::command().mut_subcommands(point)
+}
+
 /// Reads arguments; the first is the program's name.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Stop> {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    Cli::try_parse_from(&arguments).map_err(|error| match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Stop::Answer(error),
-        _ => Stop::Wrong { failure: explain(&error, &arguments), output: wanted(&arguments) },
+    let matches = definition().try_get_matches_from(&arguments);
+    matches.and_then(|matches| Cli::from_arg_matches(&matches)).map_err(|error| {
+        match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Stop::Answer(error),
+            _ => Stop::Wrong { failure: explain(&error, &arguments), output: wanted(&arguments) },
+        }
     })
 }
 
@@ -181,15 +199,37 @@ fn explain(error: &clap::Error, arguments: &[OsString]) -> Failure {
             .with_hint("write one of these commands; `--help` after it explains its options");
     }
     let text = text.trim_start_matches("error: ").trim_end();
-    let failure = Failure::usage(text);
-    match context(ContextKind::InvalidArg).and_then(old_flags::advice) {
-        Some(advice) => {
-            // The general text (`a similar argument exists`) would lead astray.
-            let first = text.lines().next().unwrap_or(text);
-            Failure::usage(first).with_hint(advice)
+    let argument = context(ContextKind::InvalidArg);
+    // The general text (`a similar argument exists`) would lead astray.
+    let first = || Failure::usage(text.lines().next().unwrap_or(text));
+    let bare = match error.kind() {
+        ErrorKind::UnknownArgument => argument,
+        // The target of an import stands alone too.
+        ErrorKind::ValueValidation if argument == Some("[TARGET]") => {
+            context(ContextKind::InvalidValue)
         }
-        None => failure,
+        _ => None,
+    };
+    if let Some(advice) = argument.and_then(old_flags::advice) {
+        first().with_hint(advice)
+    } else if let Some(hint) = bare.and_then(|word| without_option(word, arguments)) {
+        first().with_hint(hint)
+    } else {
+        Failure::usage(text)
     }
+}
+
+/// What to write instead of a directory that stands alone.
+fn without_option(word: &str, arguments: &[OsString]) -> Option<String> {
+    if word.starts_with('-') || word.contains("://") {
+        return None;
+    }
+    let verb = arguments.iter().find_map(|argument| match argument.to_str()? {
+        "create" => Some("--to"),
+        "import" | "verify" | "describe" => Some("--from"),
+        _ => None,
+    });
+    Some(format!("if that is a directory, its option comes first: `{} {}`", verb?, quoted(word)))
 }
 
 /// The refusal of a command that exists, but not here.

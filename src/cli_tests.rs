@@ -1,7 +1,5 @@
 //! Tests of the command line, without running anything.
 
-use clap::CommandFactory as _;
-
 use super::*;
 use crate::failure::Kind;
 
@@ -18,7 +16,7 @@ fn refused(line: &str) -> Failure {
 
 #[test]
 fn the_definition_is_consistent() {
-    Cli::command().debug_assert();
+    definition().debug_assert();
 }
 
 #[test]
@@ -111,7 +109,7 @@ fn no_flag_takes_a_secret() {
         }
         command.get_subcommands().for_each(look);
     }
-    look(&Cli::command());
+    look(&definition());
 }
 
 #[test]

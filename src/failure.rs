@@ -159,9 +159,13 @@ impl Failure {
         Self::new(Kind::Usage, error)
     }
 
-    /// A fault of a file: 73 when the disk or its rights are the cause, otherwise `kind`.
+    /// A fault of a file: 73 when the disk or its rights are the cause, with what to do about them; otherwise `kind`.
     pub fn io(kind: Kind, doing: &str, error: &io::Error) -> Self {
-        Self::new(Kind::of_io(error, kind), format!("{doing}: {}", chain(error)))
+        let failure = Self::new(Kind::of_io(error, kind), format!("{doing}: {}", chain(error)));
+        match of_rights(error) {
+            Some(hint) => failure.with_hint(hint),
+            None => failure,
+        }
     }
 
     /// Adds what to do next.
@@ -183,7 +187,7 @@ impl Failure {
     }
 
     /// Adds a next step to a wrong command line that has none.
-    fn or_hint(mut self, hint: &str) -> Self {
+    pub fn or_hint(mut self, hint: &str) -> Self {
         if self.kind == Kind::Usage && self.hints.is_empty() {
             self.hints.push(hint.to_owned());
         }
@@ -267,6 +271,22 @@ struct Finding {
     hint: Option<String>,
 }
 
+/// What to do about a file or directory that this user may not use; `None` for every other fault.
+fn of_rights(error: &io::Error) -> Option<&'static str> {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => Some(
+            "`ls -ld` with this path shows whose it is and who may use it: give the user who runs this the \
+             right to read and write it, then run the same command again; or name another place, as \
+             `--workspace DIR`",
+        ),
+        io::ErrorKind::ReadOnlyFilesystem => Some(
+            "its file system is mounted read-only: mount it for writing, or name another place, as \
+             `--workspace DIR`",
+        ),
+        _ => None,
+    }
+}
+
 /// The message of an error and its causes, joined by `: `. A cause that its parent repeats is left out.
 fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
@@ -308,7 +328,7 @@ impl From<registry::client::ClientError> for Failure {
 
 #[cfg(feature = "create")]
 mod of_create {
-    use super::{ACCESS, Failure, Finding, Kind};
+    use super::{ACCESS, Failure, Finding, Kind, of_rights};
     use crate::size;
     use bundler::config::{self, ConfigErrors};
     use bundler::{CreateError, ErrorKind, Large};
@@ -395,7 +415,11 @@ mod of_create {
                 ErrorKind::Other => Kind::Failed,
             };
             let mut failure = Self::of(kind, &error);
-            failure.hints.extend(error.hint());
+            let rights = match &error {
+                CreateError::File { source, .. } => of_rights(source),
+                _ => None,
+            };
+            failure.hints.extend(rights.map(ToOwned::to_owned).or_else(|| error.hint()));
             failure = failure.or_hint(match error {
                 CreateError::Wire(_) => ACCESS,
                 _ => "carry less at once: larger parts with `--size`, or several configurations with a \
@@ -437,7 +461,13 @@ impl From<importer::ImportError> for Failure {
             ErrorKind::Other => Kind::Failed,
         };
         let mut failure = Self::of(kind, &error);
-        failure.hints.extend(error.hint());
+        let rights = match &error {
+            ImportError::Write { source, .. } | ImportError::State { source, .. } => {
+                of_rights(source)
+            }
+            _ => None,
+        };
+        failure.hints.extend(rights.map(ToOwned::to_owned).or_else(|| error.hint()));
         failure.or_hint(ACCESS)
     }
 }
@@ -472,6 +502,10 @@ impl From<registry::server::ServerError> for Failure {
             ServerError::Store(StoreError::NotAStore { .. }) => {
                 failure.with_hint("name an empty or new directory")
             }
+            ServerError::Store(StoreError::Io(io)) => match of_rights(io) {
+                Some(hint) => failure.with_hint(hint),
+                None => failure,
+            },
             _ => failure,
         }
     }
@@ -546,7 +580,15 @@ mod tests {
         let full = io::Error::from(io::ErrorKind::StorageFull);
         assert_eq!(Failure::io(Kind::Failed, "cannot write", &full).kind, Kind::NoSpace);
         let gone = io::Error::from(io::ErrorKind::NotFound);
-        assert_eq!(Failure::io(Kind::Usage, "cannot read", &gone).kind, Kind::Usage);
+        let gone = Failure::io(Kind::Usage, "cannot read", &gone);
+        assert_eq!(gone.kind, Kind::Usage);
+        assert!(gone.hints.is_empty());
+        for kind in [io::ErrorKind::PermissionDenied, io::ErrorKind::ReadOnlyFilesystem] {
+            let denied = Failure::io(Kind::Usage, "cannot read", &kind.into());
+            assert_eq!(denied.kind, Kind::NoSpace);
+            // The hint of the file's own kind would lead astray.
+            assert_eq!(denied.or_hint("name a key").hints.len(), 1);
+        }
     }
 
     #[test]

@@ -260,7 +260,7 @@ pub fn short(id: &KeyId) -> String {
 pub fn read_secret(path: &Path) -> Result<SecretKey, Failure> {
     let hint = "`--key` takes a private key: `keys/NAME.pem` of this side's workspace, which `bundle keys \
                 new` makes";
-    let unreadable = |error| unreadable(&error).with_hint(hint);
+    let unreadable = |error| unreadable(&error).or_hint(hint);
     let file = fs_err::File::open(path).map_err(unreadable)?;
     let meta = file.metadata().map_err(unreadable)?;
     let mut text = Zeroizing::new(String::new());
@@ -304,17 +304,27 @@ fn unreadable(error: &std::io::Error) -> Failure {
 pub fn read_public(path: &Path) -> Result<PublicKey, Failure> {
     let hint = "name the `keys/NAME.pub.pem` of the connected side's workspace; `bundle keys list` shows \
                 what is known here";
-    let unreadable = |error| unreadable(&error).with_hint(hint);
-    let mut text = Zeroizing::new(String::new());
+    let unreadable = |error| unreadable(&error).or_hint(hint);
+    let mut bytes = Zeroizing::new(Vec::new());
     let file = fs_err::File::open(path).map_err(unreadable)?;
-    file.take(KEY_FILE_MAX).read_to_string(&mut text).map_err(unreadable)?;
+    file.take(KEY_FILE_MAX).read_to_end(&mut bytes).map_err(unreadable)?;
     let shown = path.display();
+    let text = std::str::from_utf8(&bytes).unwrap_or_default();
     if text.contains("PRIVATE KEY") {
         return Err(Failure::usage(format!("`{shown}` is a private key, expected a public one"))
             .with_hint("name the `.pub.pem` beside it; a private key stays where it was made"));
     }
-    PublicKey::from_pem(&text).map_err(|error| {
-        Failure::usage(format!("cannot use the key `{shown}`: {error}")).with_hint(hint)
+    // What a parser says about other text speaks of its own insides.
+    if !text.contains("-----BEGIN PUBLIC KEY-----") {
+        return Err(Failure::usage(format!(
+            "`{shown}` is no public key: it has no line `-----BEGIN PUBLIC KEY-----`"
+        ))
+        .with_hint(hint));
+    }
+    PublicKey::from_pem(text).map_err(|error| {
+        Failure::usage(format!("the public key `{shown}` cannot be used: {error}")).with_hint(
+            "copy it again from where it was made, whole, and see that it is an ed25519 key",
+        )
     })
 }
 
@@ -323,7 +333,7 @@ pub fn read_public(path: &Path) -> Result<PublicKey, Failure> {
 fn public_keys(directory: &Path) -> Result<Vec<Known>, Failure> {
     let unreadable = |error| {
         Failure::io(Kind::Usage, "cannot read the keys", &error)
-            .with_hint("name a directory of `.pub.pem` files that can be read, or one such file")
+            .or_hint("name a directory of `.pub.pem` files that can be read, or one such file")
     };
     if !exists(directory)? {
         return Ok(Vec::new());
@@ -351,7 +361,7 @@ fn public_keys(directory: &Path) -> Result<Vec<Known>, Failure> {
 fn is_private(path: &Path) -> Result<bool, Failure> {
     let unreadable = |error| {
         unreadable(&error)
-            .with_hint(format!("let it be read, or move it away: `{}`", path.display()))
+            .or_hint(&format!("let it be read, or move it away: `{}`", path.display()))
     };
     let mut text = Zeroizing::new(Vec::new());
     let file = fs_err::File::open(path).map_err(unreadable)?;

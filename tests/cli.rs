@@ -346,6 +346,75 @@ fn a_medium_is_described_and_compared() {
     exit(&unknown, 64);
     assert!(err(&unknown).contains(&format!("`bundle describe --from {media}`")), "{unknown:?}");
     exit(&bundle(dir.path(), &["diff", "."]), 66);
+    // One directory for each sequence, then the wrong way round.
+    for number in ["1", "2"] {
+        fs_err::create_dir(dir.path().join(number)).unwrap();
+    }
+    for entry in fs_err::read_dir(&media).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let number = if name.starts_with("mirror_seq1") { "1" } else { "2" };
+        fs_err::copy(&path, dir.path().join(number).join(name)).unwrap();
+    }
+    let newer = "the first one is the newer, sequence 2 before 1";
+    for (line, said) in [(["diff", "1", "2"], false), (["diff", "2", "1"], true)] {
+        let answer = bundle(dir.path(), &line);
+        exit(&answer, 0);
+        assert_eq!(err(&answer).contains(newer), said, "{answer:?}");
+    }
+}
+
+#[test]
+fn the_short_help_has_the_commands_own_options() {
+    let dir = scratch();
+    for command in ["create", "import", "verify", "describe", "diff", "keys", "registry"] {
+        let short = out(&bundle(dir.path(), &[command, "-h"]));
+        assert!(
+            !short.contains("--stall-timeout") && !short.contains("Common options:"),
+            "{short}"
+        );
+        assert!(short.contains("`--help` also shows the common options"), "{short}");
+        let long = out(&bundle(dir.path(), &[command, "--help"]));
+        let (_, common) = long.split_once("\nCommon options:\n").unwrap();
+        assert!(common.contains("--stall-timeout") && !common.contains("--help"), "{long}");
+        assert!(!long.contains("also shows the common options"), "{long}");
+    }
+}
+
+#[test]
+fn a_directory_without_its_option_is_told_which_one() {
+    let dir = scratch();
+    for (line, option) in [
+        (&["verify", "a disk"][..], "`--from 'a disk'`"),
+        (&["describe", "disk"], "`--from disk`"),
+        (&["import", "disk"], "`--from disk`"),
+        (&["import", "--from", "disk1", "disk2"], "`--from disk2`"),
+        (&["create", "--config", "c.yaml", "disk"], "`--to disk`"),
+    ] {
+        let answer = bundle(dir.path(), line);
+        exit(&answer, 64);
+        assert!(
+            err(&answer).contains(&format!(
+                "\nhint: if that is a directory, its option comes first: {option}"
+            )),
+            "{answer:?}"
+        );
+    }
+}
+
+#[test]
+fn a_text_that_is_no_key_is_told_as_such() {
+    let dir = scratch();
+    for text in [&b"a letter, not a key\n"[..], b"", b"\xff\x00"] {
+        fs_err::write(dir.path().join("letter.txt"), text).unwrap();
+        let answer = bundle(dir.path(), &["keys", "trust", "letter.txt"]);
+        exit(&answer, 64);
+        let text = err(&answer);
+        assert!(
+            text.starts_with("error: `letter.txt` is no public key: it has no line "),
+            "{text}"
+        );
+    }
 }
 
 /// A running command whose first line on stdout was read.

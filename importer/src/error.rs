@@ -293,6 +293,14 @@ pub enum ImportError {
         /// Why.
         source: io::Error,
     },
+    /// The state in the workspace cannot be read.
+    #[error("cannot read `{path}`: {source}")]
+    State {
+        /// The file or directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// A record of this program in the workspace or the target cannot be used.
     #[error("the record `{place}` cannot be used: {problem}")]
     Record {
@@ -367,7 +375,7 @@ impl ImportError {
             Self::Expired { .. } => ErrorKind::Stale,
             Self::LedgerFork { .. } => ErrorKind::ForkOrForeign,
             Self::RequiredMissing { .. } => ErrorKind::Gap,
-            Self::Write { .. } => ErrorKind::NoSpace,
+            Self::Write { .. } | Self::State { .. } => ErrorKind::NoSpace,
             Self::Registry(error) => match error.kind() {
                 Client::Credentials => ErrorKind::Credentials,
                 Client::Unavailable | Client::Tls | Client::NotFound => ErrorKind::Unavailable,
@@ -424,7 +432,8 @@ impl ImportError {
             }
             Self::Seal { source: SealError::UnknownKey(_), .. } => "compare the key id with the \
                 connected side (`bundle keys show`) by a way that is not this medium; if it is \
-                right: `bundle keys trust FILE`"
+                right: `bundle keys trust FILE`. A new key nobody asked for: `bundle create` may have \
+                run there in another workspace"
                 .into(),
             Self::Seal { path, .. } => {
                 let seal = file_name(path);
@@ -450,6 +459,9 @@ impl ImportError {
             }
             Self::Write { .. } => {
                 "free some space or choose another workspace with `--workspace DIR`".into()
+            }
+            Self::State { .. } => {
+                "mend the workspace or choose another one with `--workspace DIR`".into()
             }
             Self::Record { place, .. } => format!(
                 "look at `{place}`; if it was not written by this program, remove it and run the \
@@ -514,8 +526,9 @@ fn order_hint(error: &OrderError, stream: StreamId) -> String {
             without(*first_missing)
         ),
         OrderError::Stale { current, .. } => format!(
-            "nothing is to be done: the target has it. Bring what follows sequence {current}; to \
-             fill a new target, create one that stands alone: `bundle create --full`"
+            "nothing is to be done: bring what follows sequence {current}. To put back what the target \
+             lost, import sequence {current} again; to fill a new target, create one that stands \
+             alone: `bundle create --full`"
         ),
         OrderError::Fork { .. } => {
             "keep the medium as evidence: two workspaces wrote one stream, or \
@@ -524,7 +537,11 @@ fn order_hint(error: &OrderError, stream: StreamId) -> String {
                 .into()
         }
         OrderError::Foreign { .. } => {
-            format!("if this target shall follow stream {stream} too: `bundle import --new-stream`")
+            format!(
+                "if this target shall follow stream {stream} too: `bundle import --new-stream`; if not, \
+                 `bundle create` may have run in another workspace: run it again there with \
+                 `--workspace DIR` of the stream that the target follows"
+            )
         }
     }
 }

@@ -97,25 +97,26 @@ pub(crate) fn read_local(directory: &Path) -> Result<Vec<Record>, ImportError> {
         place: path.display().to_string(),
         problem,
     };
+    let unreadable = |path: &Path, source| ImportError::State { path: path.to_owned(), source };
     let entries = match fs_err::read_dir(directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(fail(directory, error.to_string())),
+        Err(error) => return Err(unreadable(directory, error)),
     };
     let mut records = Vec::new();
     for entry in entries {
-        let entry = entry.map_err(|error| fail(directory, error.to_string()))?;
+        let entry = entry.map_err(|error| unreadable(directory, error))?;
         let path = entry.path();
         let name = entry.file_name();
         let stream = name
             .to_str()
             .and_then(|name| name.strip_prefix(PREFIX)?.strip_suffix(".json")?.parse().ok());
         let Some(stream) = stream else { continue };
-        let size = entry.metadata().map_err(|error| fail(&path, error.to_string()))?.len();
+        let size = entry.metadata().map_err(|error| unreadable(&path, error))?.len();
         if size > RECORD_MAX || records.len() == STREAMS_MAX {
             return Err(fail(&path, format!("{size} bytes, or too many records")));
         }
-        let bytes = fs_err::read(&path).map_err(|error| fail(&path, error.to_string()))?;
+        let bytes = fs_err::read(&path).map_err(|error| unreadable(&path, error))?;
         records.push(Record::parse(&bytes, stream).map_err(|problem| fail(&path, problem))?);
     }
     Ok(records)

@@ -113,6 +113,14 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         (None, true) => old_last,
         (None, false) => before(&all, to)?,
     };
+    if from.0 == to.0 && from.1 > to.1 {
+        tracing::warn!(
+            "the first one is the newer, sequence {} before {}: what it added is shown as removed; name the older \
+             one first",
+            from.1,
+            to.1
+        );
+    }
     let difference = compare(&all, from, to);
     context.output.print(&difference, &difference.text())?;
     Ok(Exit::DONE)

@@ -2,11 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::CommandFactory as _;
 use serde_json::json;
 
 use super::Context;
-use crate::cli::{self, Cli};
+use crate::cli;
 use crate::failure::{Exit, Failure, Kind};
 
 /// Print the manual page, or write the pages of all commands
@@ -21,7 +20,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     let fault = |error| Failure::io(Kind::Failed, "cannot write the manual", &error);
     let Some(directory) = &args.dir else {
         let mut page = Vec::new();
-        clap_mangen::Man::new(Cli::command()).render(&mut page).map_err(fault)?;
+        clap_mangen::Man::new(cli::definition()).render(&mut page).map_err(fault)?;
         let page = String::from_utf8_lossy(&page);
         context.output.print(&json!({ "page": page }), &page)?;
         return Ok(Exit::DONE);
@@ -29,7 +28,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     super::refuse_other_than_directory("--dir", directory)?;
     fs_err::create_dir_all(directory).map_err(fault)?;
     let mut written = Vec::new();
-    let mut command = Cli::command().disable_help_subcommand(true);
+    let mut command = cli::definition().disable_help_subcommand(true);
     // Gives every command its full name and the common options.
     command.build();
     let mut waiting = vec![command];

@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use format_spec::Digest;
 
+/// What the words about credentials begin with when some were used; their place follows.
+pub(super) const USED: &str = "used ";
+
 /// The cause of a failure, for exit codes and for deciding what to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
@@ -349,6 +352,16 @@ impl Fault {
 
     fn hint(&self) -> Option<String> {
         Some(match self {
+            Self::Unauthorized { status: 401, used, .. }
+            | Self::TokenRefused { withheld: false, used, .. }
+                if let Some(place) = used.strip_prefix(USED) =>
+            {
+                format!(
+                    "the credentials that were refused came from {place}: correct them there \
+                     (`podman login --authfile` writes such a file), or name another file with \
+                     `--authfile FILE`"
+                )
+            }
             Self::Unauthorized { host, status: 401, .. } => format!(
                 "log in with `podman login {host}`, or name the file that has the credentials \
                  with `--authfile FILE`"

@@ -18,7 +18,7 @@ use url::Url;
 
 use super::challenge::{self, Challenge};
 use super::credentials::{Credential, Found};
-use super::error::{Failed, Fault};
+use super::error::{Failed, Fault, USED};
 use super::headers::{authority, retry_after, same_origin};
 use super::pace::Pace;
 use super::push::Way;
@@ -182,7 +182,7 @@ impl Session {
     /// Which credentials were used, in words without secrets.
     pub(super) fn used(&self, core: &Core, found: Option<&Found>) -> String {
         match found {
-            Some(found) => format!("used {}", found.source),
+            Some(found) => format!("{USED}{}", found.source),
             None => {
                 let places = core.credentials.searched();
                 format!("found no credentials for `{}` in {places}", self.host)
