@@ -211,6 +211,56 @@ fn several_sequences_in_one_directory_are_applied_in_order() {
 
 #[test]
 fn importing_again_moves_nothing_and_puts_back_what_went_missing() {
+#[test]
+fn a_dry_run_counts_what_an_import_then_does() {
+    let site = Site::new();
+    let base = noise(1, 50_000);
+    site.source.image("team/app", "1", &[&base, b"one"]);
+    site.images(&["team/app:1"]);
+    site.create("media", &[]).ok();
+    // A blob of sequence 1 in another repository, and then everything once more.
+    site.source.image("team/tool", "1", &[&base, b"two"]);
+    site.images(&["team/app:1", "team/tool:1"]);
+    site.create("media", &[]).ok();
+    site.create("media", &["--full"]).ok();
+    let counts = |more: &[&str]| -> Vec<serde_json::Value> {
+        let json = site.import("media", &[&["--output", "json"], more].concat()).ok().json();
+        let of = |sequence: &serde_json::Value| {
+            let names = ["sequence", "blobsPushed", "bytesPushed", "blobsMounted", "blobsPresent"];
+            json!(names.map(|name| sequence[name].clone()))
+        };
+        json["sequences"].as_array().unwrap().iter().map(of).collect()
+    };
+    let planned = counts(&["--dry-run"]);
+    assert_eq!(planned.len(), 3);
+    assert_eq!(
+        planned[2][1], 0,
+        "sequence 3 carries nothing that the two before it do not: {planned:?}"
+    );
+    assert!(site.target.all_tags().is_empty());
+    assert_eq!(planned, counts(&[]));
+}
+
+#[test]
+fn the_page_of_a_first_sequence_has_the_way_of_the_key() {
+    let site = Site::new();
+    let page = |media: &str, n: u64| {
+        let path = site.path(media).join(format!("mirror_seq{n}.TRANSFER.html"));
+        fs_err::read_to_string(path).unwrap()
+    };
+    site.source.image("team/app", "1", &[b"one"]);
+    site.images(&["team/app:1"]);
+    site.create("media", &[]).ok();
+    let first = page("media", 1);
+    let (trust, import) = (first.find("bundle keys trust"), first.find("bundle import"));
+    assert!(trust.is_some() && trust < import, "{first}");
+    assert!(first.contains("default.pub.pem"), "{first}");
+    site.source.image("team/app", "2", &[b"two"]);
+    site.images(&["team/app:1", "team/app:2"]);
+    site.create("media", &[]).ok();
+    assert!(!page("media", 2).contains("keys trust"));
+}
+
     let site = Site::new();
     let layer = noise(1, 50_000);
     let image = site.source.image("team/app", "1", &[&layer]);
@@ -280,7 +330,8 @@ fn blocked_images_stay() {
         "  additionalImages:\n    - name: {host}/team/app:1\n    - name: {host}/team/secret:1\n  \
          blockedImages:\n    - name: {host}/team/secret\n"
     ));
-    site.create("media", &[]).ok();
+    let run = site.create("media", &[]).ok();
+    assert!(!run.stderr.contains("matches no image"), "{run}");
     site.import("media", &[]).ok();
     site.same(&["team/app:1"]);
     assert!(site.target.tags("team/secret").is_empty());
@@ -288,6 +339,20 @@ fn blocked_images_stay() {
 
 #[test]
 fn nothing_to_carry_says_why() {
+#[test]
+fn a_pattern_that_blocks_nothing_is_told() {
+    let site = Site::new();
+    site.source.image("team/app", "1", &[b"wanted"]);
+    let host = &site.source.host;
+    site.configure(&format!(
+        "  additionalImages:\n    - name: {host}/team/app:1\n  blockedImages:\n    - name: team/apb\n"
+    ));
+    let run = site.create("media", &["--output", "json"]).ok();
+    let said = "imageset.yaml:7: the pattern `team/apb` of `blockedImages` matches no image";
+    assert!(run.stderr.contains(said), "{run}");
+    assert!(run.json()["warnings"][0].as_str().unwrap().contains(said), "{run}");
+}
+
     let site = Site::new();
     site.configure("  additionalImages: []\n");
     site.create("media", &[]).ok().says("nothing to carry: the configuration names no image");

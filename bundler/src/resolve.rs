@@ -130,6 +130,16 @@ pub async fn resolve(
             wanted.push((image, Source::of(&image.source)));
         }
     }
+    for blocked in &config.blocked {
+        if !config.additional_images.iter().any(|image| blocked.blocks(&image.source.to_string())) {
+            resolved.warnings.push(format!(
+                "{}:{}: the pattern `{}` of `blockedImages` matches no image of `additionalImages`",
+                config.file,
+                blocked.line,
+                blocked.pattern()
+            ));
+        }
+    }
     // Names that do not depend on what a registry says collide before any registry is asked.
     let mut early = Claims::default();
     for (image, source) in &wanted {
@@ -176,7 +186,7 @@ pub async fn resolve(
             }
         }
     }
-    resolved.warnings = warnings.into_inner().unwrap_or_default();
+    resolved.warnings.extend(warnings.into_inner().unwrap_or_default());
     settle(&mut resolved, origins).await;
     Ok(resolved)
 }

@@ -5,19 +5,26 @@
 
 use std::fmt::Write;
 
-use format_spec::Digest;
 use format_spec::head::{Head, Kind};
 use format_spec::index::Index;
 use format_spec::keys::SecretKey;
+use format_spec::{Digest, Sequence};
 
 use crate::plan;
 
 /// Rows of a list on the page: beyond them a person reads `bundle describe`.
 const ROWS: usize = 2000;
 
+/// Steps of a stream's first sequence: nobody on the other side has its key yet.
+const FETCH_KEY: &str = "<li>Once, for a new stream: take the public key too (<code>keys/default.pub.pem</code> of the \
+     workspace, or the public half of the key that signs), by another way than this medium.</li>\n";
+const TRUST_KEY: &str = "<li>Once, on the other side: <code>bundle keys trust KEY.pub.pem</code>. Compare by telephone \
+     the id that it says with the key above.</li>\n";
+
 /// `mirror_seqN.TRANSFER.html`: who, what, which files, how to check. No script, no outside link.
 pub fn page(head: &Head, index: &Index, keys: &[SecretKey], seal: usize) -> Vec<u8> {
     let mut page = String::new();
+    let first = head.sequence == Sequence::FIRST;
     let kind = match head.kind {
         Kind::Full => "full: stands alone",
         Kind::Incremental => "incremental: needs all earlier sequences",
@@ -72,11 +79,13 @@ pub fn page(head: &Head, index: &Index, keys: &[SecretKey], seal: usize) -> Vec<
     let _ = write!(
         page,
         "<h2>Steps</h2>\n<ol><li>Copy all files to the medium. Do not rename or change them.</li>\n\
-         <li>Check: <code>bundle verify --from DIR --trust KEY.pub.pem</code></li>\n\
-         <li>Carry, record seal and serial numbers.</li>\n\
+         <li>Check: <code>bundle verify --from DIR --trust KEY.pub.pem</code></li>\n{}\
+         <li>Carry, record seal and serial numbers.</li>\n{}\
          <li>Import: <code>bundle import --from DIR docker://HOST/NAMESPACE</code></li></ol>\n\
          <p>Name: ____________________ Date: ____________ Medium: ____________________ \
-         Seal: ____________</p>\n<h2>Content</h2>\n<ul>\n"
+         Seal: ____________</p>\n<h2>Content</h2>\n<ul>\n",
+        if first { FETCH_KEY } else { "" },
+        if first { TRUST_KEY } else { "" },
     );
     for reference in index.references.iter().take(ROWS) {
         let name = plan::show(

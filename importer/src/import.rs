@@ -22,7 +22,7 @@ use crate::paths::Destination;
 use crate::push::{Counts, Push};
 use crate::report::{Imported, ImportedSequence, Outcome};
 use crate::subjects::Subjects;
-use crate::survey::{self, Work};
+use crate::survey::{self, Promised, Work};
 use crate::verify::{self, Received, Verified, passed};
 use crate::{ImportOptions, receipt};
 
@@ -52,6 +52,8 @@ struct Run {
     /// The target's directory in the workspace.
     directory: PathBuf,
     warnings: Vec<String>,
+    /// What a dry run would have brought so far: each sequence is counted as if those before it were there.
+    promised: Promised,
 }
 
 /// The records before the import.
@@ -82,7 +84,7 @@ impl Run {
         let at = Destination::new(client, target, options.max_nested_paths)?;
         let name = at.directory_name(options.local_name.as_deref());
         let directory = options.workspace.join("import").join(name);
-        Ok(Self { options, at, directory, warnings: Vec::new() })
+        Ok(Self { options, at, directory, warnings: Vec::new(), promised: Promised::default() })
     }
 
     /// Everything up to the first write.
@@ -275,6 +277,7 @@ impl Run {
             (report.blobs_pushed, report.bytes_pushed) = work.to_send(index);
             report.blobs_mounted = work.mounts();
             report.blobs_present = work.present;
+            self.promised.add(&places, index);
             return Ok(report);
         }
         let record = Record::new(&one.verified().head, one.verified().digest, crate::now());
@@ -301,13 +304,9 @@ impl Run {
     async fn work(&self, one: &Arranged, places: &[Repository]) -> Result<Work, ImportError> {
         let index = &one.verified().index;
         let (at, repair) = (&self.at, one.step == Step::Repair);
-        let dry_run = self.options.dry_run;
-        let (blobs, present) = survey::blobs(at, places, index).await?;
-        let mut required = survey::required(at, places, index).await?;
-        if dry_run {
-            // Brought by a sequence before this one.
-            required.retain(|need| need.have.is_some());
-        }
+        let promised = self.options.dry_run.then_some(&self.promised);
+        let (blobs, present) = survey::blobs(at, places, index, promised).await?;
+        let required = survey::required(at, places, index, promised).await?;
         let (manifests, tags) = if repair {
             (
                 survey::manifests(at, places, index).await?,

@@ -92,11 +92,11 @@ impl Push {
             self.prove_rest().await?;
         }
         if started.elapsed() > BLOBS_OLD {
-            let (again, _) = survey::blobs(&self.at, &self.places, index).await?;
+            let (again, _) = survey::blobs(&self.at, &self.places, index, None).await?;
             ask(again, self.parallel, |need| Box::pin(self.send(need))).await?;
         }
         self.progress.phase("writing manifests");
-        let look = || survey::blobs(&self.at, &self.places, index);
+        let look = || survey::blobs(&self.at, &self.places, index, None);
         let manifests = self.manifests(&work.manifests);
         let (_, (mut lost, _)) = futures_util::future::try_join(manifests, look()).await?;
         if !lost.is_empty() {
@@ -335,11 +335,11 @@ impl Push {
     async fn send_again(&self, id: RepositoryId) -> Result<(), ImportError> {
         let index = self.sequence.index();
         let here = |need: &Need| need.lack.contains(&id);
-        let (blobs, _) = survey::blobs(&self.at, &self.places, index).await?;
+        let (blobs, _) = survey::blobs(&self.at, &self.places, index, None).await?;
         for need in blobs.into_iter().filter(here) {
             self.send(Need { lack: vec![id], ..need }).await?;
         }
-        let required = survey::required(&self.at, &self.places, index).await?;
+        let required = survey::required(&self.at, &self.places, index, None).await?;
         for need in required.into_iter().filter(here) {
             self.mount_required(Need { lack: vec![id], ..need }).await?;
         }

@@ -65,6 +65,27 @@ impl Work {
     }
 }
 
+/// Blobs that will be in repositories of the target by the time that matters: what a dry run would have brought with
+/// the sequences before this one.
+#[derive(Debug, Default)]
+pub(crate) struct Promised(HashSet<(Digest, Repository)>);
+
+impl Promised {
+    /// Takes in what an import of `index` leaves at the target.
+    pub(crate) fn add(&mut self, places: &[Repository], index: &Index) {
+        let carried = index.blobs.iter().map(|blob| (blob.digest, &blob.repositories));
+        let required = index.required.iter().map(|need| (need.digest, &need.repositories));
+        for (digest, repositories) in carried.chain(required) {
+            let places = repositories.iter().map(|id| (digest, places[*id as usize].clone()));
+            self.0.extend(places);
+        }
+    }
+
+    fn has(&self, place: &Repository, digest: Digest) -> bool {
+        self.0.contains(&(digest, place.clone()))
+    }
+}
+
 /// Runs `question` for all items, a bounded number at a time. Each answer is boxed: the compiler
 /// cannot see through the lifetimes of nested generic futures that the whole may move between threads.
 pub(crate) fn ask<'a, T, R, I, Q>(
@@ -107,6 +128,7 @@ async fn needs(
     at: &Destination,
     places: &[Repository],
     questions: &[Question<'_>],
+    promised: Option<&Promised>,
 ) -> Result<(Vec<Need>, u64), ImportError> {
     let pairs = questions.iter().enumerate().flat_map(|(blob, question)| {
         let home = question.home.filter(|home| !question.needed_in.contains(home));
@@ -115,7 +137,9 @@ async fn needs(
     let answers = ask(pairs, QUESTIONS, |(blob, repository)| {
         Box::pin(async move {
             let Question { digest, size, .. } = questions[blob];
-            let there = has_blob(at, &places[repository as usize], digest, size).await?;
+            let place = &places[repository as usize];
+            let coming = promised.is_some_and(|promised| promised.has(place, digest));
+            let there = coming || has_blob(at, place, digest, size).await?;
             Ok((blob, repository, there))
         })
     })
@@ -145,6 +169,7 @@ pub(crate) async fn blobs(
     at: &Destination,
     places: &[Repository],
     index: &Index,
+    promised: Option<&Promised>,
 ) -> Result<(Vec<Need>, u64), ImportError> {
     let questions: Vec<_> = index
         .blobs
@@ -156,7 +181,7 @@ pub(crate) async fn blobs(
             home: None,
         })
         .collect();
-    needs(at, places, &questions).await
+    needs(at, places, &questions, promised).await
 }
 
 /// The needs for the blobs of earlier sequences.
@@ -164,6 +189,7 @@ pub(crate) async fn required(
     at: &Destination,
     places: &[Repository],
     index: &Index,
+    promised: Option<&Promised>,
 ) -> Result<Vec<Need>, ImportError> {
     let questions: Vec<_> = index
         .required
@@ -175,7 +201,7 @@ pub(crate) async fn required(
             home: Some(required.home),
         })
         .collect();
-    needs(at, places, &questions).await.map(|(needs, _)| needs)
+    needs(at, places, &questions, promised).await.map(|(needs, _)| needs)
 }
 
 /// The blobs of earlier sequences that no repository in question has, except those in `promised`,
