@@ -13,6 +13,7 @@ use format_spec::keys::{KeyId, SecretKey};
 
 use crate::failure::Failure;
 use crate::keyring::{self, Keyring};
+use crate::output::plain;
 use crate::{size, typed};
 
 /// Keys that sign.
@@ -118,6 +119,17 @@ pub fn signing_keys(
         return Ok(key.map(|key| Signing::with(vec![key])));
     }
     if ring.has_own()? { Signing::own(&ring).map(Some) } else { Ok(None) }
+}
+
+/// Says that a new stream begins: the same command in another directory, with its workspace, would have gone on with
+/// one. `place` is the option or field that names the workspace.
+pub fn tell_new_stream(workspace: &Path, place: &str, new_key: bool) {
+    let shown = plain(&workspace.display().to_string());
+    let key = if new_key { " with a new key" } else { "" };
+    tracing::warn!(
+        "no stream in the workspace `{shown}` yet: sequence 1 begins a new one{key}; to go on with an existing \
+         stream, name its workspace with {place}"
+    );
 }
 
 /// The key of a workspace that has none: made with the first sequence only. Later it would sign what

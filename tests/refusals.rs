@@ -275,7 +275,7 @@ fn keys_decide() {
     let stranger = site.path("stranger/keys/default.pub.pem");
     let mut with = plain.to_vec();
     with.extend(["--trust", text(&stranger)]);
-    site.bundle(&with).refused(&[67]);
+    site.bundle(&with).refused(&[67]).says("may have run there in another workspace");
     // Another's signature over the same head.
     let forged = copied(&site, "forged");
     let seal = fs_err::read_to_string(forged.join(SEAL)).unwrap();
@@ -325,7 +325,9 @@ fn an_older_one_is_stale() {
         site.import(&format!("media-{n}"), &[]).ok();
     }
     let before = site.target.all_tags();
-    site.import("media-1", &[]).refused(&[69]);
+    site.import("media-1", &[])
+        .refused(&[69])
+        .says("sequence 1 is already imported or superseded, the target stands at sequence 3");
     site.import("media-2", &[]).refused(&[69]);
     site.import("media-3", &[]).ok();
     assert_eq!(before, site.target.all_tags());
@@ -360,6 +362,7 @@ fn a_fork_is_refused() {
     let trust = site.key();
     let refused = other.import("stranger", &["--trust", text(&trust)]).refused(&[70]);
     assert_eq!(before, other.target.all_tags());
+    assert!(refused.stderr.contains("may have run in another workspace"), "{refused}");
     // The command of the hint is whole: it is copied and run as it is.
     let (_, command) = refused.stderr.split_once("`bundle import ").unwrap();
     let (command, _) = command.split_once('`').unwrap();
@@ -731,6 +734,123 @@ fn a_directory_that_cannot_be_written() {
     // Nothing is lost: elsewhere the first sequence is the first.
     site.create("elsewhere", &[]).ok();
     assert_eq!(site.head("elsewhere", 1)["sequence"], 1);
+    // Also when there would be nothing to write to it; a dry run never writes there.
+    site.create("media", &[]).refused(&[73]).says("media").says("`--to DIR`");
+    site.create("media", &["--dry-run"]).ok();
+}
+
+/// Runs `bundle` in the site's directory as a user who is not its owner; `None` after saying why not.
+fn as_a_stranger(site: &Site, arguments: &[&str]) -> Option<Run> {
+    use std::os::unix::process::CommandExt as _;
+    let mut command = site.command(arguments);
+    if is_root() {
+        command.uid(65_534);
+    }
+    // The checkout may lie where nobody else can go.
+    if command.output().is_err() {
+        support::skip("another user cannot run the program: missing rights are not tried");
+        return None;
+    }
+    Some(Run::of(&mut command))
+}
+
+#[test]
+fn a_workspace_that_may_not_be_used_says_what_to_do() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let allow = |path: &Path, mode| {
+        fs_err::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let site = prepared();
+    allow(&site.path(""), 0o755);
+    for directory in ["connected", "connected/keys", "connected/history", "disconnected"] {
+        fs_err::create_dir_all(site.path(directory)).unwrap();
+        allow(&site.path(directory), 0o555);
+    }
+    let secret = site.path("connected/keys/default.pem");
+    allow(&secret, 0o000);
+    let (create, host) = (site.create_arguments("other"), &site.target.host);
+    let import = site.import_arguments("media", host);
+    // The medium is to be written to; the workspace is what is refused.
+    fs_err::create_dir(site.path("other")).unwrap();
+    allow(&site.path("other"), 0o777);
+    let connected = site.path("connected");
+    let keys = ["keys", "new", "--name", "more", "--workspace", text(&connected)];
+    for (arguments, place) in [
+        (create.iter().map(String::as_str).collect::<Vec<_>>(), "connected/keys/default.pem"),
+        (import.iter().map(String::as_str).collect(), "disconnected"),
+        (keys.to_vec(), "connected/keys"),
+    ] {
+        let Some(run) = as_a_stranger(&site, &arguments) else { return };
+        let run = run.refused(&[73]).says(place).says("Permission denied");
+        let hints = run.stderr.lines().filter(|line| line.starts_with("hint:")).count();
+        assert_eq!(hints, 1, "{run}");
+        let _ = run.says("`ls -ld`");
+    }
+    // With a key that can be read, the history is next.
+    allow(&secret, 0o444);
+    let own = site.path("own.pem");
+    fs_err::copy(&secret, &own).unwrap();
+    allow(&own, 0o600);
+    if is_root() {
+        std::os::unix::fs::chown(&own, Some(65_534), None).unwrap();
+    }
+    let key = ["--key", text(&own)];
+    let arguments: Vec<_> = create.iter().map(String::as_str).chain(key).collect();
+    let Some(run) = as_a_stranger(&site, &arguments) else { return };
+    let _ = run.refused(&[73]).says("connected/history").says("`ls -ld`");
+}
+
+#[test]
+fn a_new_stream_is_told() {
+    let site = Site::new();
+    site.source.image("team/app", "1", &[b"one"]);
+    site.images(&["team/app:1"]);
+    let begins = "sequence 1 begins a new one with a new key";
+    let here = format!("no stream in the workspace `{}` yet", text(&site.path("connected")));
+    let run = site.create("media-1", &["--output", "json"]).ok();
+    assert!(run.stderr.contains(&here) && run.stderr.contains(begins), "{run}");
+    assert!(run.stderr.contains("`--workspace DIR`"), "{run}");
+    assert_eq!(run.json()["newStreamIn"], text(&site.path("connected")));
+    // The same command in another directory, where the default workspace is another one.
+    let config = site.path("imageset.yaml");
+    let elsewhere = ["create", "--config", text(&config), "--to", "elsewhere"];
+    let run = site.bundle(&elsewhere).ok();
+    assert!(run.stderr.contains("no stream in the workspace `bundle-workspace` yet"), "{run}");
+    assert!(run.stdout.contains("begins a new stream"), "{run}");
+    let since = [&elsewhere[..], &["--workspace", "third", "--since", "1"]].concat();
+    site.bundle(&since).refused(&[64]).says("the workspace has no stream yet");
+    // Whoever goes on hears nothing of it.
+    site.source.image("team/app", "2", &[b"two"]);
+    site.images(&["team/app:1", "team/app:2"]);
+    let run = site.create("media-2", &["--output", "json"]).ok();
+    assert!(!run.stderr.contains("begins") && run.json().get("newStreamIn").is_none(), "{run}");
+}
+
+#[test]
+fn refused_credentials_are_traced_to_their_file() {
+    let site = prepared();
+    let closed = closed_registry();
+    let file = site.path("wrong.json");
+    let entry = serde_json::json!({"auths": {&closed: {"username": "ann", "password": "s3cret"}}});
+    fs_write(&file, entry.to_string().as_bytes());
+    let more = ["--authfile", text(&file)];
+    let run = site.import_into(&closed, "media", &more).refused(&[77]);
+    let Some(hint) = run.stderr.lines().find(|line| line.starts_with("hint:")) else {
+        panic!("{run}")
+    };
+    assert!(hint.contains(text(&file)) && hint.contains("correct them there"), "{run}");
+    assert!(!run.stderr.contains("s3cret"), "{run}");
+    site.images_at(&closed, &["team/app:1"]);
+    site.create("out", &more).refused(&[77]).says(text(&file)).says("correct the credentials");
+}
+
+#[test]
+fn a_relative_layout_that_is_not_there_is_told_with_its_whole_path() {
+    let site = Site::new();
+    site.configure("  additionalImages:\n    - name: oci:no/layout\n");
+    let whole = site.path("no/layout");
+    let whole = format!("from the current directory: `{}`", text(&whole));
+    site.create("out", &[]).refused(&[8]).says("`no/layout`").says(&whole);
 }
 
 #[test]

@@ -270,6 +270,11 @@ impl CreateError {
                 "restore the workspace from a backup, or begin a new stream in another --workspace"
                     .to_owned()
             }
+            Self::Since { last: 0, .. } => {
+                "the workspace has no stream yet: name that of the stream with --workspace DIR, or leave --since \
+                 out to begin a new stream"
+                    .to_owned()
+            }
             Self::Since { .. } => "name a sequence from 1 to the last one, or use --full".to_owned(),
             Self::Unsettled { directory, .. } => format!(
                 "make `{}` readable again and run the same command; if that medium is lost for good, \
@@ -298,8 +303,8 @@ fn common(causes: &[Option<WireKind>]) -> Option<WireKind> {
 fn mend(cause: Option<WireKind>) -> &'static str {
     match cause {
         Some(WireKind::Credentials) => {
-            "log in with `podman login HOST`, or name the file that has the credentials with \
-             `--authfile FILE`"
+            "correct the credentials where it is said above that they came from, log in with `podman login \
+             HOST`, or name the file that has them with `--authfile FILE`"
         }
         Some(WireKind::Tls) => {
             "name the registry's authority with `--ca-file FILE`, or look at its certificate and at \

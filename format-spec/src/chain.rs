@@ -41,7 +41,9 @@ pub enum OrderError {
         last_missing: Sequence,
     },
     /// Older than what is there.
-    #[error("stale: sequence {arrived} arrived, the target already stands at sequence {current}")]
+    #[error(
+        "stale: sequence {arrived} is already imported or superseded, the target stands at sequence {current}"
+    )]
     Stale {
         /// The sequence that arrived.
         arrived: Sequence,

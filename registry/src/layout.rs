@@ -23,7 +23,7 @@ pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
 #[derive(Debug, thiserror::Error)]
 pub enum LayoutError {
     /// `oci-layout` is missing or not of version 1.
-    #[error("not an OCI image layout (no `oci-layout` file of version 1): `{0}`")]
+    #[error("not an OCI image layout (no `oci-layout` file of version 1): `{}`{}", .0.display(), from_here(.0))]
     NotALayout(PathBuf),
     /// A file cannot be read; the error names it.
     #[error("cannot read the image layout: {0}")]
@@ -122,6 +122,16 @@ pub enum LayoutError {
         /// The layout.
         path: PathBuf,
     },
+}
+
+/// Where a relative path leads: the file that names it may lie in another directory than this process.
+fn from_here(path: &Path) -> String {
+    match std::path::absolute(path) {
+        Ok(whole) if path.is_relative() => {
+            format!(", from the current directory: `{}`", whole.display())
+        }
+        _ => String::new(),
+    }
 }
 
 /// The first names.
@@ -449,5 +459,15 @@ mod tests {
         assert!(matches!(Layout::open(dir.path()), Err(LayoutError::NotALayout(_))));
         let missing = dir.path().join("missing");
         assert!(matches!(Layout::open(&missing), Err(LayoutError::NotALayout(_))));
+        let text = Layout::open(Path::new("no/layout")).unwrap_err().to_string();
+        let whole = std::env::current_dir().unwrap().join("no/layout");
+        assert!(
+            text.ends_with(&format!(
+                "`no/layout`, from the current directory: `{}`",
+                whole.display()
+            ))
+        );
+        let text = Layout::open(Path::new("/no/layout")).unwrap_err().to_string();
+        assert!(text.ends_with(": `/no/layout`"), "{text}");
     }
 }

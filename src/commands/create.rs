@@ -23,7 +23,7 @@ use crate::cli::{self, Common};
 use crate::failure::{Exit, Failure};
 use crate::output::plain;
 use crate::progress::Drawing;
-use crate::signing::{Signers, first_key, signing_keys};
+use crate::signing::{Signers, first_key, signing_keys, tell_new_stream};
 use crate::size::{self, Media, PartSize};
 use crate::wire::{self, Side};
 
@@ -68,7 +68,7 @@ pub struct Args {
     /// Only say what would be carried; writes `mapping.txt`
     #[arg(long)]
     dry_run: bool,
-    /// Write `SHA256SUMS` too, for people without `bundle`; reads every part once more
+    /// Write `mirror_seqN.SHA256SUMS` too, for people without `bundle`; reads every part once more
     #[arg(long)]
     sums: bool,
     /// Free text for the signed head; repeatable
@@ -97,6 +97,9 @@ struct Answer<'a> {
     /// The public key that this run made, to be carried to the other side.
     #[serde(skip_serializing_if = "Option::is_none")]
     new_key: Option<String>,
+    /// The workspace that had no stream before, when a sequence begins one there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    new_stream_in: Option<String>,
     /// Discs that the parts fill, for media of a fixed size.
     #[serde(skip_serializing_if = "Option::is_none")]
     discs: Option<u64>,
@@ -110,6 +113,7 @@ impl<'a> Answer<'a> {
             to: to.display().to_string(),
             keys: Vec::new(),
             new_key: None,
+            new_stream_in: None,
             discs: None,
         }
     }
@@ -120,6 +124,9 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let workspace = workspace(&context.common, &config);
     super::refuse_other_than_directory("--workspace", &workspace)?;
     super::refuse_other_than_directory("--to", &args.to)?;
+    if !args.dry_run {
+        super::refuse_unwritable("--to", &args.to)?;
+    }
     let labels = labels(args.label)?;
     let part_bytes = part_bytes(args.size, args.media, config.archive_size);
     let history = config.storage.registry.as_ref().filter(|history| history.skip_tls);
@@ -130,10 +137,20 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let progress = Arc::new(Progress::default());
     let drawing = Drawing::start(&progress, context.quiet());
     let stream = Stream::open(&config, &workspace, &client, &progress).await?;
+    let standing = stream.standing()?;
+    let first = standing.is_none();
+    // A sequence that it names is refused in a moment.
+    if first && args.since.is_none() {
+        // Before the hours that fetching may take.
+        let local = config.storage.local.is_some();
+        let place = if local { "`storageConfig.local.path`" } else { "`--workspace DIR`" };
+        tell_new_stream(&workspace, place, signing.is_none());
+    }
     let signing = Arc::new(match signing {
         Some(signing) => Signers::of(signing),
-        None => first_key(&workspace, stream.standing()?, args.dry_run)?,
+        None => first_key(&workspace, standing, args.dry_run)?,
     });
+    let shown_workspace = workspace.display().to_string();
     let options = CreateOptions {
         config,
         workspace,
@@ -172,6 +189,8 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         new_key: signing
             .and_then(|signing| signing.to_carry(&created))
             .map(|path| path.display().to_string()),
+        new_stream_in: (first && !matches!(created, Created::Nothing(_)))
+            .then_some(shown_workspace),
         ..Answer::new(&created, &args.to)
     };
     context.output.print(&answer, &text(&answer, args.media))?;
@@ -242,12 +261,19 @@ fn text(answer: &Answer<'_>, media: Option<Media>) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
     let _ = match answer.created {
-        Created::Nothing(summary) => writeln!(text, "{}, no sequence written", nothing(summary)),
+        Created::Nothing(summary) => {
+            let nothing = nothing(summary);
+            writeln!(text, "{nothing}, no sequence; nothing was written to `{}`", answer.to)
+        }
         Created::Planned(planned) => plan(&mut text, planned),
         Created::Written(written) => sequence_written(&mut text, written, answer),
     };
     if let (Some(media), Some(discs)) = (media, answer.discs) {
         let _ = writeln!(text, "  fits on {}", size::count(discs, &media.to_string()));
+    }
+    if let Some(workspace) = &answer.new_stream_in {
+        let workspace = plain(workspace);
+        let _ = writeln!(text, "  begins a new stream: the workspace `{workspace}` had none");
     }
     let _ = left_out(&mut text, answer.created.summary());
     if let Some(public) = &answer.new_key {
@@ -475,11 +501,12 @@ mod tests {
         };
         assert_eq!(
             of(0, &[]),
-            "nothing to carry: the configuration names no image, no sequence written\n"
+            "nothing to carry: the configuration names no image, no sequence; nothing was written to \
+             `out`\n"
         );
         assert_eq!(
             of(0, &["host/a:1", "host/b:1"]),
-            "nothing to carry: all 2 images are blocked, no sequence written\n\
+            "nothing to carry: all 2 images are blocked, no sequence; nothing was written to `out`\n\
              blocked by the configuration:\n  host/a:1  by `^host/`\n  host/b:1  by `^host/`\n"
         );
         assert!(of(1, &["host/a:1"]).starts_with("nothing new: 1 image known to the other side, "));

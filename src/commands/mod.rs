@@ -68,6 +68,23 @@ fn refuse_other_than_directory(option: &str, path: &Path) -> Result<(), Failure>
     }
 }
 
+/// Refuses a directory in which this user cannot make files. Also before a run that turns out to have nothing to
+/// write: a wrong name must not stay unnoticed until the day that has something new.
+#[cfg(feature = "create")]
+fn refuse_unwritable(option: &str, path: &Path) -> Result<(), Failure> {
+    use rustix::fs::{Access, access};
+    // Of a relative path the last ancestor is empty: here.
+    let named = path.ancestors().find(|path| path.exists()).filter(|p| !p.as_os_str().is_empty());
+    let found = named.unwrap_or(Path::new("."));
+    access(found, Access::WRITE_OK | Access::EXEC_OK).map_err(|errno| {
+        let error = std::io::Error::from(errno);
+        let shown = crate::output::plain(&found.display().to_string());
+        Failure::new(Kind::NoSpace, format!("cannot write into `{shown}`: {error}")).with_hint(format!(
+            "give the user who runs this the right to write there, or name another directory: `{option} DIR`"
+        ))
+    })
+}
+
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
