@@ -170,7 +170,8 @@ pub async fn create(stream: Stream, options: CreateOptions) -> Result<Created, C
             }
             return Ok(Created::Nothing(summary(&plan, resolved)));
         }
-        state.check(&plan, &options, &resolved)?;
+        // Before anything is fetched.
+        publish::check(&plan, state.statement(&options, &resolved))?;
         if options.dry_run {
             return dry_run(&options, &history, &state, &plan, resolved);
         }
@@ -247,17 +248,6 @@ impl State {
                 .flatten()
                 .and_then(|since| history.links().find(|link| link.sequence == since)),
         })
-    }
-
-    /// Refuses now what a reader would refuse later: before anything is fetched.
-    fn check(
-        &self,
-        plan: &Plan,
-        options: &CreateOptions,
-        resolved: &Resolved,
-    ) -> Result<(), CreateError> {
-        let tables = vec![Digest::of(b""); plan.layout.parts.len()];
-        publish::head_of(plan, &tables, self.statement(options, resolved)).map(drop)
     }
 
     fn statement(&self, options: &CreateOptions, resolved: &Resolved) -> Statement {
@@ -408,7 +398,8 @@ fn dry_run(
     let directory = options.workspace.join("dry-run");
     let write = || -> std::io::Result<()> {
         durable::create_directory(&directory)?;
-        let mapping = transfer::mapping(&plan.mapping);
+        let images = resolved.images.iter();
+        let mapping = transfer::mapping(images.map(|i| (i.source.as_str(), &i.destination)));
         durable::write(&directory.join("mapping.txt"), mapping.as_bytes())?;
         let missing = directory.join("missing.txt");
         if resolved.failures.is_empty() {
@@ -446,7 +437,6 @@ fn dry_run(
         })
         .collect();
     let parts = plan
-        .layout
         .parts
         .iter()
         .enumerate()

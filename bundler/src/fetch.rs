@@ -56,7 +56,8 @@ enum ItemError {
 struct Part {
     path: PathBuf,
     layout: PartLayout,
-    members: Vec<Member>,
+    /// What its headers say, until they are written.
+    members: Mutex<Vec<Member>>,
     missing: AtomicUsize,
     file: Mutex<Option<Arc<PartFile>>>,
     table: OnceLock<Digest>,
@@ -86,10 +87,9 @@ pub async fn fetch(
 ) -> Result<(Vec<Digest>, Slots), FetchError> {
     let members = plan
         .index
-        .members(plan.layout.parts.len())
+        .members(plan.parts.len())
         .map_err(|error| FetchError::File(io::Error::other(error)))?;
     let parts = plan
-        .layout
         .parts
         .iter()
         .zip(members)
@@ -101,7 +101,7 @@ pub async fn fetch(
                 path: medium.join(name),
                 layout: *layout,
                 missing: AtomicUsize::new(members.len()),
-                members,
+                members: Mutex::new(members),
                 file: Mutex::new(None),
                 table: OnceLock::new(),
             }
@@ -197,7 +197,7 @@ impl Road {
             tracing::warn!("blob {} arrived damaged: fetching it again", item.digest);
         }
         self.slots.note(&item.digest);
-        for piece in &self.plan.layout.pieces[number] {
+        for piece in self.plan.pieces(item) {
             self.placed(piece).await?;
         }
         Ok(())
@@ -255,7 +255,7 @@ impl Road {
         progress: &mut registry::progress::Item<'_>,
     ) -> Result<Option<u8>, ItemError> {
         let mut position = 0;
-        for piece in &self.plan.layout.pieces[number] {
+        for piece in self.plan.pieces(&self.plan.items[number]) {
             let part = self.part(piece.part).await?;
             let mut at = piece.offset;
             let mut asked = at;
@@ -300,7 +300,8 @@ impl Road {
         if let Some(file) = &*file {
             return Ok(Arc::clone(file));
         }
-        let open = || PartFile::open(&part.path, part.layout, &part.members);
+        let members = std::mem::take(&mut *crate::lock(&part.members));
+        let open = || PartFile::open(&part.path, part.layout, &members);
         let opened = Arc::new(tokio::task::block_in_place(open).map_err(ItemError::File)?);
         *file = Some(Arc::clone(&opened));
         Ok(opened)

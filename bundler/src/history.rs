@@ -397,14 +397,10 @@ impl History {
 /// What left the configuration: names that the target has and the plan does not set.
 pub fn removals<'a>(
     known: &'a Known,
-    desired: &HashSet<(Repository, Name)>,
+    desired: &HashSet<(&Repository, &Name)>,
 ) -> Vec<(&'a Repository, &'a Name, Digest)> {
-    known
-        .references()
-        .filter(|(repository, name, _)| {
-            !desired.contains(&((*repository).clone(), (*name).clone()))
-        })
-        .collect()
+    let left = |(repository, name, _): &(_, _, _)| !desired.contains(&(*repository, *name));
+    known.references().filter(left).collect()
 }
 
 /// A removal in the index's terms.

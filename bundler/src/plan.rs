@@ -11,8 +11,9 @@ use std::hash::Hash;
 use bytes::Bytes;
 use format_spec::head::ContentClass;
 use format_spec::index::{Blob, Encoding, Index, ManifestEntry, ReferenceEntry, Removal, Required};
-use format_spec::part::Layout;
+use format_spec::part::{Layout, PartLayout, Piece};
 use format_spec::{Digest, Repository, Sequence, StreamId, Tag};
+use smallvec::SmallVec;
 
 use crate::error::CreateError;
 use crate::history::{self, Known, Name};
@@ -22,6 +23,9 @@ use crate::resolve::{Image, Resolved, Wanted};
 
 /// Origins at which a blob is tried.
 pub const ORIGINS_MAX: usize = 3;
+
+/// A few numbers, usually one: there may be a million lists of them.
+pub type Few = SmallVec<[u32; 4]>;
 
 /// What an item is.
 #[derive(Debug, Clone)]
@@ -42,7 +46,9 @@ pub struct Item {
     /// What it is.
     pub content: Content,
     /// The places of its origins in [`Plan::origins`], the first choice first.
-    pub origins: Box<[u32]>,
+    pub origins: Few,
+    /// Its place among the manifests or the blobs of the index.
+    entry: u32,
 }
 
 /// A plan for one sequence.
@@ -54,10 +60,8 @@ pub struct Plan {
     pub items: Vec<Item>,
     /// Where their bytes come from.
     pub origins: Vec<Origin>,
-    /// Where it stands.
-    pub layout: Layout,
-    /// For people: every reference of the configuration and its name at the target.
-    pub mapping: Vec<(String, String)>,
+    /// The parts in which they stand.
+    pub parts: Vec<PartLayout>,
     /// Bytes of blobs that the target has already.
     pub known_bytes: u64,
     /// What a person should know.
@@ -77,7 +81,16 @@ impl Plan {
 
     /// Bytes of all parts.
     pub fn part_bytes(&self) -> u64 {
-        self.layout.parts.iter().map(|part| part.bytes).sum()
+        self.parts.iter().map(|part| part.bytes).sum()
+    }
+
+    /// Where an item stands.
+    pub fn pieces(&self, item: &Item) -> &[Piece] {
+        let entry = item.entry as usize;
+        match item.content {
+            Content::Manifest(_) => &self.index.manifests[entry].pieces,
+            Content::Blob => &self.index.blobs[entry].pieces,
+        }
     }
 }
 
@@ -95,42 +108,41 @@ pub struct Basis<'a> {
     pub part_bytes: u64,
 }
 
-/// What is collected while the images are walked.
+/// What is collected while the images are walked. It borrows: there may be ten thousand images.
 #[derive(Default)]
-struct Collection {
+struct Collection<'a> {
     /// The repositories at the target and the origins: thousands of items are in each of them.
-    repositories: Numbers<Repository>,
-    origins: Numbers<Origin>,
-    manifests: HashMap<Digest, Carried>,
+    repositories: Numbers<'a, Repository>,
+    origins: Numbers<'a, Origin>,
+    manifests: HashMap<Digest, (&'a Node, Carried)>,
     /// Children before parents, in the order of the walk.
     order: Vec<Digest>,
     blobs: BTreeMap<Digest, (u64, Carried)>,
-    references: Vec<(Repository, Name, Digest, String)>,
-    desired: HashSet<(Repository, Name)>,
-    mapping: Vec<(String, String)>,
+    references: Vec<(&'a Repository, &'a Wanted)>,
+    desired: HashSet<(&'a Repository, &'a Name)>,
     warnings: Vec<String>,
 }
 
 /// Values and the number of each, in the order in which they came.
-struct Numbers<T> {
-    values: Vec<T>,
-    numbers: HashMap<T, u32>,
+struct Numbers<'a, T> {
+    values: Vec<&'a T>,
+    numbers: HashMap<&'a T, u32>,
 }
 
-impl<T> Default for Numbers<T> {
+impl<T> Default for Numbers<'_, T> {
     fn default() -> Self {
         Self { values: Vec::new(), numbers: HashMap::new() }
     }
 }
 
-impl<T: Clone + Eq + Hash> Numbers<T> {
-    fn of(&mut self, value: &T) -> u32 {
+impl<'a, T: Eq + Hash> Numbers<'a, T> {
+    fn of(&mut self, value: &'a T) -> u32 {
         if let Some(number) = self.numbers.get(value) {
             return *number;
         }
-        let number = u32::try_from(self.values.len()).expect("bounded by the index limits");
-        self.values.push(value.clone());
-        self.numbers.insert(value.clone(), number);
+        let number = number(self.values.len());
+        self.values.push(value);
+        self.numbers.insert(value, number);
         number
     }
 }
@@ -138,8 +150,8 @@ impl<T: Clone + Eq + Hash> Numbers<T> {
 /// Where an item goes and where it comes from.
 #[derive(Default)]
 struct Carried {
-    repositories: Vec<u32>,
-    origins: Vec<u32>,
+    repositories: Few,
+    origins: Few,
 }
 
 impl Carried {
@@ -157,50 +169,43 @@ impl Carried {
 /// Makes the plan.
 pub fn make(resolved: &Resolved, basis: &Basis<'_>) -> Result<Plan, CreateError> {
     let mut found = Collection::default();
-    let mut bodies = HashMap::new();
     for image in &resolved.images {
         found.image(image, basis.known);
-        for (digest, node) in image.manifests.iter() {
-            bodies.insert(*digest, node);
-        }
     }
     // A name whose source failed this time has not left the configuration.
-    let gone: Vec<(Repository, Name, Digest)> = if resolved.failures.is_empty() {
+    let gone = if resolved.failures.is_empty() {
         history::removals(basis.standing, &found.desired)
-            .into_iter()
-            .map(|(repository, name, digest)| (repository.clone(), name.clone(), digest))
-            .collect()
     } else {
         Vec::new()
     };
-    let ids = Ids::new(&found, &gone, basis.known);
+    let (repositories, ids) = Ids::new(&found, &gone, basis.known);
     let mut index = Index {
         stream: basis.stream,
         sequence: basis.sequence,
-        repositories: ids.names.clone(),
-        manifests: Vec::new(),
-        blobs: Vec::new(),
+        repositories,
+        manifests: Vec::with_capacity(found.order.len()),
+        blobs: Vec::with_capacity(found.blobs.len()),
         required: Vec::new(),
         references: Vec::new(),
         removals: Vec::new(),
         resources: Vec::new(),
     };
-    let mut items = Vec::new();
+    let mut items = Vec::with_capacity(found.order.len() + found.blobs.len());
     for digest in &found.order {
-        let node = bodies[digest];
-        let carried = &found.manifests[digest];
+        let (node, carried) = &found.manifests[digest];
+        items.push(Item {
+            digest: *digest,
+            size: node.size,
+            content: Content::Manifest(node.bytes.clone()),
+            origins: carried.origins.clone(),
+            entry: number(index.manifests.len()),
+        });
         index.manifests.push(ManifestEntry {
             digest: *digest,
             size: node.size,
             media_type: node.media_type.to_string(),
             pieces: Vec::new(),
             repositories: ids.of(&carried.repositories),
-        });
-        items.push(Item {
-            digest: *digest,
-            size: node.size,
-            content: Content::Manifest(node.bytes.clone()),
-            origins: carried.origins.as_slice().into(),
         });
     }
     let mut known_bytes = 0;
@@ -210,28 +215,33 @@ pub fn make(resolved: &Resolved, basis: &Basis<'_>) -> Result<Plan, CreateError>
             known_bytes += size;
             index.required.push(Required { digest, size, home: ids.id(home), repositories });
         } else {
-            let blob =
-                Blob { digest, size, encoding: Encoding::Raw, pieces: Vec::new(), repositories };
-            index.blobs.push(blob);
-            let origins = carried.origins.into();
-            items.push(Item { digest, size, content: Content::Blob, origins });
+            let (origins, entry) = (carried.origins, number(index.blobs.len()));
+            items.push(Item { digest, size, content: Content::Blob, origins, entry });
+            let (encoding, pieces) = (Encoding::Raw, Vec::new());
+            index.blobs.push(Blob { digest, size, encoding, pieces, repositories });
         }
     }
     // Large blobs first: the last ones to arrive are small, so no stream is left alone at the end.
     let blobs = &mut items[found.order.len()..];
-    blobs.sort_by_key(|item| (std::cmp::Reverse(item.size), item.digest));
+    blobs.sort_unstable_by_key(|item| (std::cmp::Reverse(item.size), item.digest));
     let sizes: Vec<u64> = items.iter().map(|item| item.size).collect();
     let layout = Layout::plan(&sizes, basis.part_bytes)
         .map_err(|error| CreateError::Layout(error.to_string()))?;
-    place(&mut index, &items, &layout);
+    for (item, pieces) in items.iter().zip(layout.pieces) {
+        let entry = item.entry as usize;
+        match item.content {
+            Content::Manifest(_) => index.manifests[entry].pieces = pieces,
+            Content::Blob => index.blobs[entry].pieces = pieces,
+        }
+    }
     index.references = found
         .references
         .into_iter()
-        .map(|(repository, name, digest, source)| ReferenceEntry {
-            repository: ids.id(&repository),
-            tag: name.tag(),
-            digest,
-            source,
+        .map(|(repository, wanted)| ReferenceEntry {
+            repository: ids.id(repository),
+            tag: wanted.name.tag(),
+            digest: wanted.digest,
+            source: wanted.source.clone(),
             class: ContentClass::Additional,
         })
         .collect();
@@ -244,63 +254,39 @@ pub fn make(resolved: &Resolved, basis: &Basis<'_>) -> Result<Plan, CreateError>
     Ok(Plan {
         index,
         items,
-        origins: found.origins.values,
-        layout,
-        mapping: found.mapping,
+        origins: found.origins.values.into_iter().cloned().collect(),
+        parts: layout.parts,
         known_bytes,
         warnings: found.warnings,
     })
 }
 
-/// Writes the places of the layout into the index.
-fn place(index: &mut Index, items: &[Item], layout: &Layout) {
-    let manifests = index.manifests.len();
-    for (manifest, pieces) in index.manifests.iter_mut().zip(&layout.pieces) {
-        manifest.pieces.clone_from(pieces);
-    }
-    let mut places: HashMap<Digest, usize> = HashMap::with_capacity(items.len());
-    for (number, item) in items.iter().enumerate().skip(manifests) {
-        places.insert(item.digest, number);
-    }
-    for blob in &mut index.blobs {
-        blob.pieces.clone_from(&layout.pieces[places[&blob.digest]]);
-    }
+/// A number in the index.
+fn number(number: usize) -> u32 {
+    u32::try_from(number).expect("bounded by the index limits")
 }
 
-impl Collection {
-    fn image(&mut self, image: &Image, known: &Known) {
+impl<'a> Collection<'a> {
+    fn image(&mut self, image: &'a Image, known: &Known) {
         let repository = &image.destination.repository;
-        for (number, wanted) in image.names.iter().enumerate() {
-            let key = (repository.clone(), wanted.name.clone());
-            if !self.desired.insert(key) {
+        for wanted in &image.names {
+            if !self.desired.insert((repository, &wanted.name)) {
                 self.clash(repository, &wanted.name, wanted.digest);
                 continue;
-            }
-            if number == 0 {
-                let name = match &wanted.name {
-                    Name::Tag(tag) => format!("{repository}:{tag}"),
-                    Name::Digest(digest) => format!("{repository}@{digest}"),
-                };
-                self.mapping.push((wanted.source.clone(), name));
             }
             let closure = walk(image, wanted.digest);
             if self.stands(image, wanted, &closure, known) {
                 continue;
             }
-            self.references.push((
-                repository.clone(),
-                wanted.name.clone(),
-                wanted.digest,
-                wanted.source.clone(),
-            ));
+            self.references.push((repository, wanted));
             let to = self.repositories.of(repository);
             let from = self.origins.of(&image.origin);
             for (digest, node) in closure {
-                let fresh = self.manifests.entry(digest).or_insert_with(|| {
+                let (_, carried) = self.manifests.entry(digest).or_insert_with(|| {
                     self.order.push(digest);
-                    Carried::default()
+                    (node, Carried::default())
                 });
-                fresh.add(to, from);
+                carried.add(to, from);
                 for (blob, size) in &node.blobs {
                     let (_, carried) =
                         self.blobs.entry(*blob).or_insert_with(|| (*size, Carried::default()));
@@ -331,8 +317,8 @@ impl Collection {
         let other = self
             .references
             .iter()
-            .find(|(r, n, _, _)| r == repository && n == name)
-            .is_some_and(|(_, _, first, _)| *first != digest);
+            .find(|(r, first)| *r == repository && first.name == *name)
+            .is_some_and(|(_, first)| first.digest != digest);
         if other && let Name::Tag(tag) = name {
             self.warnings.push(format!(
                 "`{repository}:{tag}` is attached to two images with different content: the first \
@@ -365,27 +351,26 @@ fn walk(image: &Image, digest: Digest) -> Vec<(Digest, &Node)> {
 }
 
 /// Repositories and their numbers in the index.
-struct Ids {
-    names: Vec<Repository>,
-    ids: HashMap<Repository, u32>,
+struct Ids<'a> {
+    ids: HashMap<&'a Repository, u32>,
     /// The number in the index of each repository of the collection.
     collected: Vec<u32>,
 }
 
-impl Ids {
-    fn new(found: &Collection, gone: &[(Repository, Name, Digest)], known: &Known) -> Self {
+impl<'a> Ids<'a> {
+    /// All repositories that the index names, in its order, and their numbers.
+    fn new(
+        found: &Collection<'a>,
+        gone: &[(&'a Repository, &Name, Digest)],
+        known: &'a Known,
+    ) -> (Vec<Repository>, Self) {
         let mut names: BTreeSet<&Repository> = BTreeSet::new();
         names.extend(&found.repositories.values);
         names.extend(gone.iter().map(|(repository, ..)| repository));
         names.extend(found.blobs.keys().filter_map(|blob| known.home(blob)));
-        let names: Vec<Repository> = names.into_iter().cloned().collect();
-        let ids: HashMap<Repository, u32> = names
-            .iter()
-            .enumerate()
-            .map(|(n, name)| (name.clone(), u32::try_from(n).expect("bounded by the index limits")))
-            .collect();
+        let ids: HashMap<_, _> = names.iter().enumerate().map(|(n, id)| (*id, number(n))).collect();
         let collected = found.repositories.values.iter().map(|name| ids[name]).collect();
-        Self { names, ids, collected }
+        (names.into_iter().cloned().collect(), Self { ids, collected })
     }
 
     fn id(&self, name: &Repository) -> u32 {

@@ -57,18 +57,29 @@ pub struct Published {
     pub files: Vec<(String, u64)>,
 }
 
-/// The head of a plan and the bytes of its index, both checked as a reader checks them.
-pub fn head_of(
+/// Refuses a plan that a reader would refuse later.
+pub fn check(plan: &Plan, statement: Statement) -> Result<(), CreateError> {
+    let unknown = Digest::of(b"");
+    let bytes = codec::encoded_len(&plan.index).map_err(|error| no_layout(&error))?;
+    let tables = vec![unknown; plan.parts.len()];
+    head_of(plan, &tables, statement, IndexEntry { digest: unknown, bytes }).map(drop)
+}
+
+/// The head of a plan, checked with its index as a reader checks them.
+fn head_of(
     plan: &Plan,
     tables: &[Digest],
     statement: Statement,
-) -> Result<(Head, Vec<u8>), CreateError> {
-    let layout = |error: &dyn std::fmt::Display| CreateError::Layout(error.to_string());
-    let index = codec::encode(&plan.index).map_err(|error| layout(&error))?;
-    let head = head(plan, tables, statement, &index);
-    head.validate().map_err(|error| layout(&error))?;
-    plan.index.validate(&head).map_err(|error| layout(&error))?;
-    Ok((head, index))
+    index: IndexEntry,
+) -> Result<Head, CreateError> {
+    let head = head(plan, tables, statement, index);
+    head.validate().map_err(|error| no_layout(&error))?;
+    plan.index.validate(&head).map_err(|error| no_layout(&error))?;
+    Ok(head)
+}
+
+fn no_layout(error: &dyn std::fmt::Display) -> CreateError {
+    CreateError::Layout(error.to_string())
 }
 
 /// Writes everything but the parts, then gives all files their names, the head's last.
@@ -82,7 +93,9 @@ pub fn publish(
 ) -> Result<Published, CreateError> {
     let sequence = plan.index.sequence;
     let sums = statement.sums;
-    let (head, index) = head_of(plan, tables, statement)?;
+    let index = codec::encode(&plan.index).map_err(|error| no_layout(&error))?;
+    let entry = IndexEntry { digest: Digest::of(&index), bytes: index.len() as u64 };
+    let head = head_of(plan, tables, statement, entry)?;
     let bytes = head.to_bytes();
     let seal = seal::sign(&bytes, &keys.iter().collect::<Vec<_>>());
     let record = Record { sequence, head: bytes, seal, index };
@@ -195,10 +208,9 @@ fn name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-fn head(plan: &Plan, tables: &[Digest], statement: Statement, index: &[u8]) -> Head {
+fn head(plan: &Plan, tables: &[Digest], statement: Statement, index: IndexEntry) -> Head {
     let sequence = plan.index.sequence;
     let parts = plan
-        .layout
         .parts
         .iter()
         .zip(tables)
@@ -223,7 +235,7 @@ fn head(plan: &Plan, tables: &[Digest], statement: Statement, index: &[u8]) -> H
         tool: Tool { name: "bundle".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() },
         cell_bytes: CELL as u64,
         parts,
-        index: IndexEntry { digest: Digest::of(index), bytes: index.len() as u64 },
+        index,
         totals: totals(plan),
         failures: statement.failures,
         labels: statement.labels,

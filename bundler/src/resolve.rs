@@ -166,7 +166,8 @@ pub async fn resolve(
         .buffer_unordered(wishes.parallel.max(1))
         .collect()
         .await;
-    outcomes.sort_by_key(|(at, _)| *at);
+    outcomes.sort_unstable_by_key(|(at, _)| *at);
+    resolved.images.reserve_exact(outcomes.len());
     for ((image, from), (_, outcome)) in wanted.iter().zip(outcomes) {
         match outcome {
             Ok((origin, names, manifests)) => {
@@ -226,7 +227,7 @@ async fn one(
 /// Ends disputes about the size of a blob: the image goes whose origin has the blob in another size than
 /// its manifest says. Where that tells nothing, the first one of the configuration stays.
 async fn settle(resolved: &mut Resolved, origins: &Origins) {
-    let mut kept: Vec<Image> = Vec::new();
+    let mut kept: Vec<Image> = Vec::with_capacity(resolved.images.len());
     let mut sizes = HashMap::new();
     for image in std::mem::take(&mut resolved.images) {
         let mut stays = true;

@@ -75,7 +75,7 @@ fn fingerprint(medium: &Path, plan: &Plan) -> Digest {
     hash.update(medium.as_os_str().as_encoded_bytes());
     hash.update(&plan.index.stream.to_bytes());
     hash.update(&plan.index.sequence.get().to_le_bytes());
-    for part in &plan.layout.parts {
+    for part in &plan.parts {
         hash.update(&part.bytes.to_le_bytes());
     }
     for item in &plan.items {

@@ -37,7 +37,7 @@ pub(crate) fn check(
     let stat = rustix::fs::statvfs(medium).map_err(|error| file(error.into()))?;
     let available = stat.f_bavail.saturating_mul(stat.f_frsize);
     let mut taken = 0;
-    for number in 0..plan.layout.parts.len() {
+    for number in 0..plan.parts.len() {
         let number = u32::try_from(number).expect("bounded by PARTS_MAX");
         let path = medium.join(FileName::Part(plan.index.sequence, number).to_string());
         if let Ok(found) = fs_err::metadata(durable::partial(&path)) {

@@ -10,6 +10,7 @@ use format_spec::index::Index;
 use format_spec::keys::SecretKey;
 use format_spec::{Digest, Sequence};
 
+use crate::destination::Destination;
 use crate::plan;
 
 /// Rows of a list on the page: beyond them a person reads `bundle describe`.
@@ -127,11 +128,11 @@ fn escape(text: &str) -> String {
 }
 
 /// `mapping.txt`: one `docker://source=file://name` a line, as oc-mirror writes it for a medium.
-pub fn mapping(mapping: &[(String, String)]) -> String {
+pub fn mapping<'a>(images: impl IntoIterator<Item = (&'a str, &'a Destination)>) -> String {
     let mut text = String::new();
-    for (source, name) in mapping {
+    for (source, Destination { repository, tag }) in images {
         let scheme = if source.starts_with("oci://") { "" } else { "docker://" };
-        let _ = writeln!(text, "{scheme}{source}=file://{name}");
+        let _ = writeln!(text, "{scheme}{source}=file://{repository}:{tag}");
     }
     text
 }
@@ -147,10 +148,12 @@ mod tests {
 
     #[test]
     fn mapping_lines() {
-        let pairs = [
-            ("q.io/a:1".to_owned(), "a:1".to_owned()),
-            ("oci:///srv/b".to_owned(), "b:latest".to_owned()),
-        ];
-        assert_eq!(mapping(&pairs), "docker://q.io/a:1=file://a:1\noci:///srv/b=file://b:latest\n");
+        let named = |repository: &str, tag: &str| Destination {
+            repository: repository.parse().unwrap(),
+            tag: tag.parse().unwrap(),
+        };
+        let (a, b) = (named("a", "1"), named("b", "latest"));
+        let pairs = [("q.io/a:1", &a), ("oci:///srv/b", &b)];
+        assert_eq!(mapping(pairs), "docker://q.io/a:1=file://a:1\noci:///srv/b=file://b:latest\n");
     }
 }

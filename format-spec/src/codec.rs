@@ -14,6 +14,8 @@
 //! stay where they are: a length beyond the payload then costs no memory. Their field order is the
 //! format, and must never change. A new version gets new structs.
 
+use std::io::{self, Write};
+
 use serde::{Deserialize, Serialize};
 
 use crate::digest::{DIGEST_LEN, Digest};
@@ -60,18 +62,13 @@ pub enum CodecError {
     Index(#[from] IndexError),
 }
 
+/// What stands before the lists: manifests, blobs, required blobs, references, removals, resources.
 #[derive(Serialize, Deserialize)]
-struct WireIndex<'a> {
+struct WireStart<'a> {
     stream: [u8; 16],
     sequence: u64,
     #[serde(borrow)]
     repositories: Vec<&'a str>,
-    manifests: Vec<WireManifest<'a>>,
-    blobs: Vec<WireBlob>,
-    required: Vec<WireRequired>,
-    references: Vec<WireReference<'a>>,
-    removals: Vec<WireRemoval<'a>>,
-    resources: Vec<WireResource<'a>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -131,21 +128,39 @@ struct WireResource<'a> {
     content: &'a [u8],
 }
 
+/// The size of an index file in bytes.
+pub fn encoded_len(index: &Index) -> Result<u64, CodecError> {
+    let mut payload = Count(0);
+    write(index, &mut payload)?;
+    let size = PREFIX as u64 + payload.0;
+    if size > INDEX_MAX { Err(CodecError::TooLarge(size)) } else { Ok(size) }
+}
+
 /// The bytes of an index file.
 pub fn encode(index: &Index) -> Result<Vec<u8>, CodecError> {
-    let mut bytes = Vec::with_capacity(PREFIX);
+    // Counted first: a buffer that grows would take three times its bytes on the way.
+    let size = encoded_len(index)?;
+    let mut bytes = Vec::with_capacity(usize::try_from(size).expect("below the limit"));
     bytes.extend_from_slice(MAGIC);
     bytes.extend_from_slice(&VERSION.to_le_bytes());
-    bytes.resize(PREFIX, 0);
-    let config = bincode::config::legacy();
-    bincode::serde::encode_into_std_write(to_wire(index), &mut bytes, config)
-        .map_err(|error| CodecError::Payload(error.to_string()))?;
-    let length = (bytes.len() - PREFIX) as u64;
-    bytes[16..PREFIX].copy_from_slice(&length.to_le_bytes());
-    if bytes.len() as u64 > INDEX_MAX {
-        return Err(CodecError::TooLarge(bytes.len() as u64));
-    }
+    bytes.resize(16, 0);
+    bytes.extend_from_slice(&(size - PREFIX as u64).to_le_bytes());
+    write(index, &mut bytes)?;
     Ok(bytes)
+}
+
+/// Counts what is written.
+struct Count(u64);
+
+impl Write for Count {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Decodes an index file. Its digest must have been compared with the signed head before; the
@@ -170,88 +185,117 @@ pub fn decode(bytes: &[u8]) -> Result<Index, CodecError> {
     if said != payload.len() as u64 {
         return Err(CodecError::Length { said });
     }
-    let config = bincode::config::legacy().with_limit::<LIMIT>();
-    let (wire, used): (WireIndex<'_>, usize) =
-        bincode::serde::borrow_decode_from_slice(payload, config)
-            .map_err(|error| CodecError::Payload(error.to_string()))?;
+    let mut reader = Reader { rest: payload };
+    let index = read(&mut reader)?;
     // bincode accepts trailing bytes.
-    if used != payload.len() {
+    if !reader.rest.is_empty() {
         return Err(CodecError::Length { said });
     }
-    from_wire(wire)
+    Ok(index)
 }
 
-fn to_wire(index: &Index) -> WireIndex<'_> {
+/// Writes the payload, one entry after another: an index is large, and its wire structs need not all stand
+/// beside it.
+fn write(index: &Index, out: &mut impl Write) -> Result<(), CodecError> {
+    fn one(value: impl Serialize, out: &mut impl Write) -> Result<(), CodecError> {
+        bincode::serde::encode_into_std_write(value, out, bincode::config::legacy())
+            .map(drop)
+            .map_err(|error| CodecError::Payload(error.to_string()))
+    }
     let pieces = |pieces: &[Piece]| {
         pieces.iter().map(|p| WirePiece { part: p.part, offset: p.offset, size: p.size }).collect()
     };
-    WireIndex {
-        stream: index.stream.to_bytes(),
-        sequence: index.sequence.get(),
-        repositories: index.repositories.iter().map(Repository::as_str).collect(),
-        manifests: index
-            .manifests
-            .iter()
-            .map(|m| WireManifest {
-                digest: *m.digest.as_bytes(),
-                size: m.size,
-                media_type: &m.media_type,
-                pieces: pieces(&m.pieces),
-                repositories: m.repositories.clone(),
-            })
-            .collect(),
-        blobs: index
-            .blobs
-            .iter()
-            .map(|b| WireBlob {
-                digest: *b.digest.as_bytes(),
-                size: b.size,
-                encoding: match b.encoding {
-                    Encoding::Raw => 0,
-                },
-                pieces: pieces(&b.pieces),
-                repositories: b.repositories.clone(),
-            })
-            .collect(),
-        required: index
-            .required
-            .iter()
-            .map(|r| WireRequired {
-                digest: *r.digest.as_bytes(),
-                size: r.size,
-                home: r.home,
-                repositories: r.repositories.clone(),
-            })
-            .collect(),
-        references: index
-            .references
-            .iter()
-            .map(|r| WireReference {
-                repository: r.repository,
-                tag: r.tag.as_ref().map(Tag::as_str),
-                digest: *r.digest.as_bytes(),
-                source: &r.source,
-                class: r.class.code(),
-            })
-            .collect(),
-        removals: index
-            .removals
-            .iter()
-            .map(|r| WireRemoval {
-                repository: r.repository,
-                tag: r.tag.as_ref().map(Tag::as_str),
-                digest: *r.digest.as_bytes(),
-            })
-            .collect(),
-        resources: index
-            .resources
-            .iter()
-            .map(|r| WireResource { name: &r.name, content: &r.content })
-            .collect(),
+    let repositories = index.repositories.iter().map(Repository::as_str).collect();
+    let (stream, sequence) = (index.stream.to_bytes(), index.sequence.get());
+    one(WireStart { stream, sequence, repositories }, out)?;
+    one(index.manifests.len() as u64, out)?;
+    for m in &index.manifests {
+        let manifest = WireManifest {
+            digest: *m.digest.as_bytes(),
+            size: m.size,
+            media_type: &m.media_type,
+            pieces: pieces(&m.pieces),
+            repositories: m.repositories.clone(),
+        };
+        one(manifest, out)?;
+    }
+    one(index.blobs.len() as u64, out)?;
+    for b in &index.blobs {
+        let blob = WireBlob {
+            digest: *b.digest.as_bytes(),
+            size: b.size,
+            encoding: match b.encoding {
+                Encoding::Raw => 0,
+            },
+            pieces: pieces(&b.pieces),
+            repositories: b.repositories.clone(),
+        };
+        one(blob, out)?;
+    }
+    one(index.required.len() as u64, out)?;
+    for r in &index.required {
+        let required = WireRequired {
+            digest: *r.digest.as_bytes(),
+            size: r.size,
+            home: r.home,
+            repositories: r.repositories.clone(),
+        };
+        one(required, out)?;
+    }
+    one(index.references.len() as u64, out)?;
+    for r in &index.references {
+        let reference = WireReference {
+            repository: r.repository,
+            tag: r.tag.as_ref().map(Tag::as_str),
+            digest: *r.digest.as_bytes(),
+            source: &r.source,
+            class: r.class.code(),
+        };
+        one(reference, out)?;
+    }
+    one(index.removals.len() as u64, out)?;
+    for r in &index.removals {
+        let tag = r.tag.as_ref().map(Tag::as_str);
+        one(WireRemoval { repository: r.repository, tag, digest: *r.digest.as_bytes() }, out)?;
+    }
+    one(index.resources.len() as u64, out)?;
+    for r in &index.resources {
+        one(WireResource { name: &r.name, content: &r.content }, out)?;
+    }
+    Ok(())
+}
+
+/// What is left of a payload.
+struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    fn one<T: Deserialize<'a>>(&mut self) -> Result<T, CodecError> {
+        let config = bincode::config::legacy().with_limit::<LIMIT>();
+        let (value, used) = bincode::serde::borrow_decode_from_slice(self.rest, config)
+            .map_err(|error| CodecError::Payload(error.to_string()))?;
+        self.rest = &self.rest[used..];
+        Ok(value)
+    }
+
+    /// A list whose entries take at least `least` bytes each: a number beyond the payload costs no memory.
+    fn list<W: Deserialize<'a>, T>(
+        &mut self,
+        least: usize,
+        entry: impl Fn(W) -> Result<T, CodecError>,
+    ) -> Result<Vec<T>, CodecError> {
+        let count: u64 = self.one()?;
+        let fit = self.rest.len() / least;
+        let mut list = Vec::with_capacity(usize::try_from(count).map_or(fit, |c| c.min(fit)));
+        for _ in 0..count {
+            list.push(entry(self.one()?)?);
+        }
+        Ok(list)
     }
 }
 
-fn from_wire(wire: WireIndex<'_>) -> Result<Index, CodecError> {
+fn read(reader: &mut Reader<'_>) -> Result<Index, CodecError> {
     fn value<T, E: std::fmt::Display>(result: Result<T, E>) -> Result<T, CodecError> {
         result.map_err(|error| CodecError::Value(error.to_string()))
     }
@@ -260,78 +304,58 @@ fn from_wire(wire: WireIndex<'_>) -> Result<Index, CodecError> {
         pieces.into_iter().map(|p| Piece { part: p.part, offset: p.offset, size: p.size }).collect()
     };
     let tag = |tag: Option<&str>| value(tag.map(str::parse).transpose());
+    let start: WireStart<'_> = reader.one()?;
+    let names = start.repositories.into_iter().map(|name| value(name.parse()));
     Ok(Index {
-        stream: StreamId::from_bytes(wire.stream),
-        sequence: Sequence::new(wire.sequence)
-            .ok_or_else(|| CodecError::Value(format!("sequence {}", wire.sequence)))?,
-        repositories: wire
-            .repositories
-            .into_iter()
-            .map(|name| value(name.parse()))
-            .collect::<Result<_, _>>()?,
-        manifests: wire
-            .manifests
-            .into_iter()
-            .map(|m| ManifestEntry {
+        stream: StreamId::from_bytes(start.stream),
+        sequence: Sequence::new(start.sequence)
+            .ok_or_else(|| CodecError::Value(format!("sequence {}", start.sequence)))?,
+        repositories: names.collect::<Result<_, _>>()?,
+        manifests: reader.list(DIGEST_LEN + 32, |m: WireManifest<'_>| {
+            Ok(ManifestEntry {
                 digest: digest(m.digest),
                 size: m.size,
                 media_type: m.media_type.to_owned(),
                 pieces: pieces(m.pieces),
                 repositories: m.repositories,
             })
-            .collect(),
-        blobs: wire
-            .blobs
-            .into_iter()
-            .map(|b| {
-                let encoding = match b.encoding {
-                    0 => Encoding::Raw,
-                    other => return Err(CodecError::Value(format!("encoding {other}"))),
-                };
-                Ok(Blob {
-                    digest: digest(b.digest),
-                    size: b.size,
-                    encoding,
-                    pieces: pieces(b.pieces),
-                    repositories: b.repositories,
-                })
+        })?,
+        blobs: reader.list(DIGEST_LEN + 25, |b: WireBlob| {
+            let encoding = match b.encoding {
+                0 => Encoding::Raw,
+                other => return Err(CodecError::Value(format!("encoding {other}"))),
+            };
+            Ok(Blob {
+                digest: digest(b.digest),
+                size: b.size,
+                encoding,
+                pieces: pieces(b.pieces),
+                repositories: b.repositories,
             })
-            .collect::<Result<_, _>>()?,
-        required: wire
-            .required
-            .into_iter()
-            .map(|r| Required {
+        })?,
+        required: reader.list(DIGEST_LEN + 20, |r: WireRequired| {
+            Ok(Required {
                 digest: digest(r.digest),
                 size: r.size,
                 home: r.home,
                 repositories: r.repositories,
             })
-            .collect(),
-        references: wire
-            .references
-            .into_iter()
-            .map(|r| {
-                Ok(ReferenceEntry {
-                    repository: r.repository,
-                    tag: tag(r.tag)?,
-                    digest: digest(r.digest),
-                    source: r.source.to_owned(),
-                    class: ContentClass::from_code(r.class)
-                        .ok_or_else(|| CodecError::Value(format!("content class {}", r.class)))?,
-                })
+        })?,
+        references: reader.list(DIGEST_LEN + 14, |r: WireReference<'_>| {
+            Ok(ReferenceEntry {
+                repository: r.repository,
+                tag: tag(r.tag)?,
+                digest: digest(r.digest),
+                source: r.source.to_owned(),
+                class: ContentClass::from_code(r.class)
+                    .ok_or_else(|| CodecError::Value(format!("content class {}", r.class)))?,
             })
-            .collect::<Result<_, CodecError>>()?,
-        removals: wire
-            .removals
-            .into_iter()
-            .map(|r| {
-                Ok(Removal { repository: r.repository, tag: tag(r.tag)?, digest: digest(r.digest) })
-            })
-            .collect::<Result<_, CodecError>>()?,
-        resources: wire
-            .resources
-            .into_iter()
-            .map(|r| Resource { name: r.name.to_owned(), content: r.content.to_vec() })
-            .collect(),
+        })?,
+        removals: reader.list(DIGEST_LEN + 5, |r: WireRemoval<'_>| {
+            Ok(Removal { repository: r.repository, tag: tag(r.tag)?, digest: digest(r.digest) })
+        })?,
+        resources: reader.list(16, |r: WireResource<'_>| {
+            Ok(Resource { name: r.name.to_owned(), content: r.content.to_vec() })
+        })?,
     })
 }

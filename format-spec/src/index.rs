@@ -278,7 +278,6 @@ impl Index {
             .iter()
             .map(|b| (b.digest, b.size, &b.pieces))
             .chain(self.manifests.iter().map(|m| (m.digest, m.size, &m.pieces)));
-        let mut digests = HashSet::with_capacity(self.blobs.len() + self.manifests.len());
         for (digest, size, pieces) in carried {
             let sum = pieces.iter().try_fold(0_u64, |sum, piece| sum.checked_add(piece.size));
             let whole = sum == Some(size) && !pieces.is_empty() && pieces.len() <= PIECES_MAX;
@@ -289,20 +288,24 @@ impl Index {
             if !whole || !ordered || !pieces.iter().all(each) || (size == 0 && pieces.len() > 1) {
                 return Err(entry(digest, "pieces"));
             }
-            if !digests.insert(digest) {
-                return Err(entry(digest, "carried twice"));
-            }
         }
-        for (number, (part, members)) in parts.iter().zip(self.members(parts.len())?).enumerate() {
-            let number = u32::try_from(number).expect("bounded by PARTS_MAX");
+        // Within each of the two lists a digest stands once, as was looked at before.
+        let blob = |digest| self.blobs.binary_search_by_key(digest, |blob| blob.digest).is_ok();
+        if let Some(both) = self.manifests.iter().find(|manifest| blob(&manifest.digest)) {
+            return Err(entry(both.digest, "carried twice"));
+        }
+        let mut places: Vec<&Piece> = self.pieces().map(|(_, _, piece)| piece).collect();
+        places.sort_unstable_by_key(|place| (place.part, place.offset));
+        let mut places = places.into_iter().peekable();
+        for (number, part) in (0_u32..).zip(parts) {
             let wrong = |offset| IndexError::Placement { part: number, offset };
             let mut at = part.data_offset().ok_or(wrong(0))?;
-            for member in members {
-                if member.place.offset != at + BLOCK {
+            while let Some(place) = places.next_if(|place| place.part == number) {
+                if place.offset != at + BLOCK {
                     return Err(wrong(at));
                 }
                 at = at
-                    .checked_add(BLOCK + padded(member.place.size))
+                    .checked_add(BLOCK + padded(place.size))
                     .filter(|end| *end <= part.bytes)
                     .ok_or(wrong(at))?;
             }
@@ -310,28 +313,36 @@ impl Index {
                 return Err(wrong(at));
             }
         }
-        Ok(())
+        match places.next() {
+            Some(place) => Err(IndexError::Placement { part: place.part, offset: place.offset }),
+            None => Ok(()),
+        }
+    }
+
+    /// Every piece: whose it is, its number when there are several, and where it stands.
+    fn pieces(&self) -> impl Iterator<Item = (Digest, Option<usize>, &Piece)> {
+        let blobs = self.blobs.iter().map(|b| (b.digest, &b.pieces));
+        let manifests = self.manifests.iter().map(|m| (m.digest, &m.pieces));
+        blobs.chain(manifests).flat_map(|(digest, pieces)| {
+            let number = move |number| (pieces.len() > 1).then_some(number);
+            pieces.iter().enumerate().map(move |(n, place)| (digest, number(n), place))
+        })
     }
 
     /// The members of each part, in the order in which they stand.
     pub fn members(&self, parts: usize) -> Result<Vec<Vec<Member>>, IndexError> {
-        let mut by_part = vec![Vec::new(); parts];
-        let carried = self
-            .blobs
-            .iter()
-            .map(|b| (b.digest, &b.pieces))
-            .chain(self.manifests.iter().map(|m| (m.digest, &m.pieces)));
-        for (digest, pieces) in carried {
-            for (number, place) in pieces.iter().enumerate() {
-                let piece = (pieces.len() > 1).then_some(number);
-                by_part
-                    .get_mut(place.part as usize)
-                    .ok_or(IndexError::Placement { part: place.part, offset: place.offset })?
-                    .push(Member { digest, piece, place: *place });
-            }
+        let mut counts = vec![0; parts];
+        for (_, _, place) in self.pieces() {
+            *counts
+                .get_mut(place.part as usize)
+                .ok_or(IndexError::Placement { part: place.part, offset: place.offset })? += 1;
+        }
+        let mut by_part: Vec<_> = counts.into_iter().map(Vec::with_capacity).collect();
+        for (digest, piece, place) in self.pieces() {
+            by_part[place.part as usize].push(Member { digest, piece, place: *place });
         }
         for members in &mut by_part {
-            members.sort_by_key(|member| member.place.offset);
+            members.sort_unstable_by_key(|member| member.place.offset);
         }
         Ok(by_part)
     }

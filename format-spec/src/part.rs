@@ -197,7 +197,8 @@ impl Layout {
             if *size > crate::limits::BLOB_MAX {
                 return Err(LayoutError::BlobSize(*size));
             }
-            layout.pieces.push(Vec::new());
+            // Nearly all have one: there may be a million items.
+            layout.pieces.push(Vec::with_capacity(1));
             let mut left = *size;
             loop {
                 let room = (capacity - used).saturating_sub(BLOCK);

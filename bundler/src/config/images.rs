@@ -90,6 +90,7 @@ pub(super) fn additional(
             }
         }
     }
+    out.shrink_to_fit();
     out
 }
 
