@@ -5,7 +5,7 @@
 //! counts as there when the registry states its size or none (a wrong size is no presence; trap 8:
 //! HEAD 200 alone).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use format_spec::index::{Index, RepositoryId};
 use format_spec::{Digest, Repository};
@@ -134,7 +134,7 @@ async fn needs(
         let home = question.home.filter(|home| !question.needed_in.contains(home));
         question.needed_in.iter().copied().chain(home).map(move |repository| (blob, repository))
     });
-    let answers = ask(pairs, QUESTIONS, |(blob, repository)| {
+    let mut answers = ask(pairs, QUESTIONS, |(blob, repository)| {
         Box::pin(async move {
             let Question { digest, size, .. } = questions[blob];
             let place = &places[repository as usize];
@@ -144,21 +144,18 @@ async fn needs(
         })
     })
     .await?;
-    let mut found: HashMap<usize, Need> = HashMap::new();
-    let mut has: HashMap<usize, RepositoryId> = HashMap::new();
-    for (blob, repository, there) in answers {
-        if there {
-            has.entry(blob).and_modify(|r| *r = repository.min(*r)).or_insert(repository);
-        } else if questions[blob].needed_in.contains(&repository) {
-            let new = || Need { blob, have: None, lack: Vec::new() };
-            found.entry(blob).or_insert_with(new).lack.push(repository);
+    answers.sort_unstable();
+    let mut needs = Vec::new();
+    for answers in answers.chunk_by(|(first, ..), (second, ..)| first == second) {
+        let blob = answers[0].0;
+        let have = answers.iter().find(|(.., there)| *there).map(|(_, repository, _)| *repository);
+        let lacks =
+            answers.iter().filter(|(.., there)| !there).map(|(_, repository, _)| *repository);
+        let lack: Vec<_> =
+            lacks.filter(|repository| questions[blob].needed_in.contains(repository)).collect();
+        if !lack.is_empty() {
+            needs.push(Need { blob, have, lack });
         }
-    }
-    let mut needs: Vec<Need> = found.into_values().collect();
-    needs.sort_by_key(|need| need.blob);
-    for need in &mut needs {
-        need.lack.sort_unstable();
-        need.have = has.get(&need.blob).copied();
     }
     let nothing = questions.len() - needs.len();
     Ok((needs, nothing as u64))

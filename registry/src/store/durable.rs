@@ -12,8 +12,8 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use super::StoreError;
 use super::uploads::random_hex;
 
-/// Directories remembered as durable; about 10 MiB of paths.
-const KNOWN_MAX: usize = 65_536;
+/// Directories remembered as durable; about 1 MiB of paths.
+const KNOWN_MAX: usize = 8192;
 
 /// Writes pointers and links, makes directories, and remembers a failed sync.
 pub(super) struct Durable {
