@@ -268,6 +268,17 @@ class Bench:
         self.refs["many"].append("many/%d:1" % images)
         self.create("many blobs known", source, "many", self.fresh("media"), workspace)
         self.drop(source)
+        # Many images of few blobs: names and manifests instead of blobs.
+        self.images = 1000 if self.options.quick else 10000
+        port = free_port()
+        source = Server([sys.executable, here + "/many.py", str(port), str(self.images), "3"], port, os.path.join(self.dir, "many.log"))
+        self.servers.append(source)
+        self.refs["many"] = ["many/%d:1" % n for n in range(self.images)]
+        workspace, media = self.fresh("connected"), self.fresh("media")
+        self.create("many images", source, "many", media, workspace)
+        self.drop(source)
+        self.run("many images imported", "bundle", [self.bundle, "import", "--from", media, "--workspace", self.fresh("disconnected"),
+                                                    "--trust", os.path.join(workspace, "keys", "default.pub.pem")])
 
     def peers(self, source):
         if shutil.which("skopeo"):
@@ -362,6 +373,11 @@ class Bench:
                 peak = self.most(name, "peak")
                 self.row("peak memory, create, " + what % self.blobs_known, "%.1f MiB" % (peak / MIB),
                          "%.1f s" % self.walls(name, "bundle")[0], "≤ 256 MiB", peak <= 256 * MIB)
+        for name, what in (("many images", "create, %d images"), ("many images imported", "import into the own registry, %d images")):
+            if self.walls(name, "bundle"):
+                peak = self.most(name, "peak")
+                self.row("peak memory, " + what % self.images, "%.1f MiB" % (peak / MIB),
+                         "%.1f s" % self.walls(name, "bundle")[0], "≤ 64 MiB", peak <= 64 * MIB)
         for fault in ("missing", "short", "foreign"):
             walls = self.walls("refuse " + fault, "bundle")
             if walls:
