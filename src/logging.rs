@@ -42,6 +42,10 @@ pub fn start(level: LogLevel, serving: bool) {
     let ours = ["bundle", "bundler", "importer", "registry", "format_spec"];
     let mut filter =
         ours.iter().fold(others.to_owned(), |all, name| format!("{all},{name}={level}"));
+    // It calls a certificate that the next look takes an error; what cannot be taken is told by us.
+    if !matches!(level, "debug" | "trace") {
+        filter.push_str(",rustls=off,rustls_platform_verifier=off");
+    }
     if level == "info" && !serving {
         filter.push_str(",registry::server=warn,registry::store=warn");
     }

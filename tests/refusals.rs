@@ -682,7 +682,8 @@ fn a_certificate_of_nobody() {
     let Some(target) = Server::distribution(&site.path("tls"), &more) else { return };
     let run = site.import_into(&target.host, "media", &["--retry-times", "1"]).refused(&[1, 75]);
     assert!(run.stderr.to_lowercase().contains("certificate"), "{run}");
-    site.import_into(&target.host, "media", &["--ca-file", text(&cert)]).ok();
+    let taken = site.import_into(&target.host, "media", &["--ca-file", text(&cert)]).ok();
+    assert!(!taken.stderr.contains("ERROR"), "what went well is no error\n{taken}");
     let unchecked = ["--insecure-tls", &target.host];
     site.import_into(&target.host, "media", &unchecked).ok().says("is not checked");
 }

@@ -143,6 +143,21 @@ pub enum CreateError {
         /// One of the files.
         file: String,
     },
+    /// Sequences of another stream are in the directory.
+    #[error(
+        "`{}` already holds sequence {sequence} of stream {other}; this workspace writes stream {stream}",
+        .directory.display()
+    )]
+    OtherStream {
+        /// The directory.
+        directory: PathBuf,
+        /// One of its sequences.
+        sequence: Sequence,
+        /// Their stream.
+        other: StreamId,
+        /// The stream of this workspace.
+        stream: StreamId,
+    },
     /// Another create runs in this workspace or on this medium.
     #[error("another `bundle create` is at work in `{}`", .0.display())]
     Busy(PathBuf),
@@ -214,6 +229,7 @@ impl CreateError {
             | Self::Destination { .. }
             | Self::Since { .. }
             | Self::Occupied { .. }
+            | Self::OtherStream { .. }
             | Self::Unsigned
             | Self::Layout(_) => ErrorKind::Usage,
             // One cause for all decides the exit code: wrong credentials are not missing content.
@@ -283,6 +299,11 @@ impl CreateError {
             ),
             Self::Occupied { .. } => {
                 "choose an empty directory with --to; nothing there was changed".to_owned()
+            }
+            Self::OtherStream { .. } => {
+                "choose a directory for this stream alone with `--to DIR`, or name the workspace of the \
+                 other stream with `--workspace DIR`; nothing there was changed"
+                    .to_owned()
             }
             Self::Unsigned => "name a private key: `--key FILE`".to_owned(),
             Self::Busy(_) => "wait for it to end".to_owned(),

@@ -13,9 +13,9 @@ use format_spec::head::{
     FORMAT_VERSION, Failure, HEAD_TYPE, Head, IndexEntry, Kind, Link, Part, Tool, Totals,
 };
 use format_spec::keys::SecretKey;
-use format_spec::limits::CELL;
+use format_spec::limits::{CELL, HEAD_MAX};
 use format_spec::part::FileName;
-use format_spec::{Sequence, codec, seal};
+use format_spec::{Sequence, StreamId, codec, seal};
 
 use crate::durable;
 use crate::error::CreateError;
@@ -256,20 +256,33 @@ pub fn totals(plan: &Plan) -> Totals {
     }
 }
 
-/// Refuses a directory that holds files under the names of this sequence: archives are never
-/// overwritten, and another stream's sequence of the same number is somebody's work.
-pub fn refuse_occupied(medium: &Path, sequence: Sequence) -> Result<(), CreateError> {
+/// Refuses a directory that holds files under the names of this sequence, or sequences of another stream:
+/// archives are never overwritten, and on the other side one of two streams would keep the other out.
+pub fn refuse_occupied(
+    medium: &Path,
+    stream: StreamId,
+    sequence: Sequence,
+) -> Result<(), CreateError> {
     let list = fs_err::read_dir(medium).map_err(CreateError::file("list the directory"))?;
     for entry in list {
         let entry = entry.map_err(CreateError::file("list the directory"))?;
         let name = entry.file_name();
-        let found = name.to_str().and_then(|name| name.parse::<FileName>().ok());
-        if let Some(found) = found.filter(|found| found.sequence() == sequence) {
-            return Err(CreateError::Occupied {
-                directory: medium.to_owned(),
-                sequence,
-                file: found.to_string(),
-            });
+        let Some(found) = name.to_str().and_then(|name| name.parse::<FileName>().ok()) else {
+            continue;
+        };
+        let directory = medium.to_owned();
+        if found.sequence() == sequence {
+            let file = found.to_string();
+            return Err(CreateError::Occupied { directory, sequence, file });
+        }
+        // One that cannot be read is no reason: whoever imports will be told.
+        let head = matches!(found, FileName::Head(_))
+            .then(|| durable::read(&entry.path(), HEAD_MAX).ok().flatten())
+            .flatten()
+            .and_then(|head| Head::parse(&head).ok());
+        if let Some(head) = head.filter(|head| head.stream != stream) {
+            let (sequence, other) = (head.sequence, head.stream);
+            return Err(CreateError::OtherStream { directory, sequence, other, stream });
         }
     }
     Ok(())

@@ -288,7 +288,17 @@ async fn a_directory_with_a_foreign_sequence_is_left_alone() {
     let head = fs_err::read(site.path("medium").join("mirror_seq1.manifest.json")).unwrap();
     let mut options = site.options(&["app/one:1"]);
     options.workspace = site.path("other");
-    assert!(matches!(create(options).await, Err(CreateError::Occupied { .. })));
+    // A dry run must not promise what is refused then.
+    let other = |to: &str, dry_run| {
+        let mut options = site.options(&["app/one:1"]);
+        (options.workspace, options.to) = (site.path("other"), site.path(to));
+        (options.dry_run, options.full) = (dry_run, true);
+        create(options)
+    };
+    assert!(matches!(other("medium", true).await, Err(CreateError::Occupied { .. })));
+    // Under another number nothing would be overwritten, but one stream keep the other out on the other side.
+    written(other("elsewhere", false).await.unwrap());
+    assert!(matches!(other("medium", false).await, Err(CreateError::OtherStream { .. })));
     let after = fs_err::read(site.path("medium").join("mirror_seq1.manifest.json")).unwrap();
     assert_eq!(head, after);
 }

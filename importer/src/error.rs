@@ -15,6 +15,8 @@ use format_spec::{Digest, Sequence, StreamId};
 use registry::client::ClientError;
 use serde::Serialize;
 
+use crate::limits::FILES_NAMED;
+
 /// The kind of a failure, from which the command takes its exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
@@ -115,6 +117,27 @@ impl fmt::Display for Damage {
     }
 }
 
+/// A file that has another size than the head says.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{path}` has {found} bytes, expected {expected}")]
+pub struct WrongSize {
+    /// The file.
+    pub path: PathBuf,
+    /// Its size by the head.
+    pub expected: u64,
+    /// Its size.
+    pub found: u64,
+}
+
+/// The first of many, and how many more.
+fn some<T: fmt::Display>(many: impl IntoIterator<Item = T, IntoIter: ExactSizeIterator>) -> String {
+    let many = many.into_iter();
+    let more = many.len().saturating_sub(FILES_NAMED);
+    let named: Vec<_> = many.take(FILES_NAMED).map(|one| one.to_string()).collect();
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    named.join(", ") + &more
+}
+
 /// Why an import is refused or stops.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
@@ -138,26 +161,19 @@ pub enum ImportError {
     #[error("no sequence in `{0}`")]
     NothingThere(String),
     /// Files of a sequence are missing.
-    #[error("sequence {sequence} is incomplete, missing: `{}`{}", .files.join("`, `"),
-        if .more > &0 { format!(" and {more} more") } else { String::new() })]
+    #[error("sequence {sequence} is incomplete, missing: {}{}", some(.files.iter().map(|f| format!("`{f}`"))),
+        if .wrong.is_empty() { String::new() } else { format!("; {}", some(.wrong)) })]
     Missing {
         /// The sequence.
         sequence: Sequence,
-        /// The names, at most a handful.
+        /// The names.
         files: Vec<String>,
-        /// How many more.
-        more: usize,
+        /// Others that are there and have another size.
+        wrong: Vec<WrongSize>,
     },
-    /// A file has another size than the head says.
-    #[error("`{path}` has {found} bytes, expected {expected}")]
-    Size {
-        /// The file.
-        path: PathBuf,
-        /// Its size by the head.
-        expected: u64,
-        /// Its size.
-        found: u64,
-    },
+    /// Files have another size than the head says.
+    #[error("{}", some(.0))]
+    Size(Vec<WrongSize>),
     /// A small file is larger than anything that can be one.
     #[error("`{path}` has {found} bytes, at most {limit} are read")]
     TooLarge {
@@ -350,12 +366,18 @@ impl ImportError {
     pub fn exit(&self) -> ErrorKind {
         use registry::client::ErrorKind as Client;
         match self {
+            // Like everything else that this user may not read or write.
+            Self::Directory { source, .. } | Self::Read { source, .. }
+                if source.kind() == io::ErrorKind::PermissionDenied =>
+            {
+                ErrorKind::NoSpace
+            }
             Self::Directory { .. }
             | Self::TooMany { .. }
             | Self::Name(_)
             | Self::Collision { .. } => ErrorKind::Usage,
             Self::NothingThere(_) | Self::Missing { .. } => ErrorKind::Incomplete,
-            Self::Size { .. }
+            Self::Size(_)
             | Self::TooLarge { .. }
             | Self::Read { .. }
             | Self::Renamed { .. }
@@ -402,10 +424,18 @@ impl ImportError {
                 `mirror_seqN.manifest.json`, `.manifest.sig`, `.index` and the parts are spread: \
                 `--from DIR --from DIR2`"
                 .into(),
+            Self::Missing { wrong, .. } if !wrong.is_empty() => {
+                "copy all of these files again from the connected side".into()
+            }
             Self::Missing { .. } => "copy the missing files from the connected side (regular files, \
                 no links), or name the directory that has them with a further `--from DIR`"
                 .into(),
-            Self::Size { path, .. } | Self::TooLarge { path, .. } | Self::IndexDigest { path, .. } => {
+            Self::Size(wrong) => {
+                let names: Vec<_> =
+                    wrong.iter().take(FILES_NAMED).map(|w| file_name(&w.path)).collect();
+                format!("copy `{}` again from the connected side", names.join("`, `"))
+            }
+            Self::TooLarge { path, .. } | Self::IndexDigest { path, .. } => {
                 format!("copy `{}` again from the connected side", file_name(path))
             }
             Self::Read { path, .. } => format!(

@@ -45,12 +45,13 @@ use registry::progress::Progress;
 use registry::reference::Target;
 use tokio_util::sync::CancellationToken;
 
-pub use error::{Damage, ErrorKind, ImportError, Problem};
+pub use error::{Damage, ErrorKind, ImportError, Problem, WrongSize};
 pub use import::import;
 pub use paths::LEDGER;
 pub use report::{Imported, ImportedSequence, Opened, Outcome, VerifiedSequence, VerifyReport};
 
 use intake::Media;
+use verify::Verified;
 
 /// The program and its version, in records.
 const TOOL: &str = concat!("bundle ", env!("CARGO_PKG_VERSION"));
@@ -93,8 +94,8 @@ pub struct ImportOptions {
 }
 
 /// Verifies all sequences in the directories without a registry: signature, presence, index, and
-/// every byte of every part. Damaged stretches, and tables, are in the report; anything that makes a sequence
-/// unusable as a whole is the error. Blocks.
+/// every byte of every part that is there. All that is wrong is in the report, so that one way back to the
+/// connected side is enough. Blocks.
 pub fn verify(
     from: &[PathBuf],
     trusted: &[PublicKey],
@@ -102,20 +103,32 @@ pub fn verify(
 ) -> Result<VerifyReport, ImportError> {
     progress.phase("checking signatures");
     let media = Media::open(from)?;
-    let mut sequences = Vec::new();
-    for received in verify::receive(&media)? {
+    let (heads, mut refused) = verify::heads(&media)?;
+    let (mut whole, mut partial) = (Vec::new(), Vec::new());
+    for received in heads {
         // A wrong table is a finding like any other damage.
-        sequences.push(received.verify(&media, trusted, false)?);
+        match received.examine(&media, trusted) {
+            Ok((verified, None)) => whole.push(verified),
+            Ok((verified, Some(lacking))) => {
+                refused.push(lacking);
+                partial.push(verified);
+            }
+            Err(error) => refused.push(error),
+        }
     }
-    sequences.sort_by_key(|v| (v.head.stream, v.head.sequence));
-    progress.expect(sequences.iter().map(|v| v.content.cell_bytes()).sum());
+    whole.sort_by_key(|v| (v.head.stream, v.head.sequence));
+    progress.expect(whole.iter().chain(&partial).map(|v| v.content.cell_bytes()).sum());
     progress.phase("checking the parts");
-    let mut report =
-        VerifyReport { sequences: Vec::new(), findings: Vec::new(), warnings: media.warnings };
-    for verified in sequences {
-        verified.findings(progress, &mut report.findings);
-        report.sequences.push(verified.report());
+    let mut findings = Vec::new();
+    for verified in whole.iter().chain(&partial) {
+        verified.findings(progress, &mut findings);
     }
+    // One thing to say about all of it is an error like any other.
+    if whole.is_empty() && findings.is_empty() && refused.len() == 1 {
+        return Err(refused.swap_remove(0));
+    }
+    let sequences = whole.iter().map(Verified::report).collect();
+    let report = VerifyReport { sequences, findings, refused, warnings: media.warnings };
     Ok(report)
 }
 

@@ -73,5 +73,8 @@ pub const LEASE_RELEASE: Duration = Duration::from_secs(10);
 /// Findings that a verification lists; a medium with more is to be copied again as a whole.
 pub const FINDINGS_MAX: usize = 1000;
 
+/// Files named in one message: who goes back for them wants to know all.
+pub const FILES_NAMED: usize = 100;
+
 /// Images named in one message.
 pub const IMAGES_NAMED: usize = 5;

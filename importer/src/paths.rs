@@ -3,9 +3,9 @@
 //! In: the target that the person named, and repositories of the index. Out: repositories at the
 //! target, no two of them the same.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use format_spec::index::Index;
+use format_spec::index::{Index, RepositoryId};
 use format_spec::names::NameError;
 use format_spec::{Digest, Repository};
 use registry::client::Client;
@@ -41,11 +41,18 @@ impl Destination {
 
     /// The place of each repository of the index.
     pub(crate) fn places(&self, index: &Index) -> Result<Vec<Repository>, ImportError> {
+        // Into a repository that is only named because it left the configuration nothing goes.
+        let carried = index.blobs.iter().flat_map(|blob| &blob.repositories);
+        let carried = carried.chain(index.manifests.iter().flat_map(|m| &m.repositories));
+        let required = index.required.iter().flat_map(|r| r.repositories.iter().chain([&r.home]));
+        let used: HashSet<RepositoryId> = carried.chain(required).copied().collect();
         let mut taken = HashMap::from([(self.ledger.clone(), LEDGER)]);
         let mut places = Vec::with_capacity(index.repositories.len());
-        for repository in &index.repositories {
+        for (id, repository) in (0..).zip(&index.repositories) {
             let place = nest(&repository.below(self.target.namespace.as_ref())?, self.nested)?;
-            if let Some(other) = taken.insert(place.clone(), repository.as_str()) {
+            if used.contains(&id)
+                && let Some(other) = taken.insert(place.clone(), repository.as_str())
+            {
                 return Err(ImportError::Collision {
                     one: other.to_owned(),
                     other: repository.to_string(),

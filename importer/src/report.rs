@@ -6,9 +6,9 @@ use format_spec::head::{Head, Kind};
 use format_spec::index::Index;
 use format_spec::keys::KeyId;
 use format_spec::{Digest, Sequence, StreamId};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
-use crate::error::Damage;
+use crate::error::{Damage, ImportError};
 
 /// What became of a sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -102,22 +102,29 @@ pub struct VerifiedSequence {
 }
 
 /// The result of a verification.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct VerifyReport {
     /// The sequences found; their heads, indexes and cell tables are proven.
     pub sequences: Vec<VerifiedSequence>,
-    /// What is damaged. Empty: every byte is what was signed.
+    /// What is damaged.
     pub findings: Vec<Damage>,
+    /// Why others cannot be used as they are: files are missing, or the signature does not prove them.
+    #[serde(serialize_with = "texts")]
+    pub refused: Vec<ImportError>,
     /// What a person should know.
     pub warnings: Vec<String>,
 }
 
 impl VerifyReport {
-    /// Whether every byte is what was signed.
+    /// Whether every byte is there and is what was signed.
     pub fn is_intact(&self) -> bool {
-        self.findings.is_empty()
+        self.findings.is_empty() && self.refused.is_empty()
     }
+}
+
+fn texts<S: Serializer>(errors: &[ImportError], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_seq(errors.iter().map(ToString::to_string))
 }
 
 /// A sequence that was opened to be shown.

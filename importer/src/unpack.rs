@@ -32,7 +32,7 @@ const CELL_BYTES: u64 = CELL as u64;
 /// The parts of a verified sequence and what stands in them.
 #[derive(Debug)]
 pub(crate) struct Content {
-    /// The parts, by number.
+    /// The parts, by number. Only who looks for what is wrong goes on when some are missing.
     pub(crate) parts: Vec<Part>,
     /// What stands in each part, in order.
     members: Vec<Vec<Member>>,
@@ -44,8 +44,14 @@ pub(crate) struct Content {
 impl Content {
     /// The parts of a sequence whose index was validated, and the members of each part.
     pub(crate) fn new(parts: Vec<Part>, members: Vec<Vec<Member>>) -> Self {
-        debug_assert_eq!(parts.len(), members.len());
+        debug_assert!(parts.len() <= members.len());
         Self { parts, members, pool: Arc::default(), edges: Mutex::default() }
+    }
+
+    /// A part by its number, if it is there.
+    pub(crate) fn part(&self, number: u32) -> Option<&Part> {
+        let at = self.parts.binary_search_by_key(&number, |part| part.number).ok()?;
+        Some(&self.parts[at])
     }
 
     /// Bytes of all cells.
@@ -120,7 +126,13 @@ impl Content {
 
     /// Some proven bytes of a piece, from `at` on: at least one, at most 1 MiB.
     fn read(&self, piece: &Piece, at: u64) -> Result<Bytes, Fault> {
-        let part = &self.parts[piece.part as usize];
+        let part = self.part(piece.part).ok_or_else(|| Fault {
+            part: piece.part,
+            from: piece.offset,
+            to: piece.offset + piece.size,
+            problem: Problem::Unreadable,
+            detail: "the part is not there".to_owned(),
+        })?;
         let start = piece.offset + at - part.data_offset;
         let end = piece.offset + piece.size - part.data_offset;
         let cell = start / CELL_BYTES;

@@ -5,10 +5,11 @@
 //! right cell table, and the index is the one that the head names and fits the parts. No network.
 //! Before the signature is checked, nothing but the signature file is parsed (threat T1).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use format_spec::head::{Head, Kind};
-use format_spec::index::Index;
+use format_spec::index::{Index, ManifestEntry};
 use format_spec::keys::{KeyId, PublicKey};
 use format_spec::limits::{HEAD_MAX, INDEX_MAX, SEAL_MAX};
 use format_spec::part::FileName;
@@ -16,10 +17,10 @@ use format_spec::{Digest, Sequence, codec, seal};
 use registry::progress::Progress;
 
 use crate::cells::{Fault, Part};
-use crate::error::{Damage, ImportError, Problem};
+use crate::error::{Damage, ImportError, Problem, WrongSize};
 use crate::images::images_of;
 use crate::intake::{Found, Media};
-use crate::limits::{FILES_HELD, FINDINGS_MAX, IMAGES_NAMED};
+use crate::limits::{FILES_HELD, FINDINGS_MAX};
 use crate::report::VerifiedSequence;
 use crate::unpack::Content;
 
@@ -47,10 +48,16 @@ pub(crate) struct Verified {
     pub(crate) content: Arc<Content>,
 }
 
-/// The heads on the media, each once, by their names.
+/// The heads on the media, each once, by their names; every sequence must have one.
 pub(crate) fn receive(media: &Media) -> Result<Vec<Received>, ImportError> {
+    let (heads, mut headless) = heads(media)?;
+    if headless.is_empty() { Ok(heads) } else { Err(headless.swap_remove(0)) }
+}
+
+/// The heads on the media, and an error for each sequence of which other files are there.
+pub(crate) fn heads(media: &Media) -> Result<(Vec<Received>, Vec<ImportError>), ImportError> {
     let mut heads: Vec<Received> = Vec::new();
-    let mut without = None;
+    let mut without = BTreeSet::new();
     for name in media.names() {
         match name {
             FileName::Head(sequence) => {
@@ -65,24 +72,20 @@ pub(crate) fn receive(media: &Media) -> Result<Vec<Received>, ImportError> {
             FileName::Sums(_) | FileName::Transfer(_) => {}
             other => {
                 if media.get(&FileName::Head(other.sequence())).is_empty() {
-                    without = without.or(Some(other.sequence()));
+                    without.insert(other.sequence());
                 }
             }
         }
     }
-    if let Some(sequence) = without {
-        return Err(missing(sequence, vec![FileName::Head(sequence).to_string()]));
-    }
-    if heads.is_empty() {
+    if heads.is_empty() && without.is_empty() {
         return Err(ImportError::NothingThere(media.described().to_owned()));
     }
-    Ok(heads)
+    let headless = |sequence| missing(sequence, vec![FileName::Head(sequence).to_string()]);
+    Ok((heads, without.into_iter().map(headless).collect()))
 }
 
-fn missing(sequence: Sequence, mut files: Vec<String>) -> ImportError {
-    let more = files.len().saturating_sub(IMAGES_NAMED);
-    files.truncate(IMAGES_NAMED);
-    ImportError::Missing { sequence, files, more }
+fn missing(sequence: Sequence, files: Vec<String>) -> ImportError {
+    ImportError::Missing { sequence, files, wrong: Vec::new() }
 }
 
 impl Received {
@@ -94,11 +97,33 @@ impl Received {
         trusted: &[PublicKey],
         prove_tables: bool,
     ) -> Result<Verified, ImportError> {
+        let (verified, lacking) = self.examine(media, trusted)?;
+        if let Some(lacking) = lacking {
+            return Err(lacking);
+        }
+        if prove_tables {
+            for part in &verified.content.parts {
+                part.prove_table()
+                    .map_err(|fault| ImportError::Damage(Box::new(verified.damage(fault))))?;
+            }
+        }
+        Ok(verified)
+    }
+
+    /// The same for the parts that are there, and what is wrong with the others. No table is proven.
+    pub(crate) fn examine(
+        self,
+        media: &Media,
+        trusted: &[PublicKey],
+    ) -> Result<(Verified, Option<ImportError>), ImportError> {
         let (head, signers) = self.open(media, Some(trusted))?;
-        let parts = self.parts(media, &head)?;
-        let index = self.index(media, &head)?;
+        let (parts, lacking) = self.parts(media, &head)?;
+        let index = match self.index(media, &head) {
+            Ok(index) => index,
+            Err(error) => return Err(lacking.unwrap_or(error)),
+        };
         let members = index
-            .members(parts.len())
+            .members(head.parts.len())
             .map_err(|error| self.index_error(media, codec::CodecError::Index(error)))?;
         let verified = Verified {
             digest: self.digest,
@@ -107,13 +132,7 @@ impl Received {
             content: Arc::new(Content::new(parts, members)),
             head,
         };
-        if prove_tables {
-            for part in &verified.content.parts {
-                part.prove_table()
-                    .map_err(|fault| ImportError::Damage(Box::new(verified.damage(fault))))?;
-            }
-        }
-        Ok(verified)
+        Ok((verified, lacking))
     }
 
     /// The head and the index without a look at signature or parts, for showing what is there.
@@ -185,41 +204,43 @@ impl Received {
         found
     }
 
-    /// All parts, after every file that the head names was found to be there with its size.
-    fn parts(&self, media: &Media, head: &Head) -> Result<Vec<Part>, ImportError> {
+    /// The parts that are there with their size, and which files are not.
+    fn parts(
+        &self,
+        media: &Media,
+        head: &Head,
+    ) -> Result<(Vec<Part>, Option<ImportError>), ImportError> {
         let number = |n: usize| u32::try_from(n).expect("bounded by PARTS_MAX");
         let names = (0..head.parts.len()).map(|n| FileName::Part(head.sequence, number(n)));
         let sizes = head.parts.iter().map(|part| part.bytes).chain([head.index.bytes]);
         let mut absent = Vec::new();
         let mut fitting = Vec::with_capacity(head.parts.len());
-        let mut wrong = None;
+        let mut wrong = Vec::new();
         for (name, size) in names.chain([FileName::Index(head.sequence)]).zip(sizes) {
             let there = self.nearest(media, &name);
             let fits: Vec<_> = there.iter().copied().filter(|found| found.size == size).collect();
             match (there.first(), fits.is_empty()) {
                 (None, _) => absent.push(name.to_string()),
                 (Some(first), true) => {
-                    wrong = wrong.or(Some(ImportError::Size {
-                        path: first.path(),
-                        expected: size,
-                        found: first.size,
-                    }));
+                    wrong.push(WrongSize { path: first.path(), expected: size, found: first.size })
                 }
-                _ => fitting.push(fits),
+                _ => {}
             }
+            fitting.push(fits);
         }
-        if !absent.is_empty() {
-            return Err(missing(head.sequence, absent));
-        }
-        if let Some(wrong) = wrong {
-            return Err(wrong);
-        }
+        let lacking = match (absent.is_empty(), wrong.is_empty()) {
+            (true, true) => None,
+            (true, false) => Some(ImportError::Size(wrong)),
+            _ => Some(ImportError::Missing { sequence: head.sequence, files: absent, wrong }),
+        };
         let hold = head.parts.len() <= FILES_HELD;
         let mut parts = Vec::with_capacity(head.parts.len());
         for ((n, entry), files) in head.parts.iter().enumerate().zip(fitting) {
-            parts.push(choose(head, number(n), entry, &files, hold)?);
+            if !files.is_empty() {
+                parts.push(choose(head, number(n), entry, &files, hold)?);
+            }
         }
-        Ok(parts)
+        Ok((parts, lacking))
     }
 
     fn index(&self, media: &Media, head: &Head) -> Result<Index, ImportError> {
@@ -227,11 +248,11 @@ impl Received {
         let mut refusal = missing(head.sequence, vec![name.to_string()]);
         for found in self.nearest(media, &name) {
             if found.size != head.index.bytes {
-                refusal = ImportError::Size {
+                refusal = ImportError::Size(vec![WrongSize {
                     path: found.path(),
                     expected: head.index.bytes,
                     found: found.size,
-                };
+                }]);
                 continue;
             }
             let bytes = found.read(INDEX_MAX)?;
@@ -295,7 +316,7 @@ fn choose(
 impl Verified {
     /// A fault in terms that a person can act on: which file, which bytes, which images.
     pub(crate) fn damage(&self, fault: Fault) -> Damage {
-        let part = &self.content.parts[fault.part as usize];
+        let part = self.content.part(fault.part).expect("a fault is of a part that was read");
         // A damaged table makes every cell of the part unusable.
         let stretch = if fault.problem == Problem::WrongTable || fault.from < part.data_offset {
             0..part.bytes
@@ -380,7 +401,10 @@ impl Verified {
         }
         // What the cells prove is what was signed; that manifests are what they are named is cheap
         // to prove too, and catches a faulty writer before the registry does.
-        for entry in &self.index.manifests {
+        let there = |entry: &&ManifestEntry| {
+            entry.pieces.iter().all(|piece| self.content.part(piece.part).is_some())
+        };
+        for entry in self.index.manifests.iter().filter(there) {
             if let Err(fault) = self.content.manifest(entry)
                 && fault.problem == Problem::WrongContent
             {

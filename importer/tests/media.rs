@@ -84,6 +84,50 @@ fn changed_bytes_are_found() {
 }
 
 #[test]
+fn one_look_finds_all_that_is_wrong() {
+    let media = tempfile::tempdir().unwrap();
+    let mut first = Spec::new(1);
+    first.limit = 1 << 20;
+    first.image("app", "1", &[noise(1, 900_000), noise(2, 900_000), noise(3, 900_000)]);
+    let written = first.write(media.path());
+    let mut second = first.next(&written);
+    second.image("tool", "1", &[noise(4, 3000)]);
+    let written = second.write(media.path());
+    let mut third = second.next(&written);
+    third.image("third", "1", &[noise(5, 3000)]);
+    third.write(media.path());
+
+    let path = |name: &str| media.path().join(name);
+    let flip = |name: &str| {
+        let mut bytes = fs_err::read(path(name)).unwrap();
+        let at = bytes.len() / 2;
+        bytes[at] ^= 1;
+        fs_err::write(path(name), bytes).unwrap();
+    };
+    // In one sequence a part is missing, one short, one changed; in another a part is changed; of the last one
+    // the head is missing.
+    fs_err::remove_file(path("mirror_seq1_000000.tar")).unwrap();
+    fs_err::write(path("mirror_seq1_000001.tar"), b"short").unwrap();
+    flip("mirror_seq1_000002.tar");
+    flip("mirror_seq2_000000.tar");
+    fs_err::remove_file(path("mirror_seq3.manifest.json")).unwrap();
+
+    let report = check(media.path()).unwrap();
+    assert!(!report.is_intact());
+    let refused: Vec<_> = report.refused.iter().map(ToString::to_string).collect();
+    let named = |name: &str| refused.iter().any(|text| text.contains(name));
+    assert_eq!(refused.len(), 2, "{refused:?}");
+    assert!(named("mirror_seq3.manifest.json"), "{refused:?}");
+    assert!(named("mirror_seq1_000000.tar"), "{refused:?}");
+    assert!(named("mirror_seq1_000001.tar` has 5 bytes, expected "), "{refused:?}");
+    let damaged: Vec<_> = report.findings.iter().map(|finding| finding.part.as_str()).collect();
+    assert_eq!(damaged, ["mirror_seq2_000000.tar", "mirror_seq1_000002.tar"]);
+    // Nobody is told that what is not whole can be imported.
+    let whole: Vec<_> = report.sequences.iter().map(|s| s.sequence.get()).collect();
+    assert_eq!(whole, [2]);
+}
+
+#[test]
 fn every_cut_is_found() {
     let media = tempfile::tempdir().unwrap();
     tiny(media.path());

@@ -484,6 +484,15 @@ async fn paths_fit_the_target_or_are_refused() {
     let nested = |bench: &Bench| ImportOptions { max_nested_paths: 2, ..bench.options() };
     importer::import(nested(&bench)).await.unwrap();
     assert!(tag(&registry.host, "a-b-c", "1").await.is_some());
+    // What only left the configuration takes no place.
+    let bench = Bench::new(&registry.host);
+    let mut left = spec.clone();
+    left.stream = format_spec::StreamId::from_bytes([8; 16]);
+    left.removed = vec!["a-b/c".to_owned(), "a-b-c".to_owned()];
+    left.write(bench.media.path());
+    importer::import(ImportOptions { new_stream: true, dry_run: true, ..nested(&bench) })
+        .await
+        .unwrap();
     let bench = Bench::new(&registry.host);
     spec.image("a-b/c", "1", &[noise(2, 100)]);
     spec.write(bench.media.path());

@@ -40,7 +40,8 @@ pub struct Args {
     /// Let the target follow a further stream
     #[arg(long)]
     new_stream: bool,
-    /// Only verify and say what would be pushed
+    /// Only say what would be pushed; proves signatures, presence and order, but not the bytes of the parts, as
+    /// `bundle verify` does
     #[arg(long)]
     dry_run: bool,
     /// The most components of a repository's path at the target; 0 is no limit

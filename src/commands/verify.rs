@@ -80,15 +80,28 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         };
     }
     // The findings are the answer, so the failure adds no second JSON document.
+    Ok(failure(report).tell())
+}
+
+/// All that is wrong, with the exit code of what weighs most: what is not there cannot be proven.
+fn failure(report: VerifyReport) -> Failure {
     let damaged = parts(&report.findings);
-    let mut failure = Failure::new(
-        Kind::Damaged,
-        format!("{} damaged", size::count(damaged.len() as u64, "part")),
-    );
-    for part in damaged.keys() {
-        failure = failure.with_hint(format!("copy only `{part}` again from the connected side"));
+    let mut words = Vec::new();
+    if !damaged.is_empty() {
+        words.push(format!("{} damaged", size::count(damaged.len() as u64, "part")));
     }
-    Ok(failure.tell())
+    let hints =
+        damaged.keys().map(|part| format!("copy only `{part}` again from the connected side"));
+    let mut hints: Vec<String> = hints.collect();
+    let mut kind = Kind::Damaged;
+    for (number, refused) in report.refused.into_iter().enumerate() {
+        words.insert(number, refused.to_string());
+        hints.extend(refused.hint());
+        let refused = Failure::from(refused).kind;
+        kind = if number == 0 { refused } else { kind };
+    }
+    hints.dedup();
+    hints.into_iter().fold(Failure::new(kind, words.join("\n  ")), Failure::with_hint)
 }
 
 /// The damaged stretches of each part.

@@ -13,7 +13,7 @@ use format_spec::hash::cell_digests;
 use format_spec::head::{
     ContentClass, FORMAT_VERSION, HEAD_TYPE, Head, IndexEntry, Kind, Link, Part, Tool, Totals,
 };
-use format_spec::index::{Blob, Encoding, Index, ManifestEntry, ReferenceEntry, Required};
+use format_spec::index::{Blob, Encoding, Index, ManifestEntry, ReferenceEntry, Removal, Required};
 use format_spec::keys::{PublicKey, SecretKey};
 use format_spec::limits::{CELL, PART_DEFAULT};
 use format_spec::part::{FileName, Layout, header, member_name, table_member};
@@ -72,6 +72,8 @@ pub struct Spec {
     pub images: Vec<(String, Option<String>, Document)>,
     /// Blobs that earlier sequences carried: size and home.
     pub earlier: BTreeMap<Digest, (u64, String)>,
+    /// Repositories whose tag `1` left the configuration.
+    pub removed: Vec<String>,
     pub limit: u64,
     pub signer: u8,
 }
@@ -86,6 +88,7 @@ impl Spec {
             blobs: BTreeMap::new(),
             images: Vec::new(),
             earlier: BTreeMap::new(),
+            removed: Vec::new(),
             limit: PART_DEFAULT,
             signer: 1,
             expires: None,
@@ -177,6 +180,7 @@ impl Spec {
             .iter()
             .map(|(name, _, _)| name.as_str())
             .chain(self.earlier.values().map(|(_, home)| home.as_str()))
+            .chain(self.removed.iter().map(String::as_str))
             .collect();
         let id = |name: &str| {
             u32::try_from(repositories.iter().position(|r| *r == name).unwrap()).unwrap()
@@ -283,7 +287,15 @@ impl Spec {
                     class: ContentClass::Additional,
                 })
                 .collect(),
-            removals: Vec::new(),
+            removals: self
+                .removed
+                .iter()
+                .map(|name| Removal {
+                    repository: id(name),
+                    tag: Some("1".parse().unwrap()),
+                    digest: Digest::of(name.as_bytes()),
+                })
+                .collect(),
             resources: Vec::new(),
         };
         let encoded = codec::encode(&index).unwrap();
