@@ -162,6 +162,12 @@ pub fn definition() -> clap::Command {
     Cli::command().mut_subcommands(point)
 }
 
+/// The command line as the manual has it: whole, without a word about a help that is longer. What the short help leaves
+/// out has no text on a page, as clap has none to show but the short one.
+pub fn manual() -> clap::Command {
+    Cli::command().mut_args(|option| option.hide_short_help(false))
+}
+
 /// Reads arguments; the first is the program's name.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Stop> {
     let arguments: Vec<OsString> = arguments.into_iter().collect();

@@ -210,6 +210,28 @@ fn version_completion_and_man_answer() {
 }
 
 #[test]
+fn the_manual_has_a_text_for_every_option_and_no_empty_section() {
+    let dir = scratch();
+    exit(&bundle(dir.path(), &["man", "--dir", "man"]), 0);
+    let mut pages: Vec<String> = fs_err::read_dir(dir.path().join("man"))
+        .unwrap()
+        .map(|entry| fs_err::read_to_string(entry.unwrap().path()).unwrap())
+        .collect();
+    pages.push(out(&bundle(dir.path(), &["man"])));
+    for page in pages {
+        assert!(page.contains("Credentials file, as `podman login` writes it"), "{page}");
+        let lines: Vec<&str> = page.lines().collect();
+        for (at, line) in lines.iter().enumerate() {
+            let next = |n| lines.get(at + n).is_some_and(|next: &&str| !next.starts_with('.'));
+            // A paragraph has its heading and its text; a section has something in it.
+            assert!(*line != ".TP" || (next(1) && next(2)), "{}: {page}", lines[at + 1]);
+            let empty = lines.get(at + 1).is_none_or(|next| next.starts_with(".SH"));
+            assert!(!line.starts_with(".SH") || !empty, "{line}: {page}");
+        }
+    }
+}
+
+#[test]
 fn a_reader_that_goes_away_is_no_failure() {
     let dir = scratch();
     let mut child = Command::new(env!("CARGO_BIN_EXE_bundle"))

@@ -20,7 +20,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     let fault = |error| Failure::io(Kind::Failed, "cannot write the manual", &error);
     let Some(directory) = &args.dir else {
         let mut page = Vec::new();
-        clap_mangen::Man::new(cli::definition()).render(&mut page).map_err(fault)?;
+        clap_mangen::Man::new(cli::manual()).render(&mut page).map_err(fault)?;
         let page = String::from_utf8_lossy(&page);
         context.output.print(&json!({ "page": page }), &page)?;
         return Ok(Exit::DONE);
@@ -28,7 +28,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     super::refuse_other_than_directory("--dir", directory)?;
     fs_err::create_dir_all(directory).map_err(fault)?;
     let mut written = Vec::new();
-    let mut command = cli::definition().disable_help_subcommand(true);
+    let mut command = cli::manual().disable_help_subcommand(true);
     // Gives every command its full name and the common options.
     command.build();
     let mut waiting = vec![command];
