@@ -5,13 +5,13 @@
 //! process of the machine.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser};
-use registry::reference::RegistryHost;
+use registry::reference::{RegistryHost, Target};
 
 use crate::commands::Command;
 use crate::failure::Failure;
@@ -230,12 +230,22 @@ fn without_option(word: &str, arguments: &[OsString]) -> Option<String> {
     if word.starts_with('-') || word.contains("://") {
         return None;
     }
+    if arguments.iter().any(|argument| argument == "import") && is_like_a_target(word) {
+        return Some(format!("write the target as `docker://{}`", quoted(word)));
+    }
     let verb = arguments.iter().find_map(|argument| match argument.to_str()? {
         "create" => Some("--to"),
         "import" | "verify" | "describe" => Some("--from"),
         _ => None,
     });
     Some(format!("if that is a directory, its option comes first: `{} {}`", verb?, quoted(word)))
+}
+
+/// Whether a word that stands alone is rather `HOST[:PORT][/NAMESPACE]` than a directory.
+fn is_like_a_target(word: &str) -> bool {
+    let host = word.split('/').next().unwrap_or_default();
+    let named = host.contains(':') || (host != word && (host.contains('.') || host == "localhost"));
+    named && format!("docker://{word}").parse::<Target>().is_ok() && !Path::new(word).is_dir()
 }
 
 /// The refusal of a command that exists, but not here.

@@ -199,6 +199,22 @@ impl Keyring {
         only(keys, id, "key")
     }
 
+    /// As [`Self::gather`]; without a key there is nothing that a medium could prove.
+    #[cfg(feature = "import")]
+    pub fn required(&self, named: &[PathBuf]) -> Result<Vec<PublicKey>, Failure> {
+        let keys = self.gather(named)?;
+        if !keys.is_empty() {
+            return Ok(keys);
+        }
+        let workspace = self.trusted.parent().unwrap_or(&self.trusted).display();
+        let error = format!("no key is trusted in the workspace `{workspace}`");
+        Err(Failure::new(Kind::Untrusted, error)
+            .with_hint(importer::ImportError::NoKeys.hint().unwrap_or_default())
+            .with_hint(
+                "when another workspace trusts it already, name that one: `--workspace DIR`",
+            ))
+    }
+
     /// The keys that a person named on this command line, and those trusted in the workspace, each
     /// once. A name is a file, or a directory whose `*.pem` files are public keys.
     pub fn gather(&self, named: &[PathBuf]) -> Result<Vec<PublicKey>, Failure> {

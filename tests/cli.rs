@@ -299,7 +299,12 @@ fn without_a_trusted_key_nothing_is_looked_at() {
     for line in [&["verify", "--from", &media][..], &["import", "--from", &media]] {
         let answer = bundle(dir.path(), line);
         exit(&answer, 67);
-        assert!(err(&answer).contains("hint: name the public key"), "{answer:?}");
+        let text = err(&answer);
+        assert!(text.contains("hint: name the public key"), "{text}");
+        assert!(text.contains("trusted in the workspace `bundle-workspace`"), "{text}");
+        assert!(text.contains("name that one: `--workspace DIR`"), "{text}");
+        let elsewhere = bundle(dir.path(), &[line, &["--workspace", "other"]].concat());
+        assert!(err(&elsewhere).contains("in the workspace `other`"), "{elsewhere:?}");
     }
     assert_eq!(fs_err::read_dir(dir.path()).unwrap().count(), 0);
     // Another key than the one that signed.
@@ -421,6 +426,23 @@ fn a_directory_without_its_option_is_told_which_one() {
             )),
             "{answer:?}"
         );
+    }
+}
+
+#[test]
+fn a_target_without_its_scheme_is_told_the_whole_word() {
+    let dir = scratch();
+    for target in ["localhost:6443/prod", "registry.site/prod", "localhost/prod", "10.0.0.7:5000"] {
+        let answer = bundle(dir.path(), &["import", "--from", "m1", target]);
+        exit(&answer, 64);
+        let hint = format!("\nhint: write the target as `docker://{target}`\n");
+        assert!(err(&answer).ends_with(&hint), "{answer:?}");
+    }
+    // What is there is a directory, whatever its name looks like.
+    fs_err::create_dir_all(dir.path().join("disk.old/media")).unwrap();
+    for directory in ["disk.old/media", "./disk", "../disk", "media/disk1"] {
+        let answer = bundle(dir.path(), &["import", "--from", "m1", directory]);
+        assert!(err(&answer).ends_with(&format!(" `--from {directory}`\n")), "{answer:?}");
     }
 }
 

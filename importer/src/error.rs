@@ -275,8 +275,8 @@ pub enum ImportError {
     },
     /// Content of earlier sequences is not at the target.
     #[error(
-        "gap: sequence {sequence} needs {missing} blobs of earlier sequences that are not at the \
-         target, first {first}; needed by `{}`", .images.join("`, `")
+        "gap: sequence {sequence} needs {} at the target, first {first}; needed by `{}`",
+        of_earlier(*.missing), .images.join("`, `")
     )]
     RequiredMissing {
         /// The sequence.
@@ -447,7 +447,9 @@ impl ImportError {
             }
             Self::Damage(damage) => match damage.problem {
                 Problem::Layout | Problem::WrongContent => {
-                    "create the sequence again on the connected side: `bundle create --full`".into()
+                    "create the sequence again on the connected side: there, the usual create command \
+                     with `--full` added"
+                        .into()
                 }
                 _ => format!(
                     "copy `{}` again from the connected side, then run the same command again",
@@ -478,12 +480,13 @@ impl ImportError {
             }
             Self::Order { error, stream } => order_hint(error, *stream),
             Self::LedgerFork { .. } => "keep the media as evidence and find out which side was \
-                restored or replaced; then start over with `bundle create --full` in a new stream \
-                and `bundle import --new-stream`"
+                restored or replaced; then start over in a new stream: there, the usual create \
+                command with `--full` and a new `--workspace DIR`; here `--new-stream`, once, with the \
+                import of what that made"
                 .into(),
-            Self::RequiredMissing { .. } => "bring the earlier sequences again, or create one that \
-                stands alone on the connected side: `bundle create --full`"
-                .into(),
+            Self::RequiredMissing { .. } => format!(
+                "bring the earlier sequences again, or create one on the connected side that {ALONE}"
+            ),
             Self::Collision { .. } => {
                 "choose another namespace or a larger `--max-nested-paths`".into()
             }
@@ -519,7 +522,9 @@ impl ImportError {
                 "wait until it has ended, then run the same command again".into()
             }
             Self::Head { .. } | Self::Index { .. } => {
-                "create the sequence again on the connected side: `bundle create --full`".into()
+                "create the sequence again on the connected side: there, the usual create command with \
+                 `--full` added"
+                    .into()
             }
             Self::TooMany { .. } => {
                 "name only directories that hold the `mirror_seq…` files and little else: `--from DIR`"
@@ -533,11 +538,24 @@ impl ImportError {
     }
 }
 
+/// How a sequence is made that needs no other. No whole command: it would be pasted here, and without the options
+/// that the other side uses.
+const ALONE: &str = "stands alone: there, the usual create command with `--full` added";
+
 /// How to do without what is missing from `first` on.
 fn without(first: Sequence) -> String {
     match first.get() - 1 {
-        0 => "stands alone: `bundle create --full`".to_owned(),
-        stands => format!("carries it again: `bundle create --since {stands}`"),
+        0 => ALONE.to_owned(),
+        stands => format!(
+            "carries it again: there, the usual create command with `--since {stands}` added"
+        ),
+    }
+}
+
+fn of_earlier(missing: usize) -> String {
+    match missing {
+        1 => "1 blob of an earlier sequence that is not".to_owned(),
+        _ => format!("{missing} blobs of earlier sequences that are not"),
     }
 }
 
@@ -556,16 +574,16 @@ fn order_hint(error: &OrderError, stream: StreamId) -> String {
             without(*first_missing)
         ),
         OrderError::Stale { current, .. } => format!(
-            "nothing is to be done: bring what follows sequence {current}. To put back what the target \
-             lost, import sequence {current} again; to fill a new target, create one that stands \
-             alone: `bundle create --full`"
+            "nothing is to be done: bring what follows sequence {current}. To import sequence {current} \
+             again puts back what the target lost of that one only; for all of it, or for a new target, \
+             create one on the connected side that {ALONE}"
         ),
-        OrderError::Fork { .. } => {
-            "keep the medium as evidence: two workspaces wrote one stream, or \
-            one was restored from a backup. Go on with the right one, or start over in a new \
-            stream: `bundle create --full` in a new workspace and `bundle import --new-stream`"
-                .into()
-        }
+        // No command with what was typed: that names the very medium that is not to be imported.
+        OrderError::Fork { .. } => "keep the medium as evidence: two workspaces wrote one stream, or one \
+            was restored from a backup. Go on with the right one, or start over in a new stream: there, \
+            the usual create command with `--full` and a new `--workspace DIR`; here `--new-stream`, once, \
+            with the import of what that made"
+            .into(),
         OrderError::Foreign { .. } => {
             format!(
                 "if this target shall follow stream {stream} too: `bundle import --new-stream`; if not, \
@@ -578,4 +596,63 @@ fn order_hint(error: &OrderError, stream: StreamId) -> String {
 
 fn file_name(path: &std::path::Path) -> String {
     path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(number: u64) -> Sequence {
+        Sequence::new(number).unwrap()
+    }
+
+    #[test]
+    fn what_the_other_side_runs_is_no_command_to_paste_here() {
+        let (stream, digest) = (StreamId::from_bytes([1; 16]), Digest::of(b""));
+        let order = |error| ImportError::Order { error, stream };
+        let (sequence, first, images) = (at(3), digest, Vec::new());
+        for (error, words) in [
+            (
+                order(OrderError::Gap {
+                    arrived: at(4),
+                    first_missing: at(2),
+                    last_missing: at(3),
+                }),
+                "there, the usual create command with `--since 1` added",
+            ),
+            (
+                order(OrderError::Stale { arrived: at(1), current: at(3) }),
+                "puts back what the target lost of that one only",
+            ),
+            (
+                order(OrderError::Fork { at: at(3), arrived: digest, known: Digest::of(b"x") }),
+                "here `--new-stream`, once",
+            ),
+            (
+                ImportError::RequiredMissing { sequence, missing: 1, first, images },
+                "the usual create command with `--full` added",
+            ),
+        ] {
+            let hint = error.hint().unwrap();
+            assert!(hint.contains(words) && !hint.contains("`bundle "), "{hint}");
+        }
+    }
+
+    #[test]
+    fn one_blob_is_one() {
+        let missing = |missing| ImportError::RequiredMissing {
+            sequence: at(2),
+            missing,
+            first: Digest::of(b""),
+            images: vec!["a:1".to_owned()],
+        };
+        let one = missing(1).to_string();
+        assert!(
+            one.starts_with("gap: sequence 2 needs 1 blob of an earlier sequence that is not at")
+        );
+        let two = missing(2).to_string();
+        assert!(
+            two.contains("needs 2 blobs of earlier sequences that are not at the target, first ")
+        );
+    }
 }

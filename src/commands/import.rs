@@ -12,7 +12,7 @@ use ::registry::client::Client;
 use ::registry::progress::Progress;
 use ::registry::reference::Target;
 use format_spec::head::Kind;
-use importer::{ImportError, ImportOptions, Imported, ImportedSequence, Outcome};
+use importer::{ImportOptions, Imported, ImportedSequence, Outcome};
 use serde::Serialize;
 
 use super::Context;
@@ -63,10 +63,7 @@ struct Answer<'a> {
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let workspace = context.common.workspace.clone();
     super::refuse_other_than_directory("--workspace", &workspace)?;
-    let trusted = Keyring::open(&workspace)?.gather(&args.trust)?;
-    if trusted.is_empty() {
-        return Err(ImportError::NoKeys.into());
-    }
+    let trusted = Keyring::open(&workspace)?.required(&args.trust)?;
     let place = match args.target {
         Some(target) => Place::remote(target, wire::client(&context.common, Side::Target)?),
         None => Place::embedded(context, args.dry_run).await?,

@@ -41,10 +41,7 @@ struct Answer<'a> {
 
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     super::refuse_other_than_directory("--workspace", &context.common.workspace)?;
-    let trusted = Keyring::open(&context.common.workspace)?.gather(&args.trust)?;
-    if trusted.is_empty() {
-        return Err(ImportError::NoKeys.into());
-    }
+    let trusted = Keyring::open(&context.common.workspace)?.required(&args.trust)?;
     let progress = Arc::new(Progress::default());
     let drawing = Drawing::start(&progress, context.quiet());
     let read = move || importer::verify(&args.from, &trusted, &progress);
