@@ -738,6 +738,26 @@ fn two_media_can_be_compared() {
     let (one, two) = (site.path("media-1"), site.path("media-2"));
     site.bundle(&["describe", "--from", text(&one)]).ok().says("team/app");
     site.bundle(&["diff", text(&one), text(&two)]).ok().says("team/new");
+
+    // Over a gap: nobody can know what the media in between said.
+    for n in ["3", "4", "5"] {
+        site.source.image("team/app", "1", &[n.as_bytes()]);
+        site.create(&format!("media-{n}"), &[]).ok();
+    }
+    let (three, five) = (site.path("media-3"), site.path("media-5"));
+    let over = site.bundle(&["diff", text(&one), text(&five)]).ok();
+    let over =
+        over.says("sequences 2 to 4 are not at hand: what they changed or removed is not shown");
+    assert!(!over.stdout.contains("as before") && !over.stdout.contains("team/new"), "{over}");
+    let told = ["--output", "json", "diff", text(&five), text(&three)];
+    let told = site.bundle(&told).ok().says("the first one is the newer").json();
+    assert_eq!(told["absent"], json!([{"first": 4, "last": 4}]));
+    assert!(told["unchanged"].is_null() && told["incomplete"] == true, "{told}");
+    // One that carries all since 1 closes it.
+    site.create("since", &["--since", "1"]).ok();
+    let closed = site.bundle(&["diff", text(&one), text(&site.path("since"))]).ok();
+    let closed = closed.says("1 added, 1 changed, 0 removed, 0 as before");
+    assert!(!closed.stdout.contains("not at hand"), "{closed}");
 }
 
 #[test]

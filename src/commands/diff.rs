@@ -51,11 +51,26 @@ struct Difference {
     added: Vec<Set>,
     changed: Vec<Change>,
     removed: Vec<String>,
-    unchanged: usize,
+    /// Names that stand as before; not known when a sequence in between is absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unchanged: Option<usize>,
     /// Bytes of manifests and blobs that the sequences in between carry.
     bytes: u64,
-    /// The names that an absent sequence set are not known, and count as added.
+    /// A sequence is not at hand: one of `absent`, or one before both.
     incomplete: bool,
+    /// Sequences between the two that are not at hand.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    absent: Vec<Absent>,
+    /// A sequence before both is not at hand: the names that it set are not known, and count as added.
+    #[serde(skip)]
+    earlier: bool,
+}
+
+/// Sequences in a row that are not at hand, from the first to the last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+struct Absent {
+    first: u64,
+    last: u64,
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -83,8 +98,8 @@ struct Standing {
     names: BTreeMap<String, Digest>,
     /// Names that were taken away, also those whose setting was not seen.
     removed: BTreeSet<String>,
-    /// A sequence before the first one that was seen may have set more.
-    incomplete: bool,
+    /// Sequences that were not seen and may have said more.
+    absent: Vec<Absent>,
 }
 
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
@@ -160,6 +175,17 @@ fn before(all: &[Opened], to: (StreamId, Sequence)) -> Result<(StreamId, Sequenc
 fn compare(all: &[Opened], from: (StreamId, Sequence), to: (StreamId, Sequence)) -> Difference {
     let old = standing(all, from);
     let new = standing(all, to);
+    let incomplete = !(old.absent.is_empty() && new.absent.is_empty());
+    // The first one may be the newer.
+    let (low, low_standing, high_standing) =
+        if from.1 <= to.1 { (from.1, &old, &new) } else { (to.1, &new, &old) };
+    let (absent, earlier) = if from.0 == to.0 {
+        let between = high_standing.absent.iter().filter(|absent| absent.first > low.get());
+        (between.copied().collect(), !low_standing.absent.is_empty())
+    } else {
+        (Vec::new(), incomplete)
+    };
+    let mut unchanged = 0;
     let mut difference = Difference {
         from: Point { stream: from.0, sequence: from.1 },
         to: Point { stream: to.0, sequence: to.1 },
@@ -167,9 +193,11 @@ fn compare(all: &[Opened], from: (StreamId, Sequence), to: (StreamId, Sequence))
         added: Vec::new(),
         changed: Vec::new(),
         removed: Vec::new(),
-        unchanged: 0,
+        unchanged: None,
         bytes: 0,
-        incomplete: old.incomplete || new.incomplete,
+        incomplete,
+        absent,
+        earlier,
     };
     for opened in all {
         if opened.signers.is_empty() {
@@ -187,9 +215,10 @@ fn compare(all: &[Opened], from: (StreamId, Sequence), to: (StreamId, Sequence))
             Some(old) if old != digest => {
                 difference.changed.push(Change { name: name.clone(), old: *old, new: *digest });
             }
-            Some(_) => difference.unchanged += 1,
+            Some(_) => unchanged += 1,
         }
     }
+    difference.unchanged = difference.absent.is_empty().then_some(unchanged);
     let gone = old.names.keys().filter(|name| !new.names.contains_key(*name));
     let taken = new.removed.difference(&old.removed).filter(|name| !old.names.contains_key(*name));
     difference.removed = gone.chain(taken).cloned().collect();
@@ -200,18 +229,20 @@ fn compare(all: &[Opened], from: (StreamId, Sequence), to: (StreamId, Sequence))
 /// What stands after a sequence, from all earlier ones of its stream that are at hand.
 fn standing(all: &[Opened], (stream, sequence): (StreamId, Sequence)) -> Standing {
     let mut standing = Standing::default();
-    let mut expected = None;
+    let mut seen = 0;
     for opened in all {
         let (head, index) = (&opened.head, &opened.index);
         if head.stream != stream || head.sequence > sequence {
             continue;
         }
+        // One made with `--since` says again what those before it said.
+        let after = head.base.or(head.previous).map_or(0, |link| link.sequence.get());
         if head.kind == Kind::Full {
             standing = Standing::default();
-        } else if expected != Some(head.sequence) {
-            standing.incomplete = true;
+        } else if after > seen {
+            standing.absent.push(Absent { first: seen + 1, last: after });
         }
-        expected = head.sequence.next();
+        seen = head.sequence.get();
         for removal in &index.removals {
             let name = Name::removed(index, removal).text();
             standing.names.remove(&name);
@@ -250,16 +281,30 @@ impl Difference {
         for name in &self.removed {
             writeln!(text, "  removed  {name}")?;
         }
+        let as_before = self.unchanged.map(|names| format!(", {names} as before"));
         writeln!(
             text,
-            "  {} added, {} changed, {} removed, {} as before; {} carried",
+            "  {} added, {} changed, {} removed{}; {} carried",
             self.added.len(),
             self.changed.len(),
             self.removed.len(),
-            self.unchanged,
+            as_before.unwrap_or_default(),
             size::show(self.bytes)
         )?;
-        if self.incomplete {
+        for Absent { first, last } in &self.absent {
+            if first == last {
+                writeln!(
+                    text,
+                    "  sequence {first} is not at hand: what it changed or removed is not shown"
+                )?;
+            } else {
+                writeln!(
+                    text,
+                    "  sequences {first} to {last} are not at hand: what they changed or removed is not shown"
+                )?;
+            }
+        }
+        if self.earlier {
             writeln!(
                 text,
                 "  an earlier sequence is not at hand: what it set may be shown as added"
