@@ -85,12 +85,13 @@ pub struct Common {
     #[arg(long, global = true, value_name = "FILE", hide_short_help = true, help_heading = HEADING)]
     pub ca_file: Vec<PathBuf>,
 
-    /// Speak plain HTTP to this registry, or to the store that a registry redirects to; repeatable
-    #[arg(long, global = true, value_name = "HOST", hide_short_help = true, help_heading = HEADING)]
+    /// Speak plain HTTP to this registry, without a port: on all ports of it; or to the store that a registry redirects
+    /// to, which is named with its port; repeatable
+    #[arg(long, global = true, value_name = "HOST[:PORT]", hide_short_help = true, help_heading = HEADING)]
     pub plain_http: Vec<RegistryHost>,
 
-    /// Do not check the certificate of this registry; repeatable
-    #[arg(long, global = true, value_name = "HOST", hide_short_help = true, help_heading = HEADING)]
+    /// Do not check the certificate of this registry; without a port: of all ports of it; repeatable
+    #[arg(long, global = true, value_name = "HOST[:PORT]", hide_short_help = true, help_heading = HEADING)]
     pub insecure_tls: Vec<RegistryHost>,
 
     /// Mirrors and blocked registries of pulls [default: that of podman]

@@ -23,7 +23,8 @@ pub fn client(common: &Common, side: Side<'_>) -> Result<Client, Failure> {
     let mut insecure_tls = common.insecure_tls.clone();
     let mut plain_http = common.plain_http.clone();
     match side {
-        Side::Source(skip_tls) => insecure_tls.extend(skip_tls.cloned()),
+        // A configuration means one registry, not every port of its host.
+        Side::Source(skip_tls) => insecure_tls.extend(skip_tls.map(|host| host.with_port(443))),
         Side::Local(host) => plain_http.push(host.clone()),
         Side::Target => {}
     }

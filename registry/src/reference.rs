@@ -80,6 +80,22 @@ impl RegistryHost {
         split_port(&self.0).1.and_then(|port| port.parse().ok())
     }
 
+    /// Whether this name, written for a set of registries, means `other` too: without a port it means every port of
+    /// its host. A registry whose name has no port answers at `default`.
+    pub fn covers(&self, other: &Self, default: u16) -> bool {
+        let port = |host: &Self| host.port().unwrap_or(default);
+        self.host() == other.host() && self.port().is_none_or(|own| own == port(other))
+    }
+
+    /// This registry at the port at which it answers, and at no other.
+    #[must_use]
+    pub fn with_port(&self, default: u16) -> Self {
+        match self.port() {
+            Some(_) => self.clone(),
+            None => Self(format!("{}:{default}", self.0)),
+        }
+    }
+
     /// This machine: 127/8, ::1, `localhost` or a name below it (RFC 6761).
     pub fn is_loopback(&self) -> bool {
         is_loopback_name(self.host())

@@ -133,3 +133,23 @@ proptest! {
         prop_assert_eq!(parsed.name(), format!("{host}/{path}"));
     }
 }
+
+#[test]
+fn a_host_without_a_port_means_all_of_its_ports() {
+    let host = |text: &str| text.parse::<RegistryHost>().unwrap();
+    for (named, asked, covered) in [
+        ("a.site", "a.site", true),
+        ("a.site", "a.site:5443", true),
+        ("a.site:5443", "a.site:5443", true),
+        ("a.site:5443", "a.site:5000", false),
+        ("a.site:5443", "a.site", false),
+        ("a.site:443", "a.site", true),
+        ("a.site", "b.a.site", false),
+        ("[::1]", "[::1]:5000", true),
+        ("[::1]:5000", "[::1]", false),
+    ] {
+        assert_eq!(host(named).covers(&host(asked), 443), covered, "{named} {asked}");
+    }
+    assert_eq!(host("a.site").with_port(443), host("a.site:443"));
+    assert_eq!(host("a.site:5000").with_port(443), host("a.site:5000"));
+}

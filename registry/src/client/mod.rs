@@ -95,9 +95,10 @@ pub struct ClientOptions {
     /// Directories with `<host[:port]>/{*.crt,*.cert,*.key}`.
     pub certs_d: Vec<PathBuf>,
     /// `--plain-http`: hosts spoken to over HTTP only, and to which another plain-HTTP host may redirect
-    /// (credentials stay behind). Loopback hosts need no entry.
+    /// (credentials stay behind). Without a port: all ports of the host, but only port 80 for
+    /// a redirect, which anybody on the way can write. Loopback hosts need no entry.
     pub plain_http: Vec<RegistryHost>,
-    /// Hosts whose certificate is not checked.
+    /// Hosts whose certificate is not checked. Without a port: all ports of the host.
     pub insecure_tls: Vec<RegistryHost>,
     /// `registries.conf`; `None` searches the usual places. Applies to pulls only.
     pub registries_conf: Option<PathBuf>,
@@ -307,15 +308,16 @@ impl Core {
 
     /// Finds out how the registry is spoken to, and what it wants to know about us.
     async fn contact(&self, host: &RegistryHost, insecure: bool) -> Result<Arc<Session>, Failed> {
-        if self.options.plain_http.contains(host) {
+        if self.options.plain_http.iter().any(|named| named.covers(host, 80)) {
             let session = self.open(host, "http", Tls::Never)?;
             return self.knock(session).await.map(|(session, _)| session);
         }
-        let unchecked = insecure || self.options.insecure_tls.contains(host);
+        let named = self.options.insecure_tls.iter().any(|named| named.covers(host, 443));
+        let unchecked = insecure || named;
         let tls = if unchecked { Tls::Unverified } else { Tls::Verify };
         let over_tls = || async {
             let https = self.open(host, "https", tls)?;
-            if self.options.insecure_tls.contains(host) {
+            if named {
                 // Said where there is a certificate: a registry without TLS on this machine has none.
                 tracing::warn!(
                     "the certificate of `{host}` is not checked: anybody on the way can read along"

@@ -189,6 +189,22 @@ async fn a_store_on_plain_http_is_followed_when_it_is_named_and_gets_no_credenti
 }
 
 #[tokio::test]
+async fn a_host_that_is_named_without_a_port_is_spoken_to_by_plain_http_on_every_port() {
+    let proxied = ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"];
+    if proxied.iter().any(|name| std::env::var_os(name).is_some()) {
+        println!("skipped: a proxy stands before every host that is not loopback");
+        return;
+    }
+    let server = Scripted::start(|_| Reply::new(200)).await;
+    let port = server.host.port().unwrap();
+    let host = format!("0.0.0.0:{port}").parse().unwrap();
+    for (named, spoken) in [("0.0.0.0", true), ("0.0.0.0:1", false)] {
+        let client = client(&[&named.parse().unwrap()]);
+        assert_eq!(client.ping(&host).await.is_ok(), spoken, "{named}");
+    }
+}
+
+#[tokio::test]
 async fn redirects_of_blobs_lose_the_authorization() {
     let body = content(1000);
     let store = Scripted::start({

@@ -150,7 +150,13 @@ async fn authorities_decide_whom_we_talk_to() {
     let mut insecure = options(dir.path());
     insecure.insecure_tls = vec![registry.clone()];
     ping(insecure.clone(), registry.clone()).await.unwrap();
-    let error = ping(insecure, host("127.0.0.1", port)).await.unwrap_err();
+    let error = ping(insecure.clone(), host("127.0.0.1", port)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Tls, "{error}");
+    // Without a port: for all ports of the host. With another port: not for this one.
+    insecure.insecure_tls = vec!["localhost".parse().unwrap()];
+    ping(insecure.clone(), registry.clone()).await.unwrap();
+    insecure.insecure_tls = vec![host("localhost", port ^ 1)];
+    let error = ping(insecure, registry.clone()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Tls, "{error}");
     // certs.d, by host and port.
     file(&format!("certs.d/localhost:{port}/ca.crt"), &ours.pem);
