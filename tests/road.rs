@@ -268,14 +268,42 @@ fn importing_again_moves_nothing_and_puts_back_what_went_missing() {
     let image = site.source.image("team/app", "1", &[&layer]);
     site.images(&["team/app:1"]);
     site.create("media", &[]).ok();
-    site.import("media", &[]).ok();
-    site.import("media", &[]).ok();
+    let new = site.import("media", &[]).ok().says("everything is at docker://");
+    assert!(!new.stdout.contains("put back"), "{new}");
+    let dry = site.import("media", &["--dry-run"]).ok();
+    let dry = dry.says("nothing is to be done: what sequence 1 carries is at docker://");
+    assert!(!dry.stdout.contains("--dry-run"), "{dry}");
+    let again = site.import("media", &[]).ok().says("\nwhat sequence 1 carries is at docker://");
+    assert!(!again.stdout.contains("everything"), "{again}");
     site.same(&["team/app:1"]);
 
     site.target.delete("team/app", "manifests", &image.digest.to_string());
     assert!(site.target.tags("team/app").is_empty());
-    site.import("media", &[]).ok();
+    let dry = site.import("media", &["--dry-run"]).ok();
+    dry.says("  1 tag to put back\n").says("without `--dry-run` puts it back");
+    site.import("media", &[]).ok().says("  1 manifest put back\n  1 tag put back\n");
     site.same(&["team/app:1"]);
+
+    // Of what was there already only the last one was looked at.
+    site.source.image("team/app", "2", &[&layer, b"more"]);
+    site.images(&["team/app:1", "team/app:2"]);
+    site.create("media", &[]).ok();
+    site.import("media", &[]).ok().says("\nwhat sequence 2 carries is at docker://");
+}
+
+#[test]
+fn a_sequence_that_only_removes_names_has_no_parts() {
+    let site = Site::new();
+    site.source.image("team/app", "1", &[b"one"]);
+    site.source.image("team/app", "2", &[b"two"]);
+    site.images(&["team/app:1", "team/app:2"]);
+    site.create("media-1", &[]).ok();
+    site.images(&["team/app:2"]);
+    site.create("media-2", &[]).ok();
+    let run = site.verify(&site.path("media-2")).ok();
+    let run =
+        run.says("It needs no parts; its head and index are intact and signed by key sha256:");
+    assert!(!run.stdout.contains("0 of 0"), "{run}");
 }
 
 #[test]

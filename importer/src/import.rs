@@ -277,6 +277,7 @@ impl Run {
             (report.blobs_pushed, report.bytes_pushed) = work.to_send(index);
             report.blobs_mounted = work.mounts();
             report.blobs_present = work.present;
+            (report.manifests_put, report.tags_put) = work.names();
             self.promised.add(&places, index);
             return Ok(report);
         }
@@ -391,6 +392,7 @@ impl Run {
         report.bytes_pushed = push.counts.sent_bytes.load(Ordering::Relaxed);
         report.blobs_mounted = push.counts.mounted.load(Ordering::Relaxed);
         report.blobs_present = work.present;
+        (report.manifests_put, report.tags_put) = work.names();
         let target = self.told_target();
         let path = receipt::write(&self.directory, &target, &crate::now(), &report)?;
         report.receipt = Some(path);
@@ -446,6 +448,8 @@ fn summary(verified: &Verified, outcome: Outcome) -> ImportedSequence {
         bytes_pushed: 0,
         blobs_mounted: 0,
         blobs_present: 0,
+        manifests_put: 0,
+        tags_put: 0,
         carried: (index.blobs.len() + index.manifests.len()) as u64,
         bytes: head.parts.iter().map(|part| part.bytes).sum(),
         parts: head.parts.len() as u64,

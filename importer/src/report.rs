@@ -50,6 +50,10 @@ pub struct ImportedSequence {
     pub blobs_mounted: u64,
     /// Blobs that were there.
     pub blobs_present: u64,
+    /// Manifests written by their digest (dry run: to be written).
+    pub manifests_put: u64,
+    /// Tags set (dry run: to be set).
+    pub tags_put: u64,
     /// Blobs and manifests that the sequence carries.
     pub carried: u64,
     /// Bytes of the part files.
@@ -58,6 +62,13 @@ pub struct ImportedSequence {
     pub parts: u64,
     /// The receipt that was written.
     pub receipt: Option<PathBuf>,
+}
+
+impl ImportedSequence {
+    /// Whether anything of it was brought to the target, or would be.
+    pub fn moves(&self) -> bool {
+        self.blobs_pushed + self.blobs_mounted + self.manifests_put + self.tags_put > 0
+    }
 }
 
 /// The result of an import.

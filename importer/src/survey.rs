@@ -58,6 +58,11 @@ impl Work {
         sent.fold((0, 0), |(n, bytes), need| (n + 1, bytes + index.blobs[need.blob].size))
     }
 
+    /// Manifests to write by their digest, and tags to set.
+    pub(crate) fn names(&self) -> (u64, u64) {
+        (self.manifests.len() as u64, self.tags.len() as u64)
+    }
+
     /// How often a blob goes from one repository of the target into another.
     pub(crate) fn mounts(&self) -> u64 {
         let count = |need: &Need| need.lack.len() - usize::from(need.have.is_none());

@@ -211,22 +211,58 @@ fn text(answer: &Answer<'_>) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
     for sequence in &imported.sequences {
-        let _ = describe(&mut text, sequence);
+        let _ = describe(&mut text, sequence, imported.dry_run);
     }
-    let _ = match (&answer.store, imported.dry_run) {
-        (_, true) => {
-            writeln!(text, "nothing was written; the same command without `--dry-run` does it")
-        }
-        (Some(store), false) => writeln!(
-            text,
-            "everything is in the store `{store}`\nnext: `bundle registry serve --data {store}`"
-        ),
-        (None, false) => writeln!(text, "everything is at {}", imported.target),
-    };
+    let _ = last_lines(&mut text, answer);
     text
 }
 
-fn describe(text: &mut String, sequence: &ImportedSequence) -> std::fmt::Result {
+fn last_lines(text: &mut String, answer: &Answer<'_>) -> std::fmt::Result {
+    let Answer { imported, store } = answer;
+    let place = match store {
+        Some(store) => format!("in the store `{store}`"),
+        None => format!("at {}", imported.target),
+    };
+    let what = settled(&imported.sequences);
+    if imported.dry_run {
+        let new = imported.sequences.iter().any(|sequence| sequence.outcome == Outcome::Planned);
+        return match (new, imported.sequences.iter().any(ImportedSequence::moves)) {
+            (true, _) => {
+                writeln!(text, "nothing was written; the same command without `--dry-run` does it")
+            }
+            (false, true) => writeln!(
+                text,
+                "nothing was written; the same command without `--dry-run` puts it back"
+            ),
+            (false, false) => writeln!(text, "nothing is to be done: {what} is {place} already"),
+        };
+    }
+    writeln!(text, "{what} is {place}")?;
+    match store {
+        Some(store) => writeln!(text, "next: `bundle registry serve --data {store}`"),
+        None => Ok(()),
+    }
+}
+
+/// What is known to be at the target. Of a sequence that was there already only what it carries itself was looked at,
+/// and only where the target stands at it.
+fn settled(sequences: &[ImportedSequence]) -> String {
+    let imported = |sequence: &&ImportedSequence| sequence.outcome == Outcome::Imported;
+    let mut numbers: Vec<String> =
+        sequences.iter().filter(imported).map(|sequence| sequence.sequence.to_string()).collect();
+    if numbers.len() == sequences.len() {
+        return "everything".to_owned();
+    }
+    if numbers.is_empty() {
+        numbers.extend(sequences.last().map(|sequence| sequence.sequence.to_string()));
+    }
+    match &*numbers {
+        [number] => format!("what sequence {number} carries"),
+        _ => format!("what sequences {} carry", numbers.join(", ")),
+    }
+}
+
+fn describe(text: &mut String, sequence: &ImportedSequence, dry_run: bool) -> std::fmt::Result {
     let number = sequence.sequence;
     let kind = match sequence.kind {
         Kind::Full => "full",
@@ -234,6 +270,7 @@ fn describe(text: &mut String, sequence: &ImportedSequence) -> std::fmt::Result 
     };
     let (verb, sent) = match sequence.outcome {
         Outcome::Imported => ("imported", "sent"),
+        Outcome::Known if dry_run => ("is there already", "to put back"),
         Outcome::Known => ("was there already", "put back"),
         Outcome::Planned => ("would be imported", "to send"),
     };
@@ -247,6 +284,13 @@ fn describe(text: &mut String, sequence: &ImportedSequence) -> std::fmt::Result 
         sequence.blobs_mounted,
         sequence.blobs_present
     )?;
+    if sequence.outcome == Outcome::Known {
+        for (number, noun) in [(sequence.manifests_put, "manifest"), (sequence.tags_put, "tag")] {
+            if number > 0 {
+                writeln!(text, "  {} {sent}", size::count(number, noun))?;
+            }
+        }
+    }
     if sequence.removals > 0 {
         let removals = size::count(sequence.removals, "name");
         writeln!(text, "  {removals} left the configuration; nothing is deleted here")?;
