@@ -241,9 +241,11 @@ impl Keyring {
     }
 }
 
-/// The digits of a typed id, if they are enough to name a key.
+/// The digits of a typed id, if they are enough to name a key. They may stand in groups, as they are read over the
+/// phone.
 pub fn digits(id: &str) -> Option<String> {
-    let digits = id.strip_prefix("sha256:").unwrap_or(id).to_ascii_lowercase();
+    let mut digits = id.strip_prefix("sha256:").unwrap_or(id).to_ascii_lowercase();
+    digits.retain(|c| !c.is_whitespace());
     (digits.len() >= 8 && digits.bytes().all(|c| c.is_ascii_hexdigit())).then_some(digits)
 }
 

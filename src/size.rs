@@ -26,9 +26,13 @@ pub struct PartSize(u64);
 pub enum SizeError {
     /// Not a number with a known suffix.
     #[error(
-        "write bytes, or a number with B, KB, MB, GB, TB (powers of 1000) or KiB, MiB, GiB, TiB"
+        "write bytes, or a whole number with B, KB, MB, GB, TB (powers of 1000) or KiB, MiB, GiB, TiB{}",
+        .near.iter().map(|near| format!(", here {near}")).collect::<String>()
     )]
-    Unknown,
+    Unknown {
+        /// What may be meant.
+        near: Option<String>,
+    },
     /// Below what makes sense or above what the format allows.
     #[error("a part has from {} to {}", show(PART_MIN), show(PART_MAX))]
     Range,
@@ -47,7 +51,8 @@ impl FromStr for PartSize {
     fn from_str(text: &str) -> Result<Self, SizeError> {
         let digits = text.bytes().take_while(u8::is_ascii_digit).count();
         let (number, suffix) = text.split_at(digits);
-        let number: u64 = number.parse().map_err(|_| SizeError::Unknown)?;
+        let unknown = || SizeError::Unknown { near: near(text) };
+        let number: u64 = number.parse().map_err(|_| unknown())?;
         let unit: u64 = match suffix.trim_start().to_ascii_lowercase().as_str() {
             "" | "b" => 1,
             "kb" => 1000,
@@ -59,11 +64,34 @@ impl FromStr for PartSize {
             "gib" => 1 << 30,
             "tib" => 1 << 40,
             // `4G` means 1000 to some tools and 1024 to others.
-            _ => return Err(SizeError::Unknown),
+            _ => return Err(unknown()),
         };
         let bytes = number.checked_mul(unit).ok_or(SizeError::Range)?;
         if (PART_MIN..=PART_MAX).contains(&bytes) { Ok(Self(bytes)) } else { Err(SizeError::Range) }
     }
+}
+
+/// How `4G` or `4.7GB` is written here.
+fn near(text: &str) -> Option<String> {
+    let end = text.bytes().take_while(|c| c.is_ascii_digit() || *c == b'.').count();
+    let (number, suffix) = text.split_at(end);
+    let suffix = suffix.trim_start().to_ascii_uppercase();
+    let unit = suffix.get(..1)?;
+    let at = ["K", "M", "G", "T"].iter().position(|known| *known == unit)?;
+    let Some((whole, fraction)) = number.split_once('.') else {
+        let number: u64 = number.parse().ok()?;
+        return (suffix == unit).then(|| format!("`{number}{unit}iB` or `{number}{unit}B`"));
+    };
+    // In the next smaller unit it may be a whole number.
+    let smaller = ["", "K", "M", "G"][at];
+    let fraction: u64 = format!("{fraction:0<3}").get(..3)?.parse().ok()?;
+    let (power, ending) = match &suffix[1..] {
+        "" | "B" => (1000, "B"),
+        "IB" if at > 0 => (1024, "iB"),
+        _ => return None,
+    };
+    let number = whole.parse::<u64>().ok()?.checked_mul(power)? + fraction * power / 1000;
+    Some(format!("`{number}{smaller}{ending}`"))
 }
 
 /// A kind of medium or scanner, and with it the largest part.
@@ -167,7 +195,23 @@ mod tests {
         for unknown in
             ["", "4G", "4.5GiB", "-1", "GiB", "1 2", "0x10", "4GiBs", "99999999999999999999"]
         {
-            assert_eq!(read(unknown), Err(SizeError::Unknown), "{unknown}");
+            assert!(matches!(read(unknown), Err(SizeError::Unknown { .. })), "{unknown}");
+        }
+        for (typed, meant) in [
+            ("4G", Some("`4GiB` or `4GB`")),
+            ("700 m", Some("`700MiB` or `700MB`")),
+            ("4.7GB", Some("`4700MB`")),
+            ("4.7g", Some("`4700MB`")),
+            ("4.5GiB", Some("`4608MiB`")),
+            ("1.5KB", Some("`1500B`")),
+            ("1.5KiB", None),
+            ("4.x", None),
+            ("4é", None),
+            ("-4G", None),
+            ("99999999999999999999.1G", None),
+        ] {
+            let error = read(typed).unwrap_err();
+            assert_eq!(error, SizeError::Unknown { near: meant.map(ToOwned::to_owned) }, "{typed}");
         }
         for range in ["0", "1048575", "1KiB", "257GiB", "1TiB", "18446744073709551615TiB"] {
             assert_eq!(read(range), Err(SizeError::Range), "{range}");

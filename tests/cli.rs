@@ -154,7 +154,15 @@ fn keys_are_made_listed_trusted_and_distrusted() {
 
     // An id, or the beginning of it, names a key too; the key that signs and is trusted is one key.
     let digits = id.strip_prefix("sha256:").unwrap();
-    for typed in [id, digits, &digits[..8]] {
+    let telephone = json(&bundle(dir.path(), &["keys", "show", "--output", "json"]));
+    assert_eq!(telephone["id"], id);
+    let shown = out(&bundle(dir.path(), &["keys", "show"]));
+    let telephone = shown.lines().skip(2).take(2).collect::<Vec<_>>().join("\n");
+    assert!(telephone.starts_with(&format!("{} {} ", &digits[..4], &digits[4..8])), "{shown}");
+    let words: Vec<&str> = telephone.split_whitespace().collect();
+    let shown = bundle(dir.path(), &[&["keys", "show"], &*words].concat());
+    assert!(out(&shown).contains(id), "{shown:?}");
+    for typed in [id, digits, &digits[..8], &telephone] {
         let shown = bundle(dir.path(), &["keys", "show", typed]);
         exit(&shown, 0);
         assert!(out(&shown).contains(id), "{typed}: {shown:?}");
@@ -165,7 +173,7 @@ fn keys_are_made_listed_trusted_and_distrusted() {
     exit(&refused, 64);
     assert!(err(&refused).contains(&format!("no key begins with `{unknown}`")), "{refused:?}");
 
-    exit(&bundle(dir.path(), &["keys", "untrust", id]), 0);
+    exit(&bundle(dir.path(), &[&["keys", "untrust"], &*words].concat()), 0);
     let list = json(&bundle(dir.path(), &["keys", "list", "--output", "json"]));
     assert_eq!(list["trusted"].as_array().map(Vec::len), Some(0));
 }
@@ -489,12 +497,29 @@ fn signal(child: &std::process::Child, name: &str) {
 fn a_registry_serves_until_it_is_told_to_stop() {
     let dir = scratch();
     let serve = ["registry", "serve", "--data", "data", "--listen", "127.0.0.1:0"];
-    for name in ["-INT", "-TERM"] {
+    for (name, new) in [("-INT", true), ("-TERM", false)] {
         let (child, line) = start(dir.path(), &serve);
         assert!(line.contains("http://127.0.0.1:"), "{line}");
         signal(&child, name);
-        exit(&child.wait_with_output().unwrap(), 0);
+        let answer = child.wait_with_output().unwrap();
+        exit(&answer, 0);
+        // A name with a typing error would serve nothing, in silence.
+        let said = err(&answer).contains("`data` had no registry: this is a new, empty one");
+        assert_eq!(said, new, "{answer:?}");
     }
+    for (typed, right) in [
+        ("localhost:5077", "127.0.0.1:5077"),
+        (":5077", "127.0.0.1:5077"),
+        ("5077", "127.0.0.1:5077"),
+        ("127.0.0.1", "127.0.0.1:5000"),
+        ("::1", "127.0.0.1:5000"),
+    ] {
+        let answer = bundle(dir.path(), &["registry", "serve", "--data", "new", "--listen", typed]);
+        exit(&answer, 64);
+        let said = format!("expected an address and a port, as `{right}`");
+        assert!(err(&answer).contains(&said), "{answer:?}");
+    }
+    assert!(!dir.path().join("new").exists());
     let everywhere = ["registry", "serve", "--data", "data", "--listen", "0.0.0.0:0"];
     exit(&bundle(dir.path(), &everywhere), 64);
 }

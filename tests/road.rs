@@ -379,6 +379,18 @@ fn a_pattern_that_blocks_nothing_is_told() {
     let said = "imageset.yaml:7: the pattern `team/apb` of `blockedImages` matches no image";
     assert!(run.stderr.contains(said), "{run}");
     assert!(run.json()["warnings"][0].as_str().unwrap().contains(said), "{run}");
+
+    // What the configuration itself is warned about is in the answer too, once on each way.
+    let twice = format!("    - name: {host}/team/app:1\n").repeat(2);
+    site.configure(&format!("  additionalImages:\n{twice}"));
+    for outcome in [&["--dry-run"][..], &[]] {
+        let run = site.create("media", &[&["--full", "--output", "json"], outcome].concat()).ok();
+        let said = "remove one of them";
+        assert_eq!(run.stderr.matches(said).count(), 1, "{run}");
+        let warnings = run.json()["warnings"].clone();
+        assert!(warnings.as_array().is_some_and(|all| all.len() == 1), "{run}");
+        assert!(warnings[0].as_str().unwrap().contains(said), "{run}");
+    }
 }
 
 #[test]

@@ -112,6 +112,16 @@ impl Created {
         }
     }
 
+    /// Puts what was found before the work began in front of its warnings.
+    pub fn warned_before(&mut self, warnings: Vec<String>) {
+        let summary = match self {
+            Self::Nothing(summary) => summary,
+            Self::Planned(planned) => &mut planned.summary,
+            Self::Written(written) => &mut written.summary,
+        };
+        summary.warnings.splice(0..0, warnings);
+    }
+
     /// The exit-code bits of what could not be had; 0 when everything could.
     pub fn exit_bits(&self) -> u8 {
         exit_bits(&self.summary().failures)

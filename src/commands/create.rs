@@ -120,7 +120,7 @@ impl<'a> Answer<'a> {
 }
 
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
-    let config = read_config(&args.config)?;
+    let (config, warned) = read_config(&args.config)?;
     let workspace = workspace(&context.common, &config);
     super::refuse_other_than_directory("--workspace", &workspace)?;
     super::refuse_other_than_directory("--to", &args.to)?;
@@ -177,12 +177,14 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let created = bundler::create(stream, options).await;
     drop(drawing);
     // Why there is no key is told better where it was looked for.
-    let created = created.map_err(|error| signing.failure().unwrap_or_else(|| error.into()))?;
+    let mut created = created.map_err(|error| signing.failure().unwrap_or_else(|| error.into()))?;
     let signing = signing.ready();
 
     for warning in &created.summary().warnings {
         tracing::warn!("{}", plain(warning));
     }
+    // Those were told at once.
+    created.warned_before(warned);
     let answer = Answer {
         discs: discs(args.media, &created),
         keys: signing.iter().flat_map(|s| s.ids()).map(KeyId::to_string).collect(),
@@ -197,16 +199,18 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     Ok(Exit::without(created.exit_bits()))
 }
 
-fn read_config(path: &Path) -> Result<ImageSetConfig, Failure> {
+/// The configuration, and its warnings, which are told.
+fn read_config(path: &Path) -> Result<(ImageSetConfig, Vec<String>), Failure> {
     let loaded = ImageSetConfig::load(path)?;
-    for warning in &loaded.warnings {
-        tracing::warn!(
-            "{warning}{}",
-            warning.hint.iter().map(|h| format!("; {h}")).collect::<String>()
-        );
-    }
+    let told = |warning: &bundler::config::Finding| {
+        let hint = warning.hint.iter().map(|hint| format!("; {hint}"));
+        let warning = format!("{warning}{}", hint.collect::<String>());
+        tracing::warn!("{warning}");
+        warning
+    };
+    let warnings = loaded.warnings.iter().map(told).collect();
     match loaded.config.unsupported() {
-        [] => Ok(loaded.config),
+        [] => Ok((loaded.config, warnings)),
         findings => Err(Failure::unsupported(findings)),
     }
 }

@@ -43,14 +43,15 @@ enum Action {
     },
     /// Trust a key no longer
     Untrust {
-        /// Its id, or the first 8 digits or more
-        id: String,
+        /// Its id, or the first 8 digits or more; with spaces as `keys show` prints them too
+        #[arg(required = true, value_name = "ID")]
+        id: Vec<String>,
     },
     /// Show a key with its id
     Show {
         /// A key file, the name of a key in the workspace, or the first 8 digits or more of an id
         #[arg(default_value = keyring::DEFAULT)]
-        key: String,
+        key: Vec<String>,
     },
 }
 
@@ -67,8 +68,8 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         Action::New { name } => new(&ring, &name, context),
         Action::List => list(&ring, context),
         Action::Trust { file } => trust(&ring, &file, context),
-        Action::Untrust { id } => untrust(&ring, &id, context),
-        Action::Show { key } => show(&ring, &key, context),
+        Action::Untrust { id } => untrust(&ring, &id.join(" "), context),
+        Action::Show { key } => show(&ring, &key.join(" "), context),
     }?;
     Ok(Exit::DONE)
 }

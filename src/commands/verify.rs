@@ -148,10 +148,11 @@ fn verdict(sequence: &VerifiedSequence, broken: u64, absent: Option<Sequence>) -
         Some(after) => format!("as sequence {number} after {after} or a later one"),
         None => format!("as sequence {number}, which stands alone"),
     };
-    let parts = if total == 1 {
-        "The 1 part is intact".to_owned()
-    } else {
-        format!("All {total} of {total} parts are intact")
+    let parts = match total {
+        // One that only sets or removes names.
+        0 => "It needs no parts; its head and index are intact".to_owned(),
+        1 => "The 1 part is intact".to_owned(),
+        _ => format!("All {total} of {total} parts are intact"),
     };
     if let Some(expired) = &sequence.expired {
         return format!(
