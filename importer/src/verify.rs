@@ -222,7 +222,7 @@ impl Received {
             match (there.first(), fits.is_empty()) {
                 (None, _) => absent.push(name.to_string()),
                 (Some(first), true) => {
-                    wrong.push(WrongSize { path: first.path(), expected: size, found: first.size })
+                    wrong.push(WrongSize { path: first.path(), expected: size, found: first.size });
                 }
                 _ => {}
             }
