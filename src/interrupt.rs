@@ -21,9 +21,13 @@ pub fn watch() -> Result<CancellationToken, Failure> {
     let refused = |error| Failure::io(Kind::Failed, "cannot listen for signals", &error);
     let mut interrupt = signal(SignalKind::interrupt()).map_err(refused)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(refused)?;
+    // Unhandled, a file above the limit of `ulimit -f` ends the process; handled, the write fails and is told.
+    let file_size = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
+    let file_size = signal(file_size).map_err(refused)?;
     let token = CancellationToken::new();
     let cancel = token.clone();
     tokio::spawn(async move {
+        let _handled = file_size;
         loop {
             tokio::select! {
                 _ = interrupt.recv() => {}

@@ -869,6 +869,18 @@ fn a_full_disk_loses_nothing() {
 }
 
 #[test]
+fn a_limit_of_the_size_of_files_is_told_like_a_full_disk() {
+    let site = Site::new();
+    site.source.image("team/app", "1", &[&noise(1, 3_000_000)]);
+    site.images(&["team/app:1"]);
+    let mut limited = std::process::Command::new("sh");
+    limited.args(["-c", "ulimit -f 1000; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_bundle")]);
+    limited.args(site.create_arguments("media")).current_dir(site.path(""));
+    support::command::Run::of(&mut limited).refused(&[73]);
+    site.create("media", &[]).ok();
+}
+
+#[test]
 fn a_disk_that_fills_up_on_the_way_loses_nothing() {
     let site = Site::new();
     site.source.image("team/app", "1", &[&noise(1, 3_000_000)]);

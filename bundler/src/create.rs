@@ -121,6 +121,7 @@ impl Stream {
             progress.phase("reading the history");
             remote.pull(&mut history).await?;
         }
+        history.refuse_headless()?;
         Ok(Self { history, remote })
     }
 
@@ -189,6 +190,7 @@ pub async fn create(stream: Stream, options: CreateOptions) -> Result<Created, C
         }
         // Before the hours that fetching may take.
         let keys = options.keys.keys().ok_or(CreateError::Unsigned)?;
+        history.prove_last(keys)?;
         let plan = Arc::new(plan);
         let (tables, slots) = match fill(&options, &origins, &plan).await? {
             Filled::Complete(tables, slots) => (tables, slots),

@@ -20,8 +20,10 @@ use std::path::{Path, PathBuf};
 use format_spec::digest::Digest;
 use format_spec::head::{Head, Kind, Link};
 use format_spec::index::{Index, Removal};
+use format_spec::keys::SecretKey;
 use format_spec::limits::{HEAD_MAX, INDEX_MAX, SEAL_MAX, TAIL_MAX};
 use format_spec::part::FileName;
+use format_spec::seal::SealError;
 use format_spec::{Repository, Sequence, StreamId, Tag, codec, seal};
 use fs_err as fs;
 
@@ -217,6 +219,37 @@ impl History {
             before = Some((Link { sequence: *sequence, digest: *digest }, head.stream));
         }
         Ok(())
+    }
+
+    /// Refuses a history that lacks its last head: what follows would fork from what the other side has.
+    pub fn refuse_headless(&self) -> Result<(), CreateError> {
+        let list = fs::read_dir(&self.directory).map_err(CreateError::file("list the history"))?;
+        for entry in list {
+            let name = entry.map_err(CreateError::file("list the history"))?.file_name();
+            let number = name
+                .to_str()
+                .and_then(|n| n.strip_prefix("seq")?.strip_suffix(".index")?.parse().ok())
+                .and_then(Sequence::new);
+            if let Some(sequence) = number.filter(|number| !self.heads.contains_key(number)) {
+                let (path, problem) =
+                    (self.file(sequence, "json"), "the file is missing".to_owned());
+                return Err(CreateError::History { path, problem });
+            }
+        }
+        Ok(())
+    }
+
+    /// Proves the last head by its signature: the others are proven by the one after them. A signature of
+    /// other keys than `keys` says nothing here.
+    pub fn prove_last(&self, keys: &[SecretKey]) -> Result<(), CreateError> {
+        let Some(Link { sequence, .. }) = self.last() else { return Ok(()) };
+        let path = self.file(sequence, "json");
+        let record = self.record(sequence)?;
+        let ours: Vec<_> = keys.iter().map(|key| key.public()).collect();
+        match seal::verify(&record.head, &record.seal, &ours) {
+            Ok(_) | Err(SealError::UnknownKey(_)) => Ok(()),
+            Err(error) => Err(CreateError::History { path, problem: error.to_string() }),
+        }
     }
 
     /// The stream; `None` before the first create.

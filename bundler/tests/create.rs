@@ -304,6 +304,26 @@ async fn a_directory_with_a_foreign_sequence_is_left_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_history_whose_last_head_is_not_what_was_signed_ends_there() {
+    let site = Site::new().await;
+    site.image("app/one", Some("1"), &[b"layer"]).await;
+    site.image("app/two", Some("1"), &[b"another"]).await;
+    written(create(site.options(&["app/one:1"])).await.unwrap());
+    let path = site.path("workspace").join("history/seq1.json");
+    let good = fs_err::read_to_string(&path).unwrap();
+    let next = || site.options(&["app/one:1", "app/two:1"]);
+    // Valid, and another one than the other side has.
+    fs_err::write(&path, good.replace("\"created\": \"2", "\"created\": \"1")).unwrap();
+    let error = create(next()).await.unwrap_err();
+    assert!(matches!(&error, CreateError::History { path: p, .. } if *p == path), "{error}");
+    fs_err::remove_file(&path).unwrap();
+    let error = create(next()).await.unwrap_err();
+    assert!(matches!(&error, CreateError::History { path: p, .. } if *p == path), "{error}");
+    fs_err::write(&path, good).unwrap();
+    written(create(next()).await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_workspaces_do_not_write_on_one_medium_at_a_time() {
     let site = Site::new().await;
     site.image("app/one", Some("1"), &[&noise(1, 1000)]).await;

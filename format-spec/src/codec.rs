@@ -23,8 +23,8 @@ use crate::head::ContentClass;
 use crate::index::{
     Blob, Encoding, Index, IndexError, ManifestEntry, ReferenceEntry, Removal, Required, Resource,
 };
-use crate::limits::INDEX_MAX;
-use crate::names::{Repository, Sequence, StreamId, Tag};
+use crate::limits::{BLOBS_MAX, INDEX_MAX, REFERENCES_MAX};
+use crate::names::{Sequence, StreamId, Tag};
 use crate::part::Piece;
 
 const MAGIC: &[u8; 8] = b"BNDLIDX\0";
@@ -62,13 +62,12 @@ pub enum CodecError {
     Index(#[from] IndexError),
 }
 
-/// What stands before the lists: manifests, blobs, required blobs, references, removals, resources.
+/// What stands before the lists: repositories, manifests, blobs, required blobs, references, removals,
+/// resources.
 #[derive(Serialize, Deserialize)]
-struct WireStart<'a> {
+struct WireStart {
     stream: [u8; 16],
     sequence: u64,
-    #[serde(borrow)]
-    repositories: Vec<&'a str>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -205,9 +204,12 @@ fn write(index: &Index, out: &mut impl Write) -> Result<(), CodecError> {
     let pieces = |pieces: &[Piece]| {
         pieces.iter().map(|p| WirePiece { part: p.part, offset: p.offset, size: p.size }).collect()
     };
-    let repositories = index.repositories.iter().map(Repository::as_str).collect();
     let (stream, sequence) = (index.stream.to_bytes(), index.sequence.get());
-    one(WireStart { stream, sequence, repositories }, out)?;
+    one(WireStart { stream, sequence }, out)?;
+    one(index.repositories.len() as u64, out)?;
+    for repository in &index.repositories {
+        one(repository.as_str(), out)?;
+    }
     one(index.manifests.len() as u64, out)?;
     for m in &index.manifests {
         let manifest = WireManifest {
@@ -279,15 +281,23 @@ impl<'a> Reader<'a> {
         Ok(value)
     }
 
-    /// A list whose entries take at least `least` bytes each: a number beyond the payload costs no memory.
+    /// A list whose entries take at least `least` bytes each: a number beyond the payload, or beyond the
+    /// limit of the list, costs no memory.
     fn list<W: Deserialize<'a>, T>(
         &mut self,
+        (what, limit): (&'static str, usize),
         least: usize,
         entry: impl Fn(W) -> Result<T, CodecError>,
     ) -> Result<Vec<T>, CodecError> {
         let count: u64 = self.one()?;
         let fit = self.rest.len() / least;
-        let mut list = Vec::with_capacity(usize::try_from(count).map_or(fit, |c| c.min(fit)));
+        let Some(count) = usize::try_from(count).ok().filter(|count| *count <= fit) else {
+            return Err(CodecError::Payload(format!("{count} {what} do not fit in what is left")));
+        };
+        if count > limit {
+            return Err(IndexError::TooMany { what, count, limit }.into());
+        }
+        let mut list = Vec::with_capacity(count);
         for _ in 0..count {
             list.push(entry(self.one()?)?);
         }
@@ -304,14 +314,15 @@ fn read(reader: &mut Reader<'_>) -> Result<Index, CodecError> {
         pieces.into_iter().map(|p| Piece { part: p.part, offset: p.offset, size: p.size }).collect()
     };
     let tag = |tag: Option<&str>| value(tag.map(str::parse).transpose());
-    let start: WireStart<'_> = reader.one()?;
-    let names = start.repositories.into_iter().map(|name| value(name.parse()));
+    let start: WireStart = reader.one()?;
+    let blobs = ("blobs and manifests", BLOBS_MAX);
     Ok(Index {
         stream: StreamId::from_bytes(start.stream),
         sequence: Sequence::new(start.sequence)
             .ok_or_else(|| CodecError::Value(format!("sequence {}", start.sequence)))?,
-        repositories: names.collect::<Result<_, _>>()?,
-        manifests: reader.list(DIGEST_LEN + 32, |m: WireManifest<'_>| {
+        repositories: reader
+            .list(("repositories", REFERENCES_MAX), 8, |name: &str| value(name.parse()))?,
+        manifests: reader.list(blobs, DIGEST_LEN + 32, |m: WireManifest<'_>| {
             Ok(ManifestEntry {
                 digest: digest(m.digest),
                 size: m.size,
@@ -320,7 +331,7 @@ fn read(reader: &mut Reader<'_>) -> Result<Index, CodecError> {
                 repositories: m.repositories,
             })
         })?,
-        blobs: reader.list(DIGEST_LEN + 25, |b: WireBlob| {
+        blobs: reader.list(blobs, DIGEST_LEN + 25, |b: WireBlob| {
             let encoding = match b.encoding {
                 0 => Encoding::Raw,
                 other => return Err(CodecError::Value(format!("encoding {other}"))),
@@ -333,28 +344,40 @@ fn read(reader: &mut Reader<'_>) -> Result<Index, CodecError> {
                 repositories: b.repositories,
             })
         })?,
-        required: reader.list(DIGEST_LEN + 20, |r: WireRequired| {
-            Ok(Required {
-                digest: digest(r.digest),
-                size: r.size,
-                home: r.home,
-                repositories: r.repositories,
-            })
-        })?,
-        references: reader.list(DIGEST_LEN + 14, |r: WireReference<'_>| {
-            Ok(ReferenceEntry {
-                repository: r.repository,
-                tag: tag(r.tag)?,
-                digest: digest(r.digest),
-                source: r.source.to_owned(),
-                class: ContentClass::from_code(r.class)
-                    .ok_or_else(|| CodecError::Value(format!("content class {}", r.class)))?,
-            })
-        })?,
-        removals: reader.list(DIGEST_LEN + 5, |r: WireRemoval<'_>| {
-            Ok(Removal { repository: r.repository, tag: tag(r.tag)?, digest: digest(r.digest) })
-        })?,
-        resources: reader.list(16, |r: WireResource<'_>| {
+        required: reader.list(
+            ("required blobs", BLOBS_MAX),
+            DIGEST_LEN + 20,
+            |r: WireRequired| {
+                Ok(Required {
+                    digest: digest(r.digest),
+                    size: r.size,
+                    home: r.home,
+                    repositories: r.repositories,
+                })
+            },
+        )?,
+        references: reader.list(
+            ("references", REFERENCES_MAX),
+            DIGEST_LEN + 14,
+            |r: WireReference<'_>| {
+                Ok(ReferenceEntry {
+                    repository: r.repository,
+                    tag: tag(r.tag)?,
+                    digest: digest(r.digest),
+                    source: r.source.to_owned(),
+                    class: ContentClass::from_code(r.class)
+                        .ok_or_else(|| CodecError::Value(format!("content class {}", r.class)))?,
+                })
+            },
+        )?,
+        removals: reader.list(
+            ("removals", REFERENCES_MAX),
+            DIGEST_LEN + 5,
+            |r: WireRemoval<'_>| {
+                Ok(Removal { repository: r.repository, tag: tag(r.tag)?, digest: digest(r.digest) })
+            },
+        )?,
+        resources: reader.list(("resources", REFERENCES_MAX), 16, |r: WireResource<'_>| {
             Ok(Resource { name: r.name.to_owned(), content: r.content.to_vec() })
         })?,
     })

@@ -295,6 +295,9 @@ impl Index {
             return Err(entry(both.digest, "carried twice"));
         }
         let mut places: Vec<&Piece> = self.pieces().map(|(_, _, piece)| piece).collect();
+        if let Some(place) = places.iter().find(|place| place.part as usize >= parts.len()) {
+            return Err(IndexError::Placement { part: place.part, offset: place.offset });
+        }
         places.sort_unstable_by_key(|place| (place.part, place.offset));
         let mut places = places.into_iter().peekable();
         for (number, part) in (0_u32..).zip(parts) {
@@ -313,10 +316,7 @@ impl Index {
                 return Err(wrong(at));
             }
         }
-        match places.next() {
-            Some(place) => Err(IndexError::Placement { part: place.part, offset: place.offset }),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     /// Every piece: whose it is, its number when there are several, and where it stands.

@@ -14,6 +14,22 @@ fn peak() -> Option<u64> {
     line.split_whitespace().nth(1)?.parse().ok()
 }
 
+/// An index of this many repositories, every one of them with the name `a`.
+fn repositories(count: u64) -> Vec<u8> {
+    let mut payload = [0xab; 16].to_vec();
+    payload.extend(1_u64.to_le_bytes());
+    payload.extend(count.to_le_bytes());
+    for _ in 0..count {
+        payload.extend(1_u64.to_le_bytes());
+        payload.push(b'a');
+    }
+    payload.extend([0; 48]);
+    let mut bytes = b"BNDLIDX\0\x01\0\0\0\0\0\0\0".to_vec();
+    bytes.extend((payload.len() as u64).to_le_bytes());
+    bytes.extend(payload);
+    bytes
+}
+
 #[test]
 fn lengths_that_lie_cost_nothing() {
     let mut draft = tiny();
@@ -23,6 +39,15 @@ fn lengths_that_lie_cost_nothing() {
         println!("skipped: no /proc/self/status");
         return;
     };
+    // More entries than the list may have are not read, although every one of them is there.
+    assert!(codec::decode(&repositories(3)).is_ok());
+    let many = repositories(2_000_000);
+    let with = peak().unwrap();
+    let error = codec::decode(&many).unwrap_err();
+    assert!(error.to_string().contains("2000000 repositories"), "{error}");
+    assert!(peak().unwrap() - with < 1024);
+    drop(many);
+    let before = peak().unwrap().max(before);
     let mut refused = 0;
     for at in 24..good.len() - 8 {
         for lie in [1_u64 << 60, 500 << 20, u64::MAX, 1 << 32] {

@@ -86,6 +86,11 @@ async fn what_has_expired_is_refused_and_nothing_is_pushed() {
     let verified = importer::verify(&from, &[trusted()], &Progress::default()).unwrap();
     assert!(verified.is_intact());
     assert_eq!(verified.sequences[0].expired, spec.expires, "verify says so before the journey");
+    // No day of any calendar: an end that cannot be read is not none.
+    spec.expires = Some("2200-02-30T00:00:00Z".to_owned());
+    spec.write(bench.media.path());
+    let (error, totals) = refused(bench.options()).await;
+    assert_eq!((error.exit(), totals.sent), (ErrorKind::Stale, 0), "{error}");
     spec.expires = Some("2200-01-31T00:00:00Z".to_owned());
     spec.write(bench.media.path());
     importer::import(bench.options()).await.unwrap();

@@ -218,7 +218,7 @@ impl Client {
 /// where its children are left out on purpose, and that stays.
 fn lost(media_type: &str, failed: Failed) -> Failed {
     match failed.fault {
-        fault @ Fault::Refused { .. }
+        fault @ (Fault::Refused { .. } | Fault::NotFound { .. })
             if media_type::is_index(media_type)
                 || !["MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"]
                     .iter()
@@ -228,6 +228,9 @@ fn lost(media_type: &str, failed: Failed) -> Failed {
         }
         Fault::Refused { status, codes, detail } => {
             Failed { fault: Fault::Lost { status, codes, detail }, ..failed }
+        }
+        Fault::NotFound { codes, detail } => {
+            Failed { fault: Fault::Lost { status: 404, codes, detail }, ..failed }
         }
         fault => Failed { fault, ..failed },
     }

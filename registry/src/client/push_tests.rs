@@ -466,6 +466,9 @@ async fn manifests_are_put_as_they_are() {
         ("PUT", Some(_)) if seen.path.ends_with("/older") => {
             Reply::new(400).body(r#"{"errors":[{"code":"BLOB_UNKNOWN","message":"unknown"}]}"#)
         }
+        // As our own registry says it.
+        ("PUT", Some(_)) if seen.path.ends_with("/absent") => Reply::new(404)
+            .body(r#"{"errors":[{"code":"MANIFEST_BLOB_UNKNOWN","message":"blob unknown"}]}"#),
         ("PUT", _) => Reply::new(400)
             .body(r#"{"errors":[{"code":"MANIFEST_BLOB_UNKNOWN","message":"blob unknown"}]}"#),
         ("DELETE", _) if seen.path.ends_with("/gone") => Reply::new(404),
@@ -490,6 +493,8 @@ async fn manifests_are_put_as_they_are() {
     assert!(error.hint().unwrap().contains("proxy"), "{error}");
     // A blob of an image that went meanwhile is sent again; what an index leaves out never comes.
     assert_eq!(put("older").await.unwrap_err().kind(), ErrorKind::Unavailable);
+    let error = put("absent").await.unwrap_err();
+    assert!(matches!(error.fault(), Fault::Lost { .. }), "{error}");
     let error = put("unknown").await.unwrap_err();
     assert!(error.kind() == ErrorKind::Unavailable && error.has_code("MANIFEST_BLOB_UNKNOWN"));
     assert!(!error.hint().unwrap().contains("platforms"), "{error}");
