@@ -245,7 +245,7 @@ impl History {
         let Some(Link { sequence, .. }) = self.last() else { return Ok(()) };
         let path = self.file(sequence, "json");
         let record = self.record(sequence)?;
-        let ours: Vec<_> = keys.iter().map(|key| key.public()).collect();
+        let ours: Vec<_> = keys.iter().map(SecretKey::public).collect();
         match seal::verify(&record.head, &record.seal, &ours) {
             Ok(_) | Err(SealError::UnknownKey(_)) => Ok(()),
             Err(error) => Err(CreateError::History { path, problem: error.to_string() }),
