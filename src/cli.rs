@@ -73,64 +73,64 @@ pub struct Cli {
 pub struct Common {
     /// Directory of this side's state; `storageConfig.local.path` of a configuration wins
     #[arg(long, global = true, value_name = "DIR", default_value = WORKSPACE,
-          value_parser = directory, hide_short_help = true, help_heading = HEADING)]
+          value_parser = directory, help_heading = HEADING)]
     pub workspace: PathBuf,
 
     /// Credentials file, as `podman login` writes it
     #[arg(long, global = true, value_name = "FILE", env = "REGISTRY_AUTH_FILE",
-          hide_short_help = true, help_heading = HEADING)]
+          help_heading = HEADING)]
     pub authfile: Option<PathBuf>,
 
     /// Certificate authority in PEM, besides those of the system; repeatable
-    #[arg(long, global = true, value_name = "FILE", hide_short_help = true, help_heading = HEADING)]
+    #[arg(long, global = true, value_name = "FILE", help_heading = HEADING)]
     pub ca_file: Vec<PathBuf>,
 
     /// Speak plain HTTP to this registry, without a port: on all ports of it; or to the store that a registry redirects
     /// to, which is named with its port; repeatable
-    #[arg(long, global = true, value_name = "HOST[:PORT]", hide_short_help = true, help_heading = HEADING)]
+    #[arg(long, global = true, value_name = "HOST[:PORT]", help_heading = HEADING)]
     pub plain_http: Vec<RegistryHost>,
 
     /// Do not check the certificate of this registry; without a port: of all ports of it; repeatable
-    #[arg(long, global = true, value_name = "HOST[:PORT]", hide_short_help = true, help_heading = HEADING)]
+    #[arg(long, global = true, value_name = "HOST[:PORT]", help_heading = HEADING)]
     pub insecure_tls: Vec<RegistryHost>,
 
     /// Mirrors and blocked registries of pulls [default: that of podman]
-    #[arg(long, global = true, value_name = "FILE", hide_short_help = true, help_heading = HEADING)]
+    #[arg(long, global = true, value_name = "FILE", help_heading = HEADING)]
     pub registries_conf: Option<PathBuf>,
 
     /// Form of the answer on stdout
-    #[arg(long, global = true, value_enum, default_value = "text", hide_short_help = true, help_heading = HEADING)]
+    #[arg(long, global = true, value_enum, default_value = "text", help_heading = HEADING)]
     pub output: Format,
 
     /// What is logged on stderr
     #[arg(long, global = true, value_enum, default_value = "info", env = "BUNDLE_LOG",
-          value_name = "LEVEL", hide_short_help = true, help_heading = HEADING)]
+          value_name = "LEVEL", help_heading = HEADING)]
     pub log_level: LogLevel,
 
     /// Images looked up at the same time
     #[arg(long, global = true, value_name = "N", default_value = "8", value_parser = parallel,
-          hide_short_help = true, help_heading = HEADING)]
+          help_heading = HEADING)]
     pub parallel_images: usize,
 
     // The help is made of the numbers that hold.
     #[arg(long, global = true, value_name = "N", alias = "parallel-layers", value_parser = parallel,
           help = format!("Blobs moved at the same time [default: {CREATE_BLOBS} to create, {IMPORT_BLOBS} to import]"),
-          hide_short_help = true, help_heading = HEADING)]
+          help_heading = HEADING)]
     pub parallel_blobs: Option<usize>,
 
     /// Tries after a failed request; at most 2 while a host was never reached, as its name may be wrong
     #[arg(long, global = true, value_name = "N", default_value = "5",
-          value_parser = clap::value_parser!(u32).range(0..=100), hide_short_help = true, help_heading = HEADING)]
+          value_parser = clap::value_parser!(u32).range(0..=100), help_heading = HEADING)]
     pub retry_times: u32,
 
     /// Wait between tries, as `2s` or `500ms`; 0 doubles from 0.2 s with jitter
     #[arg(long, global = true, value_name = "TIME", default_value = "0", value_parser = time,
-          hide_short_help = true, help_heading = HEADING)]
+          help_heading = HEADING)]
     pub retry_delay: Duration,
 
     /// Give a request up when less than 4 KiB moved in so long; the answer to more than 64 MiB has 5 minutes
     #[arg(long, global = true, value_name = "TIME", default_value = "30s", value_parser = patience,
-          hide_short_help = true, help_heading = HEADING)]
+          help_heading = HEADING)]
     pub stall_timeout: Duration,
 }
 
@@ -160,13 +160,15 @@ pub fn definition() -> clap::Command {
         // The long help shows what the line points to.
         command.after_help(COMMON).after_long_help("").mut_subcommands(point)
     }
-    Cli::command().mut_subcommands(point)
+    let common = |option: &clap::Arg| option.get_help_heading() == Some(HEADING);
+    let short = |option: clap::Arg| option.clone().hide_short_help(common(&option));
+    Cli::command().mut_args(short).mut_subcommands(point)
 }
 
-/// The command line as the manual has it: whole, without a word about a help that is longer. What the short help leaves
-/// out has no text on a page, as clap has none to show but the short one.
+/// The command line as the manual has it: whole, without a word about a help that is longer. What a short help leaves
+/// out would have no text on a page, as clap has none to show but the short one.
 pub fn manual() -> clap::Command {
-    Cli::command().mut_args(|option| option.hide_short_help(false))
+    Cli::command()
 }
 
 /// Reads arguments; the first is the program's name.

@@ -162,10 +162,13 @@ impl Failure {
     /// A fault of a file: 73 when the disk or its rights are the cause, with what to do about them; otherwise `kind`.
     pub fn io(kind: Kind, doing: &str, error: &io::Error) -> Self {
         let failure = Self::new(Kind::of_io(error, kind), format!("{doing}: {}", chain(error)));
-        match of_rights(error) {
-            Some(hint) => failure.with_hint(hint),
-            None => failure,
-        }
+        failure.hinted(Some(error), None)
+    }
+
+    /// With what to do about the rights of a file, where they are the cause; otherwise with `own`.
+    fn hinted(mut self, cause: Option<&io::Error>, own: Option<String>) -> Self {
+        self.hints.extend(cause.and_then(of_rights).map(ToOwned::to_owned).or(own));
+        self
     }
 
     /// Adds what to do next.
@@ -328,7 +331,7 @@ impl From<registry::client::ClientError> for Failure {
 
 #[cfg(feature = "create")]
 mod of_create {
-    use super::{ACCESS, Failure, Finding, Kind, of_rights};
+    use super::{ACCESS, Failure, Finding, Kind};
     use crate::size;
     use bundler::config::{self, ConfigErrors};
     use bundler::{CreateError, ErrorKind, Large};
@@ -414,12 +417,11 @@ mod of_create {
                 ErrorKind::Other if matches!(error, CreateError::Cancelled) => Kind::Interrupted,
                 ErrorKind::Other => Kind::Failed,
             };
-            let mut failure = Self::of(kind, &error);
-            let rights = match &error {
-                CreateError::File { source, .. } => of_rights(source),
+            let cause = match &error {
+                CreateError::File { source, .. } => Some(source),
                 _ => None,
             };
-            failure.hints.extend(rights.map(ToOwned::to_owned).or_else(|| error.hint()));
+            let mut failure = Self::of(kind, &error).hinted(cause, error.hint());
             failure = failure.or_hint(match error {
                 CreateError::Wire(_) => ACCESS,
                 _ => "carry less at once: larger parts with `--size`, or several configurations with a \
@@ -460,15 +462,11 @@ impl From<importer::ImportError> for Failure {
             ErrorKind::Other if matches!(error, ImportError::Cancelled) => Kind::Interrupted,
             ErrorKind::Other => Kind::Failed,
         };
-        let mut failure = Self::of(kind, &error);
-        let rights = match &error {
-            ImportError::Write { source, .. } | ImportError::State { source, .. } => {
-                of_rights(source)
-            }
+        let cause = match &error {
+            ImportError::Write { source, .. } | ImportError::State { source, .. } => Some(source),
             _ => None,
         };
-        failure.hints.extend(rights.map(ToOwned::to_owned).or_else(|| error.hint()));
-        failure.or_hint(ACCESS)
+        Self::of(kind, &error).hinted(cause, error.hint()).or_hint(ACCESS)
     }
 }
 
@@ -502,10 +500,7 @@ impl From<registry::server::ServerError> for Failure {
             ServerError::Store(StoreError::NotAStore { .. }) => {
                 failure.with_hint("name an empty or new directory")
             }
-            ServerError::Store(StoreError::Io(io)) => match of_rights(io) {
-                Some(hint) => failure.with_hint(hint),
-                None => failure,
-            },
+            ServerError::Store(StoreError::Io(io)) => failure.hinted(Some(io), None),
             _ => failure,
         }
     }

@@ -173,17 +173,17 @@ pub async fn create(stream: Stream, options: CreateOptions) -> Result<Created, C
         }
         // Before anything is fetched.
         publish::check(&plan, state.statement(&options, &resolved))?;
-        if options.to.is_dir() {
-            publish::refuse_occupied(&options.to, plan.index.stream, plan.index.sequence)?;
-        }
+        let free = || publish::refuse_occupied(&options.to, plan.index.stream, plan.index.sequence);
         if options.dry_run {
+            if options.to.is_dir() {
+                free()?;
+            }
             return dry_run(&options, &history, &state, &plan, resolved);
         }
         durable::create_directory(&options.to)
             .map_err(CreateError::file("make the output directory"))?;
         let _medium = lock_medium(&options.to)?;
-        // Again, now that nobody else writes there.
-        publish::refuse_occupied(&options.to, plan.index.stream, plan.index.sequence)?;
+        free()?;
         if let Err(error) = space::check(&options.to, &plan, &state.known, &resolved) {
             drop_liars(error, &options, &origins, &state.known, &mut resolved).await?;
             continue;

@@ -187,15 +187,23 @@ impl History {
         self.directory.join("pending")
     }
 
-    fn read_heads(&mut self) -> Result<(), CreateError> {
+    /// The sequences of which the history has a file of this kind, in no order.
+    fn listed(&self, suffix: &str) -> Result<Vec<Sequence>, CreateError> {
         let list = fs::read_dir(&self.directory).map_err(CreateError::file("list the history"))?;
+        let mut sequences = Vec::new();
         for entry in list {
             let name = entry.map_err(CreateError::file("list the history"))?.file_name();
             let number = name
                 .to_str()
-                .and_then(|n| n.strip_prefix("seq")?.strip_suffix(".json")?.parse().ok())
-                .and_then(Sequence::new);
-            let Some(sequence) = number else { continue };
+                .and_then(|n| n.strip_prefix("seq")?.strip_suffix(suffix)?.strip_suffix('.'))
+                .and_then(|n| Sequence::new(n.parse().ok()?));
+            sequences.extend(number);
+        }
+        Ok(sequences)
+    }
+
+    fn read_heads(&mut self) -> Result<(), CreateError> {
+        for sequence in self.listed("json")? {
             let path = self.file(sequence, "json");
             let damaged = |problem: String| CreateError::History { path: path.clone(), problem };
             let bytes = read(&path, HEAD_MAX)?;
@@ -223,20 +231,11 @@ impl History {
 
     /// Refuses a history that lacks its last head: what follows would fork from what the other side has.
     pub fn refuse_headless(&self) -> Result<(), CreateError> {
-        let list = fs::read_dir(&self.directory).map_err(CreateError::file("list the history"))?;
-        for entry in list {
-            let name = entry.map_err(CreateError::file("list the history"))?.file_name();
-            let number = name
-                .to_str()
-                .and_then(|n| n.strip_prefix("seq")?.strip_suffix(".index")?.parse().ok())
-                .and_then(Sequence::new);
-            if let Some(sequence) = number.filter(|number| !self.heads.contains_key(number)) {
-                let (path, problem) =
-                    (self.file(sequence, "json"), "the file is missing".to_owned());
-                return Err(CreateError::History { path, problem });
-            }
+        let headless = |sequence: &Sequence| !self.heads.contains_key(sequence);
+        match self.listed("index")?.into_iter().find(headless) {
+            None => Ok(()),
+            Some(sequence) => Err(missing(&self.file(sequence, "json"))),
         }
-        Ok(())
     }
 
     /// Proves the last head by its signature: the others are proven by the one after them. A signature of
@@ -244,9 +243,9 @@ impl History {
     pub fn prove_last(&self, keys: &[SecretKey]) -> Result<(), CreateError> {
         let Some(Link { sequence, .. }) = self.last() else { return Ok(()) };
         let path = self.file(sequence, "json");
-        let record = self.record(sequence)?;
+        let (head, seal) = (read(&path, HEAD_MAX)?, read(&self.file(sequence, "sig"), SEAL_MAX)?);
         let ours: Vec<_> = keys.iter().map(SecretKey::public).collect();
-        match seal::verify(&record.head, &record.seal, &ours) {
+        match seal::verify(&head, &seal, &ours) {
             Ok(_) | Err(SealError::UnknownKey(_)) => Ok(()),
             Err(error) => Err(CreateError::History { path, problem: error.to_string() }),
         }
@@ -442,9 +441,12 @@ pub fn removal(repository: u32, name: &Name, digest: Digest) -> Removal {
 }
 
 fn read(path: &Path, limit: u64) -> Result<Vec<u8>, CreateError> {
-    durable::read(path, limit).map_err(CreateError::file("read the history"))?.ok_or_else(|| {
-        CreateError::History { path: path.to_owned(), problem: "the file is missing".to_owned() }
-    })
+    let found = durable::read(path, limit).map_err(CreateError::file("read the history"))?;
+    found.ok_or_else(|| missing(path))
+}
+
+fn missing(path: &Path) -> CreateError {
+    CreateError::History { path: path.to_owned(), problem: "the file is missing".to_owned() }
 }
 
 fn os_string(bytes: Vec<u8>) -> std::ffi::OsString {

@@ -1,6 +1,6 @@
-//! Why an import is refused or stops, one variant for each fault, and what to do next.
+//! Why an import is refused or stops, one variant for each fault; what to do next is in [`hint`](crate::hint).
 //!
-//! In: faults of the stages. Out: for the command, a kind (its exit code) and a hint.
+//! In: faults of the stages. Out: for the command, a kind (its exit code) and a message.
 
 use std::fmt;
 use std::io;
@@ -413,143 +413,6 @@ impl ImportError {
             Self::Record { .. } | Self::Cancelled | Self::Task(_) => ErrorKind::Other,
         }
     }
-
-    /// What to do next.
-    pub fn hint(&self) -> Option<String> {
-        Some(match self {
-            Self::Directory { .. } => {
-                "name the directory with the `mirror_seq…` files: `--from DIR`".into()
-            }
-            Self::NothingThere(_) => "name every directory over which the files \
-                `mirror_seqN.manifest.json`, `.manifest.sig`, `.index` and the parts are spread: \
-                `--from DIR --from DIR2`"
-                .into(),
-            Self::Missing { wrong, .. } if !wrong.is_empty() => {
-                "copy all of these files again from the connected side".into()
-            }
-            Self::Missing { .. } => "copy the missing files from the connected side (regular files, \
-                no links), or name the directory that has them with a further `--from DIR`"
-                .into(),
-            Self::Size(wrong) => {
-                let names: Vec<_> =
-                    wrong.iter().take(FILES_NAMED).map(|w| file_name(&w.path)).collect();
-                format!("copy `{}` again from the connected side", names.join("`, `"))
-            }
-            Self::TooLarge { path, .. } | Self::IndexDigest { path, .. } => {
-                format!("copy `{}` again from the connected side", file_name(path))
-            }
-            Self::Read { path, .. } => format!(
-                "check the medium and its permissions, or copy `{}` again from the connected side",
-                file_name(path)
-            ),
-            Self::Renamed { found, .. } => {
-                format!("give it back its name: `mirror_seq{found}.manifest.json`")
-            }
-            Self::Damage(damage) => match damage.problem {
-                Problem::Layout | Problem::WrongContent => {
-                    "create the sequence again on the connected side: there, the usual create command \
-                     with `--full` added"
-                        .into()
-                }
-                _ => format!(
-                    "copy `{}` again from the connected side, then run the same command again",
-                    damage.part
-                ),
-            },
-            Self::NoKeys => "name the public key of the connected side (its workspace has it as \
-                `keys/default.pub.pem`): `--trust FILE`, or once and for all `bundle keys trust FILE`"
-                .into(),
-            Self::NoSeal { file, .. } => {
-                format!("copy `{file}` from the connected side too")
-            }
-            Self::Seal { source: SealError::UnknownKey(_), .. } => "compare the key id with the \
-                connected side (`bundle keys show`) by a way that is not this medium; if it is \
-                right: `bundle keys trust FILE`. A new key nobody asked for: `bundle create` may have \
-                run there in another workspace"
-                .into(),
-            Self::Seal { path, .. } => {
-                let seal = file_name(path);
-                format!(
-                    "copy `{}` and `{seal}` again from the connected side; if that does not help, \
-                     somebody changed them",
-                    seal.replace(".sig", ".json")
-                )
-            }
-            Self::Head { source: HeadError::Version(_) | HeadError::Crit(_), .. } => {
-                "install the version of this program that the connected side uses".into()
-            }
-            Self::Order { error, stream } => order_hint(error, *stream),
-            Self::LedgerFork { .. } => "keep the media as evidence and find out which side was \
-                restored or replaced; then start over in a new stream: there, the usual create \
-                command with `--full` and a new `--workspace DIR`; here `--new-stream`, once, with the \
-                import of what that made"
-                .into(),
-            Self::RequiredMissing { .. } => format!(
-                "bring the earlier sequences again, or create one on the connected side that {ALONE}"
-            ),
-            Self::Collision { .. } => {
-                "choose another namespace or a larger `--max-nested-paths`".into()
-            }
-            Self::Write { .. } => {
-                "free some space or choose another workspace with `--workspace DIR`".into()
-            }
-            Self::State { .. } => {
-                "mend the workspace or choose another one with `--workspace DIR`".into()
-            }
-            Self::Record { place, .. } => format!(
-                "look at `{place}`; if it was not written by this program, remove it and run the \
-                 same command again"
-            ),
-            Self::Registry(error) if error.kind() == registry::client::ErrorKind::NotFound => {
-                "some registries make no projects or repositories by themselves: make it there \
-                 first, then run the same command again"
-                    .into()
-            }
-            Self::Registry(error) => {
-                return error.hint().or_else(|| {
-                    (self.exit() == ErrorKind::Unavailable).then(|| {
-                        "run the same command again: it goes on where it stopped".to_owned()
-                    })
-                });
-            }
-            Self::Lost(_) | Self::Cancelled => {
-                "run the same command again: it goes on where it stopped".into()
-            }
-            Self::Expired { .. } => "ask the connected side for a newer sequence; when the clock of \
-                this machine is wrong, set it and run the same command again"
-                .into(),
-            Self::Busy { .. } | Self::TakenOver { .. } => {
-                "wait until it has ended, then run the same command again".into()
-            }
-            Self::Head { .. } | Self::Index { .. } => {
-                "create the sequence again on the connected side: there, the usual create command with \
-                 `--full` added"
-                    .into()
-            }
-            Self::TooMany { .. } => {
-                "name only directories that hold the `mirror_seq…` files and little else: `--from DIR`"
-                    .into()
-            }
-            Self::Name(_) => "choose a shorter namespace for the target, `docker://HOST/NAMESPACE`, or \
-                leave `--max-nested-paths` out"
-                .into(),
-            Self::Task(_) => "run the same command again".into(),
-        })
-    }
-}
-
-/// How a sequence is made that needs no other. No whole command: it would be pasted here, and without the options
-/// that the other side uses.
-const ALONE: &str = "stands alone: there, the usual create command with `--full` added";
-
-/// How to do without what is missing from `first` on.
-fn without(first: Sequence) -> String {
-    match first.get() - 1 {
-        0 => ALONE.to_owned(),
-        stands => format!(
-            "carries it again: there, the usual create command with `--since {stands}` added"
-        ),
-    }
 }
 
 fn of_earlier(missing: usize) -> String {
@@ -559,83 +422,12 @@ fn of_earlier(missing: usize) -> String {
     }
 }
 
-fn order_hint(error: &OrderError, stream: StreamId) -> String {
-    match error {
-        OrderError::Gap { first_missing, last_missing, .. } if first_missing == last_missing => {
-            format!(
-                "bring sequence {first_missing} and name its directory too with `--from DIR`, or \
-                 create one on the connected side that {}",
-                without(*first_missing)
-            )
-        }
-        OrderError::Gap { first_missing, last_missing, .. } => format!(
-            "bring sequences {first_missing} to {last_missing} and name their directories too with \
-             `--from DIR`, or create one on the connected side that {}",
-            without(*first_missing)
-        ),
-        OrderError::Stale { current, .. } => format!(
-            "nothing is to be done: bring what follows sequence {current}. To import sequence {current} \
-             again puts back what the target lost of that one only; for all of it, or for a new target, \
-             create one on the connected side that {ALONE}"
-        ),
-        // No command with what was typed: that names the very medium that is not to be imported.
-        OrderError::Fork { .. } => "keep the medium as evidence: two workspaces wrote one stream, or one \
-            was restored from a backup. Go on with the right one, or start over in a new stream: there, \
-            the usual create command with `--full` and a new `--workspace DIR`; here `--new-stream`, once, \
-            with the import of what that made"
-            .into(),
-        OrderError::Foreign { .. } => {
-            format!(
-                "if this target shall follow stream {stream} too: `bundle import --new-stream`; if not, \
-                 `bundle create` may have run in another workspace: run it again there with \
-                 `--workspace DIR` of the stream that the target follows"
-            )
-        }
-    }
-}
-
-fn file_name(path: &std::path::Path) -> String {
-    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn at(number: u64) -> Sequence {
         Sequence::new(number).unwrap()
-    }
-
-    #[test]
-    fn what_the_other_side_runs_is_no_command_to_paste_here() {
-        let (stream, digest) = (StreamId::from_bytes([1; 16]), Digest::of(b""));
-        let order = |error| ImportError::Order { error, stream };
-        let (sequence, first, images) = (at(3), digest, Vec::new());
-        for (error, words) in [
-            (
-                order(OrderError::Gap {
-                    arrived: at(4),
-                    first_missing: at(2),
-                    last_missing: at(3),
-                }),
-                "there, the usual create command with `--since 1` added",
-            ),
-            (
-                order(OrderError::Stale { arrived: at(1), current: at(3) }),
-                "puts back what the target lost of that one only",
-            ),
-            (
-                order(OrderError::Fork { at: at(3), arrived: digest, known: Digest::of(b"x") }),
-                "here `--new-stream`, once",
-            ),
-            (
-                ImportError::RequiredMissing { sequence, missing: 1, first, images },
-                "the usual create command with `--full` added",
-            ),
-        ] {
-            let hint = error.hint().unwrap();
-            assert!(hint.contains(words) && !hint.contains("`bundle "), "{hint}");
-        }
     }
 
     #[test]

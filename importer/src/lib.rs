@@ -20,6 +20,7 @@ mod artifact;
 mod cells;
 mod durable;
 mod error;
+mod hint;
 mod images;
 mod import;
 mod intake;

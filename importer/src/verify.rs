@@ -97,10 +97,12 @@ impl Received {
         trusted: &[PublicKey],
         prove_tables: bool,
     ) -> Result<Verified, ImportError> {
-        let (verified, lacking) = self.examine(media, trusted)?;
+        let (head, signers) = self.open(media, Some(trusted))?;
+        let (files, lacking) = self.files(media, &head);
         if let Some(lacking) = lacking {
             return Err(lacking);
         }
+        let verified = self.take_up(media, head, signers, &files)?;
         if prove_tables {
             for part in &verified.content.parts {
                 part.prove_table()
@@ -117,22 +119,33 @@ impl Received {
         trusted: &[PublicKey],
     ) -> Result<(Verified, Option<ImportError>), ImportError> {
         let (head, signers) = self.open(media, Some(trusted))?;
-        let (parts, lacking) = self.parts(media, &head)?;
-        let index = match self.index(media, &head) {
-            Ok(index) => index,
-            Err(error) => return Err(lacking.unwrap_or(error)),
-        };
+        let (files, lacking) = self.files(media, &head);
+        match self.take_up(media, head, signers, &files) {
+            Ok(verified) => Ok((verified, lacking)),
+            Err(error) => Err(lacking.unwrap_or(error)),
+        }
+    }
+
+    /// The sequence with the parts of which there are files, and its index.
+    fn take_up(
+        &self,
+        media: &Media,
+        head: Head,
+        signers: Vec<KeyId>,
+        files: &[Vec<&Found>],
+    ) -> Result<Verified, ImportError> {
+        let parts = parts(&head, files)?;
+        let index = self.index(media, &head)?;
         let members = index
             .members(head.parts.len())
             .map_err(|error| self.index_error(media, codec::CodecError::Index(error)))?;
-        let verified = Verified {
+        Ok(Verified {
             digest: self.digest,
             index: Arc::new(index),
             signers,
             content: Arc::new(Content::new(parts, members)),
             head,
-        };
-        Ok((verified, lacking))
+        })
     }
 
     /// The head and the index without a look at signature or parts, for showing what is there.
@@ -204,13 +217,13 @@ impl Received {
         found
     }
 
-    /// The parts that are there with their size, and which files are not.
-    fn parts(
+    /// For each part the files that have its size, then those of the index; and what is wrong where there are
+    /// none.
+    fn files<'a>(
         &self,
-        media: &Media,
+        media: &'a Media,
         head: &Head,
-    ) -> Result<(Vec<Part>, Option<ImportError>), ImportError> {
-        let number = |n: usize| u32::try_from(n).expect("bounded by PARTS_MAX");
+    ) -> (Vec<Vec<&'a Found>>, Option<ImportError>) {
         let names = (0..head.parts.len()).map(|n| FileName::Part(head.sequence, number(n)));
         let sizes = head.parts.iter().map(|part| part.bytes).chain([head.index.bytes]);
         let mut absent = Vec::new();
@@ -233,14 +246,7 @@ impl Received {
             (true, false) => Some(ImportError::Size(wrong)),
             _ => Some(ImportError::Missing { sequence: head.sequence, files: absent, wrong }),
         };
-        let hold = head.parts.len() <= FILES_HELD;
-        let mut parts = Vec::with_capacity(head.parts.len());
-        for ((n, entry), files) in head.parts.iter().enumerate().zip(fitting) {
-            if !files.is_empty() {
-                parts.push(choose(head, number(n), entry, &files, hold)?);
-            }
-        }
-        Ok((parts, lacking))
+        (fitting, lacking)
     }
 
     fn index(&self, media: &Media, head: &Head) -> Result<Index, ImportError> {
@@ -278,6 +284,22 @@ impl Received {
         let path = self.nearest(media, &name).first().map(|found| found.path()).unwrap_or_default();
         ImportError::Index { path, source }
     }
+}
+
+/// The parts of which there are files.
+fn parts(head: &Head, files: &[Vec<&Found>]) -> Result<Vec<Part>, ImportError> {
+    let hold = head.parts.len() <= FILES_HELD;
+    let mut parts = Vec::with_capacity(head.parts.len());
+    for ((n, entry), files) in head.parts.iter().enumerate().zip(files) {
+        if !files.is_empty() {
+            parts.push(choose(head, number(n), entry, files, hold)?);
+        }
+    }
+    Ok(parts)
+}
+
+fn number(part: usize) -> u32 {
+    u32::try_from(part).expect("bounded by PARTS_MAX")
 }
 
 /// The part in the first of several files of the right size, or in the one whose cell table fits:

@@ -8,8 +8,23 @@ use std::time::Duration;
 
 use format_spec::Digest;
 
-/// What the words about credentials begin with when some were used; their place follows.
-pub(super) const USED: &str = "used ";
+/// Which credentials were used, in words without secrets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Used {
+    /// Some, from this place.
+    From(String),
+    /// None, and why.
+    Nothing(String),
+}
+
+impl fmt::Display for Used {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::From(place) => write!(f, "used {place}"),
+            Self::Nothing(why) => f.write_str(why),
+        }
+    }
+}
 
 /// The cause of a failure, for exit codes and for deciding what to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +85,7 @@ pub enum Fault {
         /// Text of the answer.
         detail: String,
         /// Which credentials were used, and from where; never the credentials.
-        used: String,
+        used: Used,
         /// The registry.
         host: String,
     },
@@ -117,7 +132,7 @@ pub enum Fault {
         /// Text of the answer.
         detail: String,
         /// Which credentials were used, and from where.
-        used: String,
+        used: Used,
         /// The registry.
         host: String,
         /// The realm is foreign and not trusted, so no credentials were sent.
@@ -352,16 +367,12 @@ impl Fault {
 
     fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::Unauthorized { status: 401, used, .. }
-            | Self::TokenRefused { withheld: false, used, .. }
-                if let Some(place) = used.strip_prefix(USED) =>
-            {
-                format!(
+            Self::Unauthorized { status: 401, used: Used::From(place), .. }
+            | Self::TokenRefused { withheld: false, used: Used::From(place), .. } => format!(
                     "the credentials that were refused came from {place}: correct them there \
                      (`podman login --authfile` writes such a file), or name another file with \
                      `--authfile FILE`"
-                )
-            }
+                ),
             Self::Unauthorized { host, status: 401, .. } => format!(
                 "log in with `podman login {host}`, or name the file that has the credentials \
                  with `--authfile FILE`"

@@ -73,7 +73,7 @@ use url::Url;
 
 pub use blob::BlobStream;
 pub use counters::{Counters, Totals};
-pub use error::{ClientError, ErrorKind, Fault, TlsCause};
+pub use error::{ClientError, ErrorKind, Fault, TlsCause, Used};
 pub use push::{Deleted, Pushed, Stored};
 pub use retry::RetryPolicy;
 pub use room::{Room, Taken};

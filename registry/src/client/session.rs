@@ -18,7 +18,7 @@ use url::Url;
 
 use super::challenge::{self, Challenge};
 use super::credentials::{Credential, Found};
-use super::error::{Failed, Fault, USED};
+use super::error::{Failed, Fault, Used};
 use super::headers::{authority, retry_after, same_origin};
 use super::pace::Pace;
 use super::push::Way;
@@ -180,12 +180,12 @@ impl Session {
     }
 
     /// Which credentials were used, in words without secrets.
-    pub(super) fn used(&self, core: &Core, found: Option<&Found>) -> String {
+    pub(super) fn used(&self, core: &Core, found: Option<&Found>) -> Used {
         match found {
-            Some(found) => format!("{USED}{}", found.source),
+            Some(found) => Used::From(found.source.to_string()),
             None => {
                 let places = core.credentials.searched();
-                format!("found no credentials for `{}` in {places}", self.host)
+                Used::Nothing(format!("found no credentials for `{}` in {places}", self.host))
             }
         }
     }
@@ -195,7 +195,7 @@ impl Session {
         let found = core.credentials.find(&self.host, scopes.repository.as_ref()).await;
         let used = match found {
             Ok(found) => self.used(core, found.as_ref()),
-            Err(fault) => fault.to_string(),
+            Err(fault) => Used::Nothing(fault.to_string()),
         };
         Fault::Unauthorized { status, detail, used, host: self.host.to_string() }
     }
@@ -473,9 +473,12 @@ pub(super) async fn answer_fault(core: &Core, answer: Response) -> Fault {
     let (codes, detail) = error_text(&body);
     match status {
         404 => Fault::NotFound { codes, detail },
-        401 | 403 => {
-            Fault::Unauthorized { status, detail, used: String::new(), host: String::new() }
-        }
+        401 | 403 => Fault::Unauthorized {
+            status,
+            detail,
+            used: Used::Nothing(String::new()),
+            host: String::new(),
+        },
         408 | 429 | 500 | 502..=504 => Fault::Busy { status, detail, retry_after: wait },
         _ => Fault::Refused { status, codes, detail },
     }

@@ -15,7 +15,7 @@ use url::Url;
 
 use super::challenge::{Bearer, RealmRule, realm_rule};
 use super::credentials::{Credential, Found};
-use super::error::Fault;
+use super::error::{Fault, Used};
 use super::headers::authority;
 use super::secret::Secret;
 use super::session::{Session, answer_fault, basic, bounded};
@@ -181,7 +181,7 @@ async fn fetch(
     let known = core.credentials.find(&session.host, scopes.repository.as_ref()).await?;
     let withheld = known.is_some() && rule == RealmRule::Anonymous;
     let used = if withheld {
-        format!("credentials were not sent to the foreign token server `{name}`")
+        Used::Nothing(format!("credentials were not sent to the foreign token server `{name}`"))
     } else {
         session.used(core, known.as_ref())
     };
