@@ -150,9 +150,10 @@ async fn attached_to(reader: Reader<'_>, subject: Digest) -> Result<Attached, Im
     let tags = [".sig", ".att", ".sbom", ""].map(|suffix| {
         format!("sha256-{}{suffix}", subject.hex()).parse::<Tag>().expect("a valid tag")
     });
+    let tags = reader.place.may_hold(reader, &subject, tags).await;
     // All at once: most are not there, and the way to the registry is what takes the time.
     let look = |tag| async move { Ok::<_, ImageError>((reader.tagged(&tag).await?, tag)) };
-    let looking = try_join_all(tags.map(look));
+    let looking = try_join_all(tags.into_iter().map(look));
     let listing = reader.origins.referrers(reader.origin, &subject);
     let (looked, listed) = futures_util::future::join(looking, listing).await;
     let mut tagged = Vec::new();

@@ -149,13 +149,13 @@ pub async fn create(stream: Stream, options: CreateOptions) -> Result<Created, C
         max_nested_paths: options.max_nested_paths,
         parallel: options.parallel_images,
     };
-    let resolving = resolve::resolve(&options.config, &origins, &wishes);
+    let state = State::of(&options, &history)?;
+    let resolving = resolve::resolve(&options.config, &origins, &wishes, &state.known);
     let mut resolved = tokio::select! {
         resolved = resolving => resolved?,
         () = options.cancel.cancelled() => return Err(CreateError::Cancelled),
     };
 
-    let state = State::of(&options, &history)?;
     loop {
         refuse_failures(&options, &resolved)?;
         let plan = match state.plan(&resolved, &options) {

@@ -25,6 +25,27 @@ pub struct Destination {
     pub tag: Tag,
 }
 
+/// The repository of an additional image that comes from `source`.
+pub fn repository_of(
+    image: &AdditionalImage,
+    source: &Source<'_>,
+    max_nested_paths: usize,
+) -> Result<Repository, CreateError> {
+    let repository = match (&image.target_repo, source) {
+        (Some(repository), _) => Ok(repository.clone()),
+        (None, Source::Registry(reference)) => Ok(reference.repository.clone()),
+        (None, Source::Layout(layout)) => directory_name(&layout.path),
+    };
+    let nested = repository.and_then(|repository| {
+        nest(&repository, max_nested_paths).map_err(|error| error.to_string())
+    });
+    nested.map_err(|problem| wrong(image, problem))
+}
+
+fn wrong(image: &AdditionalImage, problem: String) -> CreateError {
+    CreateError::Destination { source_reference: image.source.to_string(), problem }
+}
+
 /// The name of an additional image that comes from `source` and whose manifest has `digest`.
 pub fn of_image(
     image: &AdditionalImage,
@@ -32,26 +53,19 @@ pub fn of_image(
     digest: &Digest,
     max_nested_paths: usize,
 ) -> Result<Destination, CreateError> {
-    let wrong = |problem: String| CreateError::Destination {
-        source_reference: image.source.to_string(),
-        problem,
-    };
-    let repository = match (&image.target_repo, source) {
-        (Some(repository), _) => repository.clone(),
-        (None, Source::Registry(reference)) => reference.repository.clone(),
-        (None, Source::Layout(layout)) => directory_name(&layout.path).map_err(&wrong)?,
-    };
+    let repository = repository_of(image, source, max_nested_paths)?;
     let tag = match (&image.target_tag, source) {
         (Some(tag), _) => tag.clone(),
         (None, Source::Registry(Reference { tag: Some(tag), .. })) => tag.clone(),
         (None, Source::Registry(_)) => digest_tag(digest),
         (None, Source::Layout(layout)) => match &layout.choice {
             Choice::Only => "latest".parse().expect("a valid tag"),
-            Choice::Name(name) => name.parse().map_err(|e: NameError| wrong(e.to_string()))?,
+            Choice::Name(name) => {
+                name.parse().map_err(|error: NameError| wrong(image, error.to_string()))?
+            }
             Choice::Digest(digest) => digest_tag(digest),
         },
     };
-    let repository = nest(&repository, max_nested_paths).map_err(|e| wrong(e.to_string()))?;
     Ok(Destination { repository, tag })
 }
 

@@ -21,6 +21,7 @@ pub mod fetch;
 mod hashing;
 pub mod history;
 pub mod layout;
+mod listed;
 pub mod node;
 pub mod origin;
 pub mod pack;

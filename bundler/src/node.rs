@@ -14,6 +14,7 @@ use registry::media_type;
 use registry::reference::ManifestRef;
 
 use crate::config::PlatformFilter;
+use crate::listed::Place;
 use crate::lock;
 use crate::origin::{Origin, Origins};
 use crate::resolve::Wishes;
@@ -55,6 +56,7 @@ pub(crate) struct Reader<'a> {
     pub(crate) origin: &'a Origin,
     pub(crate) wishes: &'a Wishes,
     pub(crate) shelf: &'a Shelf,
+    pub(crate) place: Place<'a>,
 }
 
 impl Reader<'_> {

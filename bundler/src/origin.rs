@@ -221,8 +221,6 @@ impl Origins {
     /// A manifest under a tag that may not exist.
     pub async fn tagged(&self, origin: &Origin, tag: &Tag) -> Result<Option<Arrived>, OriginError> {
         // A directory has no signature tags: its index names one image.
-        // A list of the repository's tags would save most of these requests. But a cache lists what it holds,
-        // and a signature that is not listed would be left behind in silence.
         if matches!(origin, Origin::Layout(_)) {
             return Ok(None);
         }
@@ -231,6 +229,13 @@ impl Origins {
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// The tags of a repository, where one short answer of its registry holds them all.
+    pub async fn tags(&self, origin: &Origin) -> Option<Vec<Tag>> {
+        let Origin::Registry(host, repository) = origin else { return None };
+        let _permit = self.permit().await;
+        self.client.list_few_tags(host, repository).await
     }
 
     /// The manifests that name `subject` as their subject; `None` where only the tag `sha256-<hex>`

@@ -7,15 +7,17 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Mutex;
 
-use format_spec::Digest;
 use format_spec::head::{ContentClass, Failure};
+use format_spec::{Digest, Tag};
 use futures_util::{FutureExt, StreamExt};
 use registry::client::ErrorKind as WireKind;
+use registry::reference::Reference;
 
 use crate::config::{AdditionalImage, ImageSetConfig};
 use crate::destination::{self, Claims, Destination};
 use crate::error::{CreateError, fit, reason};
-use crate::history::Name;
+use crate::history::{Known, Name};
+use crate::listed::{Listed, Place};
 use crate::lock;
 use crate::node::{Reader, Shelf};
 use crate::origin::{Loss, Origin, Origins, Source};
@@ -110,11 +112,12 @@ impl Resolved {
     }
 }
 
-/// Resolves the additional images of `config`.
+/// Resolves the additional images of `config`. Earlier sequences carried what is `known`.
 pub async fn resolve(
     config: &ImageSetConfig,
     origins: &Origins,
     wishes: &Wishes,
+    known: &Known,
 ) -> Result<Resolved, CreateError> {
     let mut resolved = Resolved::default();
     let mut wanted = Vec::new();
@@ -127,7 +130,9 @@ pub async fn resolve(
         }
         let key = (source, image.target_repo.clone(), image.target_tag.clone());
         if seen.insert(key) {
-            wanted.push((image, Source::of(&image.source)));
+            let source = Source::of(&image.source);
+            let to = destination::repository_of(image, &source, wishes.max_nested_paths)?;
+            wanted.push((image, source, to));
         }
     }
     for blocked in &config.blocked {
@@ -142,14 +147,14 @@ pub async fn resolve(
     }
     // Names that do not depend on what a registry says collide before any registry is asked.
     let mut early = Claims::default();
-    for (image, source) in &wanted {
-        let (known, digest) = match source {
+    for (image, source, _) in &wanted {
+        let (named, digest) = match source {
             Source::Registry(reference) => {
                 (reference.tag.is_some() || reference.digest.is_some(), reference.digest)
             }
             Source::Layout(_) => (true, None),
         };
-        if known {
+        if named {
             let digest = digest.unwrap_or_else(|| Digest::of(b""));
             let name = destination::of_image(image, source, &digest, wishes.max_nested_paths)?;
             early.claim(&name, &image.source.to_string())?;
@@ -157,10 +162,12 @@ pub async fn resolve(
     }
     let warnings = Mutex::new(Vec::new());
     let shelf = Shelf::default();
+    let listed = Listed::new(known);
     // As they end: behind one that takes long, the others would wait for their turn to be taken away.
     let mut outcomes: Vec<_> = futures_util::stream::iter(wanted.iter().enumerate())
-        .map(|(at, (image, source))| {
-            let resolving = one(image, source, origins, wishes, &shelf, &warnings);
+        .map(|(at, (image, source, repository))| {
+            let place = Place { listed: &listed, tag: tag_of(source), repository };
+            let resolving = one(image, source, origins, wishes, &shelf, place, &warnings);
             resolving.map(move |outcome| (at, outcome))
         })
         .buffer_unordered(wishes.parallel.max(1))
@@ -168,7 +175,7 @@ pub async fn resolve(
         .await;
     outcomes.sort_unstable_by_key(|(at, _)| *at);
     resolved.images.reserve_exact(outcomes.len());
-    for ((image, from), (_, outcome)) in wanted.iter().zip(outcomes) {
+    for ((image, from, _), (_, outcome)) in wanted.iter().zip(outcomes) {
         match outcome {
             Ok((origin, names, manifests)) => {
                 let (digest, max) = (names[0].digest, wishes.max_nested_paths);
@@ -192,6 +199,14 @@ pub async fn resolve(
     Ok(resolved)
 }
 
+/// The tag that an image is read by.
+fn tag_of<'a>(source: &'a Source<'_>) -> Option<&'a Tag> {
+    match source {
+        Source::Registry(Reference { tag, digest: None, .. }) => tag.as_ref(),
+        _ => None,
+    }
+}
+
 type Found = (Origin, Vec<Wanted>, Manifests);
 
 /// Resolves one image. The name of the first of its names is set by the caller.
@@ -201,10 +216,11 @@ async fn one(
     origins: &Origins,
     wishes: &Wishes,
     shelf: &Shelf,
+    place: Place<'_>,
     warnings: &Mutex<Vec<String>>,
 ) -> Result<Found, ImageError> {
     let origin = source.origin();
-    let reader = Reader { origins, origin: &origin, wishes, shelf };
+    let reader = Reader { origins, origin: &origin, wishes, shelf, place };
     let mut tree = Tree::new(reader);
     let root = reader.read(&origins.image(source).await?.raw, &image.platforms)?;
     let digest = root.digest;

@@ -10,8 +10,8 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use bundler::Written;
 use bundler::origin::{Origin, Origins};
+use bundler::{CreateOptions, Created, Written};
 use format_spec::Digest;
 use format_spec::limits::PART_MAX;
 use registry::client::{Client, ClientOptions};
@@ -32,26 +32,29 @@ struct Page {
 }
 
 type Pages = Arc<Mutex<HashMap<String, Page>>>;
+type Asked = Arc<Mutex<Vec<String>>>;
 
 /// A registry that counts. It knows no referrers API and lives as long as the test process.
 struct Source {
     host: String,
     pages: Pages,
+    /// The paths of all requests.
+    asked: Asked,
 }
 
 impl Source {
     fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let host = listener.local_addr().unwrap().to_string();
-        let pages = Pages::default();
-        let shown = Arc::clone(&pages);
+        let (pages, asked) = (Pages::default(), Asked::default());
+        let (shown, noted) = (Arc::clone(&pages), Arc::clone(&asked));
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                let pages = Arc::clone(&shown);
-                std::thread::spawn(move || answer(stream, &pages));
+                let (pages, asked) = (Arc::clone(&shown), Arc::clone(&noted));
+                std::thread::spawn(move || answer(stream, &pages, &asked));
             }
         });
-        Self { host, pages }
+        Self { host, pages, asked }
     }
 
     fn put(&self, path: String, media_type: &'static str, bytes: &[u8], answers: usize) {
@@ -111,15 +114,39 @@ impl Source {
     }
 
     async fn create(&self, directory: &Path, images: &[&str]) -> Written {
+        support::written(self.try_create(directory, images, |_| ()).await)
+    }
+
+    async fn try_create(
+        &self,
+        directory: &Path,
+        images: &[&str],
+        change: impl FnOnce(&mut CreateOptions),
+    ) -> Created {
         let client = Client::new(ClientOptions::default()).unwrap();
         let text = support::configuration(&self.host, images);
         let mut options = support::options(&text, directory, &client);
         options.part_bytes = PART_MAX;
-        support::written(support::create(options).await.unwrap())
+        change(&mut options);
+        support::create(options).await.unwrap()
+    }
+
+    /// What the registry says the tags of a repository are.
+    fn list(&self, repository: &str, tags: &[&str]) {
+        let bytes = serde_json::to_vec(&json!({"name": repository, "tags": tags})).unwrap();
+        let path = format!("/v2/{repository}/tags/list");
+        self.put(path, "application/json", &bytes, usize::MAX);
+    }
+
+    /// How often lists of tags, and names of what may be attached, were asked for since the last time.
+    fn questions(&self) -> (usize, usize) {
+        let asked = std::mem::take(&mut *self.asked.lock().unwrap());
+        let count = |part: &str| asked.iter().filter(|path| path.contains(part)).count();
+        (count("/tags/list"), count("/manifests/sha256-"))
     }
 }
 
-fn answer(mut stream: TcpStream, pages: &Pages) {
+fn answer(mut stream: TcpStream, pages: &Pages, asked: &Asked) {
     // TLS is tried first, and would wait long for an answer to its greeting.
     let mut first = [0];
     stream.set_nodelay(true).unwrap();
@@ -136,6 +163,7 @@ fn answer(mut stream: TcpStream, pages: &Pages) {
             line.clear();
         }
         let path = first.split(' ').nth(1).unwrap().split('?').next().unwrap();
+        asked.lock().unwrap().push(path.to_owned());
         let page = pages.lock().unwrap().get_mut(path).map(|page| {
             page.asked += 1;
             page.clone()
@@ -305,4 +333,66 @@ async fn large_manifests_arrive_one_after_another() {
     }
     let (_, most) = *held.lock().unwrap();
     assert!((LARGE..2 * LARGE).contains(&most), "{most} bytes at a time");
+}
+
+/// What was carried before is not asked for by name where the registry lists its tags; what comes to it later
+/// is found all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_attached_to_a_carried_image_is_read_from_the_list_of_tags() {
+    let source = Source::start();
+    let (one, one_entry) = source.image("app/one", None, 0, usize::MAX);
+    let (_, two_entry) = source.image("app/one", None, 1_000, usize::MAX);
+    let index = json!({
+        "schemaVersion": 2, "mediaType": INDEX, "manifests": [one_entry, two_entry],
+    });
+    source.manifest("app/one", Some("1"), &index, usize::MAX);
+    source.list("app/one", &["1"]);
+    let directory = tempfile::tempdir().unwrap();
+    let medium = |name| directory.path().join(name);
+    let next = async |name| {
+        source
+            .try_create(directory.path(), &["app/one:1"], |options| options.to = medium(name))
+            .await
+    };
+    support::written(next("first").await);
+    assert_eq!(source.questions(), (0, 12), "what no sequence carried is asked for by name");
+
+    assert!(matches!(next("none").await, Created::Nothing(_)));
+    assert_eq!(source.questions(), (1, 0), "one list for three manifests");
+
+    let signature = format!("sha256-{}.sig", one.hex());
+    source.image("app/one", Some(&signature), 2_000, usize::MAX);
+    source.list("app/one", &["1", &signature]);
+    let made = support::written(next("signed").await);
+    assert_eq!((made.totals.manifests, made.summary.failures.len()), (1, 0));
+    assert_eq!(source.questions(), (1, 5), "the signature, and what is attached to it");
+
+    // Carried, so it is asked for whatever the list says; what is attached to it is not.
+    source.list("app/one", &["1"]);
+    assert!(matches!(next("none").await, Created::Nothing(_)));
+    assert_eq!(source.questions(), (1, 1));
+
+    let full = |options: &mut CreateOptions| {
+        options.to = medium("full");
+        options.full = true;
+    };
+    support::written(source.try_create(directory.path(), &["app/one:1"], full).await);
+    assert_eq!(source.questions(), (0, 16), "a full sequence asks for everything by name");
+}
+
+/// A cache lists what it holds. Its list is not believed where it can be seen to lack something.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_lacks_the_images_own_tag_counts_for_nothing() {
+    let source = Source::start();
+    let (one, _) = source.image("app/one", Some("1"), 0, usize::MAX);
+    source.list("app/one", &["0"]);
+    let directory = tempfile::tempdir().unwrap();
+    source.create(directory.path(), &["app/one:1"]).await;
+    let signature = format!("sha256-{}.sig", one.hex());
+    source.image("app/one", Some(&signature), 2_000, usize::MAX);
+    source.questions();
+    let medium = directory.path().join("second");
+    let made = source.try_create(directory.path(), &["app/one:1"], |options| options.to = medium);
+    assert_eq!(support::written(made.await).totals.manifests, 1);
+    assert_eq!(source.questions(), (1, 8));
 }

@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use format_spec::{Digest, Repository, Tag};
@@ -22,6 +23,10 @@ use crate::limits::{PAGE_MAX, PAGES_MAX, REFERRERS_MAX, TAGS_MAX};
 use crate::manifest::{Descriptor, Manifest};
 use crate::media_type::OCI_INDEX;
 use crate::reference::RegistryHost;
+
+/// How long and how large the answer may be to a question that others can be asked instead of.
+const FEW_WITHIN: Duration = Duration::from_secs(10);
+const FEW_BYTES: u64 = 256 * 1024;
 
 const API_THERE: u8 = 1;
 const API_MISSING: u8 = 2;
@@ -51,6 +56,37 @@ impl Client {
         }
     }
 
+    /// All tags of a repository, where one short answer holds them. `None` where it does not, where it cannot be had
+    /// at once, and where `registries.conf` lets another registry stand in for this one: its list may be a part.
+    pub async fn list_few_tags(
+        &self,
+        host: &RegistryHost,
+        repository: &Repository,
+    ) -> Option<Vec<Tag>> {
+        let core = &*self.core;
+        let run = async {
+            let [place] = &core.places(host, repository, false)?[..] else { return Ok(None) };
+            if (&place.registry, &place.repository) != (host, repository) {
+                return Ok(None);
+            }
+            let session = core.session(&place.registry, place.insecure).await?;
+            let url = session.url(&format!("{repository}/tags/list?n=1000"))?;
+            let asked = page(core, &session, repository, url, "application/json", FEW_BYTES);
+            let (body, next) = asked.await?;
+            let mut list = Vec::new();
+            read_tags(&body, &mut list)?;
+            Ok::<_, Failed>(next.is_none().then_some(list))
+        };
+        match tokio::time::timeout(FEW_WITHIN, run).await {
+            Ok(Ok(list)) => list,
+            Ok(Err(failed)) => {
+                tracing::debug!(%host, %repository, error = %failed.fault, "no list of tags");
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
     /// The manifests that refer to this one, at most [`REFERRERS_MAX`]. `None` where the registry has
     /// no referrers API: there the index under the tag `sha256-<hex>` names them (distribution
     /// specification 1.1, "Unavailable Referrers API").
@@ -75,7 +111,31 @@ impl Client {
     }
 }
 
-/// Fetches page after page; `take` reads one and says whether to go on.
+/// One page of a listing, and where the next one is.
+async fn page(
+    core: &Core,
+    session: &Session,
+    repository: &Repository,
+    url: Url,
+    accept: &'static str,
+    max: u64,
+) -> Result<(Bytes, Option<Url>), Failed> {
+    let scopes = Scopes::pull(repository);
+    let mut request = session.request(core, Method::GET, url.clone(), &scopes);
+    request.headers.insert(ACCEPT, HeaderValue::from_static(accept));
+    let (headers, body, _) = session.fetch(core, &request, max).await?;
+    let mut next = None;
+    for line in headers.get_all(LINK) {
+        if let Ok(line) = line.to_str()
+            && let Some(found) = next_page(&url, line)?
+        {
+            next = Some(found);
+        }
+    }
+    Ok((body, next))
+}
+
+/// Fetches page after page; `take` reads one.
 async fn pages(
     core: &Core,
     session: &Session,
@@ -84,25 +144,14 @@ async fn pages(
     accept: &'static str,
     mut take: impl FnMut(Bytes) -> Result<(), Fault>,
 ) -> Result<(), Failed> {
-    let scopes = Scopes::pull(repository);
     let mut seen = HashSet::new();
     let mut url = first;
     for _ in 0..PAGES_MAX {
         if !seen.insert(url.clone()) {
             return Err(Fault::Protocol("the pages of the listing go in a circle".into()).into());
         }
-        let mut request = session.request(core, Method::GET, url.clone(), &scopes);
-        request.headers.insert(ACCEPT, HeaderValue::from_static(accept));
-        let (headers, body, _) = session.fetch(core, &request, PAGE_MAX).await?;
+        let (body, next) = page(core, session, repository, url, accept, PAGE_MAX).await?;
         take(body)?;
-        let mut next = None;
-        for line in headers.get_all(LINK) {
-            if let Ok(line) = line.to_str()
-                && let Some(found) = next_page(&url, line)?
-            {
-                next = Some(found);
-            }
-        }
         match next {
             Some(next) => url = next,
             None => return Ok(()),
@@ -112,32 +161,35 @@ async fn pages(
 }
 
 async fn tags(core: &Core, session: &Session, repository: &Repository) -> Result<Vec<Tag>, Failed> {
+    let mut list = Vec::new();
+    let first = session.url(&format!("{repository}/tags/list?n=1000"))?;
+    pages(core, session, repository, first, "application/json", |body| read_tags(&body, &mut list))
+        .await?;
+    // Pages may overlap when tags move meanwhile.
+    let mut seen = HashSet::new();
+    list.retain(|tag: &Tag| seen.insert(tag.clone()));
+    Ok(list)
+}
+
+/// Adds the tags of one page.
+fn read_tags(body: &[u8], list: &mut Vec<Tag>) -> Result<(), Fault> {
     #[derive(Deserialize)]
     struct Page {
         #[serde(default)]
         tags: Option<Vec<String>>,
     }
-    let mut list = Vec::new();
-    let first = session.url(&format!("{repository}/tags/list?n=1000"))?;
-    pages(core, session, repository, first, "application/json", |body| {
-        let page: Page = serde_json::from_slice(&body)
-            .map_err(|_| Fault::Protocol("the list of tags is not the expected JSON".into()))?;
-        for tag in page.tags.unwrap_or_default() {
-            match tag.parse() {
-                Ok(tag) => list.push(tag),
-                Err(error) => tracing::debug!(%error, "tag left out"),
-            }
+    let page: Page = serde_json::from_slice(body)
+        .map_err(|_| Fault::Protocol("the list of tags is not the expected JSON".into()))?;
+    for tag in page.tags.unwrap_or_default() {
+        match tag.parse() {
+            Ok(tag) => list.push(tag),
+            Err(error) => tracing::debug!(%error, "tag left out"),
         }
-        if list.len() > TAGS_MAX {
-            return Err(Fault::Protocol(format!("the repository has more than {TAGS_MAX} tags")));
-        }
-        Ok(())
-    })
-    .await?;
-    // Pages may overlap when tags move meanwhile.
-    let mut seen = HashSet::new();
-    list.retain(|tag: &Tag| seen.insert(tag.clone()));
-    Ok(list)
+    }
+    if list.len() > TAGS_MAX {
+        return Err(Fault::Protocol(format!("the repository has more than {TAGS_MAX} tags")));
+    }
+    Ok(())
 }
 
 async fn referrers(

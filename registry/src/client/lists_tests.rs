@@ -3,7 +3,7 @@
 use format_spec::Digest;
 
 use super::pull_tests::repo;
-use super::testing::{Reply, Scripted, client};
+use super::testing::{Reply, Scripted, client, options};
 use super::*;
 use crate::media_type::{OCI_INDEX, OCI_MANIFEST};
 
@@ -39,6 +39,39 @@ async fn tags_are_read_page_by_page() {
     for name in ["circle", "foreign"] {
         assert_eq!(list(name).await.unwrap_err().kind(), ErrorKind::Protocol, "{name}");
     }
+}
+
+/// A list that is not whole in one short answer of the registry itself counts as none.
+#[tokio::test]
+async fn few_tags_are_all_or_nothing() {
+    let server = Scripted::start(|seen| match &*seen.path {
+        "/v2/team/app/tags/list?n=1000" => Reply::new(200).body(r#"{"tags":["a","b"]}"#),
+        "/v2/pages/tags/list?n=1000" => Reply::new(200)
+            .with("Link", r#"</v2/pages/tags/list?last=b>; rel="next""#)
+            .body(r#"{"tags":["a","b"]}"#),
+        "/v2/long/tags/list?n=1000" => {
+            Reply::new(200).body(format!(r#"{{"tags":["a"],"x":"{}"}}"#, "y".repeat(300_000)))
+        }
+        "/v2/page/tags/list?n=1000" => Reply::new(200).body("<html>"),
+        _ => Reply::new(404),
+    })
+    .await;
+    let list = async |client: &Client, name: &str| {
+        client.list_few_tags(&server.host, &name.parse().unwrap()).await
+    };
+    let direct = client(&[&server.host]);
+    let tags = list(&direct, "team/app").await.unwrap();
+    assert_eq!(tags.iter().map(ToString::to_string).collect::<Vec<_>>(), ["a", "b"]);
+    for name in ["pages", "long", "page", "none"] {
+        assert_eq!(list(&direct, name).await, None, "{name}");
+    }
+    let asked = server.seen().len();
+    let dir = tempfile::tempdir().unwrap();
+    let conf = format!("[[registry]]\nprefix='{0}/team'\nlocation='{0}/copy'", server.host);
+    fs_err::write(dir.path().join("registries.conf"), conf).unwrap();
+    let moved = Client::new(options(dir.path())).unwrap();
+    assert_eq!(list(&moved, "team/app").await, None);
+    assert_eq!(server.seen().len(), asked, "nobody was asked");
 }
 
 fn referrer(text: &str) -> String {
