@@ -20,6 +20,7 @@ use crate::history::{History, Known};
 use crate::origin::{Loss, OriginError, Origins};
 use crate::plan::{self, Basis, Plan};
 use crate::publish::{self, Published, Statement};
+use crate::read_back::ReadBack;
 use crate::remote_history::RemoteHistory;
 use crate::report::{Created, File, Planned, PlannedReference, Summary, Written};
 use crate::resolve::{self, Resolved, Wishes};
@@ -29,7 +30,7 @@ use crate::transfer;
 
 /// Manifests asked for at a time, those that are attached to images among them: on a line with a long way, waiting is what
 /// takes the time.
-const REQUESTS: usize = 32;
+pub(crate) const REQUESTS: usize = 32;
 
 /// Who has the keys that sign. They are asked for when a sequence is about to be written: a run with nothing to
 /// carry needs none, and must not make one.
@@ -76,6 +77,8 @@ pub struct CreateOptions {
     pub parallel_blobs: usize,
     /// Write `SHA256SUMS` too.
     pub sums: bool,
+    /// Read the medium again before the sequence is published.
+    pub read_back: bool,
     /// Free text for the head.
     pub labels: BTreeMap<String, String>,
     /// Not to be imported after this time, RFC 3339 in UTC.
@@ -90,9 +93,15 @@ pub struct CreateOptions {
     pub cancel: CancellationToken,
 }
 
+impl CreateOptions {
+    pub(crate) fn read_back(&self) -> Option<ReadBack<'_>> {
+        self.read_back.then_some(ReadBack { progress: &self.progress, cancel: &self.cancel })
+    }
+}
+
 /// A stream whose history was read, locked for this run.
 pub struct Stream {
-    history: History,
+    pub(crate) history: History,
     remote: Option<RemoteHistory>,
 }
 
@@ -202,13 +211,21 @@ pub async fn create(stream: Stream, options: CreateOptions) -> Result<Created, C
         progress.phase("publishing");
         let statement = state.statement(&options, &resolved);
         let to = &options.to;
-        let published = publish::publish(&plan, &tables, statement, keys, to, &mut history)?;
+        let published = publish::publish(
+            &plan,
+            &tables,
+            statement,
+            keys,
+            to,
+            options.read_back(),
+            &mut history,
+        )?;
         // Only now: what keeps a sequence from being published does not cost the download.
         slots.close();
         if let Some(remote) = &remote {
             remote.push(&history).await?;
         }
-        return Ok(written(&plan, resolved, published));
+        return Ok(written(&options, &plan, resolved, published));
     }
 }
 
@@ -317,12 +334,14 @@ fn refuse_failures(options: &CreateOptions, resolved: &Resolved) -> Result<(), C
     Err(CreateError::Content { failures, causes })
 }
 
-enum Filled {
+/// How the filling of the parts ended.
+pub(crate) enum Filled {
     Complete(Vec<Digest>, Slots),
     Without(BTreeMap<Digest, Loss>),
 }
 
-async fn fill(
+/// Fills the parts of a plan on the medium.
+pub(crate) async fn fill(
     options: &CreateOptions,
     origins: &Origins,
     plan: &Arc<Plan>,
@@ -359,7 +378,7 @@ async fn fill(
 
 /// Keeps a create of another workspace, whose files would have the same names, away from the medium
 /// for as long as the answer lives. Nothing is written there for it.
-fn lock_medium(medium: &Path) -> Result<std::fs::File, CreateError> {
+pub(crate) fn lock_medium(medium: &Path) -> Result<std::fs::File, CreateError> {
     let open = fs_err::File::open(medium).map_err(CreateError::file("open the directory"))?;
     let directory = open.into_file();
     match directory.try_lock() {
@@ -381,7 +400,12 @@ fn summary(plan: &Plan, resolved: Resolved) -> Summary {
     }
 }
 
-fn written(plan: &Plan, resolved: Resolved, published: Published) -> Created {
+fn written(
+    options: &CreateOptions,
+    plan: &Plan,
+    resolved: Resolved,
+    published: Published,
+) -> Created {
     Created::Written(Written {
         stream: plan.index.stream,
         sequence: plan.index.sequence,
@@ -389,6 +413,7 @@ fn written(plan: &Plan, resolved: Resolved, published: Published) -> Created {
         digest: published.digest,
         totals: published.head.totals,
         bytes_new: published.head.totals.bytes,
+        read_back: options.read_back,
         files: published.files.into_iter().map(|(name, bytes)| File { name, bytes }).collect(),
         summary: summary(plan, resolved),
     })

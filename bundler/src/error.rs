@@ -92,6 +92,20 @@ pub enum CreateError {
         /// The kind of fault behind each of them.
         causes: Vec<Option<WireKind>>,
     },
+    /// Content of a sequence that is to be written again is gone.
+    #[error(
+        "sequence {sequence} cannot be written again as it was: {} could not be had:{}",
+        count(.failures.len()),
+        list(.failures)
+    )]
+    Gone {
+        /// The sequence.
+        sequence: Sequence,
+        /// Each reference and why.
+        failures: Vec<format_spec::head::Failure>,
+        /// The kind of fault behind each of them.
+        causes: Vec<Option<WireKind>>,
+    },
     /// Another workspace wrote the same number.
     #[error(
         "`{place}` has another sequence {sequence} than this workspace: two workspaces wrote there"
@@ -175,6 +189,16 @@ pub enum CreateError {
     /// The layout or the index cannot be made.
     #[error("the sequence cannot be laid out: {0}")]
     Layout(String),
+    /// The medium does not give back what was written to it.
+    #[error("`{file}` does not read back as it was written: bytes {from} to {to}")]
+    ReadBack {
+        /// The file.
+        file: String,
+        /// The first byte of the stretch that is not as it was.
+        from: u64,
+        /// The byte behind it.
+        to: u64,
+    },
     /// Ctrl-C.
     #[error("stopped; what is finished so far is kept")]
     Cancelled,
@@ -233,12 +257,14 @@ impl CreateError {
             | Self::Unsigned
             | Self::Layout(_) => ErrorKind::Usage,
             // One cause for all decides the exit code: wrong credentials are not missing content.
-            Self::Content { failures, causes } => match common(causes) {
-                Some(WireKind::Credentials) => ErrorKind::Credentials,
-                Some(WireKind::Unavailable | WireKind::Tls) => ErrorKind::Unavailable,
-                _ => ErrorKind::Content(exit_bits(failures)),
-            },
-            Self::History { .. } => ErrorKind::Damaged,
+            Self::Content { failures, causes } | Self::Gone { failures, causes, .. } => {
+                match common(causes) {
+                    Some(WireKind::Credentials) => ErrorKind::Credentials,
+                    Some(WireKind::Unavailable | WireKind::Tls) => ErrorKind::Unavailable,
+                    _ => ErrorKind::Content(exit_bits(failures)),
+                }
+            }
+            Self::History { .. } | Self::ReadBack { .. } => ErrorKind::Damaged,
             Self::Fork { .. } => ErrorKind::Fork,
             Self::Unsettled { .. } | Self::Busy(_) | Self::Moved { .. } | Self::Cancelled => {
                 ErrorKind::Other
@@ -277,6 +303,11 @@ impl CreateError {
                 let mends = mends.join("; ");
                 format!("{mends}, then run the same command again; no sequence was written")
             }
+            Self::Gone { .. } => {
+                "when the source has it no more, carry what there is now: the same command without `--resend`, \
+                 with `--full`, makes a sequence that stands alone"
+                    .to_owned()
+            }
             Self::Fork { place, .. } => format!(
                 "one of the two goes: when the other side imported the one that `{place}` has, go on from there \
                  with `--workspace DIR --key FILE`, a new directory and this workspace's key; otherwise begin a \
@@ -303,6 +334,11 @@ impl CreateError {
             Self::OtherStream { .. } => {
                 "choose a directory for this stream alone with `--to DIR`, or name the workspace of the \
                  other stream with `--workspace DIR`; nothing there was changed"
+                    .to_owned()
+            }
+            Self::ReadBack { .. } => {
+                "do not trust this medium or its reader: choose another one with `--to DIR`; no sequence was \
+                 published"
                     .to_owned()
             }
             Self::Unsigned => "name a private key: `--key FILE`".to_owned(),

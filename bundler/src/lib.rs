@@ -8,9 +8,10 @@
 //! 4. [`plan`] decides what is carried and where each byte will stand.
 //! 5. [`fetch`] streams every blob from its origin into its place; [`pack`] writes,
 //!    `hashing` hashes; [`slots`] remembers what is done.
-//! 6. [`publish`] writes index, head and signatures, and gives the head its name last.
+//! 6. [`publish`] writes index, head and signatures, and gives the head its name last; `read_back` reads all of it
+//!    from the medium before.
 //!
-//! Only then does the history move on.
+//! Only then does the history move on. `resend` makes a sequence of the history once more.
 
 mod attached;
 pub mod config;
@@ -27,8 +28,10 @@ pub mod origin;
 pub mod pack;
 pub mod plan;
 pub mod publish;
+mod read_back;
 pub mod remote_history;
 pub mod report;
+mod resend;
 pub mod resolve;
 pub mod slots;
 mod space;
@@ -45,3 +48,4 @@ fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 pub use create::{CreateOptions, Signers, Standing, Stream, create};
 pub use error::{CreateError, ErrorKind, Large, exit_bits};
 pub use report::{Created, Planned, Summary, Written};
+pub use resend::resend;

@@ -48,7 +48,7 @@ pub struct Item {
     /// The places of its origins in [`Plan::origins`], the first choice first.
     pub origins: Few,
     /// Its place among the manifests or the blobs of the index.
-    entry: u32,
+    pub(crate) entry: u32,
 }
 
 /// A plan for one sequence.

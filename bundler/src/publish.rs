@@ -3,6 +3,7 @@
 //! In: a plan, the digests of the cell tables, keys. Out: a sequence that is durable on its medium.
 //! The head gets its name last: a directory without it holds no sequence, whatever else is there.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use format_spec::hash::Hasher;
 use format_spec::head::{
     FORMAT_VERSION, Failure, HEAD_TYPE, Head, IndexEntry, Kind, Link, Part, Tool, Totals,
 };
+use format_spec::index::Index;
 use format_spec::keys::SecretKey;
 use format_spec::limits::{CELL, HEAD_MAX};
 use format_spec::part::FileName;
@@ -21,6 +23,7 @@ use crate::durable;
 use crate::error::CreateError;
 use crate::history::{History, Record};
 use crate::plan::Plan;
+use crate::read_back::ReadBack;
 use crate::transfer;
 
 /// What the head says besides the plan.
@@ -83,12 +86,13 @@ fn no_layout(error: &dyn std::fmt::Display) -> CreateError {
 }
 
 /// Writes everything but the parts, then gives all files their names, the head's last.
-pub fn publish(
+pub(crate) fn publish(
     plan: &Plan,
     tables: &[Digest],
     statement: Statement,
     keys: &[SecretKey],
     medium: &Path,
+    read_back: Option<ReadBack<'_>>,
     history: &mut History,
 ) -> Result<Published, CreateError> {
     let sequence = plan.index.sequence;
@@ -100,44 +104,112 @@ pub fn publish(
     let seal = seal::sign(&bytes, &keys.iter().collect::<Vec<_>>());
     let record = Record { sequence, head: bytes, seal, index };
 
-    let file = |name: FileName| medium.join(name.to_string());
-    let write = CreateError::file("write the sequence");
-    let page = transfer::page(&head, &plan.index, keys, record.seal.len());
-    let sums =
-        if sums { sums_of(&record, tables.len(), medium).map_err(&write)? } else { Vec::new() };
-    let mut small: Vec<(PathBuf, &[u8])> = vec![
-        (file(FileName::Index(sequence)), &record.index),
-        (file(FileName::Seal(sequence)), &record.seal),
-        (file(FileName::Transfer(sequence)), &page),
-    ];
-    if !sums.is_empty() {
-        small.push((file(FileName::Sums(sequence)), &sums));
-    }
-    small.push((file(FileName::Head(sequence)), &record.head));
-    for (path, content) in &small {
-        durable::write_partial(path, content).map_err(&write)?;
+    let small = Small::new(&record, &head, &plan.index, keys, sums, medium)?;
+    small.write()?;
+    if let Some(read_back) = read_back {
+        read_back.prove(&record, &head, medium)?;
     }
     history.begin(&record, medium)?;
-    for number in 0..tables.len() {
-        let number = u32::try_from(number).expect("bounded by PARTS_MAX");
-        let path = file(FileName::Part(sequence, number));
-        fs_err::rename(durable::partial(&path), &path).map_err(&write)?;
-    }
-    let (head_file, others) = small.split_last().expect("the head at least");
-    for (path, _) in others {
-        fs_err::rename(durable::partial(path), path).map_err(&write)?;
-    }
-    durable::sync_directory(medium).map_err(&write)?;
-    durable::publish(&head_file.0).map_err(&write)?;
+    small.name_all(&head, medium)?;
     history.commit(sequence)?;
+    Ok(Published { files: files(&record, &head, medium), digest: Digest::of(&record.head), head })
+}
 
-    let mut files: Vec<(String, u64)> = small
-        .iter()
-        .map(|(path, content)| (name(path), content.len() as u64))
-        .chain(head.parts.iter().map(|part| (part.name.clone(), part.bytes)))
-        .collect();
+/// Publishes a sequence of the history once more: its files as they were.
+pub(crate) fn again(
+    record: &Record,
+    head: &Head,
+    index: &Index,
+    keys: &[SecretKey],
+    sums: bool,
+    read_back: Option<ReadBack<'_>>,
+    medium: &Path,
+) -> Result<Vec<(String, u64)>, CreateError> {
+    let small = Small::new(record, head, index, keys, sums, medium)?;
+    small.write()?;
+    if let Some(read_back) = read_back {
+        read_back.prove(record, head, medium)?;
+    }
+    small.name_all(head, medium)?;
+    Ok(files(record, head, medium))
+}
+
+/// Everything of a sequence but its parts: paths and contents, the head last.
+struct Small<'a>(Vec<(PathBuf, Cow<'a, [u8]>)>);
+
+impl<'a> Small<'a> {
+    fn new(
+        record: &'a Record,
+        head: &Head,
+        index: &Index,
+        keys: &[SecretKey],
+        sums: bool,
+        medium: &Path,
+    ) -> Result<Self, CreateError> {
+        let sequence = record.sequence;
+        let file = |name: FileName| medium.join(name.to_string());
+        let digest = Digest::of(&record.head);
+        let page = transfer::page(head, digest, index, keys, record.seal.len());
+        let mut small = vec![
+            (file(FileName::Index(sequence)), Cow::from(&record.index)),
+            (file(FileName::Seal(sequence)), Cow::from(&record.seal)),
+            (file(FileName::Transfer(sequence)), page.into()),
+        ];
+        if sums {
+            let sums = sums_of(record, head.parts.len(), medium);
+            let sums = sums.map_err(CreateError::file("write the sequence"))?;
+            small.push((file(FileName::Sums(sequence)), sums.into()));
+        }
+        small.push((file(FileName::Head(sequence)), Cow::from(&record.head)));
+        Ok(Self(small))
+    }
+
+    /// Writes them under partial names.
+    fn write(&self) -> Result<(), CreateError> {
+        for (path, content) in &self.0 {
+            durable::write_partial(path, content)
+                .map_err(CreateError::file("write the sequence"))?;
+        }
+        Ok(())
+    }
+
+    /// Gives all files their names, the head's last.
+    fn name_all(&self, head: &Head, medium: &Path) -> Result<(), CreateError> {
+        let name_all = || -> std::io::Result<()> {
+            for number in 0..head.parts.len() {
+                let number = u32::try_from(number).expect("bounded by PARTS_MAX");
+                let path = medium.join(FileName::Part(head.sequence, number).to_string());
+                fs_err::rename(durable::partial(&path), &path)?;
+            }
+            let ((head_file, _), others) = self.0.split_last().expect("the head at least");
+            for (path, _) in others {
+                fs_err::rename(durable::partial(path), path)?;
+            }
+            durable::sync_directory(medium)?;
+            durable::publish(head_file)
+        };
+        name_all().map_err(CreateError::file("write the sequence"))
+    }
+}
+
+/// The files of a published sequence and their sizes, in the order of their names.
+pub fn files(record: &Record, head: &Head, medium: &Path) -> Vec<(String, u64)> {
+    let sequence = record.sequence;
+    let bytes = |name: &FileName| {
+        fs_err::metadata(medium.join(name.to_string())).ok().map(|found| found.len())
+    };
+    let small = [
+        FileName::Head(sequence),
+        FileName::Seal(sequence),
+        FileName::Index(sequence),
+        FileName::Transfer(sequence),
+        FileName::Sums(sequence),
+    ];
+    let small = small.iter().filter_map(|name| Some((name.to_string(), bytes(name)?)));
+    let parts = head.parts.iter().map(|part| (part.name.clone(), part.bytes));
+    let mut files: Vec<_> = small.chain(parts).collect();
     files.sort();
-    Ok(Published { digest: Digest::of(&record.head), head, files })
+    files
 }
 
 /// Finishes a publication that was cut off between its first and its last rename: everything had been
@@ -202,10 +274,6 @@ fn sums_of(record: &Record, parts: usize, medium: &Path) -> std::io::Result<Vec<
     }
     let lines = lines.iter().map(|(name, digest)| format!("{}  {name}\n", digest.hex()));
     Ok(lines.collect::<String>().into_bytes())
-}
-
-fn name(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 fn head(plan: &Plan, tables: &[Digest], statement: Statement, index: IndexEntry) -> Head {

@@ -19,7 +19,7 @@ pub enum Created {
 }
 
 /// What all outcomes say.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Summary {
     /// Images of the configuration that were resolved.
@@ -98,6 +98,8 @@ pub struct Written {
     pub totals: Totals,
     /// The `bytes` of `totals`, under the name that pairs with `bytesKnown`.
     pub bytes_new: u64,
+    /// Whether the medium was read again, past the page cache, before the sequence was published.
+    pub read_back: bool,
     /// Its files.
     pub files: Vec<File>,
 }

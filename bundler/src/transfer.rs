@@ -23,7 +23,13 @@ const TRUST_KEY: &str = "<li>Once, on the other side: <code>bundle keys trust KE
      the id that it says with the key above.</li>\n";
 
 /// `mirror_seqN.TRANSFER.html`: who, what, which files, how to check. No script, no outside link.
-pub fn page(head: &Head, index: &Index, keys: &[SecretKey], seal: usize) -> Vec<u8> {
+pub fn page(
+    head: &Head,
+    digest: Digest,
+    index: &Index,
+    keys: &[SecretKey],
+    seal: usize,
+) -> Vec<u8> {
     let mut page = String::new();
     let first = head.sequence == Sequence::FIRST;
     let kind = match head.kind {
@@ -53,7 +59,7 @@ pub fn page(head: &Head, index: &Index, keys: &[SecretKey], seal: usize) -> Vec<
         &head.previous.map_or("nothing".to_owned(), |p| format!("sequence {}", p.sequence)),
     );
     row("Written", &head.created);
-    row("Digest of the head", &Digest::of(&head.to_bytes()).to_string());
+    row("Digest of the head", &digest.to_string());
     for key in keys {
         row("Signed by key", &key.public().id().to_string());
     }

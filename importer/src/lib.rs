@@ -13,9 +13,12 @@
 //!    registry does not.
 //! 7. The [`ledger`] moves last; a [`receipt`] says what happened.
 //!
+//! Apart from that, [`against`](mod@against) reads from a target what sequences promised to it.
+//!
 //! A crash at any point leaves the old tags and the old record; the same command again finds what is
 //! there and goes on. The types follow the trust: `Received → Verified → Sequenced`.
 
+mod against;
 mod artifact;
 mod cells;
 mod durable;
@@ -46,10 +49,14 @@ use registry::progress::Progress;
 use registry::reference::Target;
 use tokio_util::sync::CancellationToken;
 
+pub use against::against;
 pub use error::{Damage, ErrorKind, ImportError, Problem, WrongSize};
 pub use import::import;
 pub use paths::LEDGER;
-pub use report::{Imported, ImportedSequence, Opened, Outcome, VerifiedSequence, VerifyReport};
+pub use report::{
+    Imported, ImportedSequence, Lack, LackKind, Opened, Outcome, ProvenTarget, VerifiedSequence,
+    VerifyReport,
+};
 
 use intake::Media;
 use verify::Verified;
@@ -91,6 +98,26 @@ pub struct ImportOptions {
     /// What to tell while it runs.
     pub progress: Arc<Progress>,
     /// Stops the import, in a state from which the same command goes on.
+    pub cancel: CancellationToken,
+}
+
+/// Which target to hold against which sequences.
+pub struct AgainstOptions {
+    /// Directories with the heads and indexes of the sequences.
+    pub from: Vec<PathBuf>,
+    /// The target.
+    pub target: Target,
+    /// Keys that a person trusts.
+    pub trusted: Vec<PublicKey>,
+    /// Blobs read at one time.
+    pub parallel_blobs: usize,
+    /// Path components that the target allows; 0 for any number.
+    pub max_nested_paths: usize,
+    /// The client.
+    pub client: Client,
+    /// What to tell while it runs.
+    pub progress: Arc<Progress>,
+    /// Stops it; it only reads.
     pub cancel: CancellationToken,
 }
 

@@ -1,5 +1,6 @@
 //! What an import or a verification tells: values for `--output json` and for people.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use format_spec::head::{Head, Kind};
@@ -136,6 +137,65 @@ impl VerifyReport {
 
 fn texts<S: Serializer>(errors: &[ImportError], to: S) -> Result<S::Ok, S::Error> {
     to.collect_seq(errors.iter().map(ToString::to_string))
+}
+
+/// What a target lacks of what it was promised.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Lack {
+    /// `host/repository:tag`, `host/repository@digest`, or the sequence that it never took.
+    pub name: String,
+    /// What is wrong with it.
+    #[serde(flatten)]
+    pub kind: LackKind,
+}
+
+/// What is wrong with something at a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase", tag = "problem")]
+pub enum LackKind {
+    /// It is not there, or not with the size that it has.
+    Absent,
+    /// What is there is something else.
+    Other {
+        /// Its digest.
+        found: Digest,
+    },
+    /// What arrives is not what the registry says it is.
+    Wrong,
+}
+
+impl fmt::Display for Lack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = &self.name;
+        match self.kind {
+            LackKind::Absent => write!(f, "{name} is not at the target"),
+            LackKind::Other { found } => write!(f, "{name} is another one at the target: {found}"),
+            LackKind::Wrong => write!(f, "{name} arrives damaged from the target"),
+        }
+    }
+}
+
+/// What was proven of a target.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProvenTarget {
+    /// The target.
+    pub target: String,
+    /// The last sequence of each stream that it was held against.
+    pub sequences: Vec<Sequence>,
+    /// Manifests that it was asked for, each in every repository that needs it.
+    pub manifests: u64,
+    /// Blobs that were read.
+    pub blobs: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Tags that were asked for.
+    pub tags: u64,
+    /// What it lacks.
+    pub lacks: Vec<Lack>,
+    /// What a person should know.
+    pub warnings: Vec<String>,
 }
 
 /// A sequence that was opened to be shown.

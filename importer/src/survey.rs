@@ -246,7 +246,7 @@ pub(crate) fn all_tags(index: &Index) -> Vec<usize> {
 }
 
 /// Whether the target answers with this manifest under this name.
-async fn answers(
+pub(crate) async fn answers(
     at: &Destination,
     place: &Repository,
     name: &ManifestRef,

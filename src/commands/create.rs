@@ -53,6 +53,16 @@ pub struct Args {
     /// stands there because the media in between were lost
     #[arg(long, value_name = "SEQUENCE", value_parser = sequence, conflicts_with = "full")]
     since: Option<Sequence>,
+    /// Write this sequence again, as it was, because its medium was lost: the same files, with what they carry
+    /// fetched from the source registries once more
+    #[arg(
+        long,
+        value_name = "SEQUENCE",
+        value_parser = sequence,
+        conflicts_with_all = ["full", "since", "dry_run", "strict", "remove_signatures", "foreign_layers", "label",
+            "expires", "next_expected", "size", "media"]
+    )]
+    resend: Option<Sequence>,
     /// Fail when anything cannot be had, instead of carrying the rest
     #[arg(long)]
     strict: bool,
@@ -71,6 +81,9 @@ pub struct Args {
     /// Write `mirror_seqN.SHA256SUMS` too, for people without `bundle`; reads every part once more
     #[arg(long)]
     sums: bool,
+    /// Read the medium again, past the page cache, and prove every byte before the sequence gets its name
+    #[arg(long)]
+    read_back: bool,
     /// Free text for the signed head; repeatable
     #[arg(long, value_name = "NAME=VALUE", value_parser = label)]
     label: Vec<(String, String)>,
@@ -140,7 +153,7 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let standing = stream.standing()?;
     let first = standing.is_none();
     // A sequence that it names is refused in a moment.
-    if first && args.since.is_none() {
+    if first && args.since.is_none() && args.resend.is_none() {
         // Before the hours that fetching may take.
         let local = config.storage.local.is_some();
         let place = if local { "`storageConfig.local.path`" } else { "`--workspace DIR`" };
@@ -167,6 +180,7 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         parallel_images: context.common.parallel_images,
         parallel_blobs: context.common.parallel_blobs.unwrap_or(cli::CREATE_BLOBS),
         sums: args.sums,
+        read_back: args.read_back,
         labels,
         expires: args.expires,
         next_expected: args.next_expected,
@@ -174,7 +188,10 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         progress,
         cancel: context.cancel.clone(),
     };
-    let created = bundler::create(stream, options).await;
+    let created = match args.resend {
+        Some(sequence) => bundler::resend(stream, options, sequence).await,
+        None => bundler::create(stream, options).await,
+    };
     drop(drawing);
     // Why there is no key is told better where it was looked for.
     let mut created = created.map_err(|error| signing.failure().unwrap_or_else(|| error.into()))?;
@@ -361,6 +378,9 @@ fn sequence_written(text: &mut String, written: &Written, answer: &Answer<'_>) -
         let names = size::count(totals.removals, "name");
         writeln!(text, "  {names} left the configuration")?;
     }
+    if written.read_back {
+        writeln!(text, "  read back from the medium: every byte is as it was signed")?;
+    }
     for key in &answer.keys {
         writeln!(text, "  signed by {key}")?;
     }
@@ -472,6 +492,7 @@ mod tests {
             warnings: Vec::new(),
         };
         let written = Created::Written(Written {
+            read_back: false,
             summary: summary.clone(),
             stream: format_spec::StreamId::from_bytes([1; 16]),
             sequence: Sequence::FIRST,

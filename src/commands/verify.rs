@@ -1,5 +1,5 @@
 //! `bundle verify`: whether a medium is whole, genuine and intact. No registry, no configuration, no
-//! network.
+//! network; but with `--against` whether a target has what the medium promises.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -7,8 +7,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use ::registry::progress::Progress;
+use ::registry::reference::Target;
 use format_spec::Sequence;
-use importer::{Damage, ImportError, VerifiedSequence, VerifyReport};
+use importer::{
+    AgainstOptions, Damage, ImportError, LackKind, ProvenTarget, VerifiedSequence, VerifyReport,
+};
 use serde::Serialize;
 
 use super::Context;
@@ -18,6 +21,7 @@ use crate::keyring::Keyring;
 use crate::output::plain;
 use crate::progress::Drawing;
 use crate::size;
+use crate::wire::{self, Side};
 
 /// Prove signatures and every byte of the sequences in a directory, offline
 #[derive(Debug, clap::Args)]
@@ -28,6 +32,13 @@ pub struct Args {
     /// Trust this public key, or the keys in this directory, besides those of the workspace; repeatable
     #[arg(long, value_name = "FILE|DIR")]
     trust: Vec<PathBuf>,
+    /// Prove this target instead of the parts: read every manifest and blob that the sequences promise from it, and
+    /// look at every tag. Heads, signatures and indexes are enough in DIR
+    #[arg(long, value_name = "docker://HOST[:PORT][/NAMESPACE]")]
+    against: Option<Target>,
+    /// The most components of a repository's path at the target, as import had it; 0 is no limit
+    #[arg(long, value_name = "N", default_value = "0", requires = "against")]
+    max_nested_paths: usize,
 }
 
 /// The answer in JSON.
@@ -44,6 +55,21 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let trusted = Keyring::open(&context.common.workspace)?.required(&args.trust)?;
     let progress = Arc::new(Progress::default());
     let drawing = Drawing::start(&progress, context.quiet());
+    if let Some(target) = args.against {
+        let proven = importer::against(AgainstOptions {
+            from: args.from,
+            target,
+            trusted,
+            parallel_blobs: context.common.parallel_blobs.unwrap_or(cli::IMPORT_BLOBS),
+            max_nested_paths: args.max_nested_paths,
+            client: wire::client(&context.common, Side::Target)?,
+            progress: Arc::clone(&progress),
+            cancel: context.cancel.clone(),
+        })
+        .await;
+        drop(drawing);
+        return told(&proven?, context);
+    }
     let read = move || importer::verify(&args.from, &trusted, &progress);
     let report = tokio::select! {
         report = tokio::task::spawn_blocking(read) => report.map_err(ImportError::Task)?,
@@ -78,6 +104,54 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     }
     // The findings are the answer, so the failure adds no second JSON document.
     Ok(failure(report).tell())
+}
+
+/// The answer about a target.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TargetAnswer<'a> {
+    proven: bool,
+    #[serde(flatten)]
+    report: &'a ProvenTarget,
+}
+
+/// Tells what was found at a target.
+fn told(report: &ProvenTarget, context: &Context) -> Result<Exit, Failure> {
+    for warning in &report.warnings {
+        tracing::warn!("{}", plain(warning));
+    }
+    let mut text = String::new();
+    for lack in &report.lacks {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{}", plain(&lack.to_string()));
+    }
+    let target = &report.target;
+    if report.lacks.is_empty() {
+        let _ = writeln!(
+            text,
+            "{target} has all that was promised: {}, {} ({}) and {}, each read and proven.",
+            size::count(report.manifests, "manifest"),
+            size::count(report.blobs, "blob"),
+            size::show(report.bytes),
+            size::count(report.tags, "tag"),
+        );
+    }
+    context.output.print(&TargetAnswer { proven: report.lacks.is_empty(), report }, &text)?;
+    let absent = report.lacks.iter().filter(|lack| lack.kind == LackKind::Absent).count() as u64;
+    let other = report.lacks.len() as u64 - absent;
+    if absent + other == 0 {
+        return Ok(Exit::DONE);
+    }
+    let kind = if other > 0 { Kind::Damaged } else { Kind::Incomplete };
+    let words = format!(
+        "{target} does not have all that was promised: {absent} missing, {other} not what it should be"
+    );
+    Ok(Failure::new(kind, words)
+        .with_hint(
+            "import the last sequence again: it puts back what it carries; what earlier ones carried comes \
+             with a sequence that the connected side makes with `--full`",
+        )
+        .tell())
 }
 
 /// All that is wrong, with the exit code of what weighs most: what is not there cannot be proven.

@@ -47,6 +47,7 @@ pub fn options(text: &str, directory: &Path, client: &Client) -> CreateOptions {
         parallel_images: 4,
         parallel_blobs: 4,
         sums: true,
+        read_back: true,
         labels: BTreeMap::new(),
         expires: None,
         next_expected: None,

@@ -1,0 +1,265 @@
+//! Whether a target has what sequences promise: every manifest and every blob, read and hashed, and every tag.
+//!
+//! In: sequences whose heads a trusted key signed (their parts need not be there), and a target. Out: what is missing
+//! there or is not what was promised. An import looks whether everything is there (`survey`); here the bytes themselves
+//! are proven, as a pull would get them. Nothing is written.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use format_spec::hash::Hasher;
+use format_spec::{Digest, Repository, Sequence, StreamId, Tag};
+use registry::client::ErrorKind as WireKind;
+use registry::reference::ManifestRef;
+
+use crate::error::ImportError;
+use crate::intake::Media;
+use crate::ledger;
+use crate::limits::{FINDINGS_MAX, MANIFEST_PUTS, QUESTIONS};
+use crate::paths::Destination;
+use crate::report::{Lack, LackKind, ProvenTarget};
+use crate::survey::{answers, ask, has_blob};
+use crate::{AgainstOptions, verify};
+
+/// Bytes of a blob that are read and hashed at a time.
+const BUFFER: usize = 256 * 1024;
+
+/// What must stand at a target: content by repository, names with what they stand for.
+#[derive(Default)]
+struct Promise {
+    manifests: BTreeMap<Digest, BTreeSet<Repository>>,
+    blobs: BTreeMap<Digest, (u64, BTreeSet<Repository>)>,
+    tags: BTreeMap<(Repository, Tag), Digest>,
+    /// The last sequence of each stream.
+    last: BTreeMap<StreamId, (Sequence, Digest)>,
+}
+
+/// Proves the target against the sequences in the directories.
+pub async fn against(options: AgainstOptions) -> Result<ProvenTarget, ImportError> {
+    let cancel = options.cancel.clone();
+    tokio::select! {
+        () = cancel.cancelled() => Err(ImportError::Cancelled),
+        proven = prove(options) => proven,
+    }
+}
+
+async fn prove(options: AgainstOptions) -> Result<ProvenTarget, ImportError> {
+    let progress = &options.progress;
+    progress.phase("checking signatures");
+    let at =
+        Destination::new(options.client.clone(), options.target.clone(), options.max_nested_paths)?;
+    let (promise, mut warnings) = promised(&options, &at).await?;
+
+    progress.phase("asking the target");
+    let (mut lacks, moved_on) = standing(&at, &promise, &mut warnings).await?;
+    let tags = tags(&at, &promise).await?;
+    if moved_on {
+        warnings.extend(tags.iter().map(ToString::to_string));
+    } else {
+        lacks.extend(tags);
+    }
+    lacks.extend(manifests(&at, &promise).await?);
+    progress.expect(promise.blobs.values().map(|(size, _)| size).sum());
+    progress.phase("reading the blobs");
+    let wanted = promise.blobs.iter().map(|(digest, (size, places))| (*digest, *size, places));
+    let found = ask(wanted, options.parallel_blobs, |(digest, size, places)| {
+        Box::pin(blob(&at, digest, size, places, progress))
+    });
+    lacks.extend(found.await?.into_iter().flatten());
+    lacks.sort();
+    let more = lacks.len().saturating_sub(FINDINGS_MAX);
+    lacks.truncate(FINDINGS_MAX);
+    if more > 0 {
+        warnings.push(format!("{more} more findings are not listed"));
+    }
+    Ok(ProvenTarget {
+        target: options.target.to_string(),
+        sequences: promise.last.values().map(|(sequence, _)| *sequence).collect(),
+        manifests: promise.manifests.len() as u64,
+        blobs: promise.blobs.len() as u64,
+        bytes: promise.blobs.values().map(|(size, _)| size).sum(),
+        tags: promise.tags.len() as u64,
+        lacks,
+        warnings,
+    })
+}
+
+/// What the sequences in the directories promise together: of a name the last word.
+async fn promised(
+    options: &AgainstOptions,
+    at: &Destination,
+) -> Result<(Promise, Vec<String>), ImportError> {
+    let (from, trusted) = (options.from.clone(), options.trusted.clone());
+    let open = move || {
+        let media = Media::open(&from)?;
+        let heads = verify::receive(&media)?;
+        let mut opened = Vec::with_capacity(heads.len());
+        for head in heads {
+            let (head, digest, index, _) = head.describe(&media, Some(&trusted))?;
+            opened.push((head, digest, index));
+        }
+        opened.sort_by_key(|(head, ..)| (head.stream, head.sequence));
+        Ok::<_, ImportError>((opened, media.warnings))
+    };
+    let (opened, warnings) = tokio::task::spawn_blocking(open).await??;
+    let mut promise = Promise::default();
+    for (head, digest, index) in opened {
+        let places = at.places(&index)?;
+        let placed = |ids: &[u32]| -> Vec<Repository> {
+            ids.iter().map(|id| places[*id as usize].clone()).collect()
+        };
+        for entry in &index.manifests {
+            promise.manifests.entry(entry.digest).or_default().extend(placed(&entry.repositories));
+        }
+        let carried = index.blobs.iter().map(|b| (b.digest, b.size, &b.repositories));
+        let required = index.required.iter().map(|b| (b.digest, b.size, &b.repositories));
+        for (digest, size, repositories) in carried.chain(required) {
+            let (_, there) = promise.blobs.entry(digest).or_insert((size, BTreeSet::new()));
+            there.extend(placed(repositories));
+        }
+        let place = |id: u32| places[id as usize].clone();
+        for removal in &index.removals {
+            if let Some(tag) = &removal.tag {
+                promise.tags.remove(&(place(removal.repository), tag.clone()));
+            }
+        }
+        for reference in &index.references {
+            if let Some(tag) = &reference.tag {
+                let name = (place(reference.repository), tag.clone());
+                promise.tags.insert(name, reference.digest);
+            }
+        }
+        promise.last.insert(head.stream, (head.sequence, digest));
+    }
+    Ok((promise, warnings))
+}
+
+/// What the target's own record says about the last of these sequences, and whether it took a later one, which may
+/// have moved names.
+async fn standing(
+    at: &Destination,
+    promise: &Promise,
+    warnings: &mut Vec<String>,
+) -> Result<(Vec<Lack>, bool), ImportError> {
+    let records = ledger::read_remote(at).await?;
+    let (mut lacks, mut moved_on) = (Vec::new(), false);
+    for (stream, (sequence, digest)) in &promise.last {
+        let record = records.iter().find(|record| record.stream == *stream);
+        let lack = |kind| Lack { name: format!("sequence {sequence} of stream {stream}"), kind };
+        match record {
+            Some(record) if record.sequence == *sequence && record.digest == *digest => {}
+            Some(record) if record.sequence > *sequence => {
+                moved_on = true;
+                warnings.push(format!(
+                    "the target took sequence {} since: names that are not as these sequences set them \
+                     are told as warnings",
+                    record.sequence
+                ));
+            }
+            Some(record) => lacks.push(lack(LackKind::Other { found: record.digest })),
+            None => lacks.push(lack(LackKind::Absent)),
+        }
+    }
+    Ok((lacks, moved_on))
+}
+
+async fn tags(at: &Destination, promise: &Promise) -> Result<Vec<Lack>, ImportError> {
+    let found = ask(&promise.tags, QUESTIONS, |((place, tag), digest)| {
+        Box::pin(async move {
+            let name = ManifestRef::Tag(tag.clone());
+            if answers(at, place, &name, *digest).await? {
+                return Ok(None);
+            }
+            let head = at.client.head_manifest(at.host(), place, &name).await?;
+            let kind = match head.map(|head| head.digest) {
+                None => LackKind::Absent,
+                Some(Some(found)) if found != *digest => LackKind::Other { found },
+                Some(_) => LackKind::Wrong,
+            };
+            Ok(Some(Lack { name: format!("{}/{place}:{tag}", at.host()), kind }))
+        })
+    });
+    Ok(found.await?.into_iter().flatten().collect())
+}
+
+/// Reads every manifest in every repository that has to have it. The client hashes them.
+async fn manifests(at: &Destination, promise: &Promise) -> Result<Vec<Lack>, ImportError> {
+    let wanted = promise.manifests.iter().flat_map(|(digest, places)| {
+        let digest = *digest;
+        places.iter().map(move |place| (digest, place))
+    });
+    let found = ask(wanted, MANIFEST_PUTS, |(digest, place)| {
+        Box::pin(async move {
+            let got = at.client.get_manifest(at.host(), place, &digest.into()).await;
+            lack_of(at, place, digest, got.map(drop))
+        })
+    });
+    Ok(found.await?.into_iter().flatten().collect())
+}
+
+/// Asks every repository for a blob, and reads it from one of those that say that they have it.
+async fn blob(
+    at: &Destination,
+    digest: Digest,
+    size: u64,
+    places: &BTreeSet<Repository>,
+    progress: &registry::progress::Progress,
+) -> Result<Vec<Lack>, ImportError> {
+    let mut lacks = Vec::new();
+    let mut read_from = None;
+    for place in places {
+        if has_blob(at, place, digest, size).await? {
+            read_from = read_from.or(Some(place));
+        } else {
+            let name = format!("{}/{place}@{digest}", at.host());
+            lacks.push(Lack { name, kind: LackKind::Absent });
+        }
+    }
+    let Some(place) = read_from else {
+        progress.skip(size);
+        return Ok(lacks);
+    };
+    let mut moving = progress.start(format!("{place}@{}", digest.short()));
+    let reading = async {
+        let mut stream = at.client.get_blob(at.host(), place, &digest, size, 0).await?;
+        let mut hasher = Hasher::new();
+        let mut buffer = vec![0; BUFFER];
+        let mut at = 0;
+        loop {
+            match stream.read(&mut buffer).await? {
+                0 => return Ok(hasher.finish()),
+                read => {
+                    hasher.update(&buffer[..read]);
+                    at += read as u64;
+                    moving.reached(at);
+                }
+            }
+        }
+    };
+    match reading.await {
+        Ok(found) if found != digest => {
+            let name = format!("{}/{place}@{digest}", at.host());
+            lacks.push(Lack { name, kind: LackKind::Other { found } });
+        }
+        Ok(_) => {}
+        Err(error) => lacks.extend(lack_of(at, place, digest, Err(error))?),
+    }
+    Ok(lacks)
+}
+
+/// What an answer says about the target. What the way there did is an error, no finding.
+fn lack_of(
+    at: &Destination,
+    place: &Repository,
+    digest: Digest,
+    got: Result<(), registry::client::ClientError>,
+) -> Result<Option<Lack>, ImportError> {
+    let kind = match got {
+        Ok(()) => return Ok(None),
+        Err(error) => match error.kind() {
+            WireKind::NotFound => LackKind::Absent,
+            WireKind::Damaged => LackKind::Wrong,
+            _ => return Err(error.into()),
+        },
+    };
+    Ok(Some(Lack { name: format!("{}/{place}@{digest}", at.host()), kind }))
+}
