@@ -166,27 +166,21 @@ impl Road {
         let mut progress = self.progress.start(item.digest.short());
         let mut attempt = 0;
         let tries = item.origins.len().max(2);
-        let mut from_medium = self.slots.filled(&item.digest);
+        // What an earlier run left of it. A manifest is small: all of it counts, or nothing.
+        let mut there = self.slots.reached(&item.digest).filter(|reached| match item.content {
+            Content::Manifest(_) => *reached == item.size,
+            Content::Blob => *reached <= item.size,
+        });
         loop {
-            let reader = match &item.content {
-                _ if from_medium => None,
-                Content::Manifest(Some(bytes)) => {
-                    Some(BlobReader::Memory(bytes.clone(), Taken::default()))
-                }
-                Content::Manifest(None) | Content::Blob => {
-                    Some(self.open(item, attempt).await.map_err(ItemError::Origin)?)
-                }
-            };
-            let got = match self.stream(number, reader, &mut progress).await {
-                // What an earlier run left can be short or unreadable: fetch it.
-                Err(ItemError::File(_)) if from_medium => Digest::of(b""),
+            let got = match self.stream(number, there, attempt, &mut progress).await {
+                // It can be short or unreadable: fetch it.
+                Err(ItemError::File(_)) if there.is_some() => Digest::of(b""),
                 other => other?,
             };
             if got == item.digest {
                 break;
             }
-            if from_medium {
-                from_medium = false;
+            if there.take().is_some() {
                 continue;
             }
             // Another origin may have it whole.
@@ -196,20 +190,28 @@ impl Road {
             }
             tracing::warn!("blob {} arrived damaged: fetching it again", item.digest);
         }
-        self.slots.note(&item.digest);
+        self.slots.note(&item.digest, item.size);
         for piece in self.plan.pieces(item) {
             self.placed(piece).await?;
         }
         Ok(())
     }
 
-    /// Opens an item at the first origin that has it; each attempt begins with the next one.
-    async fn open(&self, item: &Item, attempt: usize) -> Result<BlobReader, OriginError> {
+    /// Opens an item, from a byte on, at the first origin that has it; each attempt begins with the next one.
+    async fn open(
+        &self,
+        item: &Item,
+        attempt: usize,
+        from: u64,
+    ) -> Result<BlobReader, OriginError> {
+        if let Content::Manifest(Some(bytes)) = &item.content {
+            return Ok(BlobReader::Memory(bytes.clone(), Taken::default()));
+        }
         let mut last: Option<OriginError> = None;
         for origin in item.origins.iter().cycle().skip(attempt).take(item.origins.len()) {
             let origin = &self.plan.origins[*origin as usize];
             let opened = match &item.content {
-                Content::Blob => self.origins.blob(origin, &item.digest, item.size).await,
+                Content::Blob => self.origins.blob(origin, &item.digest, item.size, from).await,
                 Content::Manifest(_) => {
                     let by_digest = ManifestRef::Digest(item.digest);
                     let arrived = self.origins.manifest(origin, &by_digest).await;
@@ -228,16 +230,17 @@ impl Road {
         Err(last.expect("an item has at least one origin"))
     }
 
-    /// Streams an item into its pieces (or, without a reader, hashes what stands there) and returns
-    /// the digest of what arrived.
+    /// Streams an item into its pieces, behind the bytes that are `there` and are hashed only, and returns the digest
+    /// of all of it.
     async fn stream(
         &self,
         number: usize,
-        reader: Option<BlobReader>,
+        there: Option<u64>,
+        attempt: usize,
         progress: &mut registry::progress::Item<'_>,
     ) -> Result<Digest, ItemError> {
         let mut stream = self.hashing.stream(self.plan.items[number].size);
-        let poured = self.pour(number, reader, &mut stream, progress).await;
+        let poured = self.pour(number, there, attempt, &mut stream, progress).await;
         // After a failure too: a second try must not meet buffers of the first.
         stream.settled().await;
         Ok(match poured? {
@@ -250,12 +253,17 @@ impl Road {
     async fn pour(
         &self,
         number: usize,
-        mut reader: Option<BlobReader>,
+        there: Option<u64>,
+        attempt: usize,
         stream: &mut Stream,
         progress: &mut registry::progress::Item<'_>,
     ) -> Result<Option<u8>, ItemError> {
-        let mut position = 0;
-        for piece in self.plan.pieces(&self.plan.items[number]) {
+        let item = &self.plan.items[number];
+        let open =
+            |from| async move { self.open(item, attempt, from).await.map_err(ItemError::Origin) };
+        let mut reader = if there.is_none() { Some(open(0).await?) } else { None };
+        let (mut position, mut noted) = (0, there.unwrap_or(0));
+        for piece in self.plan.pieces(item) {
             let part = self.part(piece.part).await?;
             let mut at = piece.offset;
             let mut asked = at;
@@ -267,6 +275,10 @@ impl Road {
                 let left = usize::try_from(end - at).unwrap_or(usize::MAX);
                 let want = part.room(at).min(left);
                 let mut buffer = self.hashing.buffer(want);
+                let behind = there.is_none_or(|there| position + want as u64 > there);
+                if behind && reader.is_none() {
+                    reader = Some(open(position).await?);
+                }
                 match &mut reader {
                     Some(reader) => {
                         fill(reader, &mut buffer).await?;
@@ -276,11 +288,16 @@ impl Road {
                 }
                 stream.put(&part, at, buffer).await;
                 at += want as u64;
+                position += want as u64;
                 if at - asked >= WRITE_BACK {
                     self.write_back.ask(&part, asked, at - asked);
                     asked = at;
                 }
-                position += want as u64;
+                if reader.is_some() && position - noted >= WRITE_BACK {
+                    // A run that ends here goes on here.
+                    self.slots.note(&item.digest, position);
+                    noted = position;
+                }
                 progress.reached(position);
             }
             // What is not asked for now is left for the sync at the end, for which everything waits.

@@ -254,19 +254,20 @@ impl Origins {
         }
     }
 
-    /// The bytes of a blob of `size` bytes.
+    /// The bytes of a blob of `size` bytes, from one on.
     pub async fn blob(
         &self,
         origin: &Origin,
         digest: &Digest,
         size: u64,
+        from: u64,
     ) -> Result<BlobReader, OriginError> {
         Ok(match origin {
             Origin::Registry(host, repository) => BlobReader::Wire(Box::new(
-                self.client.get_blob(host, repository, digest, size, 0).await?,
+                self.client.get_blob(host, repository, digest, size, from).await?,
             )),
             Origin::Layout(path) => {
-                BlobReader::File(Layout::open(path)?.open_blob(digest, size, 0)?)
+                BlobReader::File(Layout::open(path)?.open_blob(digest, size, from)?)
             }
         })
     }

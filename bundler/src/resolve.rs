@@ -248,8 +248,8 @@ async fn settle(resolved: &mut Resolved, origins: &Origins) {
     for image in std::mem::take(&mut resolved.images) {
         let mut stays = true;
         while let Some((digest, size, others, at)) = dispute(&image, &sizes) {
-            let first_is_right = origins.blob(&kept[at].origin, &digest, others).await.is_ok();
-            stays = !first_is_right && origins.blob(&image.origin, &digest, size).await.is_ok();
+            let first_is_right = origins.blob(&kept[at].origin, &digest, others, 0).await.is_ok();
+            stays = !first_is_right && origins.blob(&image.origin, &digest, size, 0).await.is_ok();
             let mut fault = |source: &str, size, other: &str, others| {
                 let other = other.to_owned();
                 let dispute = ImageError::Dispute { digest, size, other, others };

@@ -1,10 +1,10 @@
-//! Which places of the parts an interrupted create had filled.
+//! How far an interrupted create had filled the places of the parts.
 //!
-//! In: the layout of a sequence. Out: the digests that the last run had written for the very same
-//! layout in the very same directory. The journal is a hint and needs no fsync: what it names is
+//! In: the layout of a sequence. Out: how many bytes of each blob and manifest the last run had written for the very
+//! same layout in the very same directory. The journal is a hint and needs no fsync: what it names is
 //! read back and hashed before it counts, so after a power cut it can only cost time.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -17,15 +17,15 @@ use crate::durable;
 use crate::error::CreateError;
 use crate::plan::Plan;
 
-/// Bytes of a journal: 72 for each of two million blobs.
-const JOURNAL_MAX: u64 = 256 * 1024 * 1024;
+/// Bytes of a journal: 80 for each of two million blobs, and for every 8 MiB of them.
+const JOURNAL_MAX: u64 = 512 * 1024 * 1024;
 
 /// The journal of one create.
 #[derive(Debug)]
 pub struct Slots {
     path: PathBuf,
     file: Mutex<fs::File>,
-    filled: HashSet<Digest>,
+    reached: HashMap<Digest, u64>,
 }
 
 impl Slots {
@@ -38,26 +38,31 @@ impl Slots {
         let old = durable::read(&path, JOURNAL_MAX).ok().flatten().unwrap_or_default();
         let old = String::from_utf8_lossy(&old);
         let mut lines = old.lines();
-        let filled: HashSet<Digest> = if lines.next() == Some(&fingerprint.to_string()) {
-            lines.filter_map(|line| line.parse().ok()).collect()
+        let reached = if lines.next() == Some(&fingerprint.to_string()) {
+            // Of a place the last line counts. One that was cut off is none.
+            let place = |line: &str| {
+                let (digest, bytes) = line.split_once(' ')?;
+                Some((digest.parse().ok()?, bytes.strip_suffix('.')?.parse().ok()?))
+            };
+            lines.filter_map(place).collect()
         } else {
             let begin = format!("{fingerprint}\n");
             durable::write(&path, begin.as_bytes()).map_err(&file)?;
-            HashSet::new()
+            HashMap::new()
         };
         let append = fs::OpenOptions::new().append(true).open(&path).map_err(&file)?;
-        Ok(Self { path, file: Mutex::new(append), filled })
+        Ok(Self { path, file: Mutex::new(append), reached })
     }
 
-    /// Whether the last run had filled the place of this blob or manifest.
-    pub fn filled(&self, digest: &Digest) -> bool {
-        self.filled.contains(digest)
+    /// How many bytes the last run had written of this blob or manifest; `None` when it had not begun.
+    pub fn reached(&self, digest: &Digest) -> Option<u64> {
+        self.reached.get(digest).copied()
     }
 
-    /// Notes that a place is filled. A failure costs only time in the next run.
-    pub fn note(&self, digest: &Digest) {
+    /// Notes how many bytes of a place are written. A failure costs only time in the next run.
+    pub fn note(&self, digest: &Digest, bytes: u64) {
         let mut file = crate::lock(&self.file);
-        if let Err(error) = file.write_all(format!("{digest}\n").as_bytes()) {
+        if let Err(error) = file.write_all(format!("{digest} {bytes}.\n").as_bytes()) {
             tracing::debug!(%error, "the journal of the parts");
         }
     }
