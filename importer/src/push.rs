@@ -346,7 +346,7 @@ impl Push {
         Ok(())
     }
 
-    /// The cause behind a failed push: damage of a part is the medium's, the rest the registry's.
+    /// The cause behind a failed push: damage of a part is the medium's, the rest a registry's.
     async fn explain(&self, error: ClientError) -> ImportError {
         let fault = error
             .source_error()
@@ -354,7 +354,8 @@ impl Push {
             .and_then(|inner| inner.downcast_ref::<Fault>());
         match fault {
             Some(fault) => self.damage(fault.clone()).await,
-            None => error.into(),
+            // A blob that the target sends to itself: what it said decides the exit code, not that it was read.
+            None => error.into_cause().into(),
         }
     }
 

@@ -475,6 +475,11 @@ impl Fault {
                  registry's log and storage say why"
                     .into()
             }
+            Self::Digest { .. } | Self::Size { .. } => {
+                "run the same command again; if it stays, the registry's storage or a proxy before it damages \
+                 content: pull this with another client to see"
+                    .into()
+            }
             Self::DigestThere { .. } => {
                 "the registry stored something else than it was sent: check its storage and the \
                  proxies before it"
@@ -570,6 +575,20 @@ impl ClientError {
             Fault::Source(error) => Some(error),
             _ => None,
         }
+    }
+
+    /// The error of the registry that the bytes to upload came from, where they came from one; otherwise this.
+    #[must_use]
+    pub fn into_cause(self) -> Self {
+        let Inner { action, subject, fault, tries } = *self.0;
+        let fault = match fault {
+            Fault::Source(error) => match error.downcast::<Self>() {
+                Ok(cause) => return cause,
+                Err(error) => Fault::Source(error),
+            },
+            fault => fault,
+        };
+        Self(Box::new(Inner { action, subject, fault, tries }))
     }
 }
 

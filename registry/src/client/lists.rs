@@ -208,7 +208,12 @@ async fn referrers(
         }
         Err(failed) => {
             let fault = &failed.fault;
-            let answered = matches!(fault, Fault::NotFound { .. } | Fault::Refused { .. });
+            // A redirect is no word about the API: a login page is one, and what is attached would stay behind.
+            let answered = match fault {
+                Fault::NotFound { .. } => true,
+                Fault::Refused { status, .. } => *status >= 400,
+                _ => false,
+            };
             let known = session.referrers_api.load(Ordering::Relaxed) == API_THERE;
             if !answered {
                 return Err(failed);

@@ -103,6 +103,15 @@ async fn referrers_come_from_the_api() {
     assert_eq!(list[0].artifact_type.as_deref(), Some("a/b"));
 }
 
+/// It counted as a registry without the API: what is attached stayed behind without a word.
+#[tokio::test]
+async fn a_redirect_of_referrers_is_not_their_absence() {
+    let server = Scripted::start(|_| Reply::new(307).with("Location", "/login")).await;
+    let client = client(&[&server.host]);
+    let asked = client.referrers(&server.host, &repo(), &Digest::of(b"one")).await;
+    assert_eq!(asked.unwrap_err().kind(), ErrorKind::Refused);
+}
+
 #[tokio::test]
 async fn a_registry_without_the_referrers_api_is_asked_once() {
     let server = Scripted::start(|_| Reply::new(404).body("404 page not found")).await;

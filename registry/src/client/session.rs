@@ -172,9 +172,23 @@ impl Session {
                 core.credentials.forget(&self.host);
                 changed || source.starts_with("`docker-credential-")
             }
+            // Where only some requests want a proof, several go out without one at a time, and one of them
+            // learns first how to log in: the others have not tried yet.
             Proof::None => {
                 self.tokens.widen(scopes, wanted.as_deref());
-                changed
+                changed || self.could_prove(core, scopes).await
+            }
+        }
+    }
+
+    /// Whether another try would go out with a proof.
+    async fn could_prove(&self, core: &Core, scopes: &Scopes) -> bool {
+        match self.known_challenge() {
+            None => false,
+            Some(Challenge::Bearer(_)) => true,
+            Some(Challenge::Basic) => {
+                let found = core.credentials.find(&self.host, scopes.repository.as_ref()).await;
+                matches!(found, Ok(Some(Found { credential: Credential::Basic { .. }, .. })))
             }
         }
     }

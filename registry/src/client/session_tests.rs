@@ -26,6 +26,30 @@ async fn one_token_serves_many_requests_and_carries_the_scope() {
     client.ping(&server.host).await.unwrap();
 }
 
+/// Some registries let everybody in at `/v2/` and ask at the first image: all requests of that moment were refused
+/// but the one that learnt the challenge first.
+#[tokio::test]
+async fn requests_that_are_asked_for_a_login_at_one_time_all_log_in() {
+    for basic in [false, true] {
+        let server = Scripted::start_with(true, move |seen| match &*seen.path {
+            "/v2/" => Reply::new(200),
+            _ if !basic => guarded(seen, "t1", |_| manifest()),
+            _ if seen.header("authorization").is_empty() => {
+                Reply::new(401).with("WWW-Authenticate", "Basic realm=x")
+            }
+            _ => manifest(),
+        })
+        .await;
+        let client = client(&[&server.host]);
+        client.ping(&server.host).await.unwrap();
+        let (repo, one) = (repo(), tag("1"));
+        let pulls = (0..8).map(|_| client.get_manifest(&server.host, &repo, &one));
+        for pulled in futures_util::future::join_all(pulls).await {
+            pulled.unwrap();
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_token_that_ends_midway_is_replaced() {
     let count = AtomicUsize::new(0);
