@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 pub mod command;
+pub mod faulty;
 pub mod image;
 pub mod proxy;
 pub mod relay;

@@ -19,7 +19,18 @@ pub struct Site {
 impl Site {
     /// Registries of these kinds; `None` after saying which is not on this machine.
     pub fn with(source: Kind, target: Kind) -> Option<Self> {
-        let dir = tempfile::tempdir().unwrap();
+        Self::within(tempfile::tempdir().unwrap(), source, target)
+    }
+
+    /// Our own registry on both sides, in memory where the system has a place for it: for hundreds of runs that would
+    /// only wait for the disk.
+    pub fn in_memory() -> Self {
+        let memory = tempfile::tempdir_in("/dev/shm");
+        let dir = memory.unwrap_or_else(|_| tempfile::tempdir().unwrap());
+        Self::within(dir, Kind::Embedded, Kind::Embedded).unwrap()
+    }
+
+    fn within(dir: tempfile::TempDir, source: Kind, target: Kind) -> Option<Self> {
         let source = Server::start(source, &dir.path().join("source"))?;
         let target = Server::start(target, &dir.path().join("target"))?;
         Some(Self { dir, source, target })
