@@ -20,6 +20,7 @@ use support::command::{Run, bundle};
 use support::faulty::{CREDENTIALS, Endpoint, Fault, Faulty, Manner, Plot};
 use support::server::fs_write;
 use support::site::Site;
+use support::tls::TlsRelay;
 use support::{noise, text};
 
 /// Which command meets the fault.
@@ -94,6 +95,8 @@ const FAULTS: &[Fault] = &[
     Fault::RedirectLoop,
     Fault::RedirectAway,
     Fault::RedirectForeign,
+    Fault::LocationDowngrade,
+    Fault::RedirectDowngrade,
     Fault::MountDeclined,
     Fault::Status(405),
     Fault::NoMonolithic,
@@ -213,11 +216,15 @@ fn rule(case: Case) -> Rule {
         TagGet | DigestGet | Endpoint::AttachedGet | BlobGet | DigestHead | TagHead | BlobHead
     );
     match case.fault {
-        // It expires anyway.
+        // Whoever asks with a token that has ended takes those of all others with it.
+        Fault::Expired => Rule::Learnt(&[77]),
+        // An upload that nobody ends expires. What its registry says of logins holds for everything.
         _ if at == Abandon && case.fault != Fault::ForeignRealm => Rule::Harmless,
         Fault::MountDeclined | Fault::NoMonolithic | Fault::ChunkLimit | Fault::NoRange => {
             Rule::Harmless
         }
+        // A registry behind a proxy that ends TLS does not know better; the client stays with TLS.
+        Fault::LocationDowngrade => Rule::Harmless,
         // Object stores are other origins: content comes from there, without credentials.
         Fault::RedirectAway if content => Rule::Harmless,
         Fault::ContentType if at == BlobGet => Rule::Harmless,
@@ -231,7 +238,6 @@ fn rule(case: Case) -> Rule {
         | Fault::Drip
         | Fault::Short => Rule::Passing(&[75]),
         Fault::Twice => Rule::Passing(&[75]),
-        Fault::Expired => Rule::Learnt(&[77]),
         Fault::NoChallenge | Fault::Status(403) => Rule::Answer(&[77]),
         Fault::NotStored => Rule::Answer(&[75]),
         Fault::Changed => Rule::Answer(&[1, 65, 75]),
@@ -356,6 +362,9 @@ struct Worker<'a> {
     dir: PathBuf,
     source: Faulty,
     target: Faulty,
+    /// The same two, reached by TLS.
+    source_tls: TlsRelay,
+    target_tls: TlsRelay,
     /// References that a sound run of `create` carries.
     carried: BTreeSet<String>,
     count: usize,
@@ -367,16 +376,21 @@ impl<'a> Worker<'a> {
         fs_err::create_dir(&dir).unwrap();
         let source = Faulty::start(&lab.site.source.host);
         let target = Faulty::start(&lab.site.target.host);
-        let auth = serde_json::json!({"auths": {
-            &source.host: {"auth": CREDENTIALS}, &target.host: {"auth": CREDENTIALS}}});
+        let source_tls = TlsRelay::start(&source.host, &dir.join("source.crt"));
+        let target_tls = TlsRelay::start(&target.host, &dir.join("target.crt"));
+        let hosts = [&source.host, &target.host, &source_tls.host, &target_tls.host];
+        let auths: BTreeMap<_, _> =
+            hosts.map(|host| (host, serde_json::json!({"auth": CREDENTIALS}))).into();
+        let auth = serde_json::json!({"auths": auths});
         fs_write(&dir.join("auth.json"), auth.to_string().as_bytes());
         let carried = BTreeSet::new();
-        let mut worker = Self { lab, dir, source, target, carried, count: 0 };
+        let count = 0;
+        let mut worker = Self { lab, dir, source, target, source_tls, target_tls, carried, count };
         // The connected side has carried a first sequence.
-        worker.configure(&IMAGES[..1]);
+        worker.configure(&worker.source.host, &IMAGES[..1]);
         let seed = worker.dir.join("seed");
         worker.sound(worker.create(&worker.dir.join("first"), &seed));
-        worker.configure(IMAGES);
+        worker.configure(&worker.source.host, IMAGES);
         let (media, workspace) = (worker.dir.join("whole"), worker.dir.join("whole-w"));
         copy_tree(&seed, &workspace);
         worker.sound(worker.create(&media, &workspace));
@@ -385,11 +399,9 @@ impl<'a> Worker<'a> {
         worker
     }
 
-    fn configure(&self, images: &[&str]) {
-        let lines: String = images
-            .iter()
-            .map(|image| format!("    - name: {}/{image}\n", self.source.host))
-            .collect();
+    fn configure(&self, host: &str, images: &[&str]) {
+        let lines: String =
+            images.iter().map(|image| format!("    - name: {host}/{image}\n")).collect();
         let text = format!(
             "kind: ImageSetConfiguration\napiVersion: mirror.openshift.io/v2alpha1\nmirror:\n  \
              additionalImages:\n{lines}"
@@ -399,16 +411,14 @@ impl<'a> Worker<'a> {
 
     fn common(&self, mut command: Command, fault: Option<Fault>) -> Command {
         let stall = if matches!(fault, Some(Fault::Stall | Fault::Drip)) { "500ms" } else { "20s" };
-        command.args(["--authfile", text(&self.dir.join("auth.json"))]).args([
-            "--plain-http",
-            "127.0.0.1",
-            "--retry-times",
-            "4",
-            "--retry-delay",
-            "1ms",
-            "--stall-timeout",
-            stall,
-        ]);
+        command.args(["--authfile", text(&self.dir.join("auth.json")), "--stall-timeout", stall]);
+        command.args(["--retry-times", "4", "--retry-delay", "1ms"]);
+        for relay in [&self.source_tls, &self.target_tls] {
+            command.args(["--ca-file", text(&relay.certificate)]);
+        }
+        for layer in [&self.source, &self.target] {
+            command.args(["--plain-http", &layer.host]);
+        }
         command
     }
 
@@ -419,12 +429,12 @@ impl<'a> Worker<'a> {
         command
     }
 
-    fn import(&self, namespace: &str, workspace: &Path) -> Command {
+    fn import(&self, host: &str, namespace: &str, workspace: &Path) -> Command {
         let (media, key) = (self.lab.site.path("media"), self.lab.site.key());
         let mut command = bundle(&self.dir);
         command.args(["import", "--from", text(&media), "--trust", text(&key)]);
         command.args(["--workspace", text(workspace)]);
-        command.arg(format!("docker://{}/{namespace}", self.target.host));
+        command.arg(format!("docker://{host}/{namespace}"));
         command
     }
 
@@ -477,8 +487,8 @@ impl<'a> Worker<'a> {
             .collect()
     }
 
-    /// Runs one case; panics with what is wrong.
-    fn case(&mut self, case: Case) {
+    /// Runs one case and gives its exit code; panics with what is wrong.
+    fn case(&mut self, case: Case) -> Option<i32> {
         self.count += 1;
         let place = self.dir.join(self.count.to_string());
         fs_err::create_dir(&place).unwrap();
@@ -489,17 +499,21 @@ impl<'a> Worker<'a> {
         };
         let fault = Some((case.fault, case.at));
         let plot = Plot { fault, left, manner: manner(case.side, case.at) };
-        match case.side {
+        let ended = match case.side {
             Side::Create => self.create_case(case, plot, &place),
             Side::Import => self.import_case(case, plot, &place),
-        }
+        };
         fs_err::remove_dir_all(&place).unwrap();
+        ended.code
     }
 
-    fn import_case(&self, case: Case, plot: Plot, place: &Path) {
+    fn import_case(&self, case: Case, plot: Plot, place: &Path) -> Ended {
         let name = self.dir.file_name().unwrap().to_str().unwrap();
         let namespace = format!("{name}/case-{}", self.count);
-        let command = || self.import(&namespace, &place.join("w"));
+        let tls = case.fault.is_of_tls();
+        let host = if tls { &self.target_tls.host } else { &self.target.host };
+        self.target.reached_at(tls.then(|| format!("https://{host}")));
+        let command = || self.import(host, &namespace, &place.join("w"));
         self.target.plot(plot);
         let ended = self.run(command(), Some(case.fault));
         self.judge(case, &self.target, &ended);
@@ -514,12 +528,17 @@ impl<'a> Worker<'a> {
             self.sound(command());
             self.lab.is_whole(&namespace);
         }
+        ended
     }
 
-    fn create_case(&self, case: Case, plot: Plot, place: &Path) {
+    fn create_case(&self, case: Case, plot: Plot, place: &Path) -> Ended {
         let workspace = place.join("w");
         copy_tree(&self.dir.join("seed"), &workspace);
         let (media, again) = (place.join("media"), place.join("again"));
+        let tls = case.fault.is_of_tls();
+        let host = if tls { &self.source_tls.host } else { &self.source.host };
+        self.source.reached_at(tls.then(|| format!("https://{host}")));
+        self.configure(host, IMAGES);
         self.source.plot(plot);
         let ended = self.run(self.create(&media, &workspace), Some(case.fault));
         self.judge(case, &self.source, &ended);
@@ -541,6 +560,7 @@ impl<'a> Worker<'a> {
             }
             assert_eq!(had, self.carried);
         }
+        ended
     }
 
     /// A create that succeeds has carried everything. What is attached to an image may stay behind where the registry
@@ -621,6 +641,8 @@ struct Row {
     cases: usize,
     wrong: usize,
     slowest: Duration,
+    /// Exit codes; -1 for a run that was stopped because it told of a long wait.
+    codes: BTreeSet<i32>,
 }
 
 #[test]
@@ -643,8 +665,8 @@ fn faults_of_registries() {
                     let Some(case) = todo.lock().unwrap().next() else { break };
                     let since = Instant::now();
                     let outcome = catch_unwind(AssertUnwindSafe(|| worker.case(case)));
-                    let wrong = outcome.err().map(|_| PANIC.take());
-                    ran.lock().unwrap().push((case, wrong, since.elapsed()));
+                    let outcome = outcome.map_err(|_| PANIC.take());
+                    ran.lock().unwrap().push((case, outcome, since.elapsed()));
                 }
             });
         }
@@ -653,25 +675,34 @@ fn faults_of_registries() {
     let ran = ran.into_inner().unwrap();
     let mut table: BTreeMap<Fault, Row> = BTreeMap::new();
     let mut wrongs = Vec::new();
-    for (case, wrong, took) in &ran {
+    for (case, outcome, took) in &ran {
         let row = table.entry(case.fault).or_default();
         row.cases += 1;
         row.slowest = row.slowest.max(*took);
         let known = KNOWN
             .iter()
             .any(|(side, fault, at, _)| (*side, *fault, *at) == (case.side, case.fault, case.at));
-        if let Some(wrong) = wrong.as_ref().filter(|_| !known) {
-            row.wrong += 1;
-            wrongs.push(format!("{case:?}\n    {}", wrong.trim_end().replace('\n', "\n    ")));
+        match outcome {
+            Ok(code) => {
+                row.codes.insert(code.unwrap_or(-1));
+            }
+            Err(_) if known => {}
+            Err(wrong) => {
+                row.wrong += 1;
+                let wrong = wrong.trim_end().replace('\n', "\n    ");
+                wrongs.push(format!("{case:?}\n    {wrong}"));
+            }
         }
     }
     for wrong in &wrongs {
         println!("WRONG {wrong}");
     }
-    println!("{:<24} {:>6} {:>6} {:>9}", "fault", "cases", "wrong", "slowest");
+    println!("{:<24} {:>6} {:>6} {:>9}  exit codes", "fault", "cases", "wrong", "slowest");
     for (fault, row) in &table {
         let (name, slowest) = (format!("{fault:?}"), row.slowest.as_secs_f64());
-        println!("{name:<24} {:>6} {:>6} {slowest:>7.1} s", row.cases, row.wrong);
+        let codes: Vec<String> = row.codes.iter().map(ToString::to_string).collect();
+        let codes = codes.join(" ");
+        println!("{name:<24} {:>6} {:>6} {slowest:>7.1} s  {codes}", row.cases, row.wrong);
     }
     for (side, fault, at, why) in KNOWN {
         println!("known: {side:?} {fault:?} {at:?}: {why}");

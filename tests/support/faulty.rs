@@ -67,7 +67,7 @@ pub enum Fault {
     RedirectForeign,
     /// The registry is reached by TLS, and the `Location` of an upload says `http`.
     LocationDowngrade,
-    /// The registry is reached by TLS and redirects to plain HTTP.
+    /// The registry is reached by TLS and redirects to plain HTTP, where the content is.
     RedirectDowngrade,
     /// 202 to a mount: send it.
     MountDeclined,
@@ -84,6 +84,11 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// Whether it is one of a registry that is reached by TLS.
+    pub fn is_of_tls(self) -> bool {
+        matches!(self, Self::LocationDowngrade | Self::RedirectDowngrade)
+    }
+
     /// Whether it is something that is done to an answer with a success, which has to be there for it.
     fn is_of_an_answer(self) -> bool {
         use Fault::{
@@ -579,9 +584,8 @@ impl State {
                 }
             }
             Fault::RedirectLoop => empty(307).with("location", &asked.target),
-            Fault::RedirectAway => away(&self.away),
+            Fault::RedirectAway | Fault::RedirectDowngrade => away(&self.away),
             Fault::RedirectForeign => away(&self.foreign()),
-            Fault::RedirectDowngrade => away(base.rsplit('/').next().unwrap_or("")),
             _ => return None,
         })
     }

@@ -14,6 +14,7 @@ pub mod proxy;
 pub mod relay;
 pub mod server;
 pub mod site;
+pub mod tls;
 pub mod wire;
 
 use std::io::Write;
