@@ -72,7 +72,7 @@ impl Record {
         bytes
     }
 
-    fn parse(bytes: &[u8], stream: StreamId) -> Result<Self, String> {
+    pub(crate) fn parse(bytes: &[u8], stream: StreamId) -> Result<Self, String> {
         let record: Self = json::parse(bytes).map_err(|error| error.to_string())?;
         if record.kind != KIND {
             return Err(format!("it is a `{}`", record.kind.chars().take(100).collect::<String>()));

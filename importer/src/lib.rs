@@ -23,6 +23,8 @@ mod artifact;
 mod cells;
 mod durable;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod hint;
 mod images;
 mod import;

@@ -52,7 +52,7 @@ struct Entry {
 
 /// One file, parsed.
 #[derive(Debug, Default)]
-struct AuthFile {
+pub(super) struct AuthFile {
     path: String,
     legacy: bool,
     auths: BTreeMap<String, Entry>,
@@ -204,7 +204,7 @@ fn usual_places() -> Vec<PathBuf> {
 }
 
 impl AuthFile {
-    fn parse(path: &str, bytes: &[u8], legacy: bool) -> Result<Self, Fault> {
+    pub(super) fn parse(path: &str, bytes: &[u8], legacy: bool) -> Result<Self, Fault> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Document {
@@ -241,7 +241,7 @@ impl AuthFile {
         })
     }
 
-    fn lookup(
+    pub(super) fn lookup(
         &self,
         host: &RegistryHost,
         repository: Option<&Repository>,

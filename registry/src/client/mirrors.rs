@@ -160,7 +160,7 @@ impl Mirrors {
     }
 
     /// Adds one file; its entries replace earlier ones of the same prefix.
-    fn add(&mut self, path: &Path, bytes: &[u8]) -> Result<(), Fault> {
+    pub(super) fn add(&mut self, path: &Path, bytes: &[u8]) -> Result<(), Fault> {
         let file = path.display().to_string();
         let fault = |detail: String| Fault::Config { path: file.clone(), detail };
         let text = std::str::from_utf8(bytes).map_err(|_| fault("not UTF-8".into()))?;

@@ -25,6 +25,8 @@ mod error;
 mod feed;
 mod files;
 mod framing;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod headers;
 mod helper;
 #[cfg(test)]

@@ -16,6 +16,9 @@ pub mod limits;
 mod listing;
 mod manifest;
 mod range;
+#[cfg(fuzzing)]
+pub mod route;
+#[cfg(not(fuzzing))]
 mod route;
 mod upload;
 
