@@ -8,6 +8,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use support::command::Run;
+use support::crash::killed_after;
 use support::relay::Relay;
 use support::server::Server;
 use support::site::Site;
@@ -26,19 +27,7 @@ fn fill(site: &Site) {
 
 /// Runs `bundle` with these arguments and kills it with SIGKILL after `delay`. Says whether it was still running.
 fn killed(site: &Site, arguments: &[String], delay: Duration) -> bool {
-    let mut command = site.command(&[]);
-    command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
-    let mut child = command.spawn().unwrap();
-    let start = Instant::now();
-    while start.elapsed() < delay {
-        if child.try_wait().unwrap().is_some() {
-            return false;
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    child.kill().unwrap();
-    child.wait().unwrap();
-    true
+    killed_after(site.command(&[]).args(arguments), delay)
 }
 
 /// Delays from a seed: every run of the test tries others, and a failure prints them.
@@ -362,20 +351,6 @@ fn a_signal_leaves_what_the_next_run_takes_up() {
     site.same(&IMAGES);
 }
 
-/// Puts a finished first sequence back to where a kill between two renames of its publication leaves it: the files in
-/// `hidden` have their partial names, and the history has the sequence as pending.
-fn cut_publication(site: &Site, hidden: &[&str]) {
-    let (media, history) = (site.path("media"), site.path("connected/history"));
-    for name in hidden {
-        fs_err::rename(media.join(name), media.join(format!("{name}.partial"))).unwrap();
-    }
-    fs_err::create_dir(history.join("pending")).unwrap();
-    for (from, to) in [("seq1.json", "head"), ("seq1.sig", "seal"), ("seq1.index", "index")] {
-        fs_err::rename(history.join(from), history.join("pending").join(to)).unwrap();
-    }
-    support::server::fs_write(&history.join("pending/medium"), text(&media).as_bytes());
-}
-
 #[test]
 fn a_publication_cut_between_two_renames_is_finished() {
     const HEAD: &str = "mirror_seq1.manifest.json";
@@ -389,7 +364,7 @@ fn a_publication_cut_between_two_renames_is_finished() {
         site.images(&IMAGES);
         site.create("media", &[]).ok();
         let before = files(&site.path("media"));
-        cut_publication(&site, hidden);
+        site.cut_publication("media", hidden);
         site.create("media", &[]).ok();
         assert_eq!(before, files(&site.path("media")));
         site.import("media", &[]).ok();
@@ -404,7 +379,7 @@ fn a_publication_cut_between_two_renames_whose_part_is_gone_is_made_again() {
     site.images(&IMAGES);
     site.create("media", &[]).ok();
     let before = files(&site.path("media"));
-    cut_publication(&site, &["mirror_seq1.manifest.json"]);
+    site.cut_publication("media", &["mirror_seq1.manifest.json"]);
     fs_err::remove_file(site.path("media/mirror_seq1_000000.tar")).unwrap();
     site.create("media", &[]).ok();
     assert_eq!(before, files(&site.path("media")));

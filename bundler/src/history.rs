@@ -30,6 +30,7 @@ use fs_err as fs;
 use crate::durable;
 use crate::error::CreateError;
 use crate::publish;
+use crate::slots;
 
 /// A name at the target, as the history remembers it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -358,7 +359,8 @@ impl History {
             durable::rename(&pending.join("index"), &self.file(sequence, "index"))?;
             // The head last: a sequence is history when its head is there.
             durable::rename(&pending.join("head"), &self.file(sequence, "json"))?;
-            fs::remove_dir_all(&pending)?;
+            self.forget_slots()?;
+            self.drop_pending()?;
             durable::sync_directory(&self.directory)
         };
         commit().map_err(CreateError::file("write the history"))?;
@@ -373,8 +375,8 @@ impl History {
             return self.settle_without_medium();
         };
         let Some(bytes) = durable::read(&pending.join("head"), HEAD_MAX).map_err(&file)? else {
-            // The head was renamed: only the removal of the directory was left.
-            return fs::remove_dir_all(&pending).map_err(&file);
+            // The head was renamed: only the removals were left.
+            return self.forget_slots().and_then(|()| self.drop_pending()).map_err(&file);
         };
         let damaged =
             |problem: String| CreateError::History { path: pending.join("head"), problem };
@@ -399,7 +401,7 @@ impl History {
             tracing::info!(sequence = head.sequence.get(), "publication of the last run finished");
             self.finish_commit(head.sequence)
         } else {
-            fs::remove_dir_all(&pending).map_err(&file)
+            self.drop_pending().map_err(&file)
         }
     }
 
@@ -422,7 +424,30 @@ impl History {
                     .map_err(CreateError::file("write the history"))?;
             }
         }
-        fs::remove_dir_all(&pending).map_err(CreateError::file("write the history"))
+        self.forget_slots()
+            .and_then(|()| self.drop_pending())
+            .map_err(CreateError::file("write the history"))
+    }
+
+    /// Takes the pending sequence away. `medium` goes first, as it came last: a run that ends in between
+    /// must not leave a publication that lacks a file.
+    fn drop_pending(&self) -> io::Result<()> {
+        gone(fs::remove_file(self.pending().join("medium")))?;
+        fs::remove_dir_all(self.pending())
+    }
+
+    /// Takes the journal of the parts away while the sequence is still pending: afterwards no run would know
+    /// that it is of no use.
+    fn forget_slots(&self) -> io::Result<()> {
+        gone(fs::remove_file(slots::path(&self.directory)))
+    }
+}
+
+/// What is not there is gone.
+fn gone(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 

@@ -20,6 +20,11 @@ use crate::plan::Plan;
 /// Bytes of a journal: 80 for each of two million blobs, and for every 8 MiB of them.
 const JOURNAL_MAX: u64 = 512 * 1024 * 1024;
 
+/// Where the journal lies in the directory of the history.
+pub fn path(history: &Path) -> PathBuf {
+    history.join("slots")
+}
+
 /// The journal of one create.
 #[derive(Debug)]
 pub struct Slots {
@@ -31,7 +36,7 @@ pub struct Slots {
 impl Slots {
     /// Opens the journal for `plan` in `medium`. A journal of another plan is forgotten.
     pub fn open(workspace: &Path, medium: &Path, plan: &Plan) -> Result<Self, CreateError> {
-        let path = workspace.join("history").join("slots");
+        let path = path(&workspace.join("history"));
         let fingerprint = fingerprint(medium, plan);
         let file = CreateError::file("open the journal of the parts");
         // An unreadable journal is an empty one.
@@ -67,7 +72,7 @@ impl Slots {
         }
     }
 
-    /// Forgets everything: the sequence is published.
+    /// Forgets everything: the sequence is published. The history did so already when it took it in.
     pub fn close(self) {
         if let Err(error) = fs::remove_file(&self.path) {
             tracing::debug!(%error, "the journal of the parts");

@@ -7,6 +7,29 @@ use std::path::Path;
 
 use crate::error::ImportError;
 
+/// What the names of half-written files begin with.
+const HALF: &str = ".new-";
+
+/// Takes away what killed importers left half written in a directory, if it is there. Only for who holds the
+/// lock: nobody else writes there then.
+pub(crate) fn sweep(directory: &Path) -> Result<(), ImportError> {
+    let sweep = || -> std::io::Result<()> {
+        for entry in fs_err::read_dir(directory)? {
+            let entry = entry?;
+            if entry.file_name().as_encoded_bytes().starts_with(HALF.as_bytes()) {
+                fs_err::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    };
+    match sweep() {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(write_error(directory, error))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Makes a directory and its parents.
 pub(crate) fn directory(path: &Path) -> Result<(), ImportError> {
     fs_err::create_dir_all(path).map_err(|source| write_error(path, source))
@@ -16,7 +39,7 @@ pub(crate) fn directory(path: &Path) -> Result<(), ImportError> {
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), ImportError> {
     let fail = |source| write_error(path, source);
     let parent = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(parent).map_err(fail)?;
+    let mut file = tempfile::Builder::new().prefix(HALF).tempfile_in(parent).map_err(fail)?;
     file.write_all(bytes).map_err(fail)?;
     file.as_file().sync_all().map_err(fail)?;
     file.persist(path).map_err(|error| fail(error.error))?;

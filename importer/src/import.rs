@@ -24,7 +24,7 @@ use crate::report::{Imported, ImportedSequence, Outcome};
 use crate::subjects::Subjects;
 use crate::survey::{self, Promised, Work};
 use crate::verify::{self, Received, Verified, passed};
-use crate::{ImportOptions, receipt};
+use crate::{ImportOptions, durable, receipt};
 
 /// Imports the sequences in the directories that the target does not have yet.
 pub async fn import(options: ImportOptions) -> Result<Imported, ImportError> {
@@ -95,7 +95,7 @@ impl Run {
         for verified in &arrived {
             self.at.places(&verified.index)?;
         }
-        let lock = if self.options.dry_run { None } else { Some(lock_local(&self.directory)?) };
+        let lock = if self.options.dry_run { None } else { Some(self.lock()?) };
 
         self.options.progress.phase("asking the target");
         let remote = ledger::read_remote(&self.at).await?;
@@ -125,6 +125,14 @@ impl Run {
         self.check_times(&arranged)?;
         self.check_required(&arranged).await?;
         Ok(Prepared { arranged, known: Known { local, remote }, _lock: lock })
+    }
+
+    /// Keeps other importers of this workspace out, and takes away what a killed one left half written.
+    fn lock(&self) -> Result<LocalLock, ImportError> {
+        let lock = lock_local(&self.directory)?;
+        durable::sweep(&self.directory)?;
+        durable::sweep(&receipt::directory(&self.directory))?;
+        Ok(lock)
     }
 
     /// Reads the medium and proves everything but the cells.
@@ -287,8 +295,13 @@ impl Run {
             && known.remote.iter().any(|r| r.agrees(&record))
         {
             self.remember(&record, known)?;
-            let report = summary(one.verified(), Outcome::Known);
-            return Ok(ImportedSequence { blobs_present: work.present, ..report });
+            let mut report = summary(one.verified(), Outcome::Known);
+            report.blobs_present = work.present;
+            // An import that ended between the target's record and its receipt left none.
+            if !receipt::is_there(&self.directory, &report) {
+                report.receipt = Some(self.write_receipt(&report)?);
+            }
+            return Ok(report);
         }
         self.take_lease(known, lease).await?;
         let lease = lease.as_ref().expect("taken just now");
@@ -393,10 +406,12 @@ impl Run {
         report.blobs_mounted = push.counts.mounted.load(Ordering::Relaxed);
         report.blobs_present = work.present;
         (report.manifests_put, report.tags_put) = work.names();
-        let target = self.told_target();
-        let path = receipt::write(&self.directory, &target, &crate::now(), &report)?;
-        report.receipt = Some(path);
+        report.receipt = Some(self.write_receipt(&report)?);
         Ok(report)
+    }
+
+    fn write_receipt(&self, report: &ImportedSequence) -> Result<PathBuf, ImportError> {
+        receipt::write(&self.directory, &self.told_target(), &crate::now(), report)
     }
 
     /// The target as a person knows it.

@@ -24,6 +24,21 @@ struct Receipt<'a> {
     sequence: &'a ImportedSequence,
 }
 
+/// Where the receipts lie in the directory of a target.
+pub(crate) fn directory(target: &Path) -> PathBuf {
+    target.join("receipts")
+}
+
+/// Whether the directory of the target has the receipt of a sequence.
+pub(crate) fn is_there(directory: &Path, sequence: &ImportedSequence) -> bool {
+    path(directory, sequence).exists()
+}
+
+fn path(directory: &Path, sequence: &ImportedSequence) -> PathBuf {
+    let name = format!("seq{}-{}.json", sequence.sequence, sequence.digest.short());
+    self::directory(directory).join(name)
+}
+
 /// Writes the receipt into the directory of the target.
 pub(crate) fn write(
     directory: &Path,
@@ -31,8 +46,8 @@ pub(crate) fn write(
     time: &str,
     sequence: &ImportedSequence,
 ) -> Result<PathBuf, ImportError> {
-    let directory = directory.join("receipts");
-    durable::directory(&directory)?;
+    let path = path(directory, sequence);
+    durable::directory(path.parent().unwrap_or(directory))?;
     let receipt = Receipt {
         kind: "application/vnd.bundle.receipt.v1+json",
         target,
@@ -43,8 +58,6 @@ pub(crate) fn write(
     };
     let mut bytes = serde_json::to_vec_pretty(&receipt).expect("only text keys");
     bytes.push(b'\n');
-    let name = format!("seq{}-{}.json", sequence.sequence, sequence.digest.short());
-    let path = directory.join(name);
     durable::write(&path, &bytes)?;
     Ok(path)
 }

@@ -5,10 +5,12 @@
 
 // Each test file is a crate of its own and uses a part of this.
 #![allow(dead_code)]
-#![allow(clippy::unwrap_used, clippy::print_stderr)]
+#![allow(clippy::unwrap_used, clippy::print_stderr, clippy::print_stdout)]
 
 pub mod command;
+pub mod crash;
 pub mod faulty;
+pub mod figures;
 pub mod image;
 pub mod proxy;
 pub mod relay;
@@ -147,6 +149,43 @@ pub fn files(dir: &Path) -> Vec<String> {
         .collect();
     names.sort();
     names
+}
+
+/// Every file and directory below a directory, by its path there, sorted.
+pub fn tree(dir: &Path) -> Vec<String> {
+    fn walk(root: &Path, below: &Path, found: &mut Vec<String>) {
+        let Ok(entries) = fs::read_dir(root.join(below)) else { return };
+        for entry in entries.map(Result::unwrap) {
+            let path = below.join(entry.file_name());
+            found.push(text(&path).to_owned());
+            if entry.file_type().unwrap().is_dir() {
+                walk(root, &path, found);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(dir, Path::new(""), &mut found);
+    found.sort();
+    found
+}
+
+/// Makes a directory with everything below it the same as another.
+pub fn mirror(from: &Path, to: &Path) {
+    let _ = fs::remove_dir_all(to);
+    if !from.exists() {
+        return;
+    }
+    fs::create_dir_all(to).unwrap();
+    for path in tree(from) {
+        let (from, to) = (from.join(&path), to.join(&path));
+        let rights = fs::metadata(&from).unwrap().permissions();
+        if from.is_dir() {
+            fs::create_dir_all(&to).unwrap();
+        } else {
+            fs::copy(&from, &to).unwrap();
+        }
+        fs::set_permissions(&to, rights).unwrap();
+    }
 }
 
 /// Copies the files of a directory into another.

@@ -12,6 +12,7 @@ pub struct Relay {
     pub host: String,
     connections: Arc<AtomicUsize>,
     down: Arc<AtomicU64>,
+    up: Arc<AtomicU64>,
     /// Connections are closed after so many bytes from the registry; `u64::MAX` for never.
     cut_after: Arc<AtomicU64>,
 }
@@ -25,20 +26,21 @@ impl Relay {
             host,
             connections: Arc::default(),
             down: Arc::default(),
+            up: Arc::default(),
             cut_after: Arc::new(AtomicU64::new(u64::MAX)),
         };
         let (to, connections) = (to.to_owned(), relay.connections.clone());
-        let (down, cut_after) = (relay.down.clone(), relay.cut_after.clone());
+        let (down, up) = (relay.down.clone(), relay.up.clone());
+        let cut_after = relay.cut_after.clone();
         std::thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 connections.fetch_add(1, Ordering::SeqCst);
                 let Ok(server) = TcpStream::connect(&to) else { continue };
                 let (from_client, to_server) =
                     (client.try_clone().unwrap(), server.try_clone().unwrap());
-                let (down, limit) = (down.clone(), cut_after.load(Ordering::SeqCst));
-                std::thread::spawn(move || {
-                    pump(from_client, to_server, rate, &AtomicU64::new(0), u64::MAX);
-                });
+                let (down, up) = (down.clone(), up.clone());
+                let limit = cut_after.load(Ordering::SeqCst);
+                std::thread::spawn(move || pump(from_client, to_server, rate, &up, u64::MAX));
                 std::thread::spawn(move || pump(server, client, rate, &down, limit));
             }
         });
@@ -53,6 +55,11 @@ impl Relay {
     /// Bytes from the registry so far.
     pub fn down(&self) -> u64 {
         self.down.load(Ordering::SeqCst)
+    }
+
+    /// Bytes to the registry so far.
+    pub fn up(&self) -> u64 {
+        self.up.load(Ordering::SeqCst)
     }
 
     /// New connections are cut after so many bytes from the registry.

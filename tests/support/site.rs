@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use fs_err as fs;
+
 use super::command::{Run, bundle};
 use super::server::{Kind, Server, fs_write};
 use super::text;
@@ -153,11 +155,25 @@ impl Site {
         }
     }
 
+    /// Puts a finished first sequence on `media` back to where a kill between two renames of its publication leaves it:
+    /// the files in `hidden` have their partial names, and the history has the sequence as pending.
+    pub fn cut_publication(&self, media: &str, hidden: &[&str]) {
+        let (media, history) = (self.path(media), self.path("connected/history"));
+        for name in hidden {
+            fs::rename(media.join(name), media.join(format!("{name}.partial"))).unwrap();
+        }
+        fs::create_dir(history.join("pending")).unwrap();
+        for (from, to) in [("seq1.json", "head"), ("seq1.sig", "seal"), ("seq1.index", "index")] {
+            fs::rename(history.join(from), history.join("pending").join(to)).unwrap();
+        }
+        fs_write(&history.join("pending/medium"), text(&media).as_bytes());
+    }
+
     /// The signed head of a sequence on a medium, as JSON.
     #[track_caller]
     pub fn head(&self, media: &str, sequence: u64) -> serde_json::Value {
         let path = self.path(media).join(format!("mirror_seq{sequence}.manifest.json"));
-        serde_json::from_slice(&fs_err::read(path).unwrap()).unwrap()
+        serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
     }
 }
 

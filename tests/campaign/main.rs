@@ -1,0 +1,14 @@
+//! Campaigns with figures: many damaged media, many ends at any moment, many runs beside each other.
+//!
+//! Each prints what was asked, what ran and how many outcomes were wrong, and fails when cases are left out. The
+//! quick form takes samples; `scripts/campaign.sh` asks for the whole one.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod damage;
+mod ends;
+mod scenario;
+mod together;
