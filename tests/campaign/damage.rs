@@ -12,7 +12,7 @@ use format_spec::part::{PartLayout, table_member};
 use format_spec::{Digest, codec, seal};
 use fs_err as fs;
 use importer::{ErrorKind, ImportError, ImportOptions};
-use registry::client::{Client, ClientOptions, RetryPolicy};
+use registry::client::{Client, ClientOptions};
 use registry::progress::Progress;
 use registry::reference::RegistryHost;
 use tokio_util::sync::CancellationToken;
@@ -75,7 +75,6 @@ impl Bench {
         let client = Client::new(ClientOptions {
             plain_http: vec![host],
             registries_conf: Some("/dev/null".into()),
-            retry: RetryPolicy { times: 1, ..RetryPolicy::default() },
             ..ClientOptions::default()
         });
         let media = directory.path().join("media");

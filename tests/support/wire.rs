@@ -177,12 +177,24 @@ impl Registry {
         strings(&value["tags"])
     }
 
-    /// The repositories, sorted.
+    /// The repositories, sorted, page by page.
     #[track_caller]
     pub fn repositories(&self) -> Vec<String> {
-        let answer = self.ask("GET", "/v2/_catalog?n=1000", &[], b"");
-        assert_eq!(answer.status, 200);
-        strings(&serde_json::from_slice::<serde_json::Value>(&answer.body).unwrap()["repositories"])
+        const PAGE: usize = 1000;
+        let mut all: Vec<String> = Vec::new();
+        loop {
+            let last = all.last().map_or_else(String::new, |last| format!("&last={last}"));
+            let answer = self.ask("GET", &format!("/v2/_catalog?n={PAGE}{last}"), &[], b"");
+            assert_eq!(answer.status, 200);
+            let value: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+            let page = strings(&value["repositories"]);
+            let more = page.len() == PAGE;
+            all.extend(page);
+            if !more {
+                all.sort();
+                return all;
+            }
+        }
     }
 
     /// Every `repository:tag` of content; what `bundle` keeps there for itself is left out.
