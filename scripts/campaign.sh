@@ -2,7 +2,7 @@
 # The campaigns in their whole form: every byte, every length, every call at which a run can end. About an hour on 2 cores.
 #
 #   scripts/campaign.sh              all of them
-#   scripts/campaign.sh NAME         one: corruption, lengths, swaps, signed_nonsense, structured_changes, every_bit,
+#   scripts/campaign.sh NAME         one: corruption, lengths, swaps, hostile, signed_nonsense, structured_changes, every_bit,
 #                                    every_length, crash_points, kills, two_creates, two_imports, a_create, garbage
 #   BUNDLE_CAMPAIGN=quick …          the form of `cargo test`
 #

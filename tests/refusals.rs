@@ -6,8 +6,6 @@
 mod support;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use support::command::Run;
 use support::relay::Relay;
@@ -126,31 +124,13 @@ fn the_image_of_a_damaged_layer_is_named() {
     untagged(&site, "flipped", &[65]).says(PART).says("team/tool");
 }
 
-/// The exit code of a run, and the most memory that it had, in KiB. Looked at every millisecond: what is held while
-/// megabytes are hashed is not missed.
-fn peak(command: &mut Command) -> (Option<i32>, u64) {
-    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let status = format!("/proc/{}/status", child.id());
-    let mut most = 0;
-    loop {
-        let text = fs_err::read_to_string(&status).unwrap_or_default();
-        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let now = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
-        most = most.max(now.unwrap_or(0));
-        if let Some(status) = child.try_wait().unwrap() {
-            return (status.code(), most);
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
-
 #[test]
 fn junk_at_its_limit_takes_little_memory() {
     let site = prepared();
     let key = site.key();
     let verify = |media: &Path| {
         let (media, key) = (text(media), text(&key));
-        peak(&mut site.command(&["verify", "--from", media, "--trust", key]))
+        Run::watched(&mut site.command(&["verify", "--from", media, "--trust", key]))
     };
     let heads = copied(&site, "heads");
     for n in 1..=4 {
@@ -173,8 +153,8 @@ fn junk_at_its_limit_takes_little_memory() {
     let seal = copied(&site, "seal");
     fs_write(&seal.join(SEAL), &noise(9, 64 << 10));
     for (media, code) in [(heads, 67), (index, 65), (seal, 67)] {
-        let (exit, most) = verify(&media);
-        assert_eq!(exit, Some(code), "{media:?}");
+        let (run, most) = verify(&media);
+        let _ = run.code(code);
         // The bar for any input.
         assert!((1..64 << 10).contains(&most), "{most} KiB for {media:?}");
     }

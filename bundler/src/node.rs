@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use format_spec::{Digest, Tag};
 use registry::manifest::{Descriptor, Manifest, ManifestError, RawManifest};
-use registry::media_type;
+use registry::media_type::{self, essence};
 use registry::reference::ManifestRef;
 
 use crate::config::PlatformFilter;
@@ -45,6 +45,8 @@ pub struct Node {
 pub(crate) struct Read {
     pub(crate) digest: Digest,
     pub(crate) node: Node,
+    /// Those of its children that it says are indexes.
+    pub(crate) indexes: Box<[Digest]>,
     /// Whether children of the index are left out.
     pub(crate) sparse: bool,
 }
@@ -85,10 +87,13 @@ impl Reader<'_> {
             .parse(raw)
             .map_err(|error| ImageError::Manifest { digest: raw.digest, error })?;
         let (mut children, mut blobs, mut sparse) = (Vec::new(), Vec::new(), false);
+        let mut indexes = Vec::new();
         match &manifest {
             Manifest::Index(index) => {
                 children = choose(&index.manifests, platforms)?;
                 sparse = children.len() < index.manifests.len();
+                let is_index = |m: &&Descriptor| media_type::is_index(&essence(&m.media_type));
+                indexes.extend(index.manifests.iter().filter(is_index).map(|m| m.digest));
             }
             Manifest::Image(_) => {
                 for blob in manifest.blobs() {
@@ -108,7 +113,7 @@ impl Reader<'_> {
             children: children.into(),
             blobs: blobs.into(),
         };
-        Ok(Read { digest: raw.digest, node, sparse })
+        Ok(Read { digest: raw.digest, node, indexes: indexes.into(), sparse })
     }
 }
 

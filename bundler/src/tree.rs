@@ -9,6 +9,7 @@ use format_spec::Digest;
 use futures_util::StreamExt;
 use registry::limits::REFERRERS_MAX;
 use registry::manifest::ManifestError;
+use registry::media_type;
 use registry::reference::ManifestRef;
 
 use crate::config::PlatformFilter;
@@ -39,6 +40,10 @@ pub(crate) enum ImageError {
     Manifests,
     #[error("manifest {0} has more than {REFERRERS_MAX} referrers")]
     Referrers(Digest),
+    #[error(
+        "its index says that manifest {child} is {said}, and it is not: one digest would mean two things"
+    )]
+    Kind { child: Digest, said: &'static str },
     #[error("manifest {0} is named as a blob too")]
     Both(Digest),
     #[error("blob {0} is larger than {max} bytes", max = format_spec::limits::BLOB_MAX)]
@@ -88,8 +93,15 @@ impl<'a> Tree<'a> {
         let mut level = self.insert(root, &mut queued)?;
         while !level.is_empty() {
             let mut fetched = futures_util::stream::iter(level)
-                .map(|child| async move {
-                    reader.manifest(&ManifestRef::Digest(child), platforms).await
+                .map(|(child, is_index)| async move {
+                    let read = reader.manifest(&ManifestRef::Digest(child), platforms).await?;
+                    // CVE-2021-41190: what reads by the descriptor sees one thing, what reads by the
+                    // document another.
+                    if media_type::is_index(&read.node.media_type) != is_index {
+                        let said = if is_index { "an index" } else { "an image" };
+                        return Err(ImageError::Kind { child, said });
+                    }
+                    Ok(read)
                 })
                 .buffer_unordered(8);
             let mut below = Vec::new();
@@ -101,12 +113,13 @@ impl<'a> Tree<'a> {
         Ok(())
     }
 
-    /// Takes in one manifest. Returns those of its children that nobody has asked for yet.
+    /// Takes in one manifest. Returns those of its children that nobody has asked for yet, and whether it says that
+    /// they are indexes.
     fn insert(
         &mut self,
         read: Read,
         queued: &mut HashSet<Digest>,
-    ) -> Result<Vec<Digest>, ImageError> {
+    ) -> Result<Vec<(Digest, bool)>, ImageError> {
         queued.remove(&read.digest);
         self.sparse |= read.sparse;
         let node = self.manifests.entry(read.digest).or_insert(read.node);
@@ -114,7 +127,7 @@ impl<'a> Tree<'a> {
         let mut missing = Vec::new();
         for child in children {
             if !self.manifests.contains_key(&child) && queued.insert(child) {
-                missing.push(child);
+                missing.push((child, read.indexes.contains(&child)));
             }
         }
         if self.manifests.len() + queued.len() > MANIFESTS_MAX {

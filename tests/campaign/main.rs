@@ -10,5 +10,6 @@ mod support;
 
 mod damage;
 mod ends;
+mod hostile;
 mod scenario;
 mod together;

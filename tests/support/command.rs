@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 /// `bundle` in `home`, with nothing of the caller's environment that could change what it does.
 pub fn bundle(home: &Path) -> Command {
@@ -41,6 +42,32 @@ impl Run {
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
             line,
         }
+    }
+
+    /// Runs a command to its end, and says the most memory that it had, in KiB. Looked at every millisecond: what is
+    /// held while megabytes are hashed is not missed.
+    #[must_use]
+    pub fn watched(command: &mut Command) -> (Self, u64) {
+        let line = format!("{command:?}");
+        let [stdout, stderr] = [(); 2].map(|()| tempfile::NamedTempFile::new().unwrap());
+        command.stdout(stdout.reopen().unwrap()).stderr(stderr.reopen().unwrap());
+        let mut child = command.spawn().unwrap();
+        let status = format!("/proc/{}/status", child.id());
+        let mut most = 0;
+        let code = loop {
+            let text = fs_err::read_to_string(&status).unwrap_or_default();
+            let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+            let now = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+            most = most.max(now.unwrap_or(0));
+            if let Some(status) = child.try_wait().unwrap() {
+                break status.code().unwrap_or(-1);
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        };
+        let text = |file: tempfile::NamedTempFile| {
+            String::from_utf8_lossy(&fs_err::read(file.path()).unwrap()).into_owned()
+        };
+        (Self { code, stdout: text(stdout), stderr: text(stderr), line }, most)
     }
 
     /// It must have succeeded.

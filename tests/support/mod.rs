@@ -12,6 +12,7 @@ pub mod crash;
 pub mod faulty;
 pub mod figures;
 pub mod image;
+pub mod pages;
 pub mod proxy;
 pub mod relay;
 pub mod server;
