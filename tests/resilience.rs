@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use support::command::Run;
 use support::crash::killed_after;
 use support::relay::Relay;
-use support::server::Server;
+use support::server::{Kind, Server};
 use support::site::Site;
-use support::{files, noise, text};
+use support::{files, noise, text, tree};
 
 /// Several images over a few shared layers, about 1.5 MB.
 const IMAGES: [&str; 4] = ["team/a:1", "team/b:1", "team/c:1", "team/d:1"];
@@ -300,6 +300,51 @@ fn a_kill_costs_no_layer_that_was_complete() {
     let again = relay.down() - before;
     assert!(again < 1_800_000, "{before} bytes before the kill and {again} after it, of 2.4 MB");
     site.verify(&site.path("media")).ok();
+}
+
+#[test]
+fn a_killed_import_goes_on_inside_a_large_blob() {
+    let sent_again = killed_inside_a_large_blob(&Site::new());
+    assert!(sent_again < LARGE * 3 / 8, "{sent_again} bytes after two kills, of {LARGE}");
+    // CNCF distribution goes on only for who knows its last answer, which the kill took away: from the beginning.
+    if let Some(site) = Site::with(Kind::Embedded, Kind::Distribution) {
+        assert!(killed_inside_a_large_blob(&site) >= LARGE);
+    }
+}
+
+/// A blob that is worth going on with.
+const LARGE: u64 = 80 << 20;
+
+/// Kills an import twice inside its only large blob and says what its end still had to send.
+fn killed_inside_a_large_blob(site: &Site) -> u64 {
+    site.source.image("team/app", "1", &[&noise(1, LARGE.try_into().unwrap())]);
+    site.images(&["team/app:1"]);
+    site.create("media", &[]).ok();
+    let relay = Relay::start(&site.target.host, 60_000_000);
+    let arguments = site.import_arguments("media", &relay.host);
+    let killed_after = |bytes: u64| {
+        let before = relay.up();
+        let mut command = site.command(&[]);
+        let command = command.args(&arguments).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        while relay.up() - before < bytes {
+            assert!(child.try_wait().unwrap().is_none(), "it ended before it could be killed");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // What is on its way still arrives.
+        std::thread::sleep(Duration::from_millis(200));
+    };
+    killed_after(LARGE / 2);
+    // Once more, inside what is left: that is gone on with too.
+    killed_after(LARGE / 4);
+    let before = relay.up();
+    site.import_into(&relay.host, "media", &[]).ok();
+    let again = relay.up() - before;
+    site.same(&["team/app:1"]);
+    assert!(tree(&site.path("disconnected")).iter().all(|name| !name.ends_with("/uploads")));
+    again
 }
 
 #[test]

@@ -23,6 +23,7 @@ use crate::push::{Counts, Push};
 use crate::report::{Imported, ImportedSequence, Outcome};
 use crate::subjects::Subjects;
 use crate::survey::{self, Promised, Work};
+use crate::uploads::Uploads;
 use crate::verify::{self, Received, Verified, passed};
 use crate::{ImportOptions, durable, receipt};
 
@@ -375,6 +376,7 @@ impl Run {
             places,
             sequence: Arc::new(one.proceed()),
             progress: Arc::clone(&self.options.progress),
+            uploads: Arc::new(Uploads::open(&self.directory)),
             parallel: self.options.parallel_blobs,
             counts: Counts::default(),
             subjects: Subjects::default(),
@@ -382,6 +384,7 @@ impl Run {
         };
         let index = push.sequence.index();
         push.content(&work, whole).await?;
+        push.uploads.end();
         let lost = survey::manifests(&self.at, &push.places, index).await?;
         if let Some((n, id)) = lost.first() {
             let place = &push.places[*id as usize];

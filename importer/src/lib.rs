@@ -8,7 +8,7 @@
 //! 4. [`survey`] asks the target what it has: required blobs must be there; the rest is the work.
 //! 5. [`lock`] keeps other importers out. Nothing was written until here.
 //! 6. [`push`] sends the blobs, read from the parts by [`unpack`] with every cell proven by [`cells`]
-//!    in the same buffer that is sent; then the rest of the cells is proven; then manifests, children
+//!    in the same buffer that is sent, and goes on in [`uploads`] that an earlier run left; then the rest of the cells is proven; then manifests, children
 //!    before parents; then, when the lease still holds, tags. [`subjects`] lists referrers where the
 //!    registry does not.
 //! 7. The [`ledger`] moves last; a [`receipt`] says what happened.
@@ -40,6 +40,7 @@ mod report;
 mod subjects;
 mod survey;
 mod unpack;
+mod uploads;
 mod verify;
 
 use std::path::PathBuf;

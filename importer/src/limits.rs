@@ -26,6 +26,13 @@ pub const EDGES_HELD: usize = 32;
 /// Buffers of 1 MiB kept for the next read: for six uploads one being read, one waiting, one sent.
 pub const BUFFERS_HELD: usize = 20;
 
+/// A blob of at least so many bytes is gone on with where an earlier run stopped: below it, asking and noting is not
+/// worth the while.
+pub const RESUMED_LEAST: u64 = 64 * 1024 * 1024;
+
+/// Bytes that are read of the addresses of uploads: those of thousands.
+pub const UPLOADS_MAX: u64 = 1024 * 1024;
+
 /// Parts whose files stay open: below every default limit of open files (1024), with room for
 /// sockets.
 pub const FILES_HELD: usize = 256;

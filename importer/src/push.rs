@@ -31,6 +31,7 @@ use crate::paths::Destination;
 use crate::subjects::Subjects;
 use crate::survey::{self, Need, Work, ask};
 use crate::unpack::PartSource;
+use crate::uploads::Uploads;
 
 /// Blobs older than this are looked for again before manifests name them: a garbage collection at
 /// the target may have removed them (reference: registries, resume).
@@ -48,6 +49,8 @@ pub(crate) struct Push {
     pub(crate) places: Vec<Repository>,
     pub(crate) sequence: Arc<Sequenced>,
     pub(crate) progress: Arc<Progress>,
+    /// Where uploads of large blobs can be found again.
+    pub(crate) uploads: Arc<Uploads>,
     /// Blobs sent at one time.
     pub(crate) parallel: usize,
     pub(crate) counts: Counts,
@@ -159,7 +162,8 @@ impl Push {
     /// Sends a blob to the first repository that lacks it, and mounts it into the others.
     async fn send(&self, need: Need) -> Result<(), ImportError> {
         let blob = &self.sequence.index().blobs[need.blob];
-        let source = Arc::new(PartSource::new(&self.sequence, need.blob, &self.progress));
+        let source = PartSource::new(&self.sequence, need.blob, &self.progress, &self.uploads);
+        let source = Arc::new(source);
         let name = self.places.get(blob.repositories[0] as usize).map_or("", Repository::as_str);
         let _moving = self.progress.start(format!("{name}@{}", blob.digest.short()));
         let send = |id, from| {

@@ -13,10 +13,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use format_spec::Digest;
 use format_spec::index::{Index, ManifestEntry, Member};
 use format_spec::limits::{BLOCK, CELL};
 use format_spec::part::{Piece, header, member_name, padded};
+use format_spec::{Digest, Repository};
 use futures_util::stream::{self, Stream};
 use registry::client::BlobSource;
 use registry::progress::Progress;
@@ -24,8 +24,9 @@ use tokio::task::JoinHandle;
 
 use crate::cells::{Fault, Part};
 use crate::error::Problem;
-use crate::limits::{BUFFERS_HELD, EDGES_HELD, GROUP};
+use crate::limits::{BUFFERS_HELD, EDGES_HELD, GROUP, RESUMED_LEAST};
 use crate::order::Sequenced;
+use crate::uploads::Uploads;
 
 const CELL_BYTES: u64 = CELL as u64;
 
@@ -256,13 +257,23 @@ pub(crate) struct PartSource {
     progress: Arc<Progress>,
     /// The furthest byte that was handed out, so that a second try counts once.
     reached: Arc<AtomicU64>,
+    digest: Digest,
+    /// For a blob that is worth going on with.
+    uploads: Option<Arc<Uploads>>,
 }
 
 impl PartSource {
     /// Opens a blob. Only a sequence whose signature and order are proven has any.
-    pub(crate) fn new(sequence: &Sequenced, index: usize, progress: &Arc<Progress>) -> Self {
+    pub(crate) fn new(
+        sequence: &Sequenced,
+        index: usize,
+        progress: &Arc<Progress>,
+        uploads: &Arc<Uploads>,
+    ) -> Self {
         let blob = &sequence.index().blobs[index];
         Self {
+            digest: blob.digest,
+            uploads: (blob.size >= RESUMED_LEAST).then(|| Arc::clone(uploads)),
             content: Arc::clone(sequence.content()),
             pieces: blob.pieces.clone().into(),
             size: blob.size,
@@ -278,6 +289,8 @@ impl PartSource {
             size: self.size,
             progress: Arc::clone(&self.progress),
             reached: Arc::clone(&self.reached),
+            digest: self.digest,
+            uploads: None,
         }
     }
 
@@ -325,6 +338,16 @@ impl BlobSource for PartSource {
             };
             Some((Err(fault), None))
         }))
+    }
+
+    fn left(&self, repository: &Repository) -> Option<String> {
+        self.uploads.as_ref()?.left(&self.digest, repository).map(str::to_owned)
+    }
+
+    fn began(&self, repository: &Repository, address: &str) {
+        if let Some(uploads) = &self.uploads {
+            uploads.began(&self.digest, repository, address);
+        }
     }
 }
 

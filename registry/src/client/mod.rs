@@ -156,6 +156,18 @@ pub trait BlobSource: Send + Sync {
         &self,
         offset: u64,
     ) -> Pin<Box<dyn Stream<Item = std::io::Result<bytes::Bytes>> + Send>>;
+
+    /// The address of an upload of these bytes into `repository` that an earlier process began. It need not
+    /// be there any more.
+    fn left(&self, repository: &Repository) -> Option<String> {
+        let _ = repository;
+        None
+    }
+
+    /// An upload into `repository` began; while it lasts it can be found again at `address`.
+    fn began(&self, repository: &Repository, address: &str) {
+        let _ = (repository, address);
+    }
 }
 
 impl BlobSource for bytes::Bytes {

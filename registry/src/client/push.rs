@@ -255,14 +255,17 @@ async fn push(
     let first_way = *hold(&session.way);
     let mut way = first_way;
     let (mut may_renew, mut may_prove, mut breaks) = (true, true, 0_u32);
-    let mut upload = None;
+    let mut upload = left(core, session, &scopes, job).await?;
+    // What another process sent is not known to be good until the digest of all says so.
+    let mut inherited = upload.is_some();
     loop {
         let mut current = match upload.take() {
             Some(current) => current,
             None => match open(core, session, &scopes, job, mount).await {
                 Ok(Opened::Mounted) => return Ok(Pushed::Mounted),
                 Ok(Opened::At(fresh)) => {
-                    mount = None;
+                    (mount, inherited) = (None, false);
+                    job.source.began(job.repository, fresh.url.as_str());
                     fresh
                 }
                 // Not every account may read the source: the bytes are here, send them.
@@ -294,6 +297,9 @@ async fn push(
             Fault::Unauthorized { status: 401, .. } if may_prove => {
                 may_prove = false;
                 upload = ask_offset(core, session, &scopes, job, &current).await?;
+            }
+            Fault::Refused { .. } if inherited && has_code(&fault, "DIGEST_INVALID") => {
+                core.counters.retry();
             }
             Fault::Refused { status, detail, .. } if has_code(&fault, "DIGEST_INVALID") => {
                 let fault = Fault::DigestThere { status: *status, detail: detail.clone() };
@@ -352,6 +358,22 @@ async fn push(
             _ => return Err(tries.end(fault)),
         }
     }
+}
+
+/// The upload that an earlier process left, if the registry still has some of it.
+async fn left(
+    core: &Core,
+    session: &Session,
+    scopes: &Scopes,
+    job: &Job<'_>,
+) -> Result<Option<Upload>, Failed> {
+    let Some(address) = job.source.left(job.repository) else { return Ok(None) };
+    let base = session.url(&format!("{}/blobs/uploads/", job.repository))?;
+    // Whoever wrote the address: it does not lead to another origin.
+    let Ok(url) = upload_location(&base, &address) else { return Ok(None) };
+    let upload = Upload { url, offset: 0, sent: 0, chunk_min: 0 };
+    let upload = ask_offset(core, session, scopes, job, &upload).await?;
+    Ok(upload.filter(|upload| upload.offset > 0))
 }
 
 /// Opens an upload, or mounts.

@@ -363,6 +363,69 @@ async fn what_arrived_damaged_is_said_so() {
     assert_eq!(error.unwrap_err().kind(), ErrorKind::Damaged);
 }
 
+/// A source that knows of an upload that another process began.
+struct Left {
+    bytes: Bytes,
+    address: String,
+    began: Mutex<Vec<String>>,
+}
+
+impl BlobSource for Left {
+    fn open(&self, offset: u64) -> Pin<Box<dyn Stream<Item = std::io::Result<Bytes>> + Send>> {
+        self.bytes.open(offset)
+    }
+
+    fn left(&self, repository: &Repository) -> Option<String> {
+        assert_eq!(*repository, repo());
+        Some(self.address.clone())
+    }
+
+    fn began(&self, _: &Repository, address: &str) {
+        self.began.lock().unwrap().push(address.to_owned());
+    }
+}
+
+#[tokio::test]
+async fn an_upload_that_another_process_left_goes_on() {
+    let foreign = Scripted::start(|_| Reply::new(204).with("Range", "0-9")).await;
+    let own = "/v2/team/app/blobs/uploads/u1".to_owned();
+    let elsewhere = format!("http://{}{own}", foreign.host);
+    let body = content(1000);
+    // Where it is, what the registry has of it, and what is asked then.
+    for (address, held, expected) in [
+        (own.clone(), &body[..600], &["GET", "PATCH", "PUT"][..]),
+        (own.clone(), &body[..], &["GET", "PUT"]),
+        // Nothing of it; more than there is; not what this blob begins with.
+        (own.clone(), &[], &["GET", "POST", "PUT"]),
+        (own.clone(), &[0; 1001], &["GET", "POST", "PUT"]),
+        (own.clone(), &[7; 600], &["GET", "PATCH", "PUT", "POST", "PUT"]),
+        ("/v2/team/app/blobs/uploads/gone?".to_owned(), &[], &["GET", "POST", "PUT"]),
+        (elsewhere, &[], &["POST", "PUT"]),
+        ("http://[".to_owned(), &[], &["POST", "PUT"]),
+    ] {
+        let uploads = Uploads::default();
+        uploads.held.lock().unwrap().extend(held);
+        let serving = uploads.clone();
+        let server = Scripted::start(move |seen| {
+            if seen.path.contains("gone") { Reply::new(404) } else { serving.serve(seen) }
+        })
+        .await;
+        let client = client(&[&server.host, &foreign.host]);
+        let (bytes, digest, size) = (body.clone(), Digest::of(&body), body.len() as u64);
+        let source = Arc::new(Left { bytes, address: address.clone(), began: Mutex::default() });
+        let known = Arc::clone(&source) as Arc<dyn BlobSource>;
+        let pushed = client.push_blob(&server.host, &repo(), &digest, size, known, None).await;
+        assert_eq!(pushed.unwrap(), Pushed::Uploaded, "{address}");
+        assert_eq!(uploads.blobs(), [body.to_vec()]);
+        assert_eq!(steps(&server), expected, "{address}");
+        // A new one is told, so that it can be found again.
+        let began = source.began.lock().unwrap().clone();
+        assert_eq!(began.len(), usize::from(expected.contains(&"POST")));
+        assert!(began.iter().all(|address| address.ends_with("/uploads/u1?state=0")), "{began:?}");
+    }
+    assert!(foreign.seen().is_empty());
+}
+
 struct Failing(u64);
 
 impl BlobSource for Failing {
