@@ -16,7 +16,7 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use support::command::{Run, bundle};
+use support::command::{Run, bundle, memory};
 use support::faulty::{CREDENTIALS, Endpoint, Fault, Faulty, Manner, Plot};
 use support::server::fs_write;
 use support::site::Site;
@@ -54,6 +54,9 @@ const CASES: usize = 600;
 
 /// Cases at one time: most of them wait.
 const WORKERS: usize = 8;
+
+/// The bar of either command, in KiB. It is that of a build with optimisation; this one takes no more.
+const MEMORY: u64 = 64 << 10;
 
 /// A `Retry-After` of a day is cut to five minutes, which the command tells. Nobody waits for them here.
 const TOLD: &str = "trying again in 300 s";
@@ -353,6 +356,8 @@ struct Ended {
     code: Option<i32>,
     /// It told that it waits longer than a test, and was stopped.
     told: bool,
+    /// The most memory that it had, in KiB.
+    most: u64,
     said: String,
 }
 
@@ -446,8 +451,9 @@ impl<'a> Worker<'a> {
         command.stdout(file.try_clone().unwrap()).stderr(file);
         let mut child = command.spawn().unwrap();
         let since = Instant::now();
-        let mut told = false;
+        let (mut told, mut most) = (false, 0);
         let code = loop {
+            most = most.max(memory(&child));
             if let Some(status) = child.try_wait().unwrap() {
                 break status.code();
             }
@@ -460,7 +466,7 @@ impl<'a> Worker<'a> {
             }
             std::thread::sleep(Duration::from_millis(4));
         };
-        Ended { code, told, said: fs_err::read_to_string(&log).unwrap() }
+        Ended { code, told, most, said: fs_err::read_to_string(&log).unwrap() }
     }
 
     /// Runs without a fault; must succeed.
@@ -487,8 +493,8 @@ impl<'a> Worker<'a> {
             .collect()
     }
 
-    /// Runs one case and gives its exit code; panics with what is wrong.
-    fn case(&mut self, case: Case) -> Option<i32> {
+    /// Runs one case and gives its exit code and the memory it took; panics with what is wrong.
+    fn case(&mut self, case: Case) -> (Option<i32>, u64) {
         self.count += 1;
         let place = self.dir.join(self.count.to_string());
         fs_err::create_dir(&place).unwrap();
@@ -504,7 +510,7 @@ impl<'a> Worker<'a> {
             Side::Import => self.import_case(case, plot, &place),
         };
         fs_err::remove_dir_all(&place).unwrap();
-        ended.code
+        (ended.code, ended.most)
     }
 
     fn import_case(&self, case: Case, plot: Plot, place: &Path) -> Ended {
@@ -593,6 +599,7 @@ impl<'a> Worker<'a> {
     fn judge(&self, case: Case, faulty: &Faulty, ended: &Ended) {
         let said = &ended.said;
         assert!(!said.contains("panicked"), "{said}");
+        assert!(ended.most < MEMORY, "{} KiB: {said}", ended.most);
         let leaks = faulty.sink.leaks();
         assert!(leaks.is_empty(), "another origin heard {leaks:?}");
         assert!(faulty.fired() > 0, "the fault did not happen: {:?}\n{said}", faulty.seen());
@@ -643,6 +650,8 @@ struct Row {
     slowest: Duration,
     /// Exit codes; -1 for a run that was stopped because it told of a long wait.
     codes: BTreeSet<i32>,
+    /// The most memory of a run, in KiB.
+    most: u64,
 }
 
 #[test]
@@ -683,8 +692,9 @@ fn faults_of_registries() {
             .iter()
             .any(|(side, fault, at, _)| (*side, *fault, *at) == (case.side, case.fault, case.at));
         match outcome {
-            Ok(code) => {
+            Ok((code, most)) => {
                 row.codes.insert(code.unwrap_or(-1));
+                row.most = row.most.max(*most);
             }
             Err(_) if known => {}
             Err(wrong) => {
@@ -697,12 +707,16 @@ fn faults_of_registries() {
     for wrong in &wrongs {
         println!("WRONG {wrong}");
     }
-    println!("{:<24} {:>6} {:>6} {:>9}  exit codes", "fault", "cases", "wrong", "slowest");
+    println!(
+        "{:<24} {:>6} {:>6} {:>9} {:>9}  exit codes",
+        "fault", "cases", "wrong", "slowest", "memory"
+    );
     for (fault, row) in &table {
         let (name, slowest) = (format!("{fault:?}"), row.slowest.as_secs_f64());
         let codes: Vec<String> = row.codes.iter().map(ToString::to_string).collect();
         let codes = codes.join(" ");
-        println!("{name:<24} {:>6} {:>6} {slowest:>7.1} s  {codes}", row.cases, row.wrong);
+        let (cases, wrong, most) = (row.cases, row.wrong, row.most >> 10);
+        println!("{name:<24} {cases:>6} {wrong:>6} {slowest:>7.1} s {most:>5} MiB  {codes}");
     }
     for (side, fault, at, why) in KNOWN {
         println!("known: {side:?} {fault:?} {at:?}: {why}");

@@ -6,11 +6,13 @@
 mod support;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use support::command::Run;
 use support::relay::Relay;
 use support::server::{Server, fs_write};
 use support::site::Site;
+use support::tls::TlsRelay;
 use support::{copy_files, files, is_root, noise, text, tool};
 
 /// A site with a first sequence in `media`: two images, several parts' worth of cells.
@@ -667,6 +669,53 @@ fn a_certificate_of_nobody() {
     assert!(!taken.stderr.contains("ERROR"), "what went well is no error\n{taken}");
     let unchecked = ["--insecure-tls", &target.host];
     site.import_into(&target.host, "media", &unchecked).ok().says("is not checked");
+}
+
+/// A certificate that changes in mid run is judged like the first: to one that is trusted the import goes on, to
+/// another one not a byte goes.
+#[test]
+fn a_certificate_that_changes_on_the_way() {
+    let site = Site::new();
+    site.source.image("team/app", "1", &[&noise(1, 3_000_000), &noise(2, 3_000_000)]);
+    site.images(&["team/app:1"]);
+    site.create("media", &[]).ok();
+    let slow = Relay::start(&site.target.host, 4_000_000);
+    let path = |name: &str| site.path(name);
+    for (number, trusted) in [(1, true), (2, false)] {
+        let (first, second) = (path(&format!("first-{number}")), path(&format!("second-{number}")));
+        let tls = TlsRelay::start(&slow.host, &first);
+        let host = format!("{}/run{number}", tls.host);
+        let arguments = site.import_arguments("media", &host);
+        // The second one is written while the command runs, so it reads a file of both at its start.
+        let both = path(&format!("both-{number}.pem"));
+        let next = TlsRelay::start(&slow.host, &second);
+        let pems = [&first, &second].map(|file| fs_err::read_to_string(file).unwrap());
+        fs_write(&both, if trusted { pems.concat() } else { pems[0].clone() }.as_bytes());
+        let before = slow.up();
+        let mut command = site.command(&[]);
+        command.args(&arguments).args(["--ca-file", text(&both), "--retry-times", "2"]);
+        let run = std::thread::scope(|scope| {
+            let run = scope.spawn(|| Run::of(&mut command));
+            while slow.up() - before < 1_500_000 {
+                assert!(!run.is_finished(), "it ended early: {}", run.join().unwrap());
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            tls.change_to(&next);
+            run.join().unwrap()
+        });
+        if trusted {
+            let _ = run.ok();
+            assert_eq!(site.target.tags(&format!("run{number}/team/app")), ["1"]);
+            continue;
+        }
+        run.refused(&[75]).says("certificate");
+        assert!(site.target.tags(&format!("run{number}/team/app")).is_empty());
+        // Whoever trusts the new one goes on.
+        fs_write(&both, pems[1].as_bytes());
+        let mut command = site.command(&[]);
+        Run::of(command.args(&arguments).args(["--ca-file", text(&both)])).ok();
+        assert_eq!(site.target.tags(&format!("run{number}/team/app")), ["1"]);
+    }
 }
 
 #[test]

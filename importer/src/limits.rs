@@ -74,7 +74,7 @@ pub const LEASE_DEAD: Duration = Duration::from_secs(60);
 /// Time between two looks at the lease of another host.
 pub const LEASE_LOOK: Duration = Duration::from_secs(2);
 
-/// Time to give a lease back at the end; a registry that is gone must not hold the command.
+/// Time to give a lease back at the end, or to remove an old one; a registry that is gone must not hold the command.
 pub const LEASE_RELEASE: Duration = Duration::from_secs(10);
 
 /// Findings that a verification lists; a medium with more is to be copied again as a whole.

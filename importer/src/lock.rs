@@ -244,7 +244,9 @@ impl Lease {
                     }
                     mine.beat += 1;
                     if let Ok(now) = write(&at, &Note { holder: Some(mine.clone()) }).await {
-                        before = forget(&at, before, now).await;
+                        // The next sign of life must not wait for a registry that does not delete.
+                        let forget = forget(&at, before, now);
+                        before = tokio::time::timeout(LEASE_RELEASE, forget).await.unwrap_or(None);
                     }
                 }
             }

@@ -52,13 +52,9 @@ impl Run {
         let [stdout, stderr] = [(); 2].map(|()| tempfile::NamedTempFile::new().unwrap());
         command.stdout(stdout.reopen().unwrap()).stderr(stderr.reopen().unwrap());
         let mut child = command.spawn().unwrap();
-        let status = format!("/proc/{}/status", child.id());
         let mut most = 0;
         let code = loop {
-            let text = fs_err::read_to_string(&status).unwrap_or_default();
-            let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-            let now = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
-            most = most.max(now.unwrap_or(0));
+            most = most.max(memory(&child));
             if let Some(status) = child.try_wait().unwrap() {
                 break status.code().unwrap_or(-1);
             }
@@ -128,6 +124,13 @@ impl std::fmt::Display for Run {
 #[track_caller]
 pub fn sh(program: impl AsRef<OsStr>, arguments: &[&str]) -> String {
     Run::of(Command::new(program).args(arguments).stdin(Stdio::null())).ok().stdout
+}
+
+/// The most memory that a process had so far, in KiB; 0 when it has ended.
+pub fn memory(child: &Child) -> u64 {
+    let status = fs_err::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
 
 /// A child process that ends with the test.
