@@ -26,8 +26,7 @@ cargo +nightly fuzz --version >/dev/null 2>&1 || { echo "fuzz: cargo-fuzz or the
 seeds() {
   mkdir -p "fuzz/corpus/$1"
   case $1 in
-    head) cp format-spec/vectors/*/*.manifest.json "fuzz/corpus/$1/";;
-    seal) cp format-spec/vectors/*/*.manifest.sig "fuzz/corpus/$1/";;
+    head | seal) for file in format-spec/vectors/*/*.manifest.*; do cp "$file" "fuzz/corpus/$1/$(echo "$file" | tr / -)"; done;;
     # Without the 24 bytes that the target puts before them.
     index) for file in format-spec/vectors/*/*.index; do tail -c +25 "$file" >"fuzz/corpus/$1/$(echo "$file" | tr / -)"; done;;
     *) [ ! -d "fuzz/seeds/$1" ] || cp "fuzz/seeds/$1"/* "fuzz/corpus/$1/";;

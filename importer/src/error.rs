@@ -61,6 +61,9 @@ pub enum Problem {
     Layout,
     /// The bytes are those that were signed, but not those that their digest names.
     WrongContent,
+    /// The bytes are those that were signed, and a manifest that cannot be used: not readable, or it needs what the
+    /// sequence neither carries nor requires.
+    Manifest,
 }
 
 /// A damaged stretch of a part, and the images that need it.
@@ -105,6 +108,10 @@ impl fmt::Display for Damage {
             Problem::WrongContent => write!(
                 f,
                 "part `{part}` holds in bytes {from} to {last} other content than its index says"
+            )?,
+            Problem::Manifest => write!(
+                f,
+                "part `{part}` holds in bytes {from} to {last} a manifest that cannot be used"
             )?,
         }
         if !self.detail.is_empty() {

@@ -41,7 +41,7 @@ impl ImportError {
                 format!("give it back its name: `mirror_seq{found}.manifest.json`")
             }
             Self::Damage(damage) => match damage.problem {
-                Problem::Layout | Problem::WrongContent => {
+                Problem::Layout | Problem::WrongContent | Problem::Manifest => {
                     "create the sequence again on the connected side: there, the usual create command \
                      with `--full` added"
                         .into()

@@ -21,6 +21,7 @@
 mod against;
 mod artifact;
 mod cells;
+mod contents;
 mod durable;
 mod error;
 #[cfg(fuzzing)]

@@ -33,6 +33,9 @@ pub const RESUMED_LEAST: u64 = 64 * 1024 * 1024;
 /// Bytes that are read of the addresses of uploads: those of thousands.
 pub const UPLOADS_MAX: u64 = 1024 * 1024;
 
+/// Buffers of 1 MiB that a verification has proven and not yet hashed as content.
+pub const BUFFERS_AHEAD: usize = 4;
+
 /// Parts whose files stay open: below every default limit of open files (1024), with room for
 /// sockets.
 pub const FILES_HELD: usize = 256;

@@ -214,29 +214,36 @@ impl Content {
     }
 
     /// Proves every cell of a part that was not proven in this run. After it, every byte of the part
-    /// was. `found` is told of each fault and says whether to go on.
+    /// was. `proven` gets what is in order, `found` is told of each fault and says whether to go on.
     pub(crate) fn prove_rest(
         &self,
         part: &Part,
         mut moved: impl FnMut(u64),
+        mut proven: impl FnMut(Proven),
         mut found: impl FnMut(Fault) -> bool,
     ) {
         if let Err(fault) = part.prove_table() {
             found(fault);
             return;
         }
-        let mut buffer = Pool::take(&self.pool);
         let mut from = 0;
         while let Some((first, count)) = part.unproven(from) {
             from = first + count as u64;
-            if let Err(fault) = self.prove(part, first, count, &mut buffer.bytes) {
-                // One bad cell hides the others of its group: go on behind it.
-                let cell = fault.from.saturating_sub(part.data_offset) / CELL_BYTES;
-                if fault.problem == Problem::Changed && fault.from >= part.data_offset {
-                    from = cell + 1;
+            let mut buffer = Pool::take(&self.pool);
+            match self.prove(part, first, count, &mut buffer.bytes) {
+                Ok(size) => {
+                    let from = part.data_offset + first * CELL_BYTES;
+                    proven(Proven { part: part.number, from, size, buffer });
                 }
-                if !found(fault) {
-                    return;
+                Err(fault) => {
+                    // One bad cell hides the others of its group: go on behind it.
+                    let cell = fault.from.saturating_sub(part.data_offset) / CELL_BYTES;
+                    if fault.problem == Problem::Changed && fault.from >= part.data_offset {
+                        from = cell + 1;
+                    }
+                    if !found(fault) {
+                        return;
+                    }
                 }
             }
             moved(count as u64 * CELL_BYTES);
@@ -369,6 +376,21 @@ impl Pool {
     }
 }
 
+/// A proven stretch of a part.
+pub(crate) struct Proven {
+    pub(crate) part: u32,
+    /// Where it stands in the file.
+    pub(crate) from: u64,
+    size: usize,
+    buffer: Buffer,
+}
+
+impl Proven {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.buffer.bytes[..self.size]
+    }
+}
+
 impl AsRef<[u8]> for Buffer {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
@@ -481,7 +503,7 @@ mod tests {
             // One reader, one buffer: whatever the sizes.
             prop_assert!(content.pool.0.lock().unwrap().len() <= 1);
             for part in &content.parts {
-                content.prove_rest(part, |_| (), |fault| panic!("{fault}"));
+                content.prove_rest(part, |_| (), |_| (), |fault| panic!("{fault}"));
                 prop_assert_eq!(part.unproven(0), None);
             }
         }

@@ -6,7 +6,8 @@
 //! Before the signature is checked, nothing but the signature file is parsed (threat T1).
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::panic::resume_unwind;
+use std::sync::{Arc, mpsc};
 
 use format_spec::head::{Head, Kind};
 use format_spec::index::{Index, ManifestEntry};
@@ -17,12 +18,13 @@ use format_spec::{Digest, Sequence, codec, seal};
 use registry::progress::Progress;
 
 use crate::cells::{Fault, Part};
+use crate::contents::{self, Contents};
 use crate::error::{Damage, ImportError, Problem, WrongSize};
 use crate::images::images_of;
 use crate::intake::{Found, Media};
-use crate::limits::{FILES_HELD, FINDINGS_MAX};
+use crate::limits::{BUFFERS_AHEAD, FILES_HELD, FINDINGS_MAX};
 use crate::report::VerifiedSequence;
-use crate::unpack::Content;
+use crate::unpack::{Content, Proven};
 
 /// A head as it lies on the medium: nothing about it is proven.
 #[derive(Debug)]
@@ -388,6 +390,7 @@ impl Verified {
             self.content.prove_rest(
                 part,
                 |_| (),
+                |_| (),
                 |fault| {
                     first = Some(fault);
                     false
@@ -400,39 +403,50 @@ impl Verified {
         Ok(())
     }
 
-    /// Proves every byte of every part and lists what is wrong, at most [`FINDINGS_MAX`] findings.
+    /// Proves every byte of every part, and that contents are what they are named, and lists what is wrong, at most
+    /// [`FINDINGS_MAX`] findings.
     pub(crate) fn findings(&self, progress: &Progress, findings: &mut Vec<Damage>) {
-        for part in &self.content.parts {
-            let _item = progress.start(part.name.clone());
+        let room = FINDINGS_MAX.saturating_sub(findings.len());
+        // Cells and blobs are hashed beside each other: a processor for each.
+        let (send, receive) = mpsc::sync_channel::<Proven>(BUFFERS_AHEAD);
+        let mut faults = std::thread::scope(|scope| {
+            let blobs = scope.spawn(move || {
+                let (mut contents, mut faults) =
+                    (Contents::new(&self.content, &self.index), Vec::new());
+                for proven in receive {
+                    contents.take(&proven, &mut faults);
+                }
+                faults
+            });
             let mut faults = Vec::new();
-            let room = FINDINGS_MAX.saturating_sub(findings.len());
-            self.content.prove_rest(
-                part,
-                |bytes| progress.skip(bytes),
-                |fault| {
-                    faults.push(fault);
-                    faults.len() < room
-                },
-            );
-            for fault in faults {
-                findings.push(self.damage(fault));
+            for part in self.content.parts.iter() {
+                let _item = progress.start(part.name.clone());
+                self.content.prove_rest(
+                    part,
+                    |bytes| progress.skip(bytes),
+                    // It takes until there is no more.
+                    |proven| drop(send.send(proven)),
+                    |fault| {
+                        faults.push(fault);
+                        faults.len() < room
+                    },
+                );
+                if faults.len() >= room {
+                    break;
+                }
             }
-            if findings.len() >= FINDINGS_MAX {
-                return;
-            }
-        }
-        // What the cells prove is what was signed; that manifests are what they are named is cheap
-        // to prove too, and catches a faulty writer before the registry does.
+            drop(send);
+            faults.extend(blobs.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            faults
+        });
         let there = |entry: &&ManifestEntry| {
             entry.pieces.iter().all(|piece| self.content.part(piece.part).is_some())
         };
-        for entry in self.index.manifests.iter().filter(there) {
-            if let Err(fault) = self.content.manifest(entry)
-                && fault.problem == Problem::WrongContent
-            {
-                findings.push(self.damage(fault));
-            }
-        }
+        let manifests = self.index.manifests.iter().filter(there);
+        faults.extend(
+            manifests.filter_map(|entry| contents::manifest(&self.content, &self.index, entry)),
+        );
+        findings.extend(faults.into_iter().take(room).map(|fault| self.damage(fault)));
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod support;
 
+use format_spec::Digest;
 use importer::{ErrorKind, Problem, VerifyReport, open, verify};
 use registry::progress::Progress;
 use support::{Spec, key, noise, trusted};
@@ -125,6 +126,45 @@ fn one_look_finds_all_that_is_wrong() {
     // Nobody is told that what is not whole can be imported.
     let whole: Vec<_> = report.sequences.iter().map(|s| s.sequence.get()).collect();
     assert_eq!(whole, [2]);
+}
+
+/// What a faulty writer signs: every cell is in order.
+#[test]
+fn contents_are_what_they_are_named() {
+    let findings = |change: &dyn Fn(&mut Spec)| {
+        let media = tempfile::tempdir().unwrap();
+        let mut spec = Spec::new(1);
+        spec.limit = 1 << 20;
+        // Over two parts, within a cell, over several cells, and nothing at all.
+        let layers = [noise(1, 1_500_000), noise(2, 700), noise(3, 200_000), Vec::new()];
+        spec.image("app", "1", &layers);
+        spec.image("tool", "1", &[noise(4, 300)]);
+        change(&mut spec);
+        spec.write(media.path());
+        check(media.path()).unwrap().findings
+    };
+    assert_eq!(findings(&|_| ()), []);
+    for (layer, at) in
+        [(noise(1, 1_500_000), 1_400_000), (noise(2, 700), 0), (noise(3, 200_000), 199_999)]
+    {
+        let found = findings(&|spec| spec.blobs.get_mut(&Digest::of(&layer)).unwrap()[at] ^= 1);
+        let [one] = found.as_slice() else { panic!("{found:?}") };
+        assert_eq!((one.problem, &*one.images), (Problem::WrongContent, &["app:1".to_owned()][..]));
+        assert!(one.to_string().contains(&Digest::of(&layer).to_string()), "{one}");
+    }
+    // A blob that nobody carries.
+    let lost = Digest::of(&noise(4, 300));
+    let found = findings(&|spec| {
+        spec.images[1].2.blobs.retain(|digest| *digest != lost);
+        spec.blobs.remove(&lost);
+    });
+    let [one] = found.as_slice() else { panic!("{found:?}") };
+    assert_eq!((one.problem, &*one.images), (Problem::Manifest, &["tool:1".to_owned()][..]));
+    assert!(one.to_string().contains(&format!("needs blob {lost}")), "{one}");
+    // A manifest that is none.
+    let found = findings(&|spec| spec.images[1].2.bytes = b"{\"schemaVersion\":2}".to_vec());
+    let [one] = found.as_slice() else { panic!("{found:?}") };
+    assert_eq!(one.problem, Problem::Manifest);
 }
 
 #[test]
