@@ -143,6 +143,28 @@ fn junk_at_its_limit_takes_little_memory() {
             fs_err::copy(heads.join(SEAL), name("sig")).unwrap();
         }
     }
+    // Texts and names of a byte or two take many times that in memory.
+    let strings = |n: usize| vec!["\"\""; n].join(",");
+    let names = |n: usize| (0..n).map(|n| format!("\"{n:x}\":0")).collect::<Vec<_>>().join(",");
+    for (number, (from, to)) in [
+        ("\"crit\": [", strings(8_000_000)),
+        ("\"failures\": [", vec![r#"{"reference":"","class":8,"reason":""}"#; 700_000].join(",")),
+        ("\"labels\": {", names(2_500_000)),
+        ("\"labels\": {", format!("\"a\":0}},\"x\":{{{}", names(2_500_000))),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let copy = copied(&site, &format!("tiny-{number}"));
+        let head = fs_err::read_to_string(copy.join(HEAD)).unwrap();
+        assert!(head.contains(from), "{head}");
+        fs_write(&copy.join(HEAD), head.replacen(from, &(from.to_owned() + &to), 1).as_bytes());
+        // Without a key, everything that somebody wrote is looked at.
+        let mut command = site.command(&["describe", "--from", text(&copy)]);
+        let (run, most) = Run::watched(&mut command);
+        let run = run.refused(&[65]);
+        assert!(most < 64 << 10, "{most} KiB: {run}");
+    }
     let index = copied(&site, "index");
     fs_err::OpenOptions::new()
         .write(true)

@@ -2,7 +2,7 @@
 //!
 //! RFC 8259 leaves duplicate names and number ranges to the reader, so two readers can see two
 //! documents in the same bytes. Here duplicate names, floats, integers beyond 2^53 − 1, nesting
-//! beyond [`DEPTH_MAX`] and trailing bytes are refused.
+//! beyond [`DEPTH_MAX`] and trailing bytes are refused, and lists and objects that nobody needs so long.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -12,7 +12,7 @@ use serde::de::{
     Visitor,
 };
 
-use crate::limits::{DEPTH_MAX, INTEGER_MAX};
+use crate::limits::{DEPTH_MAX, INTEGER_MAX, ITEMS_MAX, MEMBERS_MAX};
 
 /// Why bytes are not a strict JSON document of the wanted shape.
 #[derive(Debug, thiserror::Error)]
@@ -122,7 +122,11 @@ impl<'de> Visitor<'de> for Strict {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
         let inner = self.deeper()?;
-        while items.next_element_seed(inner)?.is_some() {}
+        let mut count = 0;
+        while items.next_element_seed(inner)?.is_some() {
+            count += 1;
+            at_most(count, ITEMS_MAX, "items in one list")?;
+        }
         Ok(())
     }
 
@@ -137,9 +141,18 @@ impl<'de> Visitor<'de> for Strict {
                     crate::digest::clip(&name)
                 )));
             }
+            at_most(names.len(), MEMBERS_MAX, "names in one object")?;
         }
         Ok(())
     }
+}
+
+/// What is counted stays within a limit, before there is much of it.
+fn at_most<E: serde::de::Error>(count: usize, limit: usize, what: &str) -> Result<(), E> {
+    if count > limit {
+        return Err(E::custom(format_args!("more than {limit} {what}")));
+    }
+    Ok(())
 }
 
 /// The name of a member, escapes resolved.
@@ -182,5 +195,14 @@ mod tests {
         assert!(strict(&format!("{}{}", "[".repeat(16), "]".repeat(16))));
         assert!(!strict(&format!("{}{}", "[".repeat(17), "]".repeat(17))));
         assert!(!strict(&"[".repeat(100_000)));
+        let list = |n: usize| format!("[{}]", vec!["0"; n].join(","));
+        assert!(strict(&list(ITEMS_MAX)));
+        assert!(!strict(&list(ITEMS_MAX + 1)));
+        let object = |n| {
+            let members: Vec<String> = (0..n).map(|n| format!("\"{n}\":0")).collect();
+            format!("{{{}}}", members.join(","))
+        };
+        assert!(strict(&object(MEMBERS_MAX)));
+        assert!(!strict(&object(MEMBERS_MAX + 1)));
     }
 }

@@ -73,5 +73,12 @@ pub const TAIL_MAX: usize = 32;
 /// The largest integer in a head: every JSON reader agrees on integers up to 2^53 − 1.
 pub const INTEGER_MAX: u64 = (1 << 53) - 1;
 
+/// Names in one JSON object of a head: sixteen times what the largest, the labels, may have. Names that are compared
+/// with each other are held.
+pub const MEMBERS_MAX: usize = 1024;
+
+/// Items in one JSON list of a head: as many as it may have parts.
+pub const ITEMS_MAX: usize = PARTS_MAX;
+
 /// Nesting of any JSON document read from outside.
 pub const DEPTH_MAX: usize = 16;
