@@ -3,7 +3,7 @@
 #
 #   scripts/campaign.sh              all of them
 #   scripts/campaign.sh NAME         one: corruption, lengths, swaps, hostile, signed_nonsense, structured_changes, every_bit,
-#                                    every_length, crash_points, kills, two_creates, two_imports, a_create, garbage
+#                                    every_length, crash_points, kills, two_creates, two_imports, a_create, garbage, faults
 #   BUNDLE_CAMPAIGN=quick …          the form of `cargo test`
 #
 # Ends with one table of figures; what a case did when it went wrong is on stderr. Fails when a case was wrong or left out.
@@ -15,7 +15,7 @@ log=$(mktemp "${TMPDIR:-/tmp}/bundle-campaign.XXXXXX")
 trap 'rm -f "$log"' EXIT
 
 # One campaign at a time: most of them use all cores. `--workspace` builds what the other tests build.
-cargo test --workspace --locked --no-fail-fast --test campaign -- --nocapture --test-threads=1 "$@" >"$log" 2>&1
+cargo test --workspace --locked --no-fail-fast --test campaign --test faults -- --nocapture --test-threads=1 "$@" >"$log" 2>&1
 code=$?
 [ $code -eq 0 ] || grep -vE '^ *(Compiling|Running|Finished)' "$log" >&2
 

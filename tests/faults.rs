@@ -722,6 +722,7 @@ fn faults_of_registries() {
         println!("known: {side:?} {fault:?} {at:?}: {why}");
     }
     println!("{} cases in {:.0} s", ran.len(), since.elapsed().as_secs_f64());
+    println!("campaign | faults of registries | {CASES} | {} | {}", ran.len(), wrongs.len());
     assert!(wrongs.is_empty(), "{} cases are wrong", wrongs.len());
     assert!(!only.is_empty() || ran.len() >= CASES, "only {} cases ran", ran.len());
 }
