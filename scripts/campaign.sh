@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# The campaigns in their whole form: every byte, every length, every call at which a run can end. About an hour on 2 cores.
+# The campaigns in their whole form: every byte, every length, every call at which a run can end, losses of power. About an hour on 2 cores.
 #
 #   scripts/campaign.sh              all of them
 #   scripts/campaign.sh NAME         one: corruption, lengths, swaps, hostile, signed_nonsense, structured_changes, every_bit,
-#                                    every_length, crash_points, kills, two_creates, two_imports, a_create, garbage, faults
+#                                    every_length, crash_points, kills, power_loss, two_creates, two_imports, a_create, garbage,
+#                                    faults
 #   BUNDLE_CAMPAIGN=quick …          the form of `cargo test`
 #
 # Ends with one table of figures; what a case did when it went wrong is on stderr. Fails when a case was wrong or left out.

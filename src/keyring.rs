@@ -14,6 +14,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use format_spec::keys::{KeyId, PublicKey, SecretKey};
+use registry::lasting;
 use ring::rand::SecureRandom as _;
 use zeroize::Zeroizing;
 
@@ -141,6 +142,9 @@ impl Keyring {
                 Err(failure) => return Err(failure),
             }
         }
+        // A run that was killed may have made it and not have come to sync its name.
+        private_directory(&self.keys)?;
+        sync_directory(&self.keys)?;
         let key = read_secret(&secret)?;
         if !exists(&public)? {
             made = true;
@@ -399,10 +403,12 @@ fn cannot_write(error: &std::io::Error) -> Failure {
 
 /// Makes a directory that only its owner can look into; one that exists is left as it is.
 fn private_directory(path: &Path) -> Result<(), Failure> {
-    if exists(path)? {
+    let new = !exists(path)?;
+    // Durably, also when it is there: a key in a directory that is lost is lost.
+    lasting::make(path).map_err(|error| cannot_write(&error))?;
+    if !new {
         return Ok(());
     }
-    fs_err::create_dir_all(path).map_err(|error| cannot_write(&error))?;
     let mode = std::fs::Permissions::from_mode(0o700);
     fs_err::set_permissions(path, mode).map_err(|error| cannot_write(&error))
 }
@@ -425,9 +431,7 @@ fn write_new(path: &Path, content: &[u8], mode: u32) -> Result<(), Failure> {
 }
 
 fn sync_directory(path: &Path) -> Result<(), Failure> {
-    fs_err::File::open(path)
-        .and_then(|directory| directory.sync_all())
-        .map_err(|error| cannot_write(&error))
+    lasting::sync(path).map_err(|error| cannot_write(&error))
 }
 
 #[cfg(test)]

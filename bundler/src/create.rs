@@ -9,6 +9,7 @@ use format_spec::keys::SecretKey;
 use format_spec::part::FileName;
 use format_spec::{Digest, Sequence, StreamId};
 use registry::client::Client;
+use registry::lasting;
 use registry::progress::Progress;
 use tokio_util::sync::CancellationToken;
 
@@ -189,8 +190,7 @@ pub async fn create(stream: Stream, options: CreateOptions) -> Result<Created, C
             }
             return dry_run(&options, &history, &state, &plan, resolved);
         }
-        durable::create_directory(&options.to)
-            .map_err(CreateError::file("make the output directory"))?;
+        lasting::make(&options.to).map_err(CreateError::file("make the output directory"))?;
         let _medium = lock_medium(&options.to)?;
         free()?;
         if let Err(error) = space::check(&options.to, &plan, &state.known, &resolved) {
@@ -428,7 +428,7 @@ fn dry_run(
 ) -> Result<Created, CreateError> {
     let directory = options.workspace.join("dry-run");
     let write = || -> std::io::Result<()> {
-        durable::create_directory(&directory)?;
+        lasting::make(&directory)?;
         let images = resolved.images.iter();
         let mapping = transfer::mapping(images.map(|i| (i.source.as_str(), &i.destination)));
         durable::write(&directory.join("mapping.txt"), mapping.as_bytes())?;

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 use fs_err::os::unix::fs::OpenOptionsExt as _;
+use registry::lasting;
 
 /// Writes `content` to `path`, replacing what is there at once.
 pub fn write(path: &Path, content: &[u8]) -> io::Result<()> {
@@ -45,6 +46,11 @@ pub fn only_a_file(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Makes the bytes of a file durable that an earlier run may have left without a sync.
+pub fn sync_file(path: &Path) -> io::Result<()> {
+    fs::File::open(path)?.sync_all()
+}
+
 /// Gives a partial file its name, durably.
 pub fn publish(path: &Path) -> io::Result<()> {
     rename(&partial(path), path)
@@ -63,27 +69,10 @@ pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
     sync_directory(to.parent().unwrap_or(Path::new(".")))
 }
 
-/// Makes the names in a directory durable. File systems without that operation (some FUSE mounts
-/// answer EINVAL) get the next best thing, the sync of the whole file system.
+/// Makes the names in a directory durable.
 pub fn sync_directory(directory: &Path) -> io::Result<()> {
     let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
-    let handle = fs::File::open(directory)?;
-    match handle.sync_all() {
-        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-            rustix::fs::syncfs(handle.file())?;
-            Ok(())
-        }
-        other => other,
-    }
-}
-
-/// Makes a directory and its parents, durably.
-pub fn create_directory(path: &Path) -> io::Result<()> {
-    if path.is_dir() {
-        return Ok(());
-    }
-    fs::create_dir_all(path)?;
-    sync_directory(path.parent().unwrap_or(Path::new(".")))
+    lasting::sync(directory)
 }
 
 /// Reads a file of at most `limit` bytes; `None` when it does not exist.

@@ -26,6 +26,7 @@ use format_spec::part::FileName;
 use format_spec::seal::SealError;
 use format_spec::{Repository, Sequence, StreamId, Tag, codec, seal};
 use fs_err as fs;
+use registry::lasting;
 
 use crate::durable;
 use crate::error::CreateError;
@@ -157,8 +158,7 @@ impl History {
     /// Opens the history of `workspace`, locks it and settles what the last run left.
     pub fn open(workspace: &Path) -> Result<Self, CreateError> {
         let directory = workspace.join("history");
-        durable::create_directory(&directory)
-            .map_err(CreateError::file("make the history directory"))?;
+        lasting::make(&directory).map_err(CreateError::file("make the history directory"))?;
         let lock = fs::OpenOptions::new()
             .create(true)
             .append(true)
@@ -341,7 +341,7 @@ impl History {
             if pending.exists() {
                 fs::remove_dir_all(&pending)?;
             }
-            durable::create_directory(&pending)?;
+            lasting::make(&pending)?;
             durable::write(&pending.join("head"), &record.head)?;
             durable::write(&pending.join("seal"), &record.seal)?;
             durable::write(&pending.join("index"), &record.index)?;
@@ -353,17 +353,7 @@ impl History {
 
     /// Makes the pending sequence history: it is durable on its medium.
     pub fn commit(&mut self, sequence: Sequence) -> Result<(), CreateError> {
-        let pending = self.pending();
-        let commit = || -> io::Result<()> {
-            durable::rename(&pending.join("seal"), &self.file(sequence, "sig"))?;
-            durable::rename(&pending.join("index"), &self.file(sequence, "index"))?;
-            // The head last: a sequence is history when its head is there.
-            durable::rename(&pending.join("head"), &self.file(sequence, "json"))?;
-            self.forget_slots()?;
-            self.drop_pending()?;
-            durable::sync_directory(&self.directory)
-        };
-        commit().map_err(CreateError::file("write the history"))?;
+        self.finish_commit(sequence)?;
         self.read_heads()
     }
 
@@ -375,7 +365,8 @@ impl History {
             return self.settle_without_medium();
         };
         let Some(bytes) = durable::read(&pending.join("head"), HEAD_MAX).map_err(&file)? else {
-            // The head was renamed: only the removals were left.
+            // The head was renamed: only the removals were left. Its name may not be durable yet.
+            durable::sync_directory(&self.directory).map_err(&file)?;
             return self.forget_slots().and_then(|()| self.drop_pending()).map_err(&file);
         };
         let damaged =
@@ -388,7 +379,8 @@ impl History {
         let published = medium.join(FileName::Head(head.sequence).to_string());
         let published = durable::read(&published, HEAD_MAX).map_err(&file)?;
         if published.as_deref() == Some(&bytes[..]) {
-            // Published before the last run could say so: the medium may have been carried away.
+            // Published before the last run could say so, or could make the name durable. The medium may be carried away.
+            durable::sync_directory(&medium).map_err(&file)?;
             return self.finish_commit(head.sequence);
         }
         let record = Record {
@@ -405,35 +397,46 @@ impl History {
         }
     }
 
-    /// `medium` is written last, so without it nothing was published.
+    /// `medium` is written last, so without it nothing was published. What a killed run had renamed or removed is made
+    /// durable: from here on it is believed.
     fn settle_without_medium(&self) -> Result<(), CreateError> {
         let pending = self.pending();
-        if pending.exists() {
-            fs::remove_dir_all(&pending).map_err(CreateError::file("write the history"))?;
-        }
-        Ok(())
+        let settle = || -> io::Result<()> {
+            if pending.exists() {
+                fs::remove_dir_all(&pending)?;
+            }
+            durable::sync_directory(&self.directory)
+        };
+        settle().map_err(CreateError::file("write the history"))
     }
 
     /// Goes on with a commit from wherever it stopped.
     fn finish_commit(&mut self, sequence: Sequence) -> Result<(), CreateError> {
         let pending = self.pending();
-        for (from, suffix) in [("seal", "sig"), ("index", "index"), ("head", "json")] {
+        let name = |from: &str, suffix| -> io::Result<()> {
             let from = pending.join(from);
-            if from.exists() {
-                durable::rename(&from, &self.file(sequence, suffix))
-                    .map_err(CreateError::file("write the history"))?;
-            }
-        }
-        self.forget_slots()
-            .and_then(|()| self.drop_pending())
-            .map_err(CreateError::file("write the history"))
+            if from.exists() { fs::rename(&from, self.file(sequence, suffix)) } else { Ok(()) }
+        };
+        let finish = || -> io::Result<()> {
+            name("seal", "sig")?;
+            name("index", "index")?;
+            durable::sync_directory(&self.directory)?;
+            // The head last: a sequence is history when its head is there.
+            name("head", "json")?;
+            durable::sync_directory(&self.directory)?;
+            self.forget_slots()?;
+            self.drop_pending()
+        };
+        finish().map_err(CreateError::file("write the history"))
     }
 
-    /// Takes the pending sequence away. `medium` goes first, as it came last: a run that ends in between
-    /// must not leave a publication that lacks a file.
+    /// Takes the pending sequence away, and durably. `medium` goes first, as it came last: a run that ends in between,
+    /// or a loss of power, must not leave a publication that lacks a file.
     fn drop_pending(&self) -> io::Result<()> {
         gone(fs::remove_file(self.pending().join("medium")))?;
-        fs::remove_dir_all(self.pending())
+        durable::sync_directory(&self.pending())?;
+        fs::remove_dir_all(self.pending())?;
+        durable::sync_directory(&self.directory)
     }
 
     /// Takes the journal of the parts away while the sequence is still pending: afterwards no run would know

@@ -16,7 +16,7 @@ use format_spec::head::{
 use format_spec::index::Index;
 use format_spec::keys::SecretKey;
 use format_spec::limits::{CELL, HEAD_MAX};
-use format_spec::part::FileName;
+use format_spec::part::{FileName, PartLayout};
 use format_spec::{Sequence, StreamId, codec, seal};
 
 use crate::durable;
@@ -213,8 +213,8 @@ pub fn files(record: &Record, head: &Head, medium: &Path) -> Vec<(String, u64)> 
 }
 
 /// Finishes a publication that was cut off between its first and its last rename: everything had been
-/// durable before. `false` when something of it is gone; then the names are taken back, so that the
-/// sequence can be made again.
+/// written before. `false` when something of it is gone or is not what it was; then the names are taken back, so that
+/// the sequence can be made again.
 pub fn resume(head: &Head, record: &Record, medium: &Path) -> std::io::Result<bool> {
     let sequence = head.sequence;
     let file = |name: FileName| medium.join(name.to_string());
@@ -222,23 +222,30 @@ pub fn resume(head: &Head, record: &Record, medium: &Path) -> std::io::Result<bo
     if head_file.exists() {
         return Ok(false); // Somebody else's by now.
     }
-    let mut whole = vec![
-        (file(FileName::Index(sequence)), record.index.len() as u64),
-        (file(FileName::Seal(sequence)), record.seal.len() as u64),
+    let small = [
+        (file(FileName::Index(sequence)), &record.index),
+        (file(FileName::Seal(sequence)), &record.seal),
     ];
-    for (number, part) in head.parts.iter().enumerate() {
-        let number = u32::try_from(number).expect("bounded by PARTS_MAX");
-        whole.push((file(FileName::Part(sequence, number)), part.bytes));
-    }
-    let has = |path: &Path, bytes| fs_err::metadata(path).is_ok_and(|found| found.len() == bytes);
-    let complete = has(&durable::partial(&head_file), record.head.len() as u64)
-        && whole
-            .iter()
-            .all(|(path, bytes)| has(path, *bytes) || has(&durable::partial(path), *bytes));
+    let parts: Vec<(PathBuf, &Part)> = (0..)
+        .zip(&head.parts)
+        .map(|(number, part)| (file(FileName::Part(sequence, number)), part))
+        .collect();
+    let either =
+        |path: &Path, holds: &dyn Fn(&Path) -> bool| holds(path) || holds(&durable::partial(path));
+    let complete = holds(&durable::partial(&head_file), &record.head)
+        && small.iter().all(|(path, content)| either(path, &|path| holds(path, content)))
+        && parts.iter().all(|(path, part)| either(path, &|path| holds_part(path, part)));
     let courtesy = [file(FileName::Transfer(sequence)), file(FileName::Sums(sequence))];
-    for path in whole.iter().map(|(path, _)| path).chain(&courtesy) {
+    let mut others = small.iter().map(|(path, _)| path).collect::<Vec<_>>();
+    others.extend(parts.iter().map(|(path, _)| path).chain(&courtesy));
+    if complete {
+        durable::sync_file(&durable::partial(&head_file))?;
+    }
+    for path in others {
         let (named, partial) = (path.exists(), durable::partial(path).exists());
         if complete && partial {
+            // A run that was killed may not have come to sync it.
+            durable::sync_file(&durable::partial(path))?;
             fs_err::rename(durable::partial(path), path)?;
         } else if !complete && named && !partial {
             fs_err::rename(path, durable::partial(path))?;
@@ -249,6 +256,30 @@ pub fn resume(head: &Head, record: &Record, medium: &Path) -> std::io::Result<bo
         durable::publish(&head_file)?;
     }
     Ok(complete)
+}
+
+/// Whether a file has this content. By its length alone, one that a loss of power has left as zeros would do.
+fn holds(path: &Path, content: &[u8]) -> bool {
+    let found = durable::read(path, content.len() as u64);
+    found.is_ok_and(|found| found.as_deref() == Some(content))
+}
+
+/// Whether a file is a part that was finished: its table is written last, and all of it synced before anything else of the
+/// sequence is written.
+fn holds_part(path: &Path, part: &Part) -> bool {
+    let table = PartLayout { bytes: part.bytes }.data_offset().unwrap_or(part.bytes);
+    let long = fs_err::metadata(path).is_ok_and(|found| found.len() == part.bytes);
+    let digest = || -> std::io::Result<Digest> {
+        let mut table = fs_err::File::open(path)?.take(table);
+        let (mut hash, mut buffer) = (Hasher::new(), vec![0; 64 << 10]);
+        loop {
+            match table.read(&mut buffer)? {
+                0 => return Ok(hash.finish()),
+                read => hash.update(&buffer[..read]),
+            }
+        }
+    };
+    long && digest().is_ok_and(|found| found == part.table)
 }
 
 /// The lines of `SHA256SUMS`, for people who have `sha256sum` and nothing else.

@@ -12,11 +12,11 @@ use format_spec::head::{ContentClass, Failure, Head};
 use format_spec::index::Index;
 use format_spec::part::{PartLayout, Piece};
 use format_spec::{Digest, Sequence, codec};
+use registry::lasting;
 use registry::reference::Reference;
 
 use crate::config::ImageSource;
 use crate::create::{CreateOptions, Filled, REQUESTS, Stream, fill, lock_medium};
-use crate::durable;
 use crate::error::{CreateError, fit};
 use crate::history::{Known, Record};
 use crate::layout::LayoutImage;
@@ -43,8 +43,7 @@ pub async fn resend(
     let plan = Arc::new(again(&head, index)?);
 
     let write = CreateError::file("write the sequence");
-    durable::create_directory(&options.to)
-        .map_err(CreateError::file("make the output directory"))?;
+    lasting::make(&options.to).map_err(CreateError::file("make the output directory"))?;
     let _medium = lock_medium(&options.to)?;
     // An earlier try may have ended between its first and its last name.
     let begun = publish::resume(&head, &record, &options.to).map_err(&write)?;

@@ -74,7 +74,9 @@ impl Slots {
 
     /// Forgets everything: the sequence is published. The history did so already when it took it in.
     pub fn close(self) {
-        if let Err(error) = fs::remove_file(&self.path) {
+        let removed = fs::remove_file(&self.path);
+        let directory = self.path.parent().unwrap_or(&self.path);
+        if let Err(error) = removed.and_then(|()| durable::sync_directory(directory)) {
             tracing::debug!(%error, "the journal of the parts");
         }
     }

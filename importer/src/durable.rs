@@ -5,13 +5,15 @@
 use std::io::Write;
 use std::path::Path;
 
+use registry::lasting;
+
 use crate::error::ImportError;
 
 /// What the names of half-written files begin with.
 const HALF: &str = ".new-";
 
-/// Takes away what killed importers left half written in a directory, if it is there. Only for who holds the
-/// lock: nobody else writes there then.
+/// Takes away what killed importers left half written in a directory, if it is there, and makes durable what they had
+/// written: it is going to be believed. Only for who holds the lock: nobody else writes there then.
 pub(crate) fn sweep(directory: &Path) -> Result<(), ImportError> {
     let sweep = || -> std::io::Result<()> {
         for entry in fs_err::read_dir(directory)? {
@@ -20,7 +22,7 @@ pub(crate) fn sweep(directory: &Path) -> Result<(), ImportError> {
                 fs_err::remove_file(entry.path())?;
             }
         }
-        Ok(())
+        lasting::sync(directory)
     };
     match sweep() {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -30,9 +32,9 @@ pub(crate) fn sweep(directory: &Path) -> Result<(), ImportError> {
     }
 }
 
-/// Makes a directory and its parents.
+/// Makes a directory and its parents, durably.
 pub(crate) fn directory(path: &Path) -> Result<(), ImportError> {
-    fs_err::create_dir_all(path).map_err(|source| write_error(path, source))
+    lasting::make(path).map_err(|source| write_error(path, source))
 }
 
 /// Writes `bytes` to `path`, whose directory is there.
@@ -43,7 +45,7 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), ImportError> {
     file.write_all(bytes).map_err(fail)?;
     file.as_file().sync_all().map_err(fail)?;
     file.persist(path).map_err(|error| fail(error.error))?;
-    fs_err::File::open(parent).and_then(|directory| directory.sync_all()).map_err(fail)
+    lasting::sync(parent).map_err(fail)
 }
 
 pub(crate) fn write_error(path: &Path, source: std::io::Error) -> ImportError {

@@ -6,12 +6,14 @@
 //! 3. [`manifest`] turns received bytes into typed descriptors; the bytes themselves are kept and
 //!    shipped as they were found. [`layout`] reads the same things from an `oci:` directory.
 //! 4. The [`server`] is the mirror registry on the other side of the gap, over the [`store`].
+//! 5. [`lasting`] makes the directories in which each side keeps what must survive.
 //!
 //! Names, digests and their grammar come from `format_spec`; every limit stands in [`limits`] or
 //! there.
 
 pub mod client;
 mod json;
+pub mod lasting;
 pub mod layout;
 pub mod limits;
 pub mod manifest;

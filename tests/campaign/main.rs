@@ -1,4 +1,4 @@
-//! Campaigns with figures: many damaged media, many ends at any moment, many runs beside each other.
+//! Campaigns with figures: many damaged media, many ends at any moment, many losses of power, many runs beside each other.
 //!
 //! Each prints what was asked, what ran and how many outcomes were wrong, and fails when cases are left out. The
 //! quick form takes samples; `scripts/campaign.sh` asks for the whole one.
@@ -11,5 +11,7 @@ mod support;
 mod damage;
 mod ends;
 mod hostile;
+mod power;
 mod scenario;
+mod served;
 mod together;

@@ -56,6 +56,8 @@ pub enum Kind {
     CreateAdopts,
     /// The same, and a part of it is gone.
     CreateDiscards,
+    /// The first sequence once more, because its medium was lost.
+    CreateAgain,
     /// The first sequence.
     ImportFirst,
     /// The second sequence.
@@ -69,13 +71,14 @@ pub enum Kind {
 }
 
 use Kind::{
-    CreateAdopts, CreateDiscards, CreateFirst, CreateHistory, CreateIncrement, CreateParts,
-    CreateTakenUp, ImportFirst, ImportIncrement, ImportRepair, ImportSeveral, ImportStore,
+    CreateAdopts, CreateAgain, CreateDiscards, CreateFirst, CreateHistory, CreateIncrement,
+    CreateParts, CreateTakenUp, ImportFirst, ImportIncrement, ImportRepair, ImportSeveral,
+    ImportStore,
 };
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         CreateFirst,
         CreateIncrement,
         CreateParts,
@@ -83,12 +86,18 @@ impl Kind {
         CreateTakenUp,
         CreateAdopts,
         CreateDiscards,
+        CreateAgain,
         ImportFirst,
         ImportIncrement,
         ImportSeveral,
         ImportRepair,
         ImportStore,
     ];
+
+    /// Whether a registry keeps something of the command, which so cannot be had back for a second end.
+    pub fn is_told_elsewhere(self) -> bool {
+        self == CreateHistory || (self.imports() && self != ImportStore)
+    }
 
     fn imports(self) -> bool {
         matches!(self, ImportFirst | ImportIncrement | ImportSeveral | ImportRepair | ImportStore)
@@ -98,7 +107,11 @@ impl Kind {
 impl Scenario {
     /// A site in which the command can be run, and what it comes to when nothing disturbs it.
     pub fn new(kind: Kind, sizes: Sizes) -> Self {
-        let site = Site::new();
+        Self::on(Site::new(), kind, sizes)
+    }
+
+    /// The same on a site that there is.
+    pub fn on(site: Site, kind: Kind, sizes: Sizes) -> Self {
         let base = noise(1, sizes.layer);
         for (n, image) in (2..).zip(FIRST.iter().chain(&SECOND)) {
             let (repo, tag) = image.split_once(':').unwrap();
@@ -171,6 +184,11 @@ impl Scenario {
                     fs::remove_file(site.path("first/mirror_seq1_000000.tar")).unwrap();
                 }
             }
+            CreateAgain => {
+                self.images(&FIRST);
+                create("first", &[]);
+                fs::remove_dir_all(site.path("first")).unwrap();
+            }
             ImportFirst | ImportRepair | ImportStore => {
                 self.images(&FIRST);
                 create("first", &[]);
@@ -222,6 +240,14 @@ impl Scenario {
         }
     }
 
+    /// The directories that the command may write to, in the site's directory: media and workspaces.
+    pub const DIRECTORIES: &[&str] = &["first", "second", "connected", "disconnected"];
+
+    /// Where they are.
+    pub fn site(&self) -> std::path::PathBuf {
+        self.site.path("")
+    }
+
     fn namespace(&self) -> String {
         format!("turn{}", self.turn.get())
     }
@@ -259,8 +285,10 @@ impl Scenario {
         let mut command = self.site.command(&[]);
         command.args(self.site.create_arguments(self.media()));
         command.args(["--parallel-blobs", &WORKERS.to_string()]);
-        if self.kind == CreateParts {
-            command.args(["--size", "1MiB"]);
+        match self.kind {
+            CreateParts => drop(command.args(["--size", "1MiB"])),
+            CreateAgain => drop(command.args(["--resend", "1"])),
+            _ => {}
         }
         command
     }
@@ -283,27 +311,36 @@ impl Scenario {
             }
         } else {
             // A head on the medium is a promise: then everything is there.
-            let media = self.site.path(self.media());
-            if media.join(format!("mirror_seq{}.manifest.json", self.sequence())).exists() {
-                self.site.verify(&media).ok();
+            if self.is_named() {
+                self.site.verify(&self.site.path(self.media())).ok();
             }
         }
+    }
+
+    /// Whether a create has given the head its name.
+    fn is_named(&self) -> bool {
+        let head = format!("mirror_seq{}.manifest.json", self.sequence());
+        self.site.path(self.media()).join(head).exists()
     }
 
     /// The same command again must come to what an undisturbed run comes to.
     #[track_caller]
     pub fn converges(&self) {
-        let _ = Run::of(&mut self.command()).ok();
-        let state = self.state();
-        let only = |one: &[String], other: &[String]| -> Vec<String> {
-            one.iter().filter(|line| !other.contains(line)).cloned().collect()
+        let there = self.kind == CreateAgain && self.is_named();
+        let run = Run::of(&mut self.command());
+        // What is there already is not written once more.
+        let _ = if there { run.refused(&[64]).says("already holds") } else { run.ok() };
+        same(&self.expected, &self.state());
+    }
+
+    /// After the command said that it is done, nothing need be done again.
+    #[track_caller]
+    pub fn stands(&self) {
+        // A file to lock is empty; who finds none makes one.
+        let lasting = |state: &[String]| -> Vec<String> {
+            state.iter().filter(|line| !line.ends_with("lock")).cloned().collect()
         };
-        assert!(
-            state == self.expected,
-            "it came to another end: missing {:#?}, too much {:#?}",
-            only(&self.expected, &state),
-            only(&state, &self.expected)
-        );
+        same(&lasting(&self.expected), &lasting(&self.state()));
     }
 
     /// What the command came to, in lines that are the same for each good run.
@@ -394,6 +431,19 @@ impl Scenario {
         state.push(format!("ledger {:?}", registry.tags(&format!("{prefix}bundle-ledger"))));
         state
     }
+}
+
+#[track_caller]
+fn same(expected: &[String], state: &[String]) {
+    let only = |one: &[String], other: &[String]| -> Vec<String> {
+        one.iter().filter(|line| !other.contains(line)).cloned().collect()
+    };
+    assert!(
+        state == expected,
+        "it came to another end: missing {:#?}, too much {:#?}",
+        only(expected, state),
+        only(state, expected)
+    );
 }
 
 /// Blobs that move at one time.

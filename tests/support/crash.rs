@@ -1,5 +1,6 @@
 //! Runs that end with SIGKILL: at a moment, or at the n-th call that changes a disk or sends a byte.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -27,16 +28,27 @@ fn library() -> &'static PathBuf {
 /// Runs a command to its end and says how many points it passed.
 #[track_caller]
 pub fn points(command: &mut Command) -> usize {
+    points_while(command, |command| drop(Run::of(command).ok()))
+}
+
+/// The same of a command that is run, and ended, by `run`.
+#[track_caller]
+pub fn points_while(command: &mut Command, run: impl FnOnce(&mut Command)) -> usize {
     let count = tempfile::NamedTempFile::new().unwrap();
     command.env("LD_PRELOAD", library()).env("BUNDLE_CRASH_AT", i64::MAX.to_string());
-    let _ = Run::of(command.env("BUNDLE_CRASH_COUNT", count.path())).ok();
+    run(command.env("BUNDLE_CRASH_COUNT", count.path()));
     fs_err::read_to_string(count.path()).unwrap().trim().parse().unwrap()
+}
+
+/// What in its environment kills a command at its `n`th point.
+pub fn killing(n: usize) -> [(&'static str, OsString); 2] {
+    [("LD_PRELOAD", library().into()), ("BUNDLE_CRASH_AT", n.to_string().into())]
 }
 
 /// Runs a command and kills it at its `n`th point. Says whether it got so far.
 #[track_caller]
 pub fn killed_at(command: &mut Command, n: usize) -> bool {
-    command.env("LD_PRELOAD", library()).env("BUNDLE_CRASH_AT", n.to_string());
+    command.envs(killing(n));
     let run = Run::of(command).one_of(&[0, -1]);
     run.code == -1
 }

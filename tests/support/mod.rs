@@ -12,11 +12,14 @@ pub mod crash;
 pub mod faulty;
 pub mod figures;
 pub mod image;
+pub mod loss;
 pub mod pages;
+pub mod power;
 pub mod proxy;
 pub mod relay;
 pub mod server;
 pub mod site;
+pub mod strace;
 pub mod tls;
 pub mod wire;
 

@@ -67,6 +67,20 @@ impl Store {
     /// Read-only, or I/O.
     pub fn link_blob(&self, repository: &Repository, digest: &Digest) -> Result<bool, StoreError> {
         self.writable()?;
+        if self.blob_size(digest)?.is_none() {
+            return Ok(false);
+        }
+        // Another request may have moved it there a moment ago and not have come to sync its name.
+        self.durable.sync_dir(&self.blob_dir(digest))?;
+        self.link(repository, digest)
+    }
+
+    /// The same for a blob whose name is durable.
+    pub(super) fn link(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<bool, StoreError> {
         let _adding = self.adding(repository);
         if self.blob_size(digest)?.is_none() {
             return Ok(false);

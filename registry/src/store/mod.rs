@@ -45,6 +45,7 @@ pub use lists::{Page, Referrer, Referrers};
 pub use manifests::{Pushed, StoredManifest};
 pub use uploads::{Appender, PENDING_MAX, UPLOAD_LIFETIME, Upload, UploadId};
 
+use crate::lasting;
 use durable::Durable;
 use uploads::Uploads;
 
@@ -74,9 +75,9 @@ impl Store {
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
         let dir = std::path::absolute(dir)?;
         let durable = Durable::new(dir.join("tmp"));
-        if !dir.is_dir() {
-            let there = dir.ancestors().find(|above| above.is_dir()).unwrap_or(&dir);
-            durable.make_dirs(there, &dir)?;
+        let new = !dir.is_dir();
+        lasting::make(&dir)?;
+        if new {
             restrict(&dir)?;
         }
         let fresh = !check_version(&dir)?;

@@ -336,7 +336,7 @@ impl Store {
         self.durable.make_dirs(&self.root, &dir)?;
         // Replaces a blob that is there already: pushing again repairs one that has rotted.
         self.durable.place(&upload.path, &dir, &expected.hex())?;
-        self.link_blob(repository, expected)?;
+        self.link(repository, expected)?;
         Ok(())
     }
 
