@@ -10,7 +10,7 @@
 # Ends with one table of figures; what a case did when it went wrong is on stderr. Fails when a case was wrong or left out.
 set -uo pipefail
 cd "$(dirname "$0")/.."
-case ${1:-} in -h | --help) sed -n '2,9p' "$0"; exit 0 ;; esac
+case ${1:-} in -h | --help) sed -n '2,10p' "$0"; exit 0 ;; esac
 export BUNDLE_CAMPAIGN=${BUNDLE_CAMPAIGN:-full} CARGO_TERM_COLOR=never RUST_BACKTRACE=0
 log=$(mktemp "${TMPDIR:-/tmp}/bundle-campaign.XXXXXX")
 trap 'rm -f "$log"' EXIT

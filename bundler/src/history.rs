@@ -366,8 +366,11 @@ impl History {
         };
         let Some(bytes) = durable::read(&pending.join("head"), HEAD_MAX).map_err(&file)? else {
             // The head was renamed: only the removals were left. Its name may not be durable yet.
-            durable::sync_directory(&self.directory).map_err(&file)?;
-            return self.forget_slots().and_then(|()| self.drop_pending()).map_err(&file);
+            return self
+                .forget_slots()
+                .and_then(|()| durable::sync_directory(&self.directory))
+                .and_then(|()| self.drop_pending())
+                .map_err(&file);
         };
         let damaged =
             |problem: String| CreateError::History { path: pending.join("head"), problem };
@@ -423,8 +426,8 @@ impl History {
             durable::sync_directory(&self.directory)?;
             // The head last: a sequence is history when its head is there.
             name("head", "json")?;
-            durable::sync_directory(&self.directory)?;
             self.forget_slots()?;
+            durable::sync_directory(&self.directory)?;
             self.drop_pending()
         };
         finish().map_err(CreateError::file("write the history"))

@@ -19,11 +19,13 @@ use format_spec::limits::{CELL, HEAD_MAX};
 use format_spec::part::{FileName, PartLayout};
 use format_spec::{Sequence, StreamId, codec, seal};
 
+use crate::create::CreateOptions;
 use crate::durable;
 use crate::error::CreateError;
 use crate::history::{History, Record};
 use crate::plan::Plan;
 use crate::read_back::ReadBack;
+use crate::slots::Slots;
 use crate::transfer;
 
 /// What the head says besides the plan.
@@ -105,7 +107,7 @@ pub(crate) fn publish(
     let record = Record { sequence, head: bytes, seal, index };
 
     let small = Small::new(&record, &head, &plan.index, keys, sums, medium)?;
-    small.write()?;
+    small.write(medium)?;
     if let Some(read_back) = read_back {
         read_back.prove(&record, &head, medium)?;
     }
@@ -120,16 +122,18 @@ pub(crate) fn again(
     record: &Record,
     head: &Head,
     index: &Index,
-    keys: &[SecretKey],
-    sums: bool,
-    read_back: Option<ReadBack<'_>>,
-    medium: &Path,
+    options: &CreateOptions,
+    slots: Slots,
 ) -> Result<Vec<(String, u64)>, CreateError> {
-    let small = Small::new(record, head, index, keys, sums, medium)?;
-    small.write()?;
-    if let Some(read_back) = read_back {
+    let medium = &options.to;
+    let keys = options.keys.keys().unwrap_or_default();
+    let small = Small::new(record, head, index, keys, options.sums, medium)?;
+    small.write(medium)?;
+    if let Some(read_back) = options.read_back() {
         read_back.prove(record, head, medium)?;
     }
+    // A run that ends from here on is gone on with by the names alone, and one that finds them all does nothing.
+    slots.close();
     small.name_all(head, medium)?;
     Ok(files(record, head, medium))
 }
@@ -164,13 +168,17 @@ impl<'a> Small<'a> {
         Ok(Self(small))
     }
 
-    /// Writes them under partial names.
-    fn write(&self) -> Result<(), CreateError> {
-        for (path, content) in &self.0 {
-            durable::write_partial(path, content)
-                .map_err(CreateError::file("write the sequence"))?;
-        }
-        Ok(())
+    /// Writes them under partial names, the head last: when it is there, everything else is, and durably.
+    fn write(&self, medium: &Path) -> Result<(), CreateError> {
+        let write = || -> std::io::Result<()> {
+            let ((head, content), others) = self.0.split_last().expect("the head at least");
+            for (path, content) in others {
+                durable::write_partial(path, content)?;
+            }
+            durable::sync_directory(medium)?;
+            durable::write_partial(head, content)
+        };
+        write().map_err(CreateError::file("write the sequence"))
     }
 
     /// Gives all files their names, the head's last.
@@ -220,7 +228,9 @@ pub fn resume(head: &Head, record: &Record, medium: &Path) -> std::io::Result<bo
     let file = |name: FileName| medium.join(name.to_string());
     let head_file = file(FileName::Head(sequence));
     if head_file.exists() {
-        return Ok(false); // Somebody else's by now.
+        // Somebody else's by now, or this sequence's: then whoever is told so must find it tomorrow too.
+        durable::sync_directory(medium)?;
+        return Ok(false);
     }
     let small = [
         (file(FileName::Index(sequence)), &record.index),

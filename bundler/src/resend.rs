@@ -65,18 +65,7 @@ pub async fn resend(
             ));
         }
         options.progress.phase("publishing");
-        let keys = options.keys.keys().unwrap_or_default();
-        let files = publish::again(
-            &record,
-            &head,
-            &plan.index,
-            keys,
-            options.sums,
-            options.read_back(),
-            &options.to,
-        )?;
-        slots.close();
-        files
+        publish::again(&record, &head, &plan.index, &options, slots)?
     };
     Ok(Created::Written(Written {
         stream: head.stream,

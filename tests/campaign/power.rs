@@ -139,13 +139,23 @@ impl Bench {
         Disk::load(&self.scenario.site(), Scenario::DIRECTORIES)
     }
 
-    /// The command, up to a point or to its end. Says whether it got there.
+    /// The command, up to a point.
     #[track_caller]
-    fn run(&self, disk: &mut Disk, point: Option<usize>) -> bool {
-        let more = point.map(|point| killing(point).to_vec()).unwrap_or_default();
-        let (record, killed) = strace::run(&self.scenario.command(), &more);
+    fn run_to(&self, disk: &mut Disk, point: usize) {
+        let (record, run) = strace::run(&self.scenario.command(), &killing(point));
+        // One of the last points may lie behind the end of this run, which is as good a moment.
+        let _ = run.one_of(&[0, -1]);
         disk.follow(&record, &self.scenario.site());
-        killed == point.is_some()
+    }
+
+    /// The command, to its end.
+    #[track_caller]
+    fn run(&self, disk: &mut Disk) {
+        self.scenario.done(|| {
+            let (record, run) = strace::run(&self.scenario.command(), &[]);
+            disk.follow(&record, &self.scenario.site());
+            run
+        });
     }
 
     /// The power goes at a point.
@@ -154,8 +164,7 @@ impl Bench {
         let mut disk = None;
         figures.case(&format!("{kind:?}, the disk as it is at point {point}"), || {
             let mut followed = self.before();
-            // One of the last points may lie behind the end of this run, which is as good a moment.
-            self.run(&mut followed, Some(point));
+            self.run_to(&mut followed, point);
             disk = Some(followed);
         });
         let Some(disk) = disk else { return };
@@ -178,10 +187,10 @@ impl Bench {
         let mut disk = None;
         figures.case(&format!("{what}: the disk as it is"), || {
             let mut followed = self.before();
-            if point.is_some() {
-                self.run(&mut followed, point);
+            if let Some(point) = point {
+                self.run_to(&mut followed, point);
             }
-            assert!(self.run(&mut followed, None));
+            self.run(&mut followed);
             disk = Some(followed);
         });
         let Some(disk) = disk else { return };

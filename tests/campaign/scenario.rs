@@ -326,11 +326,17 @@ impl Scenario {
     /// The same command again must come to what an undisturbed run comes to.
     #[track_caller]
     pub fn converges(&self) {
+        self.done(|| Run::of(&mut self.command()));
+        same(&self.expected, &self.state());
+    }
+
+    /// The command, run to its end, says that it is done.
+    #[track_caller]
+    pub fn done(&self, run: impl FnOnce() -> Run) {
         let there = self.kind == CreateAgain && self.is_named();
-        let run = Run::of(&mut self.command());
+        let run = run();
         // What is there already is not written once more.
         let _ = if there { run.refused(&[64]).says("already holds") } else { run.ok() };
-        same(&self.expected, &self.state());
     }
 
     /// After the command said that it is done, nothing need be done again.

@@ -83,17 +83,15 @@ pub fn needed() {
     assert!(seen, "`strace` (Debian package `strace`) cannot be used here: {why}");
 }
 
-/// Runs a command to its end, or until it is killed as `more` says, which is the second answer.
+/// Runs a command to its end, or until it is killed as `more` says.
 #[track_caller]
-pub fn run(command: &Command, more: &[(&str, OsString)]) -> (Record, bool) {
+pub fn run(command: &Command, more: &[(&str, OsString)]) -> (Record, Run) {
     let record =
         tempfile::NamedTempFile::new_in("/dev/shm").or_else(|_| tempfile::NamedTempFile::new());
     let record = record.unwrap();
     // It ends as the process did.
     let run = Run::of(&mut recorded(command, more, record.path()));
-    let killed = run.code == -1;
-    let _ = if more.is_empty() { run.ok() } else { run.one_of(&[0, -1]) };
-    (Record::read(record.path()), killed)
+    (Record::read(record.path()), run)
 }
 
 /// Runs a command that ends of itself only when it is killed as `more` says, and otherwise after `meanwhile`.
