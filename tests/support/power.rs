@@ -147,10 +147,11 @@ impl Disk {
             };
             assert!(
                 modelled == found,
-                "the model missed something: `{}` is {:?}, it says {:?}",
+                "the model missed something: `{}` is {:?}, it says {:?}; under way: {:.2000?}",
                 path.display(),
                 told(found),
-                told(modelled)
+                told(modelled),
+                record.under_way().map(Call::brief).collect::<Vec<_>>()
             );
         }
     }

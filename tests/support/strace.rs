@@ -124,10 +124,12 @@ impl Record {
         let mut record = Self::default();
         // The call that each thread is in, and what was written of it.
         let mut open: HashMap<String, (usize, String)> = HashMap::new();
+        let mut killed = false;
         for line in fs_err::read_to_string(path).unwrap().lines() {
             let (thread, rest) = line.split_once(' ').unwrap_or_else(|| panic!("{line}"));
             let rest = rest.trim_start();
             if rest.starts_with("+++") || rest.starts_with("---") {
+                killed |= rest.starts_with("+++ killed");
                 continue;
             }
             let (number, text) = if let Some(resumed) = rest.strip_prefix("<... ") {
@@ -152,7 +154,33 @@ impl Record {
             }
             record.calls[number] = call;
         }
+        if killed {
+            record.doubt();
+        }
         record
+    }
+
+    /// Counts as under way what only seems to have ended. When a process is killed, `strace` cannot ask any more what a call
+    /// came to, and may write down what another one did: seen as a write of fewer bytes than asked, to a file with room.
+    fn doubt(&mut self) {
+        let last = self.moments.iter().rposition(|moment| matches!(moment, Moment::Begins(_)));
+        // Nothing began after these, so nothing rests on them.
+        let ended = self.moments.drain(last.map_or(0, |last| last + 1)..);
+        for moment in ended {
+            let (Moment::Begins(number) | Moment::Ends(number)) = moment;
+            self.calls[number].result = None;
+        }
+        for call in &mut self.calls {
+            let writes = matches!(&*call.name, "write" | "pwrite64") && call.succeeded();
+            if writes && call.result != Some(call.number(2)) {
+                call.result = None;
+            }
+        }
+        let calls = &self.calls;
+        self.moments.retain(|moment| match moment {
+            Moment::Begins(_) => true,
+            Moment::Ends(number) => calls[*number].result.is_some(),
+        });
     }
 
     /// Calls that had begun when the process ended. The kernel may have done what they ask for, or a part of it.
@@ -168,6 +196,16 @@ impl Call {
         let end = rest.rfind(") ").unwrap_or(rest.len());
         let result = rest[end..].split_once("= ").and_then(|(_, result)| integer(result));
         Some(Self { name: name.to_owned(), result, arguments: arguments(&rest[..end]) })
+    }
+
+    /// What it was, without the bytes.
+    pub fn brief(&self) -> String {
+        let arguments =
+            self.arguments.iter().enumerate().map(|(number, text)| match self.file(number) {
+                Some(path) => path.display().to_string(),
+                None => text.chars().take(40).collect(),
+            });
+        format!("{}({})", self.name, arguments.collect::<Vec<_>>().join(", "))
     }
 
     /// Whether it did what it was asked.
