@@ -5,19 +5,21 @@
 //! specification 1.1, "Guidelines for artifact usage"), the record as its layer or annotation.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use format_spec::{Digest, Tag};
 use futures_util::future::try_join_all;
-use registry::client::ErrorKind;
+use registry::client::{ClientError, ErrorKind};
 use registry::manifest::{ImageManifest, Manifest};
-use registry::media_type::{OCI_EMPTY, OCI_MANIFEST};
+use registry::media_type::{OCI_CONFIG, OCI_EMPTY, OCI_LAYER, OCI_MANIFEST};
 use registry::reference::ManifestRef;
 use serde_json::{Value, json};
 
 use crate::error::ImportError;
 use crate::limits::RECORD_MAX;
 use crate::paths::Destination;
+use crate::settled::{is_of_a_kind, settle};
 
 /// The empty configuration.
 const EMPTY: &[u8] = b"{}";
@@ -31,7 +33,8 @@ fn descriptor(media_type: &str, bytes: &[u8]) -> Value {
 }
 
 /// Writes an artifact under a tag: `layer` as its content, or nothing, and annotations. Returns the
-/// digest of its manifest.
+/// digest of its manifest. A registry that takes images only (Artifactory, GoogleContainerTools/jib#3281) gets the same
+/// in the form of one: what is read of it is the same in both.
 pub(crate) async fn put(
     at: &Destination,
     tag: &Tag,
@@ -39,8 +42,40 @@ pub(crate) async fn put(
     layer: Option<Bytes>,
     annotations: &[(&str, String)],
 ) -> Result<Digest, ImportError> {
-    let annotations: serde_json::Map<String, Value> =
-        annotations.iter().map(|(k, v)| ((*k).to_owned(), Value::from(v.as_str()))).collect();
+    let reference = ManifestRef::Tag(tag.clone());
+    let settled = async |digest, error| {
+        settle(at, &at.ledger, &reference, digest, error).await.map(|()| digest)
+    };
+    if !at.plain.load(Ordering::Relaxed) {
+        let (digest, sent) = send(at, &reference, kind, layer.clone(), annotations).await?;
+        match sent {
+            Ok(()) => return Ok(digest),
+            Err(error) if is_of_a_kind(&error) => {
+                tracing::debug!(%error, "the records take the form of images here");
+            }
+            Err(error) => return settled(digest, error).await,
+        }
+    }
+    let (digest, sent) = send_plain(at, &reference, layer, annotations).await?;
+    match sent {
+        Ok(()) => {
+            at.plain.store(true, Ordering::Relaxed);
+            Ok(digest)
+        }
+        Err(error) => settled(digest, error).await,
+    }
+}
+
+type Sent = (Digest, Result<(), ClientError>);
+
+/// As an artifact, with a type of its own.
+async fn send(
+    at: &Destination,
+    reference: &ManifestRef,
+    kind: &str,
+    layer: Option<Bytes>,
+    annotations: &[(&str, String)],
+) -> Result<Sent, ImportError> {
     let content = match &layer {
         Some(layer) => descriptor(kind, layer),
         None => descriptor(OCI_EMPTY, EMPTY),
@@ -51,15 +86,52 @@ pub(crate) async fn put(
         "artifactType": kind,
         "config": descriptor(OCI_EMPTY, EMPTY),
         "layers": [content],
-        "annotations": annotations,
+        "annotations": notes(annotations),
     });
-    let blobs = [Some(Bytes::from_static(EMPTY)), layer].into_iter().flatten();
-    try_join_all(blobs.map(|blob| blob_there(at, blob))).await?;
+    let blobs = [Some(Bytes::from_static(EMPTY)), layer];
+    document(at, reference, &manifest, blobs).await
+}
+
+/// As an image of one layer.
+async fn send_plain(
+    at: &Destination,
+    reference: &ManifestRef,
+    layer: Option<Bytes>,
+    annotations: &[(&str, String)],
+) -> Result<Sent, ImportError> {
+    let layer = layer.unwrap_or(Bytes::from_static(EMPTY));
+    let config = json!({
+        "architecture": "amd64",
+        "os": "linux",
+        "rootfs": { "type": "layers", "diff_ids": [Digest::of(&layer).to_string()] },
+    });
+    let config = Bytes::from(config.to_string());
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": descriptor(OCI_CONFIG, &config),
+        "layers": [descriptor(OCI_LAYER, &layer)],
+        "annotations": notes(annotations),
+    });
+    document(at, reference, &manifest, [Some(config), Some(layer)]).await
+}
+
+fn notes(annotations: &[(&str, String)]) -> serde_json::Map<String, Value> {
+    annotations.iter().map(|(k, v)| ((*k).to_owned(), Value::from(v.as_str()))).collect()
+}
+
+/// Sends a manifest after its blobs. What the registry says of the manifest itself is the caller's to understand.
+async fn document(
+    at: &Destination,
+    reference: &ManifestRef,
+    manifest: &Value,
+    blobs: [Option<Bytes>; 2],
+) -> Result<Sent, ImportError> {
+    try_join_all(blobs.into_iter().flatten().map(|blob| blob_there(at, blob))).await?;
     let bytes = Bytes::from(manifest.to_string());
     let digest = Digest::of(&bytes);
-    let reference = ManifestRef::Tag(tag.clone());
-    at.client.put_manifest(at.host(), &at.ledger, &reference, OCI_MANIFEST, bytes).await?;
-    Ok(digest)
+    let sent = at.client.put_manifest(at.host(), &at.ledger, reference, OCI_MANIFEST, bytes).await;
+    Ok((digest, sent.map(drop)))
 }
 
 /// Brings a blob of an artifact to the target, unless it is there.

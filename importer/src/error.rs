@@ -16,6 +16,7 @@ use registry::client::ClientError;
 use serde::Serialize;
 
 use crate::limits::FILES_NAMED;
+use crate::unready::Unready;
 
 /// The kind of a failure, from which the command takes its exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,7 +138,9 @@ pub struct WrongSize {
 }
 
 /// The first of many, and how many more.
-fn some<T: fmt::Display>(many: impl IntoIterator<Item = T, IntoIter: ExactSizeIterator>) -> String {
+pub(crate) fn some<T: fmt::Display>(
+    many: impl IntoIterator<Item = T, IntoIter: ExactSizeIterator>,
+) -> String {
     let many = many.into_iter();
     let more = many.len().saturating_sub(FILES_NAMED);
     let named: Vec<_> = many.take(FILES_NAMED).map(|one| one.to_string()).collect();
@@ -360,6 +363,48 @@ pub enum ImportError {
         /// Who.
         holder: String,
     },
+    /// The target does not take what is to be written. Nothing was.
+    #[error("{0}")]
+    Unready(Box<Unready>),
+    /// The target takes no index of which children are left out. Nothing was written.
+    #[error(
+        "`{host}` takes no index whose children it does not have, and sequence {sequence} leaves some out of: \
+         {} (the registry says: {said})", some(.images.iter().map(|image| format!("`{image}`")))
+    )]
+    Sparse {
+        /// The registry.
+        host: String,
+        /// The sequence.
+        sequence: Sequence,
+        /// The images.
+        images: Vec<String>,
+        /// The registry's words.
+        said: String,
+    },
+    /// A rule of the target keeps a tag where it is.
+    #[error(
+        "a rule of the registry keeps `{place}` as it is, so it cannot become {digest} ({said})"
+    )]
+    Kept {
+        /// The tag.
+        place: String,
+        /// What it should name.
+        digest: Digest,
+        /// The registry's words.
+        said: String,
+        /// Whether it is a record of this program.
+        records: bool,
+    },
+    /// The target does not take artifacts of this kind.
+    #[error("the registry takes no `{kind}`, as {place} is one: {source}")]
+    Artifact {
+        /// The media type.
+        kind: String,
+        /// The images to which it belongs, or its own name.
+        place: String,
+        /// The refusal.
+        source: ClientError,
+    },
     /// The person stopped it.
     #[error("stopped")]
     Cancelled,
@@ -415,6 +460,11 @@ impl ImportError {
                     ErrorKind::Other
                 }
             },
+            // Running it again does not mend it, so not the code that says so.
+            Self::Unready(unready) if unready.is_of_rights() => ErrorKind::Credentials,
+            Self::Unready(_) | Self::Sparse { .. } | Self::Kept { .. } | Self::Artifact { .. } => {
+                ErrorKind::Other
+            }
             Self::Lost(_) => ErrorKind::Unavailable,
             Self::Busy { .. } | Self::TakenOver { .. } => ErrorKind::Busy,
             Self::Record { .. } | Self::Cancelled | Self::Task(_) => ErrorKind::Other,

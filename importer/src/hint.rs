@@ -110,6 +110,17 @@ impl ImportError {
             Self::Lost(_) | Self::Cancelled => {
                 "run the same command again: it goes on where it stopped".into()
             }
+            Self::Unready(unready) => unready.hint(),
+            Self::Sparse { .. } => "leave `platforms` out of the configuration and run `bundle create --full` there; \
+                or let the registry take such indexes (CNCF distribution 3: \
+                `validation.manifests.indexes.platforms: none`). Nothing was written"
+                .into(),
+            Self::Kept { records: true, .. } => format!("the records of this program have tags that move: {LET_MOVE}"),
+            Self::Kept { .. } => format!("{LET_MOVE}; or remove the tag there, if nothing needs it any more"),
+            Self::Artifact { .. } => "leave signatures and what is attached to images out: \
+                `bundle create --remove-signatures --full` there; or import into a repository that takes OCI \
+                artifacts (Artifactory: of the type OCI)"
+                .into(),
             Self::Expired { .. } => "ask the connected side for a newer sequence; when the clock of \
                 this machine is wrong, set it and run the same command again"
                 .into(),
@@ -132,6 +143,10 @@ impl ImportError {
         })
     }
 }
+
+/// How a rule about tags is lifted.
+const LET_MOVE: &str = "let its tags move (ECR: `aws ecr put-image-tag-mutability --image-tag-mutability MUTABLE \
+     --repository-name NAME`; Harbor: Tag Immutability of the project), then run the same command again";
 
 /// How a sequence is made that needs no other. No whole command: it would be pasted here, and without the options
 /// that the other side uses.

@@ -38,6 +38,16 @@ pub(crate) fn images_of(content: &Content, index: &Index, wanted: &[Digest]) -> 
         let references = index.references.iter().filter(|r| ids.contains(&r.repository));
         images = references.map(|r| name(index, r)).collect();
     }
+    bounded(images)
+}
+
+/// The images with one of these digests as their own, at most a handful.
+pub(crate) fn images_with(index: &Index, digests: &HashSet<Digest>) -> Vec<String> {
+    let named = index.references.iter().filter(|r| digests.contains(&r.digest));
+    bounded(named.map(|r| name(index, r)).collect())
+}
+
+fn bounded(mut images: Vec<String>) -> Vec<String> {
     let more = images.len().saturating_sub(IMAGES_NAMED);
     images.truncate(IMAGES_NAMED);
     if more > 0 {

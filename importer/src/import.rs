@@ -3,12 +3,13 @@
 //! In: [`ImportOptions`]. Out: what was done, or a refusal before anything was written, or an error
 //! after which the same command goes on.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use format_spec::{Digest, Repository, Tag};
+use registry::client::Product;
 use tokio::sync::Semaphore;
 
 use crate::error::ImportError;
@@ -20,7 +21,9 @@ use crate::lock::{Lease, LocalLock, lock_local};
 use crate::order::{Arranged, Step, arrange, restore};
 use crate::paths::Destination;
 use crate::push::{Counts, Push};
+use crate::readiness;
 use crate::report::{Imported, ImportedSequence, Outcome};
+use crate::sparse::{self, Sparse};
 use crate::subjects::Subjects;
 use crate::survey::{self, Promised, Work};
 use crate::uploads::Uploads;
@@ -53,6 +56,9 @@ struct Run {
     /// The target's directory in the workspace.
     directory: PathBuf,
     warnings: Vec<String>,
+    /// The repositories into which it writes, and the first index of which children are left out.
+    wanted: Vec<Repository>,
+    sparse: Option<Sparse>,
     /// What a dry run would have brought so far: each sequence is counted as if those before it were there.
     promised: Promised,
 }
@@ -85,7 +91,15 @@ impl Run {
         let at = Destination::new(client, target, options.max_nested_paths)?;
         let name = at.directory_name(options.local_name.as_deref());
         let directory = options.workspace.join("import").join(name);
-        Ok(Self { options, at, directory, warnings: Vec::new(), promised: Promised::default() })
+        Ok(Self {
+            options,
+            at,
+            directory,
+            warnings: Vec::new(),
+            wanted: Vec::new(),
+            sparse: None,
+            promised: Promised::default(),
+        })
     }
 
     /// Everything up to the first write.
@@ -93,13 +107,14 @@ impl Run {
         // The medium alone: nothing has been asked of the target yet.
         self.options.progress.phase("checking signatures");
         let Intake { media, mut arrived, past, local } = self.take_in().await?;
-        for verified in &arrived {
-            self.at.places(&verified.index)?;
-        }
+        self.wanted = self.written(arrived.iter())?;
         let lock = if self.options.dry_run { None } else { Some(self.lock()?) };
 
         self.options.progress.phase("asking the target");
-        let remote = ledger::read_remote(&self.at).await?;
+        let remote = match ledger::read_remote(&self.at).await {
+            Ok(remote) => remote,
+            Err(error) => return Err(self.explained(error).await),
+        };
         let (records, disagreements) = ledger::merge(&local, &remote)?;
         let new_stream = self.options.new_stream;
         let mut restored = None;
@@ -124,8 +139,67 @@ impl Run {
             None => arrange(arrived, &records, new_stream)?,
         };
         self.check_times(&arranged)?;
-        self.check_required(&arranged).await?;
+        let todo = arranged.iter().filter(|one| one.step != Step::Past);
+        self.wanted = self.written(todo.map(Arranged::verified))?;
+        readiness::of_names(&self.at, self.at.client.product(self.at.host()).await?, &self.wanted)?;
+        if let Err(error) = self.check_required(&arranged).await {
+            return Err(self.explained(error).await);
+        }
+        let arranged =
+            if self.options.dry_run { arranged } else { self.find_sparse(arranged).await? };
         Ok(Prepared { arranged, known: Known { local, remote }, _lock: lock })
+    }
+
+    /// Every repository into which these sequences write, and that of the records.
+    fn written<'a>(
+        &self,
+        sequences: impl Iterator<Item = &'a Verified>,
+    ) -> Result<Vec<Repository>, ImportError> {
+        let mut wanted = BTreeSet::from([self.at.ledger.clone()]);
+        for verified in sequences {
+            wanted.extend(self.at.written(&verified.index)?);
+        }
+        Ok(wanted.into_iter().collect())
+    }
+
+    /// A question that the target refused: where what is asked for has to be made there first, that is what to say.
+    async fn explained(&self, error: ImportError) -> ImportError {
+        use registry::client::ErrorKind::{Credentials, NotFound, Refused};
+        let ImportError::Registry(refusal) = &error else { return error };
+        if self.options.dry_run || !matches!(refusal.kind(), Credentials | NotFound | Refused) {
+            return error;
+        }
+        match readiness::probe(&self.at, &self.wanted).await {
+            Err(unready @ ImportError::Unready(_)) => unready,
+            _ => error,
+        }
+    }
+
+    /// Looks for indexes of which children are left out, in the sequences that are to come.
+    async fn find_sparse(&mut self, arranged: Vec<Arranged>) -> Result<Vec<Arranged>, ImportError> {
+        let mut places = Vec::with_capacity(arranged.len());
+        for one in &arranged {
+            places.push(self.at.places(&one.verified().index)?);
+        }
+        let look = move || {
+            let mut to_come =
+                arranged.iter().zip(&places).filter(|(one, _)| one.step == Step::Accept);
+            let found = to_come.find_map(|(one, places)| sparse::find(one.verified(), places));
+            (arranged, found)
+        };
+        let (arranged, found) = tokio::task::spawn_blocking(look).await?;
+        self.sparse = found;
+        Ok(arranged)
+    }
+
+    /// Asks the target whether it takes what is to be written. Opening an upload is a write of sorts, so a dry run
+    /// does not ask.
+    async fn ready(&self) -> Result<(), ImportError> {
+        readiness::probe(&self.at, &self.wanted).await?;
+        match &self.sparse {
+            Some(sparse) => sparse.check(&self.at).await,
+            None => Ok(()),
+        }
     }
 
     /// Keeps other importers of this workspace out, and takes away what a killed one left half written.
@@ -342,6 +416,7 @@ impl Run {
         if lease.is_some() {
             return Ok(());
         }
+        self.ready().await?;
         let taken = Lease::take(&self.at).await?;
         let now = ledger::read_remote(&self.at).await;
         match now {
@@ -380,6 +455,7 @@ impl Run {
             parallel: self.options.parallel_blobs,
             counts: Counts::default(),
             subjects: Subjects::default(),
+            one_at_a_time: self.at.client.product(self.at.host()).await? == Product::Nexus,
             room: Semaphore::new(MANIFEST_ROOM as usize),
         };
         let index = push.sequence.index();

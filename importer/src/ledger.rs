@@ -133,6 +133,9 @@ pub(crate) fn write_local(directory: &Path, record: &Record) -> Result<PathBuf, 
 /// The records in the target.
 pub(crate) async fn read_remote(at: &Destination) -> Result<Vec<Record>, ImportError> {
     let tags = at.client.list_tags(at.host(), &at.ledger).await?.unwrap_or_default();
+    if !tags.is_empty() {
+        at.saw(&at.ledger);
+    }
     let streams: Vec<StreamId> =
         tags.iter().filter_map(|tag| tag.as_str().strip_prefix(PREFIX)?.parse().ok()).collect();
     if streams.len() > STREAMS_MAX {

@@ -35,12 +35,17 @@ pub mod limits;
 mod lock;
 mod order;
 mod paths;
+mod profile;
 mod push;
+mod readiness;
 mod receipt;
 mod report;
+mod settled;
+mod sparse;
 mod subjects;
 mod survey;
 mod unpack;
+mod unready;
 mod uploads;
 mod verify;
 

@@ -43,6 +43,10 @@ pub const FILES_HELD: usize = 256;
 /// Questions ("is this blob there") in flight at one registry.
 pub const QUESTIONS: usize = 32;
 
+/// Names that are asked about at a registry that is not known, before it counts as one that makes repositories by
+/// itself: each question costs two requests.
+pub const PROBES: usize = 32;
+
 /// Repositories into which one blob is mounted at a time.
 pub const MOUNTS: usize = 4;
 

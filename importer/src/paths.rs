@@ -4,6 +4,8 @@
 //! target, no two of them the same.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use format_spec::index::{Index, RepositoryId};
 use format_spec::names::NameError;
@@ -25,13 +27,18 @@ pub(crate) struct Destination {
     pub(crate) nested: usize,
     /// The repository with the records.
     pub(crate) ledger: Repository,
+    /// Repositories in which something was found: they are there.
+    seen: Arc<Mutex<HashSet<Repository>>>,
+    /// Whether the target takes the records only in the form of an image.
+    pub(crate) plain: Arc<AtomicBool>,
 }
 
 impl Destination {
     pub(crate) fn new(client: Client, target: Target, nested: usize) -> Result<Self, ImportError> {
         let ledger = LEDGER.parse::<Repository>()?.below(target.namespace.as_ref())?;
         let ledger = nest(&ledger, nested)?;
-        Ok(Self { client, target, nested, ledger })
+        let (seen, plain) = (Arc::default(), Arc::default());
+        Ok(Self { client, target, nested, ledger, seen, plain })
     }
 
     /// The registry.
@@ -39,13 +46,31 @@ impl Destination {
         &self.target.registry
     }
 
+    /// Something was found in this repository.
+    pub(crate) fn saw(&self, place: &Repository) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if !seen.contains(place) {
+            seen.insert(place.clone());
+        }
+    }
+
+    /// Whether something was found in this repository.
+    pub(crate) fn has_seen(&self, place: &Repository) -> bool {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).contains(place)
+    }
+
+    /// The places into which a sequence writes, each once.
+    pub(crate) fn written(&self, index: &Index) -> Result<HashSet<Repository>, ImportError> {
+        let places = self.places(index)?;
+        let required = index.required.iter().flat_map(|r| &r.repositories);
+        Ok(carried(index).chain(required).map(|id| places[*id as usize].clone()).collect())
+    }
+
     /// The place of each repository of the index.
     pub(crate) fn places(&self, index: &Index) -> Result<Vec<Repository>, ImportError> {
         // Into a repository that is only named because it left the configuration nothing goes.
-        let carried = index.blobs.iter().flat_map(|blob| &blob.repositories);
-        let carried = carried.chain(index.manifests.iter().flat_map(|m| &m.repositories));
         let required = index.required.iter().flat_map(|r| r.repositories.iter().chain([&r.home]));
-        let used: HashSet<RepositoryId> = carried.chain(required).copied().collect();
+        let used: HashSet<RepositoryId> = carried(index).chain(required).copied().collect();
         let mut taken = HashMap::from([(self.ledger.clone(), LEDGER)]);
         let mut places = Vec::with_capacity(index.repositories.len());
         for (id, repository) in (0..).zip(&index.repositories) {
@@ -77,9 +102,15 @@ impl Destination {
     }
 }
 
+/// The repositories into which blobs and manifests of the parts go.
+fn carried(index: &Index) -> impl Iterator<Item = &RepositoryId> {
+    let blobs = index.blobs.iter().flat_map(|blob| &blob.repositories);
+    blobs.chain(index.manifests.iter().flat_map(|manifest| &manifest.repositories))
+}
+
 /// `repository` in at most `depth` components: the first `depth` − 1 stay, the rest is joined with
 /// `-` (what `--max-nested-paths` means elsewhere: `team/sub/unit/app`, 2 → `team/sub-unit-app`).
-fn nest(repository: &Repository, depth: usize) -> Result<Repository, NameError> {
+pub(crate) fn nest(repository: &Repository, depth: usize) -> Result<Repository, NameError> {
     let components: Vec<_> = repository.components().collect();
     if depth == 0 || components.len() <= depth {
         return Ok(repository.clone());

@@ -28,6 +28,7 @@ use crate::error::ImportError;
 use crate::limits::{GROUP, MANIFEST_PUTS, MANIFEST_ROOM, MOUNTS, RESENDS};
 use crate::order::Sequenced;
 use crate::paths::Destination;
+use crate::settled::{artifact_kind, is_of_a_blob, is_of_a_kind, settle};
 use crate::subjects::Subjects;
 use crate::survey::{self, Need, Work, ask};
 use crate::unpack::PartSource;
@@ -55,6 +56,8 @@ pub(crate) struct Push {
     pub(crate) parallel: usize,
     pub(crate) counts: Counts,
     pub(crate) subjects: Subjects,
+    /// Whether the target must not get one blob twice at a time.
+    pub(crate) one_at_a_time: bool,
     /// KiB of manifests that may be in memory: [`MANIFEST_ROOM`].
     pub(crate) room: Semaphore,
 }
@@ -174,7 +177,10 @@ impl Push {
         let Some(first) = lack.next() else { return Ok(()) };
         send(first, need.have).await?;
         let from = need.have.or(Some(first));
-        ask(lack, MOUNTS, |id| Box::pin(send(id, from))).await?;
+        // A registry that declines mounts gets the bytes, and Nexus takes one blob from one at a time
+        // (nexus-public#967).
+        let width = if self.one_at_a_time { 1 } else { MOUNTS };
+        ask(lack, width, |id| Box::pin(send(id, from))).await?;
         Ok(())
     }
 
@@ -319,7 +325,15 @@ impl Push {
                 {
                     return Err(ImportError::Lost(format!("the children of {}", error.subject())));
                 }
-                Err(error) => return Err(error.into()),
+                // The registry stores no such thing, whatever is done here.
+                Err(source) if is_of_a_kind(&source) => {
+                    let Some(kind) = artifact_kind(&read, &entry.media_type) else {
+                        return settle(&self.at, place, &name, entry.digest, source).await;
+                    };
+                    let place = format!("`{}`", source.subject());
+                    return Err(ImportError::Artifact { kind, place, source });
+                }
+                Err(error) => return settle(&self.at, place, &name, entry.digest, error).await,
             }
         }
         Ok(())
@@ -369,11 +383,6 @@ impl Push {
         let named = tokio::task::spawn_blocking(move || sequence.verified().damage(fault)).await;
         named.map_or_else(ImportError::Task, |damage| ImportError::Damage(Box::new(damage)))
     }
-}
-
-/// Whether the registry misses what a manifest names.
-fn is_of_a_blob(error: &ClientError) -> bool {
-    ["MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"].iter().any(|code| error.has_code(code))
 }
 
 /// A blob of the target as the source of an upload into another of its repositories.

@@ -117,6 +117,9 @@ pub(crate) async fn has_blob(
     size: u64,
 ) -> Result<bool, ImportError> {
     let found = at.client.head_blob(at.host(), place, &digest).await?;
+    if found.is_some() {
+        at.saw(place);
+    }
     Ok(found.is_some_and(|stated| stated.is_none_or(|stated| stated == size)))
 }
 

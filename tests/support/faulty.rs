@@ -342,17 +342,17 @@ impl Faulty {
 }
 
 /// The head of a request.
-struct Asked {
-    method: String,
-    target: String,
-    headers: BTreeMap<String, String>,
+pub(super) struct Asked {
+    pub(super) method: String,
+    pub(super) target: String,
+    pub(super) headers: BTreeMap<String, String>,
     endpoint: Endpoint,
 }
 
 impl Asked {
     /// Reads a head up to its last byte, which stays in the socket: to close a connection with bytes unread is to
     /// reset it. `None` when the client is done.
-    fn read(stream: &mut TcpStream) -> std::io::Result<Option<Self>> {
+    pub(super) fn read(stream: &mut TcpStream) -> std::io::Result<Option<Self>> {
         let mut window = vec![0; 16 << 10];
         let length = loop {
             let there = stream.peek(&mut window)?;
@@ -371,21 +371,23 @@ impl Asked {
         let mut lines = head.lines();
         let mut words = lines.next().unwrap_or("").split(' ');
         let (method, target) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
-        let headers = lines.filter_map(|line| line.split_once(':'));
-        let headers = headers
-            .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
-            .collect();
+        let mut headers = BTreeMap::<String, String>::new();
+        for (name, value) in lines.filter_map(|line| line.split_once(':')) {
+            // Of one name several lines are one list.
+            let known = headers.entry(name.to_ascii_lowercase()).or_default();
+            *known = [known.as_str(), value.trim()].join(if known.is_empty() { "" } else { ", " });
+        }
         let (method, target) = (method.to_owned(), target.to_owned());
         let endpoint = Endpoint::of(&method, &target);
         Ok(Some(Self { method, target, headers, endpoint }))
     }
 
-    fn length(&self) -> usize {
+    pub(super) fn length(&self) -> usize {
         self.headers.get("content-length").map_or(0, |length| length.parse().unwrap_or(0))
     }
 
     /// The last byte of the head, and the body.
-    fn rest(&self, stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
+    pub(super) fn rest(&self, stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
         let mut body = vec![0; self.length() + 1];
         stream.read_exact(&mut body)?;
         body.remove(0);
@@ -395,7 +397,7 @@ impl Asked {
 
 /// How an answer goes out.
 #[derive(PartialEq, Eq)]
-enum Pace {
+pub(super) enum Pace {
     Whole,
     /// Half of the body.
     Half,
@@ -696,13 +698,13 @@ fn copy(asked: &Asked) -> Asked {
 }
 
 impl Answer {
-    fn with(mut self, name: &str, value: &str) -> Self {
+    pub(super) fn with(mut self, name: &str, value: &str) -> Self {
         self.headers.insert(name.to_owned(), value.to_owned());
         self
     }
 }
 
-fn empty(status: u16) -> Answer {
+pub(super) fn empty(status: u16) -> Answer {
     Answer { status, headers: BTreeMap::new(), body: Vec::new() }
 }
 
@@ -726,7 +728,7 @@ fn refusal(status: u16, asked: &Asked) -> Answer {
     Answer { status, headers: BTreeMap::new(), body }.with("content-type", "application/json")
 }
 
-fn send(
+pub(super) fn send(
     stream: &mut TcpStream,
     asked: &Asked,
     answer: &Answer,

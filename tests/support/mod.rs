@@ -15,6 +15,7 @@ pub mod image;
 pub mod loss;
 pub mod pages;
 pub mod power;
+pub mod profiles;
 pub mod proxy;
 pub mod relay;
 pub mod server;

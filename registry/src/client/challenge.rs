@@ -44,11 +44,11 @@ pub(super) fn choose<'a>(headers: impl Iterator<Item = &'a str>) -> Option<Chall
     basic
 }
 
-type Parameters = Vec<(String, String)>;
+pub(super) type Parameters = Vec<(String, String)>;
 
 /// All challenges of one header. Anything that is not understood ends the list: a challenge is used
 /// whole or not at all.
-fn parse(header: &str) -> Vec<(String, Parameters)> {
+pub(super) fn parse(header: &str) -> Vec<(String, Parameters)> {
     let mut found: Vec<(String, Parameters)> = Vec::new();
     let mut rest = header.trim_start_matches([' ', '\t', ',']);
     while !rest.is_empty() && found.len() < 16 {

@@ -339,7 +339,8 @@ impl Fault {
             | Self::Changed { .. }
             | Self::Size { .. } => ErrorKind::Damaged,
             Self::Blocked { .. } => ErrorKind::Blocked,
-            Self::Refused { status: 507, .. } => ErrorKind::Full,
+            // 403 only where the words are of a quota.
+            Self::Refused { status: 507 | 403, .. } => ErrorKind::Full,
             Self::Refused { .. } | Self::TargetRefused { .. } => ErrorKind::Refused,
             Self::Protocol(_)
             | Self::TooLarge { .. }
@@ -448,8 +449,8 @@ impl Fault {
                  3: `validation.manifests.indexes.platforms: none`)"
                     .into()
             }
-            Self::Refused { status: 507, .. } => {
-                "free space at the registry, then run the same command again: it goes on where it \
+            Self::Refused { status: 507 | 403, .. } => {
+                "free space at the registry, or raise the project's quota there, then run the same command again: it goes on where it \
                  stopped"
                     .into()
             }

@@ -7,8 +7,8 @@
 //! 2. `session`: the first contact finds scheme and challenge; `tls` and `transport` set up
 //!    the connections.
 //! 3. `credentials`, `helper`, `token`: who we are there, and the leave to do it.
-//! 4. `pull`, `blob` (with `body`, `direct`, `framing`), `push` (with `feed`), `lists`: the request
-//!    itself; `retry` decides about another try; `room` bounds the documents in flight.
+//! 4. `pull`, `blob` (with `body`, `direct`, `framing`), `push` (with `feed`), `opening`, `lists`: the request
+//!    itself; `product` says which registry it goes to; `retry` decides about another try; `room` bounds the documents in flight.
 //!
 //! What must hold: credentials never reach another origin; everything received is bounded; what is
 //! whole is hashed; nothing waits for ever, not even for a drip; nothing that really moves is cut.
@@ -37,7 +37,9 @@ mod lists_tests;
 #[cfg(test)]
 mod log_tests;
 mod mirrors;
+mod opening;
 mod pace;
+mod product;
 mod pull;
 #[cfg(test)]
 mod pull_tests;
@@ -65,7 +67,7 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::atomic::AtomicU8;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use format_spec::{Digest, Repository};
@@ -76,6 +78,7 @@ use url::Url;
 pub use blob::BlobStream;
 pub use counters::{Counters, Totals};
 pub use error::{ClientError, ErrorKind, Fault, TlsCause, Used};
+pub use product::Product;
 pub use push::{Deleted, Pushed, Stored};
 pub use retry::RetryPolicy;
 pub use room::{Room, Taken};
@@ -377,6 +380,7 @@ impl Core {
             tokens: token::Tokens::default(),
             way: Mutex::new(push::Way::Monolithic),
             referrers_api: AtomicU8::new(0),
+            product: OnceLock::new(),
         })
     }
 
@@ -489,6 +493,10 @@ impl Session {
         let request = self.request(core, reqwest::Method::GET, self.url("")?, &scopes);
         let answer = self.bare(core, &request).await?;
         let status = answer.status().as_u16();
+        let product = Product::of(&self.host, answer.headers());
+        if self.product.set(product).is_ok() {
+            tracing::debug!(host = %self.host, ?product, "recognised");
+        }
         if status == 401 {
             self.learn(core, answer.headers(), &session::Proof::None, &scopes).await;
         }

@@ -18,6 +18,7 @@ use url::Url;
 use super::error::{Failed, Fault};
 use super::feed::{OCTETS, answer_time, pour};
 use super::headers::{upload_location, upload_offset};
+use super::product::Product;
 use super::pull::blob_head;
 use super::retry::Tries;
 use super::session::{Session, drain, text};
@@ -48,8 +49,10 @@ pub(super) enum Way {
 
 impl Way {
     /// The next way after this one was refused; `None` when there is none.
-    fn weaker(self, too_large: bool) -> Option<Self> {
+    fn weaker(self, too_large: bool, product: Product) -> Option<Self> {
         match self {
+            // What its registry says of one request is the reason; nothing else is taken.
+            _ if !product.takes_parts() => None,
             Self::Monolithic if !too_large => Some(Self::Whole),
             Self::Monolithic | Self::Whole => Some(Self::Chunks(CHUNK)),
             Self::Chunks(size) if size > CHUNK_FLOOR => Some(Self::Chunks(size / 4)),
@@ -96,8 +99,8 @@ struct Job<'a> {
 }
 
 /// An open upload.
-struct Upload {
-    url: Url,
+pub(super) struct Upload {
+    pub(super) url: Url,
     /// Bytes that the registry confirmed.
     offset: u64,
     /// Bytes that were handed to the connection, confirmed or not.
@@ -105,7 +108,7 @@ struct Upload {
     chunk_min: u64,
 }
 
-enum Opened {
+pub(super) enum Opened {
     Mounted,
     At(Upload),
 }
@@ -261,7 +264,15 @@ async fn push(
     loop {
         let mut current = match upload.take() {
             Some(current) => current,
-            None => match open(core, session, &scopes, job, mount).await {
+            None => match open(
+                core,
+                session,
+                &scopes,
+                job.repository,
+                mount.map(|from| (job.digest, from)),
+            )
+            .await
+            {
                 Ok(Opened::Mounted) => return Ok(Pushed::Mounted),
                 Ok(Opened::At(fresh)) => {
                     (mount, inherited) = (None, false);
@@ -327,7 +338,7 @@ async fn push(
             | Fault::Refused { status: 400 | 405 | 411 | 413 | 415 | 416 | 501, .. } => {
                 let too_large = matches!(fault, Fault::Refused { status: 413, .. });
                 abandon(core, session, &scopes, &current).await;
-                match way.weaker(too_large) {
+                match way.weaker(too_large, session.product()) {
                     Some(next) => way = next,
                     None => return Err(tries.end(fault)),
                 }
@@ -348,7 +359,8 @@ async fn push(
                 upload = ask_offset(core, session, &scopes, job, &current).await?;
                 // A proxy that cuts large bodies without a word, or a line that never holds for a
                 // whole blob: smaller requests get through both.
-                if breaks >= 2 && upload.as_ref().is_none_or(|upload| upload.offset == 0) {
+                let parts = session.product().takes_parts();
+                if breaks >= 2 && parts && upload.as_ref().is_none_or(|upload| upload.offset == 0) {
                     way = match way {
                         Way::Monolithic | Way::Whole => Way::Chunks(CHUNK),
                         chunks => chunks,
@@ -377,17 +389,17 @@ async fn left(
 }
 
 /// Opens an upload, or mounts.
-async fn open(
+pub(super) async fn open(
     core: &Core,
     session: &Session,
     scopes: &Scopes,
-    job: &Job<'_>,
-    mount: Option<&Repository>,
+    repository: &Repository,
+    mount: Option<(&Digest, &Repository)>,
 ) -> Result<Opened, Failed> {
-    let mut url = session.url(&format!("{}/blobs/uploads/", job.repository))?;
-    if let Some(source) = mount {
+    let mut url = session.url(&format!("{repository}/blobs/uploads/"))?;
+    if let Some((digest, source)) = mount {
         url.query_pairs_mut()
-            .append_pair("mount", &job.digest.to_string())
+            .append_pair("mount", &digest.to_string())
             .append_pair("from", source.as_str());
     }
     let request = session.request(core, Method::POST, url.clone(), scopes);
@@ -407,7 +419,7 @@ async fn open(
 }
 
 /// Tells the registry that an upload is not continued. Best effort: it expires anyway.
-async fn abandon(core: &Core, session: &Session, scopes: &Scopes, upload: &Upload) {
+pub(super) async fn abandon(core: &Core, session: &Session, scopes: &Scopes, upload: &Upload) {
     let request = session.request(core, Method::DELETE, upload.url.clone(), scopes);
     if let Ok(answer) = session.exchange(core, &request).await {
         drain(answer).await;
@@ -422,6 +434,10 @@ async fn ask_offset(
     job: &Job<'_>,
     upload: &Upload,
 ) -> Result<Option<Upload>, Failed> {
+    // Where parts are not taken, the rest cannot be sent alone.
+    if !session.product().takes_parts() {
+        return Ok(None);
+    }
     let request = session.request(core, Method::GET, upload.url.clone(), scopes);
     let answer = match session.send(core, &request).await {
         Ok(answer) => answer,
@@ -525,10 +541,11 @@ mod tests {
         for too_large in [true, false] {
             let mut way = Way::Monolithic;
             let mut steps = 0;
-            while let Some(next) = way.weaker(too_large) {
+            while let Some(next) = way.weaker(too_large, Product::Other) {
                 (way, steps) = (next, steps + 1);
             }
             assert!(steps <= 5 && way == Way::Chunks(CHUNK_FLOOR), "{way:?}");
+            assert_eq!(Way::Monolithic.weaker(too_large, Product::Google), None);
         }
     }
 

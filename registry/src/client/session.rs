@@ -6,8 +6,8 @@
 //! the registry, a redirect never leads from TLS to plain HTTP, nor over plain HTTP to another host that
 //! the person did not name.
 
-use std::sync::Mutex;
 use std::sync::atomic::AtomicU8;
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use base64::Engine;
@@ -21,6 +21,7 @@ use super::credentials::{Credential, Found};
 use super::error::{Failed, Fault, Used};
 use super::headers::{authority, retry_after, same_origin};
 use super::pace::Pace;
+use super::product::Product;
 use super::push::Way;
 use super::retry::Tries;
 use super::room::{Room, Taken};
@@ -45,6 +46,8 @@ pub(super) struct Session {
     pub(super) way: Mutex<Way>,
     /// Whether the referrers API is there: 0 unknown, 1 yes, 2 no.
     pub(super) referrers_api: AtomicU8,
+    /// Which registry it is; set at the first contact.
+    pub(super) product: OnceLock<Product>,
 }
 
 /// What authorised a request.
@@ -77,6 +80,11 @@ impl Session {
         self.base
             .join(&format!("v2/{path}"))
             .map_err(|_| Fault::Protocol("the request's path is not a URL".into()))
+    }
+
+    /// Which registry it is, as far as that is known.
+    pub(super) fn product(&self) -> Product {
+        self.product.get().copied().unwrap_or(Product::Other)
     }
 
     /// Whether the registry's identity was checked by TLS.
@@ -487,6 +495,8 @@ pub(super) async fn answer_fault(core: &Core, answer: Response) -> Fault {
     let (codes, detail) = error_text(&body);
     match status {
         404 => Fault::NotFound { codes, detail },
+        // Harbor answers so where a project is full.
+        403 if is_of_quota(&detail) => Fault::Refused { status, codes, detail },
         401 | 403 => Fault::Unauthorized {
             status,
             detail,
@@ -496,6 +506,12 @@ pub(super) async fn answer_fault(core: &Core, answer: Response) -> Fault {
         408 | 429 | 500 | 502..=504 => Fault::Busy { status, detail, retry_after: wait },
         _ => Fault::Refused { status, codes, detail },
     }
+}
+
+/// Whether a refusal speaks of storage that is used up, not of rights.
+fn is_of_quota(detail: &str) -> bool {
+    let detail = detail.to_ascii_lowercase();
+    ["quota", "upper limit", "storage limit"].iter().any(|words| detail.contains(words))
 }
 
 /// Codes and first message of an error body; a page of HTML says nothing.
