@@ -232,26 +232,15 @@ pub fn resume(head: &Head, record: &Record, medium: &Path) -> std::io::Result<bo
         durable::sync_directory(medium)?;
         return Ok(false);
     }
-    let small = [
-        (file(FileName::Index(sequence)), &record.index),
-        (file(FileName::Seal(sequence)), &record.seal),
-    ];
-    let parts: Vec<(PathBuf, &Part)> = (0..)
-        .zip(&head.parts)
-        .map(|(number, part)| (file(FileName::Part(sequence, number)), part))
-        .collect();
-    let either =
-        |path: &Path, holds: &dyn Fn(&Path) -> bool| holds(path) || holds(&durable::partial(path));
-    let complete = holds(&durable::partial(&head_file), &record.head)
-        && small.iter().all(|(path, content)| either(path, &|path| holds(path, content)))
-        && parts.iter().all(|(path, part)| either(path, &|path| holds_part(path, part)));
+    let complete = is_written(head, record, medium);
     let courtesy = [file(FileName::Transfer(sequence)), file(FileName::Sums(sequence))];
-    let mut others = small.iter().map(|(path, _)| path).collect::<Vec<_>>();
-    others.extend(parts.iter().map(|(path, _)| path).chain(&courtesy));
+    let parts = (0..).zip(&head.parts).map(|(number, _)| file(FileName::Part(sequence, number)));
+    let others = [file(FileName::Index(sequence)), file(FileName::Seal(sequence))];
+    let others: Vec<PathBuf> = others.into_iter().chain(parts).chain(courtesy).collect();
     if complete {
         durable::sync_file(&durable::partial(&head_file))?;
     }
-    for path in others {
+    for path in &others {
         let (named, partial) = (path.exists(), durable::partial(path).exists());
         if complete && partial {
             // A run that was killed may not have come to sync it.
@@ -266,6 +255,23 @@ pub fn resume(head: &Head, record: &Record, medium: &Path) -> std::io::Result<bo
         durable::publish(&head_file)?;
     }
     Ok(complete)
+}
+
+/// Whether everything of a sequence is on a medium, the head under its partial name.
+pub fn is_written(head: &Head, record: &Record, medium: &Path) -> bool {
+    let sequence = head.sequence;
+    let file = |name: FileName| medium.join(name.to_string());
+    let either = |name: FileName, holds: &dyn Fn(&Path) -> bool| {
+        let path = file(name);
+        holds(&path) || holds(&durable::partial(&path))
+    };
+    let mut parts = (0..).zip(&head.parts);
+    holds(&durable::partial(&file(FileName::Head(sequence))), &record.head)
+        && either(FileName::Index(sequence), &|path| holds(path, &record.index))
+        && either(FileName::Seal(sequence), &|path| holds(path, &record.seal))
+        && parts.all(|(number, part)| {
+            either(FileName::Part(sequence, number), &|path| holds_part(path, part))
+        })
 }
 
 /// Whether a file has this content. By its length alone, one that a loss of power has left as zeros would do.

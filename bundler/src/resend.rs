@@ -25,6 +25,7 @@ use crate::plan::{Content, Few, Item, Plan};
 use crate::publish;
 use crate::report::{Created, File, Summary, Written};
 use crate::resolve::Resolved;
+use crate::slots;
 use crate::space;
 
 /// Writes sequence `sequence` of `stream` again.
@@ -45,7 +46,11 @@ pub async fn resend(
     let write = CreateError::file("write the sequence");
     lasting::make(&options.to).map_err(CreateError::file("make the output directory"))?;
     let _medium = lock_medium(&options.to)?;
-    // An earlier try may have ended between its first and its last name.
+    // An earlier try may have ended between its first and its last name. Nothing is fetched for it any more, and once it
+    // has its names no run would know that its journal is of no use.
+    if publish::is_written(&head, &record, &options.to) {
+        slots::forget(&slots::path(&options.workspace.join("history")));
+    }
     let begun = publish::resume(&head, &record, &options.to).map_err(&write)?;
     let files = if begun {
         publish::files(&record, &head, &options.to)

@@ -74,11 +74,16 @@ impl Slots {
 
     /// Forgets everything: the sequence is published. The history did so already when it took it in.
     pub fn close(self) {
-        let removed = fs::remove_file(&self.path);
-        let directory = self.path.parent().unwrap_or(&self.path);
-        if let Err(error) = removed.and_then(|()| durable::sync_directory(directory)) {
-            tracing::debug!(%error, "the journal of the parts");
-        }
+        forget(&self.path);
+    }
+}
+
+/// Takes a journal away, durably. One that stays costs only its space.
+pub fn forget(path: &Path) {
+    let removed = fs::remove_file(path);
+    let directory = path.parent().unwrap_or(path);
+    if let Err(error) = removed.and_then(|()| durable::sync_directory(directory)) {
+        tracing::debug!(%error, "the journal of the parts");
     }
 }
 
