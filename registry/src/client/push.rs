@@ -259,8 +259,8 @@ async fn push(
     let mut way = first_way;
     let (mut may_renew, mut may_prove, mut breaks) = (true, true, 0_u32);
     let mut upload = left(core, session, &scopes, job).await?;
-    // What another process sent is not known to be good until the digest of all says so.
-    let mut inherited = upload.is_some();
+    // What the registry says it has was perhaps sent by another process, or before it lost power: the digest of all decides.
+    let mut resumed = upload.is_some();
     loop {
         let mut current = match upload.take() {
             Some(current) => current,
@@ -275,7 +275,7 @@ async fn push(
             {
                 Ok(Opened::Mounted) => return Ok(Pushed::Mounted),
                 Ok(Opened::At(fresh)) => {
-                    (mount, inherited) = (None, false);
+                    (mount, resumed) = (None, false);
                     job.source.began(job.repository, fresh.url.as_str());
                     fresh
                 }
@@ -308,8 +308,9 @@ async fn push(
             Fault::Unauthorized { status: 401, .. } if may_prove => {
                 may_prove = false;
                 upload = ask_offset(core, session, &scopes, job, &current).await?;
+                resumed |= upload.is_some();
             }
-            Fault::Refused { .. } if inherited && has_code(&fault, "DIGEST_INVALID") => {
+            Fault::Refused { .. } if resumed && has_code(&fault, "DIGEST_INVALID") => {
                 core.counters.retry();
             }
             Fault::Refused { status, detail, .. } if has_code(&fault, "DIGEST_INVALID") => {
@@ -357,6 +358,7 @@ async fn push(
                     return Ok(Pushed::Uploaded);
                 }
                 upload = ask_offset(core, session, &scopes, job, &current).await?;
+                resumed |= upload.is_some();
                 // A proxy that cuts large bodies without a word, or a line that never holds for a
                 // whole blob: smaller requests get through both.
                 let parts = session.product().takes_parts();

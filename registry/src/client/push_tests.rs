@@ -426,6 +426,34 @@ async fn an_upload_that_another_process_left_goes_on() {
     assert!(foreign.seen().is_empty());
 }
 
+/// A registry that lost power in the middle of an upload: the length is there, the bytes are not.
+#[tokio::test]
+async fn an_upload_that_the_registry_lost_in_part_is_sent_once_more() {
+    let body = content(3_000_000);
+    for lost in [true, false] {
+        let (uploads, broke) = (Uploads::default(), AtomicUsize::new(0));
+        let serving = uploads.clone();
+        let server = Scripted::start(move |seen| {
+            if seen.method == "PUT"
+                && seen.body.is_some()
+                && broke.fetch_add(1, Ordering::SeqCst) == 0
+            {
+                let held = if lost { vec![0; 1_000_000] } else { content(1_000_000).to_vec() };
+                *serving.held.lock().unwrap() = held;
+                return Reply::new(502);
+            }
+            serving.serve(seen)
+        })
+        .await;
+        let client = client(&[&server.host]);
+        assert_eq!(push(&client, &server, &body).await.unwrap(), Pushed::Uploaded);
+        assert_eq!(uploads.blobs(), [body.to_vec()]);
+        let more: &[&str] = if lost { &["POST", "PUT"] } else { &[] };
+        let whole = [&["POST", "PUT", "GET", "PATCH", "PUT"], more].concat();
+        assert_eq!(steps(&server), whole);
+    }
+}
+
 struct Failing(u64);
 
 impl BlobSource for Failing {
