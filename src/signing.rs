@@ -132,6 +132,19 @@ pub fn tell_new_stream(workspace: &Path, place: &str, new_key: bool) {
     );
 }
 
+/// Says that none of the keys signed the sequence before: who trusts only that one hears of it behind the gap.
+pub fn tell_other_key(standing: &Standing, signing: &Signing) {
+    let signs = |id: &String| standing.signers.contains(id);
+    if !signing.ids.iter().map(ToString::to_string).any(|id| signs(&id)) {
+        tracing::warn!(
+            "sequence {} was signed by {}, and this run signs with another key: the other side has to trust its public half \
+             too (`bundle keys trust FILE`); to sign as before, name that key with `--key FILE`",
+            standing.last,
+            standing.signers.join(" and ")
+        );
+    }
+}
+
 /// The key of a workspace that has none: made with the first sequence only. Later it would sign what
 /// nobody on the other side trusts, and only the import would say so.
 pub fn first_key(

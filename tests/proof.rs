@@ -43,7 +43,8 @@ fn a_lost_medium_is_written_again_byte_for_byte() {
         let (first, second) = (content(&site.path(name)), content(&site.path(&again)));
         assert!(first.len() >= 5, "several parts");
         assert!(first == second, "sequence {number}");
-        site.create(&again, &["--resend", number]).refused(&[64]).says("already holds");
+        let run = site.create(&again, &["--resend", number]).refused(&[64]);
+        run.says("as this workspace wrote it").says("bundle verify --from");
     }
     assert!(history == support::snapshot(&site.path("connected/history")), "history moved");
     site.import("one-again", &[]).ok();
@@ -129,7 +130,8 @@ fn a_target_is_held_against_what_was_promised() {
     site.import("one", &[]).ok();
     against(&site, &["one"]).ok().says("has all that was promised");
     // The second one is not there yet.
-    against(&site, &["one", "two"]).refused(&[65]).says("team/c:1 is not at the target");
+    let run = against(&site, &["one", "two"]).refused(&[66]).says("team/c:1 is not at the target");
+    run.says("was not imported yet: the target stands at sequence 1").says("import what follows");
     site.import("two", &[]).ok();
     against(&site, &["one", "two"]).ok().says("4 tags").says("5 manifests");
     // The first one alone: a later sequence moved its name, which is told.

@@ -280,6 +280,11 @@ fn keys_decide() {
     let mut with = plain.to_vec();
     with.extend(["--trust", text(&stranger)]);
     site.bundle(&with).refused(&[67]).says("may have run there in another workspace");
+    // The connected side takes another key, and says so before somebody carries it.
+    site.source.image("team/app", "2", &[&noise(9, 2_000)]);
+    site.images(&["team/app:2"]);
+    let other = site.path("stranger/keys/default.pem");
+    site.create("other-key", &["--key", text(&other)]).ok().says("signs with another key");
     // Another's signature over the same head.
     let forged = copied(&site, "forged");
     let seal = fs_err::read_to_string(forged.join(SEAL)).unwrap();
@@ -361,6 +366,21 @@ fn a_fork_is_refused() {
     other.import("media-2b", &[]).refused(&[70]);
     assert_eq!(before, other.target.all_tags());
 
+    // Both at hand: a fork of the media, whatever the target has.
+    let both = |verb: &str| {
+        let mut command = other.command(&[verb, "--trust", text(&other.key())]);
+        for media in ["media-1", "media-2", "media-2b"] {
+            command.arg("--from").arg(other.path(media));
+        }
+        command
+    };
+    Run::of(&mut both("verify")).refused(&[70]).says("media-2/").says("media-2b/");
+    let empty = format!("docker://{}/empty", other.target.host);
+    let mut import = both("import");
+    import.arg("--workspace").arg(other.path("other-inside")).arg(empty);
+    Run::of(&mut import).refused(&[70]).says("media-2/").says("media-2b/");
+    assert_eq!(before, other.target.all_tags());
+
     // Another stream altogether.
     copy_files(&site.path("media-1"), &other.path("stranger"));
     let trust = site.key();
@@ -389,6 +409,53 @@ fn copy_tree(from: &Path, to: &Path) {
 }
 
 #[test]
+fn other_names_than_before_are_refused() {
+    let site = three();
+    let deep = format!("{}/a/b/c", site.target.host);
+    let import = |media: &str, more: &[&str]| site.import_into(&deep, media, more);
+    import("media-1", &["--max-nested-paths", "2"]).ok();
+    let before = site.target.all_tags();
+    // The record stands under the name that the option gives it; the workspace knows as well.
+    for more in [&[][..], &["--max-nested-paths", "3"], &["--dry-run"]] {
+        let run = import("media-2", more).refused(&[64]);
+        run.says("--max-nested-paths 2");
+    }
+    assert_eq!(before, site.target.all_tags());
+    import("media-2", &["--max-nested-paths", "2"]).ok();
+}
+
+#[test]
+fn a_port_that_speaks_tls_is_no_missing_repository() {
+    let site = Site::new();
+    site.source.image("team/app", "1", &[&noise(1, 2_000)]);
+    site.images(&["team/app:1"]);
+    site.create("media", &[]).ok();
+    // What Go's server and nginx answer there.
+    for (words, told) in [
+        ("Client sent an HTTP request to an HTTPS server.", "leave `127.0.0.1"),
+        ("<center>The plain HTTP request was sent to HTTPS port</center>", "leave `127.0.0.1"),
+        ("no", "the registry refused (400)"),
+    ] {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let host = listener.local_addr().unwrap().to_string();
+        std::thread::spawn(move || {
+            use std::io::{Read, Write};
+            for mut stream in listener.incoming().map_while(Result::ok) {
+                let _ = stream.read(&mut [0; 8192]);
+                let length = words.len();
+                let _ = write!(
+                    stream,
+                    "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{words}"
+                );
+            }
+        });
+        let run = site.import_into(&host, "media", &["--plain-http", &host]).refused(&[1]);
+        assert!(!run.stderr.contains("lacks"), "{run}");
+        run.says(told);
+    }
+}
+
+#[test]
 fn a_base_that_is_not_there_is_found_before_the_first_push() {
     let site = Site::new();
     let base = noise(1, 30_000);
@@ -402,9 +469,10 @@ fn a_base_that_is_not_there_is_found_before_the_first_push() {
     site.target.delete("team/app", "blobs", &format_spec::Digest::of(&base).to_string());
     let run = site.import("media-2", &[]);
     // Sequence 1 carries it, so the way out is to import that again.
-    let run = run.one_of(&[65, 66, 68]);
-    assert!(run.stderr.contains("hint:"), "{run}");
+    run.refused(&[68]).says("import sequence 1 again");
     assert_eq!(site.target.tags("team/app"), ["1"]);
+    site.import("media-1", &[]).ok();
+    site.import("media-2", &[]).ok();
 }
 
 #[test]

@@ -144,6 +144,14 @@ pub enum CreateError {
         /// Where.
         directory: PathBuf,
     },
+    /// The sequence that is to be written again is there.
+    #[error("`{}` already holds sequence {sequence} as this workspace wrote it", .directory.display())]
+    Present {
+        /// The directory.
+        directory: PathBuf,
+        /// The sequence.
+        sequence: Sequence,
+    },
     /// Files of another sequence with the same name are in the directory.
     #[error(
         "`{}` already holds files of a sequence {sequence} that this workspace did not write ({file})",
@@ -253,6 +261,7 @@ impl CreateError {
             | Self::Destination { .. }
             | Self::Since { .. }
             | Self::Occupied { .. }
+            | Self::Present { .. }
             | Self::OtherStream { .. }
             | Self::Unsigned
             | Self::Layout(_) => ErrorKind::Usage,
@@ -326,6 +335,11 @@ impl CreateError {
             Self::Unsettled { directory, .. } => format!(
                 "make `{}` readable again and run the same command; if that medium is lost for good, \
                  remove `history/pending` in the workspace",
+                directory.display()
+            ),
+            Self::Present { directory, .. } => format!(
+                "`bundle verify --from {}` says whether it is whole; to write it again, name an empty directory \
+                 with `--to DIR`. Nothing there was changed",
                 directory.display()
             ),
             Self::Occupied { .. } => {

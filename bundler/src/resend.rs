@@ -10,13 +10,15 @@ use std::sync::Arc;
 
 use format_spec::head::{ContentClass, Failure, Head};
 use format_spec::index::Index;
-use format_spec::part::{PartLayout, Piece};
+use format_spec::limits::HEAD_MAX;
+use format_spec::part::{FileName, PartLayout, Piece};
 use format_spec::{Digest, Sequence, codec};
 use registry::lasting;
 use registry::reference::Reference;
 
 use crate::config::ImageSource;
 use crate::create::{CreateOptions, Filled, REQUESTS, Stream, fill, lock_medium};
+use crate::durable;
 use crate::error::{CreateError, fit};
 use crate::history::{Known, Record};
 use crate::layout::LayoutImage;
@@ -55,6 +57,11 @@ pub async fn resend(
     let files = if begun {
         publish::files(&record, &head, &options.to)
     } else {
+        let there = options.to.join(FileName::Head(sequence).to_string());
+        if durable::read(&there, HEAD_MAX).ok().flatten().is_some_and(|there| there == record.head)
+        {
+            return Err(CreateError::Present { directory: options.to.clone(), sequence });
+        }
         publish::refuse_occupied(&options.to, head.stream, sequence)?;
         space::check(&options.to, &plan, &Known::default(), &Resolved::default())?;
         let requests = REQUESTS.max(options.parallel_images);

@@ -59,6 +59,14 @@ pub fn page(
         &head.previous.map_or("nothing".to_owned(), |p| format!("sequence {}", p.sequence)),
     );
     row("Written", &head.created);
+    for (name, time) in [
+        ("To be imported before", &head.expires),
+        ("The next one is expected by", &head.next_expected),
+    ] {
+        if let Some(time) = time {
+            row(name, time);
+        }
+    }
     row("Digest of the head", &digest.to_string());
     for key in keys {
         row("Signed by key", &key.public().id().to_string());

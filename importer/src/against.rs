@@ -141,6 +141,7 @@ async fn standing(
     warnings: &mut Vec<String>,
 ) -> Result<(Vec<Lack>, bool), ImportError> {
     let records = ledger::read_remote(at).await?;
+    ledger::same_names(&records, promise.last.keys().copied(), at.nested)?;
     let (mut lacks, mut moved_on) = (Vec::new(), false);
     for (stream, (sequence, digest)) in &promise.last {
         let record = records.iter().find(|record| record.stream == *stream);
@@ -154,6 +155,9 @@ async fn standing(
                      are told as warnings",
                     record.sequence
                 ));
+            }
+            Some(record) if record.sequence < *sequence => {
+                lacks.push(lack(LackKind::Behind { stands: record.sequence }));
             }
             Some(record) => lacks.push(lack(LackKind::Other { found: record.digest })),
             None => lacks.push(lack(LackKind::Absent)),

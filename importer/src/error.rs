@@ -283,12 +283,38 @@ pub enum ImportError {
         /// Its digest at the target.
         remote: Digest,
     },
+    /// Two different heads under one number.
+    #[error("fork: `{}` and `{}` are two different sequences {sequence} of stream {stream}", .one.display(), .other.display())]
+    TwoHeads {
+        /// The stream of both.
+        stream: StreamId,
+        /// The number of both.
+        sequence: Sequence,
+        /// One head.
+        one: PathBuf,
+        /// The other.
+        other: PathBuf,
+    },
+    /// Repositories would get other names than earlier sequences have at the target.
+    #[error(
+        "earlier sequences of stream {stream} are at the target with `--max-nested-paths {stands}`, and {asked} is asked for"
+    )]
+    Nested {
+        /// The stream.
+        stream: StreamId,
+        /// What earlier imports were given; 0 for none.
+        stands: usize,
+        /// What this one was given.
+        asked: usize,
+    },
     /// Content of earlier sequences is not at the target.
     #[error(
         "gap: sequence {sequence} needs {} at the target, first {first}; needed by `{}`",
         of_earlier(*.missing), .images.join("`, `")
     )]
     RequiredMissing {
+        /// The last sequence that the target has taken; earlier ones it takes no more.
+        stands: Option<Sequence>,
         /// The sequence.
         sequence: Sequence,
         /// How many.
@@ -449,6 +475,8 @@ impl ImportError {
             Self::Expired { .. } => ErrorKind::Stale,
             Self::LedgerFork { .. } => ErrorKind::ForkOrForeign,
             Self::RequiredMissing { .. } => ErrorKind::Gap,
+            Self::TwoHeads { .. } => ErrorKind::ForkOrForeign,
+            Self::Nested { .. } => ErrorKind::Usage,
             Self::Write { .. } | Self::State { .. } => ErrorKind::NoSpace,
             Self::Registry(error) => match error.kind() {
                 Client::Credentials => ErrorKind::Credentials,
@@ -490,6 +518,7 @@ mod tests {
     #[test]
     fn one_blob_is_one() {
         let missing = |missing| ImportError::RequiredMissing {
+            stands: None,
             sequence: at(2),
             missing,
             first: Digest::of(b""),

@@ -79,9 +79,21 @@ impl ImportError {
                 command with `--full` and a new `--workspace DIR`; here `--new-stream`, once, with the \
                 import of what that made"
                 .into(),
+            // Those before it are stale there.
+            Self::RequiredMissing { stands: Some(stands), .. } => format!(
+                "import sequence {stands} again, which puts back what it carries; if that is not it, create one on the \
+                 connected side that {ALONE}"
+            ),
             Self::RequiredMissing { .. } => format!(
                 "bring the earlier sequences again, or create one on the connected side that {ALONE}"
             ),
+            Self::TwoHeads { .. } => FORK.into(),
+            Self::Nested { stands: 0, .. } => {
+                "leave `--max-nested-paths` out, as earlier imports did".into()
+            }
+            Self::Nested { stands, .. } => {
+                format!("the same command with `--max-nested-paths {stands}`")
+            }
             Self::Collision { .. } => {
                 "choose another namespace or a larger `--max-nested-paths`".into()
             }
@@ -152,6 +164,11 @@ const LET_MOVE: &str = "let its tags move (ECR: `aws ecr put-image-tag-mutabilit
 /// that the other side uses.
 const ALONE: &str = "stands alone: there, the usual create command with `--full` added";
 
+/// What to do about two writers of one stream.
+const FORK: &str = "keep the medium as evidence: two workspaces wrote one stream, or one was restored from a backup. Go on with the \
+    right one, or start over in a new stream: there, the usual create command with `--full` and a new `--workspace DIR`; here \
+    `--new-stream`, once, with the import of what that made";
+
 /// How to do without what is missing from `first` on.
 fn without(first: Sequence) -> String {
     match first.get() - 1 {
@@ -166,14 +183,14 @@ fn order_hint(error: &OrderError, stream: StreamId) -> String {
     match error {
         OrderError::Gap { first_missing, last_missing, .. } if first_missing == last_missing => {
             format!(
-                "bring sequence {first_missing} and name its directory too with `--from DIR`, or \
-                 create one on the connected side that {}",
+                "bring sequence {first_missing} and name its directory too with `--from DIR` (`bundle create --resend \
+                 {first_missing}` writes it again there), or create one on the connected side that {}",
                 without(*first_missing)
             )
         }
         OrderError::Gap { first_missing, last_missing, .. } => format!(
             "bring sequences {first_missing} to {last_missing} and name their directories too with \
-             `--from DIR`, or create one on the connected side that {}",
+             `--from DIR` (`bundle create --resend N` writes each again there), or create one on the connected side that {}",
             without(*first_missing)
         ),
         OrderError::Stale { current, .. } => format!(
@@ -182,11 +199,7 @@ fn order_hint(error: &OrderError, stream: StreamId) -> String {
              create one on the connected side that {ALONE}"
         ),
         // No command with what was typed: that names the very medium that is not to be imported.
-        OrderError::Fork { .. } => "keep the medium as evidence: two workspaces wrote one stream, or one \
-            was restored from a backup. Go on with the right one, or start over in a new stream: there, \
-            the usual create command with `--full` and a new `--workspace DIR`; here `--new-stream`, once, \
-            with the import of what that made"
-            .into(),
+        OrderError::Fork { .. } => FORK.into(),
         OrderError::Foreign { .. } => {
             format!(
                 "if this target shall follow stream {stream} too: `bundle import --new-stream`; if not, \
@@ -234,7 +247,7 @@ mod tests {
                 "here `--new-stream`, once",
             ),
             (
-                ImportError::RequiredMissing { sequence, missing: 1, first, images },
+                ImportError::RequiredMissing { stands: None, sequence, missing: 1, first, images },
                 "the usual create command with `--full` added",
             ),
         ] {

@@ -116,6 +116,7 @@ impl Run {
             Err(error) => return Err(self.explained(error).await),
         };
         let (records, disagreements) = ledger::merge(&local, &remote)?;
+        ledger::same_names(&records, arrived.iter().map(|one| one.head.stream), self.at.nested)?;
         let new_stream = self.options.new_stream;
         let mut restored = None;
         if !disagreements.is_empty() {
@@ -142,7 +143,7 @@ impl Run {
         let todo = arranged.iter().filter(|one| one.step != Step::Past);
         self.wanted = self.written(todo.map(Arranged::verified))?;
         readiness::of_names(&self.at, self.at.client.product(self.at.host()).await?, &self.wanted)?;
-        if let Err(error) = self.check_required(&arranged).await {
+        if let Err(error) = self.check_required(&arranged, &records).await {
             return Err(self.explained(error).await);
         }
         let arranged =
@@ -275,7 +276,11 @@ impl Run {
     }
 
     /// Refuses, before anything is written, when blobs of earlier sequences are missing.
-    async fn check_required(&self, arranged: &[Arranged]) -> Result<(), ImportError> {
+    async fn check_required(
+        &self,
+        arranged: &[Arranged],
+        records: &[Record],
+    ) -> Result<(), ImportError> {
         let mut promised: HashSet<Digest> = HashSet::new();
         for one in arranged.iter().filter(|one| one.step != Step::Past) {
             let verified = one.verified();
@@ -288,6 +293,10 @@ impl Run {
                 let name = move || images_of(&content, &index, &wanted);
                 let images = tokio::task::spawn_blocking(name).await?;
                 return Err(ImportError::RequiredMissing {
+                    stands: records
+                        .iter()
+                        .find(|record| record.stream == verified.head.stream)
+                        .map(|record| record.sequence),
                     sequence: verified.head.sequence,
                     missing: missing.len(),
                     first: *first,
@@ -364,7 +373,8 @@ impl Run {
             self.promised.add(&places, index);
             return Ok(report);
         }
-        let record = Record::new(&one.verified().head, one.verified().digest, crate::now());
+        let record =
+            Record::new(&one.verified().head, one.verified().digest, self.at.nested, crate::now());
         if step == Step::Repair
             && work.is_nothing()
             && known.remote.iter().any(|r| r.agrees(&record))

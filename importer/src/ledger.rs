@@ -40,11 +40,14 @@ pub(crate) struct Record {
     tool: String,
     /// The sequences before it, as its head names them.
     pub(crate) tail: Vec<Link>,
+    /// Path components that repositories were given at the target; 0 for any number.
+    #[serde(default, rename = "maxNestedPaths", skip_serializing_if = "Option::is_none")]
+    nested: Option<usize>,
 }
 
 impl Record {
     /// The record after the import of a sequence.
-    pub(crate) fn new(head: &Head, digest: Digest, time: String) -> Self {
+    pub(crate) fn new(head: &Head, digest: Digest, nested: usize, time: String) -> Self {
         Self {
             kind: KIND.to_owned(),
             stream: head.stream,
@@ -53,6 +56,7 @@ impl Record {
             time,
             tool: crate::TOOL.to_owned(),
             tail: head.tail.clone(),
+            nested: Some(nested),
         }
     }
 
@@ -177,6 +181,23 @@ pub(crate) async fn write_remote(at: &Destination, record: &Record) -> Result<()
     Err(ImportError::Lost(format!("{}/{}:{tag}", at.host(), at.ledger)))
 }
 
+/// Refuses to give repositories of these streams other names than they have at the target: half of the mirror would be
+/// under one name and half under another.
+pub(crate) fn same_names(
+    records: &[Record],
+    mut streams: impl Iterator<Item = StreamId>,
+    asked: usize,
+) -> Result<(), ImportError> {
+    let other = |stream: &StreamId| {
+        let record = records.iter().find(|record| record.stream == *stream)?;
+        record.nested.filter(|stands| *stands != asked)
+    };
+    match streams.find_map(|stream| Some((stream, other(&stream)?))) {
+        Some((stream, stands)) => Err(ImportError::Nested { stream, stands, asked }),
+        None => Ok(()),
+    }
+}
+
 /// The records that hold: of two about one stream the newer. What does not agree is told.
 pub(crate) fn merge(
     local: &[Record],
@@ -227,6 +248,19 @@ mod tests {
             time: "2026-01-01T00:00:00Z".to_owned(),
             tool: "test".to_owned(),
             tail: Vec::new(),
+            nested: None,
+        }
+    }
+
+    #[test]
+    fn other_names_are_refused() {
+        let stream = StreamId::from_bytes([1; 16]);
+        let with = |nested| [Record { nested, ..record(1, 2, "x") }];
+        for (nested, asked, same) in
+            [(None, 2, true), (Some(2), 2, true), (Some(0), 2, false), (Some(2), 0, false)]
+        {
+            assert_eq!(same_names(&with(nested), [stream].into_iter(), asked).is_ok(), same);
+            assert!(same_names(&with(nested), std::iter::empty(), asked).is_ok());
         }
     }
 

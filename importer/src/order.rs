@@ -14,7 +14,7 @@ use format_spec::{Digest, StreamId};
 use crate::error::ImportError;
 use crate::ledger::Record;
 use crate::unpack::Content;
-use crate::verify::Verified;
+use crate::verify::{Verified, fork};
 
 /// A verified sequence whose turn it is.
 #[derive(Debug)]
@@ -77,6 +77,9 @@ pub(crate) fn arrange(
     new_stream: bool,
 ) -> Result<Vec<Arranged>, ImportError> {
     sort(&mut arrived);
+    if let Some(fork) = fork(arrived.iter()) {
+        return Err(fork);
+    }
     let steps = steps(&heads_of(&arrived), records, new_stream)
         .map_err(|(stream, error)| ImportError::Order { error, stream })?;
     Ok(zip(arrived, steps))
@@ -237,6 +240,7 @@ mod tests {
         vec![Record::new(
             &inc(sequence),
             Digest::of(sequence.to_string().as_bytes()),
+            0,
             String::new(),
         )]
     }

@@ -146,6 +146,9 @@ async fn one(at: &Destination, place: &Repository) -> Result<Answer, ImportError
         return Ok(Answer::Taken);
     };
     match error.fault() {
+        // A refusal without a word of the specification comes from something else than the repository: a proxy, a port
+        // that speaks TLS.
+        Fault::Refused { status: 400, codes, .. } if codes.is_empty() => Err(error.into()),
         Fault::NotFound { .. } | Fault::Refused { status: 400 | 412 | 422, .. } => {
             Ok(Answer::Missing(error))
         }

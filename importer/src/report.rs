@@ -163,6 +163,11 @@ pub enum LackKind {
     },
     /// What arrives is not what the registry says it is.
     Wrong,
+    /// A sequence that the target has not taken yet.
+    Behind {
+        /// Where it stands.
+        stands: Sequence,
+    },
 }
 
 impl fmt::Display for Lack {
@@ -172,6 +177,9 @@ impl fmt::Display for Lack {
             LackKind::Absent => write!(f, "{name} is not at the target"),
             LackKind::Other { found } => write!(f, "{name} is another one at the target: {found}"),
             LackKind::Wrong => write!(f, "{name} arrives damaged from the target"),
+            LackKind::Behind { stands } => {
+                write!(f, "{name} was not imported yet: the target stands at sequence {stands}")
+            }
         }
     }
 }

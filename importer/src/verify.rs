@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::panic::resume_unwind;
+use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 
 use format_spec::head::{Head, Kind};
@@ -41,6 +42,8 @@ pub(crate) struct Received {
 pub(crate) struct Verified {
     /// The head.
     pub(crate) head: Head,
+    /// Its file.
+    pub(crate) path: PathBuf,
     /// Its digest.
     pub(crate) digest: Digest,
     /// The index.
@@ -142,6 +145,7 @@ impl Received {
             .members(head.parts.len())
             .map_err(|error| self.index_error(media, codec::CodecError::Index(error)))?;
         Ok(Verified {
+            path: self.found.path(),
             digest: self.digest,
             index: Arc::new(index),
             signers,
@@ -286,6 +290,25 @@ impl Received {
         let path = self.nearest(media, &name).first().map(|found| found.path()).unwrap_or_default();
         ImportError::Index { path, source }
     }
+}
+
+/// Two heads under one number of one stream, if there are any. The heads are ascending by stream and sequence, and no
+/// two are the same.
+pub(crate) fn fork<'a>(heads: impl Iterator<Item = &'a Verified>) -> Option<ImportError> {
+    let mut before: Option<&Verified> = None;
+    for one in heads {
+        if let Some(other) = before.replace(one)
+            && (other.head.stream, other.head.sequence) == (one.head.stream, one.head.sequence)
+        {
+            return Some(ImportError::TwoHeads {
+                stream: one.head.stream,
+                sequence: one.head.sequence,
+                one: other.path.clone(),
+                other: one.path.clone(),
+            });
+        }
+    }
+    None
 }
 
 /// The parts of which there are files.

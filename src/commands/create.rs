@@ -23,7 +23,7 @@ use crate::cli::{self, Common};
 use crate::failure::{Exit, Failure};
 use crate::output::plain;
 use crate::progress::Drawing;
-use crate::signing::{Signers, first_key, signing_keys, tell_new_stream};
+use crate::signing::{Signers, first_key, signing_keys, tell_new_stream, tell_other_key};
 use crate::size::{self, Media, PartSize};
 use crate::wire::{self, Side};
 
@@ -160,7 +160,14 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         tell_new_stream(&workspace, place, signing.is_none());
     }
     let signing = Arc::new(match signing {
-        Some(signing) => Signers::of(signing),
+        Some(signing) => {
+            if let Some(standing) = &standing
+                && args.resend.is_none()
+            {
+                tell_other_key(standing, &signing);
+            }
+            Signers::of(signing)
+        }
         None => first_key(&workspace, standing, args.dry_run)?,
     });
     let shown_workspace = workspace.display().to_string();

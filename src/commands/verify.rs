@@ -137,20 +137,25 @@ fn told(report: &ProvenTarget, context: &Context) -> Result<Exit, Failure> {
         );
     }
     context.output.print(&TargetAnswer { proven: report.lacks.is_empty(), report }, &text)?;
-    let absent = report.lacks.iter().filter(|lack| lack.kind == LackKind::Absent).count() as u64;
+    let is_absent = |kind| matches!(kind, LackKind::Absent | LackKind::Behind { .. });
+    let absent = report.lacks.iter().filter(|lack| is_absent(lack.kind)).count() as u64;
+    let behind = report.lacks.iter().any(|lack| matches!(lack.kind, LackKind::Behind { .. }));
     let other = report.lacks.len() as u64 - absent;
     if absent + other == 0 {
         return Ok(Exit::DONE);
     }
-    let kind = if other > 0 { Kind::Damaged } else { Kind::Incomplete };
+    // What follows moves names as well.
+    let kind = if other > 0 && !behind { Kind::Damaged } else { Kind::Incomplete };
     let words = format!(
         "{target} does not have all that was promised: {absent} missing, {other} not what it should be"
     );
     Ok(Failure::new(kind, words)
-        .with_hint(
+        .with_hint(if behind {
+            "import what follows first: `bundle import` with the same `--from` and target"
+        } else {
             "import the last sequence again: it puts back what it carries; what earlier ones carried comes \
-             with a sequence that the connected side makes with `--full`",
-        )
+             with a sequence that the connected side makes with `--full`"
+        })
         .tell())
 }
 
@@ -198,6 +203,9 @@ fn text(report: &VerifyReport) -> String {
         let broken = broken.map(|damage| &damage.part).collect::<std::collections::BTreeSet<_>>();
         let here = |wanted: Sequence| report.sequences.iter().any(|s| s.sequence == wanted);
         let absent = sequence.after.filter(|after| !here(*after));
+        if report.sequences.iter().any(|other| other.stream != sequence.stream) {
+            let _ = write!(text, "Stream {}: ", sequence.stream);
+        }
         let _ = writeln!(text, "{}", verdict(sequence, broken.len() as u64, absent));
     }
     text

@@ -266,6 +266,12 @@ pub enum Fault {
         /// Its text.
         detail: String,
     },
+    /// The port speaks TLS, and was spoken to without.
+    #[error("`{host}` speaks TLS and was spoken to by plain HTTP")]
+    SpeaksTls {
+        /// `host:port`
+        host: String,
+    },
     /// The answer breaks the specification.
     #[error("the registry's answer is not usable: {0}")]
     Protocol(String),
@@ -343,6 +349,7 @@ impl Fault {
             Self::Refused { status: 507 | 403, .. } => ErrorKind::Full,
             Self::Refused { .. } | Self::TargetRefused { .. } => ErrorKind::Refused,
             Self::Protocol(_)
+            | Self::SpeaksTls { .. }
             | Self::TooLarge { .. }
             | Self::Redirect { .. }
             | Self::Realm { .. } => ErrorKind::Protocol,
@@ -459,7 +466,15 @@ impl Fault {
                  there"
                     .into()
             }
+            Self::Refused { status: 405, .. } => {
+                "the registry is read-only now (a mirror, a cache, or under maintenance), or a proxy before it lets no \
+                 writing through"
+                    .into()
+            }
             Self::Refused { .. } => "the registry's log says why it refused the request".into(),
+            Self::SpeaksTls { host } => format!(
+                "leave `{host}` out of `--plain-http` (and `insecure = true` out of `registries.conf`)"
+            ),
             Self::Protocol(_) => {
                 "check the host: a proxy, a login page or another service may answer in its place, or \
                  the registry gives out a wrong address of its own"

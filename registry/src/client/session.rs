@@ -489,11 +489,13 @@ async fn bounded_in(
 /// The fault of an answer that is no success.
 pub(super) async fn answer_fault(core: &Core, answer: Response) -> Fault {
     let status = answer.status().as_u16();
+    let host = authority(answer.url());
     let wait = text(answer.headers(), &header::RETRY_AFTER)
         .and_then(|line| retry_after(line, SystemTime::now()));
     let body = bounded(core, answer, ANSWER_MAX, Duration::from_secs(5)).await.unwrap_or_default();
     let (codes, detail) = error_text(&body);
     match status {
+        400 if is_of_tls(&body) => Fault::SpeaksTls { host },
         404 => Fault::NotFound { codes, detail },
         // Harbor answers so where a project is full.
         403 if is_of_quota(&detail) => Fault::Refused { status, codes, detail },
@@ -506,6 +508,14 @@ pub(super) async fn answer_fault(core: &Core, answer: Response) -> Fault {
         408 | 429 | 500 | 502..=504 => Fault::Busy { status, detail, retry_after: wait },
         _ => Fault::Refused { status, codes, detail },
     }
+}
+
+/// Whether a server says that it was spoken to without TLS: Go's and nginx's words for it.
+fn is_of_tls(body: &[u8]) -> bool {
+    let body = String::from_utf8_lossy(&body[..body.len().min(4096)]);
+    ["HTTP request to an HTTPS server", "plain HTTP request was sent to HTTPS port"]
+        .iter()
+        .any(|words| body.contains(words))
 }
 
 /// Whether a refusal speaks of storage that is used up, not of rights.
