@@ -1001,6 +1001,21 @@ fn a_limit_of_the_size_of_files_is_told_like_a_full_disk() {
 }
 
 #[test]
+fn a_dry_run_says_that_there_is_no_room() {
+    let site = Site::new();
+    site.source.image("team/app", "1", &[&noise(1, 8_000_000)]);
+    site.images(&["team/app:1"]);
+    let Some(_disk) = support::Tmpfs::mount(&site.path("small"), 4 << 20) else { return };
+    site.create("small/below", &["--dry-run"])
+        .ok()
+        .says("without `--dry-run` this would be refused");
+    assert!(!site.path("small/below").exists());
+    site.create("small/below", &[]).refused(&[73]);
+    let run = site.create("large", &["--dry-run"]).ok();
+    assert!(!run.stderr.contains("would be refused"), "{run}");
+}
+
+#[test]
 fn a_disk_that_fills_up_on_the_way_loses_nothing() {
     let site = Site::new();
     site.source.image("team/app", "1", &[&noise(1, 3_000_000)]);

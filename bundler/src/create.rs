@@ -188,6 +188,17 @@ pub async fn create(stream: Stream, options: CreateOptions) -> Result<Created, C
             if options.to.is_dir() {
                 free()?;
             }
+            // It is a plan: the answer is that it does not fit there.
+            let there = std::path::absolute(&options.to).unwrap_or_default();
+            let there = there.ancestors().find(|above| above.is_dir()).unwrap_or(&options.to);
+            if let Err(CreateError::Space { directory, needed, available, .. }) =
+                space::check(there, &plan, &state.known, &resolved)
+            {
+                resolved.warnings.push(format!(
+                    "`{}` has {available} bytes free and {needed} are needed: without `--dry-run` this would be refused",
+                    directory.display()
+                ));
+            }
             return dry_run(&options, &history, &state, &plan, resolved);
         }
         lasting::make(&options.to).map_err(CreateError::file("make the output directory"))?;

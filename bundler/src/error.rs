@@ -291,6 +291,10 @@ impl CreateError {
                  with `blockedImages`"
                     .to_owned()
             }
+            Self::File { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                "free some space there, then run the same command again; what is finished so far is kept"
+                    .to_owned()
+            }
             Self::File { .. } if self.kind() == ErrorKind::NoSpace => {
                 "mend the directory or choose another one, then run the same command again; what is \
                  finished so far is kept"

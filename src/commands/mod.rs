@@ -79,9 +79,13 @@ fn refuse_unwritable(option: &str, path: &Path) -> Result<(), Failure> {
     access(found, Access::WRITE_OK | Access::EXEC_OK).map_err(|errno| {
         let error = std::io::Error::from(errno);
         let shown = crate::output::plain(&found.display().to_string());
-        Failure::new(Kind::NoSpace, format!("cannot write into `{shown}`: {error}")).with_hint(format!(
-            "give the user who runs this the right to write there, or name another directory: `{option} DIR`"
-        ))
+        let mend = if error.kind() == std::io::ErrorKind::ReadOnlyFilesystem {
+            "its file system is mounted read-only: mount it for writing"
+        } else {
+            "give the user who runs this the right to write there"
+        };
+        Failure::new(Kind::NoSpace, format!("cannot write into `{shown}`: {error}"))
+            .with_hint(format!("{mend}, or name another directory: `{option} DIR`"))
     })
 }
 
