@@ -158,6 +158,10 @@ impl Keyring {
 
     /// The public halves of the keys that sign here, by file name.
     pub fn own(&self) -> Result<Vec<Known>, Failure> {
+        // A private key that was brought back alone signs too.
+        if exists(&self.secret_path(DEFAULT))? && !exists(&self.public_path(DEFAULT))? {
+            self.own_or_make()?;
+        }
         public_keys(&self.keys)
     }
 
@@ -463,6 +467,8 @@ mod tests {
         let (pair, made) = ring.own_or_make().unwrap();
         assert!(made);
         assert!(!ring.own_or_make().unwrap().1);
+        fs_err::remove_file(&pair.public).unwrap();
+        assert_eq!(ring.own().unwrap().len(), 1);
         fs_err::remove_file(&pair.public).unwrap();
         let (again, made) = ring.own_or_make().unwrap();
         assert!(made);

@@ -160,6 +160,8 @@ fn show(ring: &Keyring, key: &str, context: &Context) -> Result<(), Failure> {
 /// a name which looks like an id stays a name.
 fn find(ring: &Keyring, text: &str) -> Result<Known, Failure> {
     let path = PathBuf::from(text);
+    // Completes the pair of a private key that was brought back alone.
+    ring.own()?;
     let own = name(text).ok().map(|name| ring.public_path(&name)).filter(|own| own.is_file());
     let path = match own {
         Some(own) if !path.is_file() => own,
