@@ -859,6 +859,40 @@ fn a_target_that_refuses_an_index_with_gaps_is_named_with_its_reason() {
     site.same(&["multi/app:1"]);
 }
 
+/// A child that is carried for another repository is not in this one.
+#[test]
+fn a_gap_is_one_of_its_repository() {
+    let Some(site) = Site::with(Kind::Embedded, Kind::Distribution) else { return };
+    one_platform_of_two(&site);
+    let source = &site.source.registry;
+    source.image_for("alone", Some("1"), "amd64", &[b"for amd64"]);
+    let host = &source.host;
+    site.configure(&format!(
+        "  additionalImages:\n    - name: {host}/alone:1\n    - name: {host}/multi/app:1\n      platforms:\n        - os: linux\n          \
+         architecture: arm64\n",
+    ));
+    site.create("both", &["--full"]).ok();
+    let run = site.import("both", &[]).refused(&[1]);
+    run.says("multi/app").says("bundle create --full");
+    assert!(site.target.all_tags().is_empty());
+}
+
+#[test]
+fn the_question_about_gaps_leaves_what_is_there() {
+    let site = Site::new();
+    one_platform_of_two(&site);
+    let index = site.source.manifest("multi/app", "1").unwrap();
+    let index: serde_json::Value = serde_json::from_slice(&index).unwrap();
+    // The very document that the target is asked with: here somebody's own.
+    let left_out: Vec<_> = index["manifests"].as_array().unwrap().iter().take(1).collect();
+    let document = serde_json::json!({"schemaVersion": 2, "mediaType": index["mediaType"], "manifests": left_out});
+    let media_type = support::image::OCI_INDEX;
+    site.target.document("multi/app", Some("precious"), media_type, &document);
+    site.import("media", &[]).ok();
+    assert_eq!(site.target.tags("multi/app"), ["1", "precious"]);
+    assert!(site.target.manifest("multi/app", "precious").is_some());
+}
+
 #[test]
 fn a_proxy_is_the_way_to_manifests_and_blobs_alike() {
     let site = Site::new();

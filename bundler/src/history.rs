@@ -393,7 +393,11 @@ impl History {
             index: read(&pending.join("index"), INDEX_MAX)?,
         };
         if publish::resume(&head, &record, &medium).map_err(&file)? {
-            tracing::info!(sequence = head.sequence.get(), "publication of the last run finished");
+            tracing::warn!(
+                "sequence {}, which the last run was publishing, is now whole in `{}`: carry that directory too",
+                head.sequence,
+                medium.display()
+            );
             self.finish_commit(head.sequence)
         } else {
             self.drop_pending().map_err(&file)

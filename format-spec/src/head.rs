@@ -343,7 +343,8 @@ impl Head {
         for (number, part) in self.parts.iter().enumerate() {
             let number = u32::try_from(number).expect("bounded above");
             if part.name != FileName::Part(self.sequence, number).to_string() {
-                return fail("parts", format!("part {number} is named `{}`", part.name));
+                let name = crate::digest::clip(&part.name);
+                return fail("parts", format!("part {number} is named `{name}`"));
             }
             let layout = PartLayout { bytes: part.bytes };
             if part.bytes > PART_MAX || layout.cells().is_none() {

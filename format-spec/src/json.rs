@@ -12,7 +12,7 @@ use serde::de::{
     Visitor,
 };
 
-use crate::limits::{DEPTH_MAX, INTEGER_MAX, ITEMS_MAX, MEMBERS_MAX};
+use crate::limits::{DEPTH_MAX, INTEGER_MAX, ITEMS_MAX, MEMBERS_MAX, STRING_MAX};
 
 /// Why bytes are not a strict JSON document of the wanted shape.
 #[derive(Debug, thiserror::Error)]
@@ -112,8 +112,8 @@ impl<'de> Visitor<'de> for Strict {
         Ok(())
     }
 
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        Ok(())
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<(), E> {
+        at_most(text.len(), STRING_MAX, "bytes in one string")
     }
 
     fn visit_unit<E>(self) -> Result<(), E> {
@@ -134,6 +134,7 @@ impl<'de> Visitor<'de> for Strict {
         let inner = self.deeper()?;
         let mut names = BTreeSet::new();
         while let Some(Name(name)) = map.next_key()? {
+            at_most(name.len(), STRING_MAX, "bytes in one string")?;
             map.next_value_seed(inner)?;
             if let Some(name) = names.replace(name) {
                 return Err(serde::de::Error::custom(format_args!(
@@ -195,6 +196,10 @@ mod tests {
         assert!(strict(&format!("{}{}", "[".repeat(16), "]".repeat(16))));
         assert!(!strict(&format!("{}{}", "[".repeat(17), "]".repeat(17))));
         assert!(!strict(&"[".repeat(100_000)));
+        let text = |n| format!("\"{}\"", "a".repeat(n));
+        assert!(strict(&text(STRING_MAX)));
+        assert!(!strict(&text(STRING_MAX + 1)));
+        assert!(!strict(&format!("{{{}:0}}", text(STRING_MAX + 1))));
         let list = |n: usize| format!("[{}]", vec!["0"; n].join(","));
         assert!(strict(&list(ITEMS_MAX)));
         assert!(!strict(&list(ITEMS_MAX + 1)));

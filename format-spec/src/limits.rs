@@ -77,6 +77,9 @@ pub const INTEGER_MAX: u64 = (1 << 53) - 1;
 /// with each other are held.
 pub const MEMBERS_MAX: usize = 1024;
 
+/// Bytes of one JSON string of a head: [`TEXT_MAX`] characters of up to four bytes.
+pub const STRING_MAX: usize = 4 * TEXT_MAX;
+
 /// Items in one JSON list of a head: as many as it may have parts.
 pub const ITEMS_MAX: usize = PARTS_MAX;
 

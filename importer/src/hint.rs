@@ -183,14 +183,14 @@ fn order_hint(error: &OrderError, stream: StreamId) -> String {
     match error {
         OrderError::Gap { first_missing, last_missing, .. } if first_missing == last_missing => {
             format!(
-                "bring sequence {first_missing} and name its directory too with `--from DIR` (`bundle create --resend \
-                 {first_missing}` writes it again there), or create one on the connected side that {}",
+                "bring sequence {first_missing} and name its directory too with `--from DIR` (the connected side \
+                 writes a lost one again with `--resend {first_missing}`), or create one there that {}",
                 without(*first_missing)
             )
         }
         OrderError::Gap { first_missing, last_missing, .. } => format!(
-            "bring sequences {first_missing} to {last_missing} and name their directories too with \
-             `--from DIR` (`bundle create --resend N` writes each again there), or create one on the connected side that {}",
+            "bring sequences {first_missing} to {last_missing} and name their directories too with `--from DIR` (the \
+             connected side writes a lost one again with `--resend N`), or create one there that {}",
             without(*first_missing)
         ),
         OrderError::Stale { current, .. } => format!(

@@ -163,12 +163,19 @@ pub fn verify(
     for verified in whole.iter().chain(&partial) {
         verified.findings(progress, &mut findings);
     }
+    let mut warnings = media.warnings;
+    if findings.len() >= limits::FINDINGS_MAX {
+        warnings.push(format!(
+            "of more than {} findings the first are listed, and one for each damaged part",
+            limits::FINDINGS_MAX
+        ));
+    }
     // One thing to say about all of it is an error like any other.
     if whole.is_empty() && findings.is_empty() && refused.len() == 1 {
         return Err(refused.swap_remove(0));
     }
     let sequences = whole.iter().map(Verified::report).collect();
-    let report = VerifyReport { sequences, findings, refused, warnings: media.warnings };
+    let report = VerifyReport { sequences, findings, refused, warnings };
     Ok(report)
 }
 

@@ -163,7 +163,12 @@ fn space() -> String {
 fn start_of(pid: u32) -> Option<String> {
     let stat = small(&format!("/proc/{pid}/stat"));
     let (_, fields) = stat.rsplit_once(')')?;
-    fields.split_whitespace().nth(19).map(str::to_owned)
+    let mut fields = fields.split_whitespace();
+    // One that nobody has waited for works no more.
+    if matches!(fields.next()?, "Z" | "X" | "x") {
+        return None;
+    }
+    fields.nth(18).map(str::to_owned)
 }
 
 /// The lease at the target.
@@ -331,6 +336,20 @@ async fn watch(at: &Destination, first: &Holder) -> Result<(), ImportError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_that_nobody_waited_for_is_gone() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        for _ in 0..500 {
+            if start_of(child.id()).is_none() {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        assert_eq!(start_of(child.id()), None);
+        assert!(start_of(std::process::id()).is_some());
+        child.wait().unwrap();
+    }
 
     #[test]
     fn life_of_holders() {

@@ -321,7 +321,8 @@ impl Push {
                 }
                 // Its children were confirmed. Where some were left out on purpose no further run helps.
                 Err(error)
-                    if is_of_a_blob(&error) && self.is_whole_index(&entry.media_type, &read) =>
+                    if is_of_a_blob(&error)
+                        && self.is_whole_index(&entry.media_type, &read, id) =>
                 {
                     return Err(ImportError::Lost(format!("the children of {}", error.subject())));
                 }
@@ -339,13 +340,14 @@ impl Push {
         Ok(())
     }
 
-    /// Whether these bytes are an index of which the sequence carries every child.
-    fn is_whole_index(&self, media_type: &str, bytes: &[u8]) -> bool {
+    /// Whether these bytes are an index of which the sequence carries every child for this repository.
+    fn is_whole_index(&self, media_type: &str, bytes: &[u8], id: RepositoryId) -> bool {
         let Ok(Manifest::Index(index)) = Manifest::parse(bytes, Some(media_type)) else {
             return false;
         };
-        let carried: HashSet<Digest> =
-            self.sequence.index().manifests.iter().map(|entry| entry.digest).collect();
+        let here = self.sequence.index().manifests.iter();
+        let here = here.filter(|entry| entry.repositories.contains(&id));
+        let carried: HashSet<Digest> = here.map(|entry| entry.digest).collect();
         index.manifests.iter().all(|child| carried.contains(&child.digest))
     }
 

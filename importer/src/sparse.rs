@@ -5,9 +5,10 @@
 //! the children that were left out, without a tag, and that is removed again. A setting that wants some platforms whole
 //! (CNCF distribution 3: `platforms: list`) is thus asked about those that are missing, and no others.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
+use format_spec::index::RepositoryId;
 use format_spec::{Digest, Repository, Sequence};
 use registry::client::Fault;
 use registry::manifest::Manifest;
@@ -35,24 +36,28 @@ pub(crate) struct Sparse {
 /// again by the import itself.
 pub(crate) fn find(verified: &Verified, places: &[Repository]) -> Option<Sparse> {
     let (index, content) = (&verified.index, &verified.content);
-    let carried: HashSet<Digest> = index.manifests.iter().map(|entry| entry.digest).collect();
+    let carried: HashMap<Digest, &[RepositoryId]> =
+        index.manifests.iter().map(|entry| (entry.digest, &*entry.repositories)).collect();
     let mut first = None;
     let mut all = HashSet::new();
     for entry in index.manifests.iter().filter(|entry| is_index(&entry.media_type)) {
         let Ok(bytes) = content.manifest(entry) else { continue };
         let Ok(manifest) = Manifest::parse(&bytes, Some(&entry.media_type)) else { continue };
-        let children = manifest.children().iter().map(|child| child.digest);
-        let lacks: HashSet<String> =
-            children.filter(|child| !carried.contains(child)).map(|d| d.to_string()).collect();
-        if lacks.is_empty() {
-            continue;
-        }
-        all.insert(entry.digest);
-        if first.is_none()
-            && let Some(id) = entry.repositories.first()
-            && let Some(probe) = probe(&bytes, &entry.media_type, &lacks)
-        {
-            first = Some((places[*id as usize].clone(), entry.media_type.clone(), probe));
+        for id in &entry.repositories {
+            // A child that another repository gets is not in this one.
+            let here = |child: &Digest| carried.get(child).is_some_and(|ids| ids.contains(id));
+            let children = manifest.children().iter().map(|child| child.digest);
+            let lacks: HashSet<String> =
+                children.filter(|child| !here(child)).map(|d| d.to_string()).collect();
+            if lacks.is_empty() {
+                continue;
+            }
+            all.insert(entry.digest);
+            if first.is_none()
+                && let Some(probe) = probe(&bytes, &entry.media_type, &lacks)
+            {
+                first = Some((places[*id as usize].clone(), entry.media_type.clone(), probe));
+            }
         }
     }
     let (place, media_type, probe) = first?;
@@ -77,6 +82,10 @@ impl Sparse {
     pub(crate) async fn check(&self, at: &Destination) -> Result<(), ImportError> {
         let name = ManifestRef::Digest(Digest::of(&self.probe));
         let (host, place) = (at.host(), &self.place);
+        // What is there is somebody's, and its answer is known.
+        if at.client.head_manifest(host, place, &name).await?.is_some() {
+            return Ok(());
+        }
         let sent =
             at.client.put_manifest(host, place, &name, &self.media_type, self.probe.clone()).await;
         match sent {

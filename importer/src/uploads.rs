@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use format_spec::{Digest, Repository};
+use rustix::fs::OFlags;
 
 use crate::limits::UPLOADS_MAX;
 
@@ -27,7 +28,7 @@ impl Uploads {
     pub(crate) fn open(directory: &Path) -> Self {
         let path = directory.join("uploads");
         let mut text = String::new();
-        if let Ok(file) = fs_err::File::open(&path) {
+        if let Some(file) = regular(fs_err::OpenOptions::new().read(true), &path) {
             // A last line without its end is left over by a kill.
             let _ = file.take(UPLOADS_MAX).read_to_string(&mut text);
         }
@@ -47,7 +48,7 @@ impl Uploads {
             let mut options = fs_err::OpenOptions::new();
             // An address can be all that it takes to write there.
             options.options_mut().mode(0o600);
-            *file = options.append(true).create(true).open(&self.path).ok();
+            *file = regular(options.append(true).create(true), &self.path);
         }
         if let Some(file) = &mut *file {
             let _ = file.write_all(format!("{digest} {repository} {address}\n").as_bytes());
@@ -58,6 +59,13 @@ impl Uploads {
     pub(crate) fn end(&self) {
         let _ = fs_err::remove_file(&self.path);
     }
+}
+
+/// Opens the file if it is one: a pipe would wait, a link lead elsewhere.
+fn regular(options: &mut fs_err::OpenOptions, path: &Path) -> Option<fs_err::File> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    options.options_mut().custom_flags(flags);
+    options.open(path).ok().filter(|file| file.metadata().is_ok_and(|found| found.is_file()))
 }
 
 fn entry(line: &str) -> Option<((Digest, Repository), String)> {
@@ -90,5 +98,13 @@ mod tests {
         assert_eq!(uploads.left(&other, &repository), None);
         uploads.end();
         assert!(!path.exists());
+        // A link, or something that is no file, is left alone.
+        let elsewhere = directory.path().join("elsewhere");
+        fs_err::write(&elsewhere, format!("{digest} {repository} https://r/4\n")).unwrap();
+        fs_err::os::unix::fs::symlink(&elsewhere, &path).unwrap();
+        let uploads = Uploads::open(directory.path());
+        uploads.began(&digest, &repository, "https://r/5");
+        assert_eq!(uploads.left(&digest, &repository), None);
+        assert_eq!(fs_err::read_to_string(elsewhere).unwrap().lines().count(), 1);
     }
 }

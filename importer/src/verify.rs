@@ -5,7 +5,7 @@
 //! right cell table, and the index is the one that the head names and fits the parts. No network.
 //! Before the signature is checked, nothing but the signature file is parsed (threat T1).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
@@ -426,13 +426,15 @@ impl Verified {
         Ok(())
     }
 
-    /// Proves every byte of every part, and that contents are what they are named, and lists what is wrong, at most
-    /// [`FINDINGS_MAX`] findings.
+    /// Proves every byte of every part, and that contents are what they are named, and lists what is wrong: at most
+    /// [`FINDINGS_MAX`] findings, and at least one for each part with damage. What comes after the limit in a part
+    /// is not read any more.
     pub(crate) fn findings(&self, progress: &Progress, findings: &mut Vec<Damage>) {
         let room = FINDINGS_MAX.saturating_sub(findings.len());
+        let mut faults = Faults { room, all: Vec::new(), parts: HashSet::new() };
         // Cells and blobs are hashed beside each other: a processor for each.
         let (send, receive) = mpsc::sync_channel::<Proven>(BUFFERS_AHEAD);
-        let mut faults = std::thread::scope(|scope| {
+        let contents = std::thread::scope(|scope| {
             let blobs = scope.spawn(move || {
                 let (mut contents, mut faults) =
                     (Contents::new(&self.content, &self.index), Vec::new());
@@ -441,35 +443,50 @@ impl Verified {
                 }
                 faults
             });
-            let mut faults = Vec::new();
-            for part in self.content.parts.iter() {
+            for part in &self.content.parts {
                 let _item = progress.start(part.name.clone());
                 self.content.prove_rest(
                     part,
                     |bytes| progress.skip(bytes),
                     // It takes until there is no more.
                     |proven| drop(send.send(proven)),
-                    |fault| {
-                        faults.push(fault);
-                        faults.len() < room
-                    },
+                    |fault| faults.note(fault),
                 );
-                if faults.len() >= room {
-                    break;
-                }
             }
             drop(send);
-            faults.extend(blobs.join().unwrap_or_else(|panic| resume_unwind(panic)));
-            faults
+            blobs.join().unwrap_or_else(|panic| resume_unwind(panic))
         });
+        for fault in contents {
+            faults.note(fault);
+        }
         let there = |entry: &&ManifestEntry| {
             entry.pieces.iter().all(|piece| self.content.part(piece.part).is_some())
         };
-        let manifests = self.index.manifests.iter().filter(there);
-        faults.extend(
-            manifests.filter_map(|entry| contents::manifest(&self.content, &self.index, entry)),
-        );
-        findings.extend(faults.into_iter().take(room).map(|fault| self.damage(fault)));
+        for entry in self.index.manifests.iter().filter(there) {
+            if let Some(fault) = contents::manifest(&self.content, &self.index, entry) {
+                faults.note(fault);
+            }
+        }
+        findings.extend(faults.all.into_iter().map(|fault| self.damage(fault)));
+    }
+}
+
+/// What is wrong with the parts of a sequence.
+#[derive(Debug, Default)]
+struct Faults {
+    room: usize,
+    all: Vec<Fault>,
+    parts: HashSet<u32>,
+}
+
+impl Faults {
+    /// Notes one while there is room, and in any case the first of each part: a part without a finding is told to be
+    /// intact. Says whether there is room for more.
+    fn note(&mut self, fault: Fault) -> bool {
+        if self.parts.insert(fault.part) || self.all.len() < self.room {
+            self.all.push(fault);
+        }
+        self.all.len() < self.room
     }
 }
 
@@ -477,4 +494,23 @@ impl Verified {
 /// cannot be read must not be none.
 pub(crate) fn passed(time: &str) -> bool {
     time.parse::<jiff::Timestamp>().map_or(true, |time| time < jiff::Timestamp::now())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_damaged_part_goes_without_a_finding() {
+        let fault =
+            |part| Fault { part, from: 0, to: 1, problem: Problem::Changed, detail: String::new() };
+        let mut faults = Faults { room: 3, ..Faults::default() };
+        let more: Vec<bool> = [1, 1, 1, 1, 2, 2, 3].map(|part| faults.note(fault(part))).into();
+        assert_eq!(more, [true, true, false, false, false, false, false]);
+        let parts: Vec<u32> = faults.all.iter().map(|fault| fault.part).collect();
+        assert_eq!(parts, [1, 1, 1, 2, 3]);
+        // Nor when another sequence has taken all the room.
+        let mut faults = Faults::default();
+        assert!(!faults.note(fault(7)) && faults.all.len() == 1);
+    }
 }

@@ -258,7 +258,7 @@ async fn push(
     let first_way = *hold(&session.way);
     let mut way = first_way;
     let (mut may_renew, mut may_prove, mut breaks) = (true, true, 0_u32);
-    let mut upload = left(core, session, &scopes, job).await?;
+    let mut upload = left(core, session, &scopes, job).await;
     // What the registry says it has was perhaps sent by another process, or before it lost power: the digest of all decides.
     let mut resumed = upload.is_some();
     loop {
@@ -374,20 +374,17 @@ async fn push(
     }
 }
 
-/// The upload that an earlier process left, if the registry still has some of it.
-async fn left(
-    core: &Core,
-    session: &Session,
-    scopes: &Scopes,
-    job: &Job<'_>,
-) -> Result<Option<Upload>, Failed> {
-    let Some(address) = job.source.left(job.repository) else { return Ok(None) };
-    let base = session.url(&format!("{}/blobs/uploads/", job.repository))?;
+/// The upload that an earlier process left, if the registry still has some of it. It is asked once: this is a help, and
+/// whatever goes wrong with it, the blob can be sent from its beginning.
+async fn left(core: &Core, session: &Session, scopes: &Scopes, job: &Job<'_>) -> Option<Upload> {
+    let address = job.source.left(job.repository)?;
+    let base = session.url(&format!("{}/blobs/uploads/", job.repository)).ok()?;
     // Whoever wrote the address: it does not lead to another origin.
-    let Ok(url) = upload_location(&base, &address) else { return Ok(None) };
+    let url = upload_location(&base, &address).ok()?;
     let upload = Upload { url, offset: 0, sent: 0, chunk_min: 0 };
-    let upload = ask_offset(core, session, scopes, job, &upload).await?;
-    Ok(upload.filter(|upload| upload.offset > 0))
+    let asking = ask_offset(core, session, scopes, job, &upload);
+    let upload = tokio::time::timeout(core.options.stall, asking).await.ok()?.ok()??;
+    (upload.offset > 0).then_some(upload)
 }
 
 /// Opens an upload, or mounts.

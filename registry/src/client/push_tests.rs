@@ -400,14 +400,21 @@ async fn an_upload_that_another_process_left_goes_on() {
         (own.clone(), &[0; 1001], &["GET", "POST", "PUT"]),
         (own.clone(), &[7; 600], &["GET", "PATCH", "PUT", "POST", "PUT"]),
         ("/v2/team/app/blobs/uploads/gone?".to_owned(), &[], &["GET", "POST", "PUT"]),
+        ("/v2/team/app/blobs/uploads/closed?".to_owned(), &[], &["GET", "POST", "PUT"]),
+        ("/v2/team/app/blobs/uploads/away?".to_owned(), &[], &["GET", "POST", "PUT"]),
         (elsewhere, &[], &["POST", "PUT"]),
         ("http://[".to_owned(), &[], &["POST", "PUT"]),
     ] {
         let uploads = Uploads::default();
         uploads.held.lock().unwrap().extend(held);
         let serving = uploads.clone();
-        let server = Scripted::start(move |seen| {
-            if seen.path.contains("gone") { Reply::new(404) } else { serving.serve(seen) }
+        let server = Scripted::start(move |seen| match &seen.path {
+            path if path.contains("gone") => Reply::new(404),
+            path if path.contains("closed") => Reply::new(403),
+            path if path.contains("away") => {
+                Reply::new(204).with("Location", "http://192.0.2.1/u").with("Range", "0-9")
+            }
+            _ => serving.serve(seen),
         })
         .await;
         let client = client(&[&server.host, &foreign.host]);
