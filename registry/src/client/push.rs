@@ -24,6 +24,7 @@ use super::retry::Tries;
 use super::session::{Session, drain, text};
 use super::token::Scopes;
 use super::{BlobSource, Client, ClientError, Core, ErrorKind, hold, subject};
+use crate::limits::COMMIT_LARGE;
 use crate::media_type;
 use crate::reference::{ManifestRef, RegistryHost};
 
@@ -368,6 +369,11 @@ async fn push(
                         chunks => chunks,
                     };
                 }
+            }
+            // Nothing more comes. Of a large blob what is there is gone on with, once the source is mended.
+            Fault::Source(_) if job.size < COMMIT_LARGE => {
+                abandon(core, session, &scopes, &current).await;
+                return Err(tries.end(fault));
             }
             _ => return Err(tries.end(fault)),
         }
