@@ -23,8 +23,8 @@ use crate::tree::ImageError;
 /// Bytes of a manifest that is kept until it is packed: ten times the usual ones.
 const KEPT_EACH: usize = 64 * 1024;
 
-/// Bytes of all manifests kept: those of some five hundred images. What comes after them costs one request more.
-const KEPT_ALL: usize = 4 * 1024 * 1024;
+/// Bytes of all manifests kept: those of some two hundred images. What comes after them costs one request more.
+const KEPT_ALL: usize = 2 * 1024 * 1024;
 
 /// A manifest that was fetched.
 #[derive(Debug, Clone)]

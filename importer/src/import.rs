@@ -3,7 +3,7 @@
 //! In: [`ImportOptions`]. Out: what was done, or a refusal before anything was written, or an error
 //! after which the same command goes on.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -156,11 +156,13 @@ impl Run {
         &self,
         sequences: impl Iterator<Item = &'a Verified>,
     ) -> Result<Vec<Repository>, ImportError> {
-        let mut wanted = BTreeSet::from([self.at.ledger.clone()]);
+        let mut wanted = vec![self.at.ledger.clone()];
         for verified in sequences {
             wanted.extend(self.at.written(&verified.index)?);
         }
-        Ok(wanted.into_iter().collect())
+        wanted.sort_unstable();
+        wanted.dedup();
+        Ok(wanted)
     }
 
     /// A question that the target refused: where what is asked for has to be made there first, that is what to say.
@@ -178,17 +180,13 @@ impl Run {
 
     /// Looks for indexes of which children are left out, in the sequences that are to come.
     async fn find_sparse(&mut self, arranged: Vec<Arranged>) -> Result<Vec<Arranged>, ImportError> {
-        let mut places = Vec::with_capacity(arranged.len());
-        for one in &arranged {
-            places.push(self.at.places(&one.verified().index)?);
-        }
+        let at = self.at.clone();
         let look = move || {
-            let mut to_come =
-                arranged.iter().zip(&places).filter(|(one, _)| one.step == Step::Accept);
-            let found = to_come.find_map(|(one, places)| sparse::find(one.verified(), places));
-            (arranged, found)
+            let mut to_come = arranged.iter().filter(|one| one.step == Step::Accept);
+            let found = to_come.find_map(|one| sparse::find(one.verified(), &at).transpose());
+            found.transpose().map(|found| (arranged, found))
         };
-        let (arranged, found) = tokio::task::spawn_blocking(look).await?;
+        let (arranged, found) = tokio::task::spawn_blocking(look).await??;
         self.sparse = found;
         Ok(arranged)
     }

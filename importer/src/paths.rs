@@ -60,10 +60,15 @@ impl Destination {
     }
 
     /// The places into which a sequence writes, each once.
-    pub(crate) fn written(&self, index: &Index) -> Result<HashSet<Repository>, ImportError> {
+    pub(crate) fn written(&self, index: &Index) -> Result<Vec<Repository>, ImportError> {
         let places = self.places(index)?;
         let required = index.required.iter().flat_map(|r| &r.repositories);
-        Ok(carried(index).chain(required).map(|id| places[*id as usize].clone()).collect())
+        let mut used = vec![false; places.len()];
+        for id in carried(index).chain(required) {
+            used[*id as usize] = true;
+        }
+        let used = places.into_iter().zip(used).filter(|(_, used)| *used);
+        Ok(used.map(|(place, _)| place).collect())
     }
 
     /// The place of each repository of the index.

@@ -34,8 +34,12 @@ pub(crate) struct Sparse {
 
 /// Looks for them. Reads the indexes from the parts, so not on a thread of the sockets; what is damaged there is found
 /// again by the import itself.
-pub(crate) fn find(verified: &Verified, places: &[Repository]) -> Option<Sparse> {
+pub(crate) fn find(verified: &Verified, at: &Destination) -> Result<Option<Sparse>, ImportError> {
     let (index, content) = (&verified.index, &verified.content);
+    if !index.manifests.iter().any(|entry| is_index(&entry.media_type)) {
+        return Ok(None);
+    }
+    let places = at.places(index)?;
     let carried: HashMap<Digest, &[RepositoryId]> =
         index.manifests.iter().map(|entry| (entry.digest, &*entry.repositories)).collect();
     let mut first = None;
@@ -60,9 +64,9 @@ pub(crate) fn find(verified: &Verified, places: &[Repository]) -> Option<Sparse>
             }
         }
     }
-    let (place, media_type, probe) = first?;
+    let Some((place, media_type, probe)) = first else { return Ok(None) };
     let images = images_with(index, &all);
-    Some(Sparse { sequence: verified.head.sequence, place, media_type, probe, images })
+    Ok(Some(Sparse { sequence: verified.head.sequence, place, media_type, probe, images }))
 }
 
 /// An index that names what the other one names and this sequence leaves out.
