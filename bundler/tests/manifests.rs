@@ -226,7 +226,7 @@ async fn many_manifests_are_not_all_kept() {
     assert_eq!((made.totals.manifests, made.summary.failures.len()), (200, 0));
     let again = images.iter().filter(|(n, digest)| source.asked(n, &digest.to_string()) > 0);
     let again = again.count();
-    assert!((100..150).contains(&again), "{again} of 200 were fetched again");
+    assert!((150..180).contains(&again), "{again} of 200 were fetched again");
 }
 
 #[tokio::test(flavor = "multi_thread")]
