@@ -21,7 +21,7 @@ use support::faulty::{CREDENTIALS, Endpoint, Fault, Faulty, Manner, Plot};
 use support::server::fs_write;
 use support::site::Site;
 use support::tls::TlsRelay;
-use support::{noise, text};
+use support::{mirror, noise, text};
 
 /// Which command meets the fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -397,7 +397,7 @@ impl<'a> Worker<'a> {
         worker.sound(worker.create(&worker.dir.join("first"), &seed));
         worker.configure(&worker.source.host, IMAGES);
         let (media, workspace) = (worker.dir.join("whole"), worker.dir.join("whole-w"));
-        copy_tree(&seed, &workspace);
+        mirror(&seed, &workspace);
         worker.sound(worker.create(&media, &workspace));
         worker.carried = worker.references(&media);
         assert!(worker.carried.len() == 5, "{:?}", worker.carried);
@@ -539,7 +539,7 @@ impl<'a> Worker<'a> {
 
     fn create_case(&self, case: Case, plot: Plot, place: &Path) -> Ended {
         let workspace = place.join("w");
-        copy_tree(&self.dir.join("seed"), &workspace);
+        mirror(&self.dir.join("seed"), &workspace);
         let (media, again) = (place.join("media"), place.join("again"));
         let tls = case.fault.is_of_tls();
         let host = if tls { &self.source_tls.host } else { &self.source.host };
@@ -625,19 +625,6 @@ impl<'a> Worker<'a> {
         // Content that could not be had is a bit of the code of `create`.
         let fits = allowed.contains(&code) || case.side == Side::Create && code == 8;
         assert!(fits, "code {code}, not one of {allowed:?}: {said}");
-    }
-}
-
-fn copy_tree(from: &Path, to: &Path) {
-    fs_err::create_dir_all(to).unwrap();
-    for entry in fs_err::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let copy = to.join(path.file_name().unwrap());
-        if path.is_dir() {
-            copy_tree(&path, &copy);
-        } else {
-            fs_err::copy(&path, &copy).unwrap();
-        }
     }
 }
 

@@ -13,7 +13,7 @@ use support::relay::Relay;
 use support::server::{Server, fs_write};
 use support::site::Site;
 use support::tls::TlsRelay;
-use support::{copy_files, files, is_root, noise, text, tool};
+use support::{copy_files, files, is_root, listener, mirror, noise, serve, text, tool};
 
 /// A site with a first sequence in `media`: two images, several parts' worth of cells.
 fn prepared() -> Site {
@@ -352,12 +352,12 @@ fn a_fork_is_refused() {
     other.source.image("team/app", "1", &[&noise(1, 2_000)]);
     other.images(&["team/app:1"]);
     other.create("media-1", &[]).ok();
-    copy_tree(&other.path("connected"), &other.path("backup"));
+    mirror(&other.path("connected"), &other.path("backup"));
     other.source.image("team/app", "2", &[b"one way"]);
     other.images(&["team/app:1", "team/app:2"]);
     other.create("media-2", &[]).ok();
     fs_err::remove_dir_all(other.path("connected")).unwrap();
-    copy_tree(&other.path("backup"), &other.path("connected"));
+    mirror(&other.path("backup"), &other.path("connected"));
     other.source.image("team/app", "2", &[b"the other way"]);
     other.create("media-2b", &[]).ok();
     other.import("media-1", &[]).ok();
@@ -395,19 +395,6 @@ fn a_fork_is_refused() {
     other.bundle(&words).ok();
 }
 
-fn copy_tree(from: &Path, to: &Path) {
-    fs_err::create_dir_all(to).unwrap();
-    for entry in fs_err::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let copy = to.join(path.file_name().unwrap());
-        if path.is_dir() {
-            copy_tree(&path, &copy);
-        } else {
-            fs_err::copy(&path, &copy).unwrap();
-        }
-    }
-}
-
 #[test]
 fn other_names_than_before_are_refused() {
     let site = three();
@@ -436,18 +423,15 @@ fn a_port_that_speaks_tls_is_no_missing_repository() {
         ("<center>The plain HTTP request was sent to HTTPS port</center>", "leave `127.0.0.1"),
         ("no", "the registry refused (400)"),
     ] {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let host = listener.local_addr().unwrap().to_string();
-        std::thread::spawn(move || {
+        let (listener, host) = listener();
+        serve(listener, move |mut stream| {
             use std::io::{Read, Write};
-            for mut stream in listener.incoming().map_while(Result::ok) {
-                let _ = stream.read(&mut [0; 8192]);
-                let length = words.len();
-                let _ = write!(
-                    stream,
-                    "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{words}"
-                );
-            }
+            let _ = stream.read(&mut [0; 8192]);
+            let length = words.len();
+            let _ = write!(
+                stream,
+                "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{words}"
+            );
         });
         let run = site.import_into(&host, "media", &["--plain-http", &host]).refused(&[1]);
         assert!(!run.stderr.contains("lacks"), "{run}");
@@ -489,20 +473,15 @@ fn a_source_that_wants_other_credentials() {
 /// A registry that answers 401 to everything.
 fn closed_registry() -> String {
     use std::io::{BufRead, BufReader, Write};
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let host = listener.local_addr().unwrap().to_string();
-    std::thread::spawn(move || {
-        for mut stream in listener.incoming().map_while(Result::ok) {
-            std::thread::spawn(move || {
-                let mut reader = BufReader::new(stream.try_clone().unwrap());
-                let _ = reader.read_line(&mut String::new());
-                let _ = support::wire::read_headers(&mut reader);
-                let _ = stream.write_all(
-                    b"HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"site\"\r\n\
-                      Content-Length: 0\r\nConnection: close\r\n\r\n",
-                );
-            });
-        }
+    let (listener, host) = listener();
+    serve(listener, |mut stream| {
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        let _ = reader.read_line(&mut String::new());
+        let _ = support::wire::read_headers(&mut reader);
+        let _ = stream.write_all(
+            b"HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"site\"\r\n\
+              Content-Length: 0\r\nConnection: close\r\n\r\n",
+        );
     });
     host
 }
@@ -514,10 +493,9 @@ type Lie = fn(&str, &str, &mut support::wire::Answer);
 /// answered and not passed on.
 fn liar(upstream: &str, hold: bool, lie: Lie) -> String {
     use std::io::{BufRead, BufReader, Read, Write};
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let host = listener.local_addr().unwrap().to_string();
+    let (listener, host) = listener();
     let (upstream, own) = (upstream.to_owned(), host.clone());
-    let serve = move |mut stream: std::net::TcpStream| -> std::io::Result<()> {
+    let answer = move |mut stream: std::net::TcpStream| -> std::io::Result<()> {
         let mut reader = BufReader::new(stream.try_clone()?);
         let mut line = String::new();
         reader.read_line(&mut line)?;
@@ -554,12 +532,7 @@ fn liar(upstream: &str, hold: bool, lie: Lie) -> String {
         write!(stream, "Content-Length: {length}\r\n\r\n")?;
         stream.write_all(&answer.body)
     };
-    std::thread::spawn(move || {
-        for stream in listener.incoming().map_while(Result::ok) {
-            let serve = serve.clone();
-            std::thread::spawn(move || serve(stream));
-        }
-    });
+    serve(listener, answer);
     host
 }
 

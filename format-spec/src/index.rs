@@ -290,8 +290,8 @@ impl Index {
             }
         }
         // Within each of the two lists a digest stands once, as was looked at before.
-        let blob = |digest| self.blobs.binary_search_by_key(digest, |blob| blob.digest).is_ok();
-        if let Some(both) = self.manifests.iter().find(|manifest| blob(&manifest.digest)) {
+        let is_blob = |manifest: &&ManifestEntry| self.blob(&manifest.digest).is_some();
+        if let Some(both) = self.manifests.iter().find(is_blob) {
             return Err(entry(both.digest, "carried twice"));
         }
         let mut places: Vec<&Piece> = self.pieces().map(|(_, _, piece)| piece).collect();
@@ -345,6 +345,18 @@ impl Index {
             members.sort_unstable_by_key(|member| member.place.offset);
         }
         Ok(by_part)
+    }
+
+    /// The blob of this digest, if it is carried.
+    pub fn blob(&self, digest: &Digest) -> Option<&Blob> {
+        let at = self.blobs.binary_search_by_key(digest, |blob| blob.digest).ok()?;
+        Some(&self.blobs[at])
+    }
+
+    /// The blob of this digest, if it is required from earlier sequences.
+    pub fn required_blob(&self, digest: &Digest) -> Option<&Required> {
+        let at = self.required.binary_search_by_key(digest, |required| required.digest).ok()?;
+        Some(&self.required[at])
     }
 
     /// The repository with this number.

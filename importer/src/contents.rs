@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use format_spec::Digest;
 use format_spec::hash::Hasher;
-use format_spec::index::{Blob, Index, ManifestEntry};
+use format_spec::index::{Index, ManifestEntry};
 use format_spec::limits::BLOCK;
 use format_spec::part::Piece;
 use registry::manifest::Manifest;
@@ -36,7 +36,7 @@ impl<'a> Contents<'a> {
         let bytes = proven.bytes();
         let (from, to) = (proven.from, proven.from + bytes.len() as u64);
         for member in self.content.members_in(proven.part, from..to) {
-            let Some(blob) = blob(self.index, &member.digest) else { continue };
+            let Some(blob) = self.index.blob(&member.digest) else { continue };
             let place = member.place;
             let (start, end) = (place.offset.max(from), (place.offset + place.size).min(to));
             // Nothing of it is here but its header; of an empty blob there is no more.
@@ -44,8 +44,7 @@ impl<'a> Contents<'a> {
                 continue;
             }
             let earlier = &blob.pieces[..member.piece.unwrap_or(0)];
-            let at = earlier.iter().map(|piece| piece.size).sum::<u64>() + start
-                - place.offset.min(start);
+            let at = earlier.iter().map(|piece| piece.size).sum::<u64>() + (start - place.offset);
             let (mut hasher, seen) = match self.open.remove(&member.digest) {
                 Some(open) => open,
                 None if at == 0 => (Hasher::new(), 0),
@@ -81,17 +80,10 @@ pub(crate) fn manifest(content: &Content, index: &Index, entry: &ManifestEntry) 
         Ok(parsed) => parsed,
         Err(error) => return wrong(format!("{}: {error}", entry.digest)),
     };
-    let there = |digest: &Digest| {
-        blob(index, digest).is_some()
-            || index.required.binary_search_by_key(digest, |required| required.digest).is_ok()
-    };
+    let there =
+        |digest: &Digest| index.blob(digest).is_some() || index.required_blob(digest).is_some();
     let lack = parsed.blobs().into_iter().map(|blob| blob.digest).find(|digest| !there(digest))?;
     wrong(format!("{} needs blob {lack}, which it neither carries nor requires", entry.digest))
-}
-
-fn blob<'a>(index: &'a Index, digest: &Digest) -> Option<&'a Blob> {
-    let at = index.blobs.binary_search_by_key(digest, |blob| blob.digest).ok()?;
-    Some(&index.blobs[at])
 }
 
 fn wrong(piece: &Piece, problem: Problem, detail: String) -> Fault {

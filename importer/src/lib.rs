@@ -154,9 +154,7 @@ pub fn verify(
         }
     }
     whole.sort_by_key(|v| (v.head.stream, v.head.sequence));
-    let mut all: Vec<_> = whole.iter().chain(&partial).collect();
-    all.sort_by_key(|v| (v.head.stream, v.head.sequence));
-    refused.extend(verify::fork(all.into_iter()));
+    refused.extend(verify::fork(whole.iter().chain(&partial)));
     progress.expect(whole.iter().chain(&partial).map(|v| v.content.cell_bytes()).sum());
     progress.phase("checking the parts");
     let mut findings = Vec::new();

@@ -77,7 +77,7 @@ pub(crate) fn arrange(
     new_stream: bool,
 ) -> Result<Vec<Arranged>, ImportError> {
     sort(&mut arrived);
-    if let Some(fork) = fork(arrived.iter()) {
+    if let Some(fork) = fork(&arrived) {
         return Err(fork);
     }
     let steps = steps(&heads_of(&arrived), records, new_stream)

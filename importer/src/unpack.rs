@@ -351,10 +351,11 @@ impl BlobSource for PartSource {
         self.uploads.as_ref()?.left(&self.digest, repository).map(str::to_owned)
     }
 
-    fn began(&self, repository: &Repository, address: &str) {
+    fn began(&self, repository: &Repository, address: &str) -> bool {
         if let Some(uploads) = &self.uploads {
             uploads.began(&self.digest, repository, address);
         }
+        self.uploads.is_some()
     }
 }
 
@@ -409,11 +410,11 @@ impl Drop for Buffer {
 
 /// Whether the index has the blob or manifest, and which repositories need it.
 pub(crate) fn repositories_of<'a>(index: &'a Index, digest: &Digest) -> &'a [u32] {
-    if let Ok(at) = index.blobs.binary_search_by_key(digest, |blob| blob.digest) {
-        return &index.blobs[at].repositories;
+    if let Some(blob) = index.blob(digest) {
+        return &blob.repositories;
     }
-    if let Ok(at) = index.required.binary_search_by_key(digest, |required| required.digest) {
-        return &index.required[at].repositories;
+    if let Some(required) = index.required_blob(digest) {
+        return &required.repositories;
     }
     let manifest = index.manifests.iter().find(|manifest| manifest.digest == *digest);
     manifest.map_or(&[], |manifest| &manifest.repositories)

@@ -5,9 +5,9 @@
 //! right cell table, and the index is the one that the head names and fits the parts. No network.
 //! Before the signature is checked, nothing but the signature file is parsed (threat T1).
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::panic::resume_unwind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 
 use format_spec::head::{Head, Kind};
@@ -15,7 +15,7 @@ use format_spec::index::{Index, ManifestEntry};
 use format_spec::keys::{KeyId, PublicKey};
 use format_spec::limits::{HEAD_MAX, INDEX_MAX, SEAL_MAX};
 use format_spec::part::FileName;
-use format_spec::{Digest, Sequence, codec, seal};
+use format_spec::{Digest, Sequence, StreamId, codec, seal};
 use registry::progress::Progress;
 
 use crate::cells::{Fault, Part};
@@ -292,23 +292,14 @@ impl Received {
     }
 }
 
-/// Two heads under one number of one stream, if there are any. The heads are ascending by stream and sequence, and no
-/// two are the same.
-pub(crate) fn fork<'a>(heads: impl Iterator<Item = &'a Verified>) -> Option<ImportError> {
-    let mut before: Option<&Verified> = None;
-    for one in heads {
-        if let Some(other) = before.replace(one)
-            && (other.head.stream, other.head.sequence) == (one.head.stream, one.head.sequence)
-        {
-            return Some(ImportError::TwoHeads {
-                stream: one.head.stream,
-                sequence: one.head.sequence,
-                one: other.path.clone(),
-                other: one.path.clone(),
-            });
-        }
-    }
-    None
+/// Two heads under one number of one stream, if there are any. No two of the heads are the same.
+pub(crate) fn fork<'a>(heads: impl IntoIterator<Item = &'a Verified>) -> Option<ImportError> {
+    let mut seen: HashMap<(StreamId, Sequence), &Path> = HashMap::new();
+    heads.into_iter().find_map(|one| {
+        let Head { stream, sequence, .. } = one.head;
+        let other = seen.insert((stream, sequence), &one.path)?.to_owned();
+        Some(ImportError::TwoHeads { stream, sequence, one: other, other: one.path.clone() })
+    })
 }
 
 /// The parts of which there are files.

@@ -160,45 +160,48 @@ impl Bench {
 
     /// The power goes at a point.
     fn cut(&self, figures: &mut Figures, point: usize, losses: &[Loss]) {
-        let Self { kind, scenario, .. } = self;
-        let mut disk = None;
-        figures.case(&format!("{kind:?}, the disk as it is at point {point}"), || {
-            let mut followed = self.before();
-            self.run_to(&mut followed, point);
-            disk = Some(followed);
-        });
-        let Some(disk) = disk else { return };
-        for (loss, state) in distinct(&disk, losses) {
-            figures.case(&format!("{kind:?} without power at point {point}: {loss:?}"), || {
-                disk.put(&state);
-                scenario.sound();
-                scenario.converges();
-            });
-        }
+        let what = format!("{:?}, killed at point {point}", self.kind);
+        let follow = |disk: &mut Disk| self.run_to(disk, point);
+        self.lose(figures, &what, follow, losses, Scenario::sound);
     }
 
     /// The power goes after the end, of a run that began with nothing or with what a kill had left.
     fn ended(&self, figures: &mut Figures, point: Option<usize>, losses: &[Loss]) {
-        let Self { kind, scenario, .. } = self;
         let what = match point {
-            None => format!("{kind:?}"),
-            Some(point) => format!("{kind:?}, killed at point {point} and run again"),
+            None => format!("{:?}", self.kind),
+            Some(point) => format!("{:?}, killed at point {point} and run again", self.kind),
         };
+        let follow = |disk: &mut Disk| {
+            if let Some(point) = point {
+                self.run_to(disk, point);
+            }
+            self.run(disk);
+        };
+        self.lose(figures, &what, follow, losses, Scenario::stands);
+    }
+
+    /// Follows runs, and puts in the place of the disk what each loss leaves of it: `holds` must, and the command comes
+    /// to what it comes to undisturbed.
+    fn lose(
+        &self,
+        figures: &mut Figures,
+        what: &str,
+        follow: impl FnOnce(&mut Disk),
+        losses: &[Loss],
+        holds: fn(&Scenario),
+    ) {
         let mut disk = None;
         figures.case(&format!("{what}: the disk as it is"), || {
             let mut followed = self.before();
-            if let Some(point) = point {
-                self.run_to(&mut followed, point);
-            }
-            self.run(&mut followed);
+            follow(&mut followed);
             disk = Some(followed);
         });
         let Some(disk) = disk else { return };
         for (loss, state) in distinct(&disk, losses) {
             figures.case(&format!("{what}, then without power: {loss:?}"), || {
                 disk.put(&state);
-                scenario.stands();
-                scenario.converges();
+                holds(&self.scenario);
+                self.scenario.converges();
             });
         }
     }

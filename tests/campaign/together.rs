@@ -6,7 +6,7 @@ use std::time::Duration;
 use fs_err as fs;
 
 use crate::support::command::Run;
-use crate::support::figures::{Figures, of};
+use crate::support::figures::{Figures, of, whole};
 use crate::support::relay::Relay;
 use crate::support::server::{Kind, Server};
 use crate::support::site::Site;
@@ -44,6 +44,29 @@ fn end(child: Child, refused: &[i32]) -> i32 {
 fn pauses(rounds: usize) -> Vec<Duration> {
     let round = |n: usize| u64::try_from(n).unwrap();
     (0..rounds).map(|n| Duration::from_millis(round(n) * 400 / round(rounds))).collect()
+}
+
+/// Rounds of a campaign: each gets its number, and how much later its second command begins.
+fn rounds(name: &str, round: impl Fn(usize, Duration) + Sync) {
+    let rounds = of(4, 40);
+    let mut figures = Figures::new(name, rounds);
+    let pauses: Vec<(usize, Duration)> = pauses(rounds).into_iter().enumerate().collect();
+    figures.lanes(
+        &pauses,
+        |_| (),
+        |(_, pause)| format!("{pause:?} apart"),
+        |(), (number, pause)| round(*number, *pause),
+    );
+    figures.end();
+}
+
+/// A site whose source is reached slowly, so that a create takes its time; it is configured for the first images.
+fn slowly() -> (Site, Relay) {
+    let site = Site::new();
+    fill(&site);
+    let slow = Relay::start(&site.source.host, 2_000_000);
+    site.images_at(&slow.host, &IMAGES);
+    (site, slow)
 }
 
 /// What is refused where another one works: busy.
@@ -86,68 +109,46 @@ fn tidy(site: &Site, media: &str) {
 
 #[test]
 fn two_creates_on_one_workspace() {
-    let rounds = of(4, 40);
-    let mut figures = Figures::new("two creates on one workspace", rounds);
-    figures.lanes(
-        &pauses(rounds),
-        |_| (),
-        |pause| format!("{pause:?} apart"),
-        |(), pause| {
-            let site = Site::new();
-            fill(&site);
-            let slow = Relay::start(&site.source.host, 2_000_000);
-            site.images_at(&slow.host, &IMAGES);
-            let first = start(&mut create(&site, "one", "connected"));
-            std::thread::sleep(*pause);
-            let second = start(&mut create(&site, "two", "connected"));
-            let codes = [end(first, &BUSY), end(second, &BUSY)];
-            assert!(codes.contains(&0), "{codes:?}");
-            // Whoever was first: one sequence of this content, on one medium; the other one is free for the next.
-            let made: Vec<&str> = ["one", "two"]
-                .into_iter()
-                .filter(|media| site.path(media).join("mirror_seq1.manifest.json").exists())
-                .collect();
-            assert_eq!(made.len(), 1, "{codes:?}");
-            tidy(&site, made[0]);
-            site.verify(&site.path(made[0])).ok();
-            site.images_at(&slow.host, &[&IMAGES[..], &MORE].concat());
-            let _ = Run::of(&mut create(&site, "three", "connected")).ok();
-            site.import(made[0], &[]).ok();
-            site.import("three", &[]).ok();
-            same(&site, &site.target, "", &[&IMAGES[..], &MORE].concat());
-        },
-    );
-    figures.end();
+    rounds("two creates on one workspace", |_, pause| {
+        let (site, slow) = slowly();
+        let first = start(&mut create(&site, "one", "connected"));
+        std::thread::sleep(pause);
+        let second = start(&mut create(&site, "two", "connected"));
+        let codes = [end(first, &BUSY), end(second, &BUSY)];
+        assert!(codes.contains(&0), "{codes:?}");
+        // Whoever was first: one sequence of this content, on one medium; the other one is free for the next.
+        let made: Vec<&str> = ["one", "two"]
+            .into_iter()
+            .filter(|media| site.path(media).join("mirror_seq1.manifest.json").exists())
+            .collect();
+        assert_eq!(made.len(), 1, "{codes:?}");
+        tidy(&site, made[0]);
+        site.verify(&site.path(made[0])).ok();
+        site.images_at(&slow.host, &[&IMAGES[..], &MORE].concat());
+        let _ = Run::of(&mut create(&site, "three", "connected")).ok();
+        site.import(made[0], &[]).ok();
+        site.import("three", &[]).ok();
+        same(&site, &site.target, "", &[&IMAGES[..], &MORE].concat());
+    });
 }
 
 #[test]
 fn two_creates_on_one_medium() {
-    let rounds = of(4, 40);
-    let mut figures = Figures::new("two creates on one medium", rounds);
-    figures.lanes(
-        &pauses(rounds),
-        |_| (),
-        |pause| format!("{pause:?} apart"),
-        |(), pause| {
-            let site = Site::new();
-            fill(&site);
-            let slow = Relay::start(&site.source.host, 2_000_000);
-            site.images_at(&slow.host, &IMAGES);
-            let first = start(&mut create(&site, "media", "connected"));
-            std::thread::sleep(*pause);
-            let second = start(&mut create(&site, "media", "another"));
-            // Two streams do not share a medium: one of them has it.
-            let refused = [&BUSY[..], &[64, 70, 73]].concat();
-            let codes = [end(first, &refused), end(second, &refused)];
-            assert_eq!(codes.iter().filter(|code| **code == 0).count(), 1, "{codes:?}");
-            tidy(&site, "media");
-            let key = if codes[0] == 0 { "connected" } else { "another" };
-            let key = site.path(key).join("keys/default.pub.pem");
-            let media = site.path("media");
-            site.bundle(&["verify", "--from", text(&media), "--trust", text(&key)]).ok();
-        },
-    );
-    figures.end();
+    rounds("two creates on one medium", |_, pause| {
+        let (site, _slow) = slowly();
+        let first = start(&mut create(&site, "media", "connected"));
+        std::thread::sleep(pause);
+        let second = start(&mut create(&site, "media", "another"));
+        // Two streams do not share a medium: one of them has it.
+        let refused = [&BUSY[..], &[64, 70, 73]].concat();
+        let codes = [end(first, &refused), end(second, &refused)];
+        assert_eq!(codes.iter().filter(|code| **code == 0).count(), 1, "{codes:?}");
+        tidy(&site, "media");
+        let key = if codes[0] == 0 { "connected" } else { "another" };
+        let key = site.path(key).join("keys/default.pub.pem");
+        let media = site.path("media");
+        site.bundle(&["verify", "--from", text(&media), "--trust", text(&key)]).ok();
+    });
 }
 
 /// Two imports of one medium, from these workspaces.
@@ -170,7 +171,6 @@ fn two_imports(site: &Site, number: usize, pause: Duration, workspaces: [&str; 2
 
 #[test]
 fn two_imports_into_one_target() {
-    let rounds = of(4, 40);
     let site = Site::new();
     fill(&site);
     site.images(&IMAGES);
@@ -179,92 +179,66 @@ fn two_imports_into_one_target() {
         ("two imports, one workspace", ["one", "one"]),
         ("two imports, two workspaces", ["one", "two"]),
     ] {
-        let mut figures = Figures::new(name, rounds);
         let base = if workspaces[0] == workspaces[1] { 0 } else { 1000 };
-        let rounds: Vec<(usize, Duration)> = pauses(rounds).into_iter().enumerate().collect();
-        figures.lanes(
-            &rounds,
-            |_| (),
-            |(_, pause)| format!("{pause:?} apart"),
-            |(), (n, pause)| two_imports(&site, base + n, *pause, workspaces),
-        );
-        figures.end();
+        rounds(name, |number, pause| two_imports(&site, base + number, pause, workspaces));
     }
 }
 
 #[test]
 fn a_create_while_an_import_runs() {
-    let rounds = of(4, 40);
-    let mut figures = Figures::new("a create while an import runs", rounds);
-    figures.lanes(
-        &pauses(rounds),
-        |_| (),
-        |pause| format!("{pause:?} apart"),
-        |(), pause| {
-            let site = Site::new();
-            fill(&site);
-            let slow = Relay::start(&site.source.host, 2_000_000);
-            site.images_at(&slow.host, &IMAGES);
-            site.create("media", &[]).ok();
-            let target = Relay::start(&site.target.host, 2_000_000);
-            // The next sequence is written into the directory that is being read.
-            site.images_at(&slow.host, &[&IMAGES[..], &MORE].concat());
-            let making = start(&mut create(&site, "media", "connected"));
-            std::thread::sleep(*pause);
-            let taking = start(&mut import(&site, "media", "disconnected", &target.host));
-            assert_eq!(end(making, &[]), 0);
-            // What is half there is incomplete, and nothing else.
-            let code = end(taking, &[66]);
-            if code == 0 {
-                same(&site, &site.target, "", &IMAGES);
-            } else {
-                assert!(site.target.all_tags().is_empty());
-            }
-            tidy(&site, "media");
-            site.import("media", &[]).ok();
-            same(&site, &site.target, "", &[&IMAGES[..], &MORE].concat());
-        },
-    );
-    figures.end();
+    rounds("a create while an import runs", |_, pause| {
+        let (site, slow) = slowly();
+        site.create("media", &[]).ok();
+        let target = Relay::start(&site.target.host, 2_000_000);
+        // The next sequence is written into the directory that is being read.
+        site.images_at(&slow.host, &[&IMAGES[..], &MORE].concat());
+        let making = start(&mut create(&site, "media", "connected"));
+        std::thread::sleep(pause);
+        let taking = start(&mut import(&site, "media", "disconnected", &target.host));
+        assert_eq!(end(making, &[]), 0);
+        // What is half there is incomplete, and nothing else.
+        let code = end(taking, &[66]);
+        if code == 0 {
+            same(&site, &site.target, "", &IMAGES);
+        } else {
+            assert!(site.target.all_tags().is_empty());
+        }
+        tidy(&site, "media");
+        site.import("media", &[]).ok();
+        same(&site, &site.target, "", &[&IMAGES[..], &MORE].concat());
+    });
 }
 
 /// A collection of garbage may take what the import has just sent: the import says so, or sends it again; and the same
 /// command puts back whatever is missing.
 #[test]
 fn garbage_collection_during_an_import() {
-    let rounds = of(4, 40);
     let Some(program) = tool("docker-registry") else {
+        assert!(!whole(), "the whole form needs docker-registry");
         println!(
             "campaign | garbage collection during an import | 0 | 0 | no docker-registry here"
         );
         return;
     };
-    let mut figures = Figures::new("garbage collection during an import", rounds);
-    figures.lanes(
-        &pauses(rounds),
-        |_| (),
-        |pause| format!("after {pause:?}"),
-        |(), pause| {
-            let site = Site::with(Kind::Embedded, Kind::Distribution).unwrap();
-            fill(&site);
-            site.images(&IMAGES);
-            site.create("media", &[]).ok();
-            let slow = Relay::start(&site.target.host, 1_500_000);
-            let taking = start(&mut import(&site, "media", "disconnected", &slow.host));
-            std::thread::sleep(*pause);
-            let config = site.path("target.yml");
-            for _ in 0..3 {
-                let mut collect = Command::new(&program);
-                collect.args(["garbage-collect", text(&config)]).stdin(Stdio::null());
-                // It walks over directories that come and go, and may give up.
-                let _ = Run::of(&mut collect).one_of(&[0, 1]);
-            }
-            // Refused by the registry, or given up: never a success that a look at the target belies.
-            end(taking, &[1, 75]);
-            let _ = Run::of(&mut import(&site, "media", "disconnected", &slow.host)).ok();
-            same(&site, &site.target, "", &IMAGES);
-            fs::metadata(site.path("target")).unwrap();
-        },
-    );
-    figures.end();
+    rounds("garbage collection during an import", |_, pause| {
+        let site = Site::with(Kind::Embedded, Kind::Distribution).unwrap();
+        fill(&site);
+        site.images(&IMAGES);
+        site.create("media", &[]).ok();
+        let slow = Relay::start(&site.target.host, 1_500_000);
+        let taking = start(&mut import(&site, "media", "disconnected", &slow.host));
+        std::thread::sleep(pause);
+        let config = site.path("target.yml");
+        for _ in 0..3 {
+            let mut collect = Command::new(&program);
+            collect.args(["garbage-collect", text(&config)]).stdin(Stdio::null());
+            // It walks over directories that come and go, and may give up.
+            let _ = Run::of(&mut collect).one_of(&[0, 1]);
+        }
+        // Refused by the registry, or given up: never a success that a look at the target belies.
+        end(taking, &[1, 75]);
+        let _ = Run::of(&mut import(&site, "media", "disconnected", &slow.host)).ok();
+        same(&site, &site.target, "", &IMAGES);
+        fs::metadata(site.path("target")).unwrap();
+    });
 }

@@ -7,13 +7,14 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use format_spec::Digest;
 
 use super::wire::{Answer, request};
+use super::{listener, serve};
 
 /// `carrier:secret`, as an authfile and a `Basic` header have it.
 pub const CREDENTIALS: &str = "Y2FycmllcjpzZWNyZXQ=";
@@ -298,8 +299,7 @@ impl Faulty {
     /// Starts the layer before the registry at `upstream`. Its threads end with the process.
     pub fn start(upstream: &str) -> Self {
         let sink = Sink::start(upstream);
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let host = listener.local_addr().unwrap().to_string();
+        let (listener, host) = listener();
         let state = Arc::new(State {
             upstream: upstream.to_owned(),
             host: host.clone(),
@@ -307,13 +307,7 @@ impl Faulty {
             scene: Mutex::default(),
         });
         let serving = Arc::clone(&state);
-        std::thread::spawn(move || {
-            for stream in listener.incoming().map_while(Result::ok) {
-                let state = Arc::clone(&serving);
-                // A connection that breaks is the client's to notice.
-                std::thread::spawn(move || state.serve(stream));
-            }
-        });
+        serve(listener, move |stream| serving.serve(stream));
         Self { host, sink, state }
     }
 
@@ -792,16 +786,10 @@ pub struct Sink {
 
 impl Sink {
     fn start(upstream: &str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let host = listener.local_addr().unwrap().to_string();
+        let (listener, host) = listener();
         let heads = Arc::new(Mutex::new(Vec::new()));
         let (log, upstream) = (Arc::clone(&heads), upstream.to_owned());
-        std::thread::spawn(move || {
-            for stream in listener.incoming().map_while(Result::ok) {
-                let (log, upstream) = (Arc::clone(&log), upstream.clone());
-                std::thread::spawn(move || serve_sink(stream, &upstream, &log));
-            }
-        });
+        serve(listener, move |stream| serve_sink(stream, &upstream, &log));
         Self { host, heads }
     }
 

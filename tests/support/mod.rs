@@ -25,14 +25,34 @@ pub mod tls;
 pub mod wire;
 
 use std::io::Write;
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use fs_err as fs;
 
 /// A port that is free now.
 pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A listener on a port of the kernel's choice, and its `host:port`.
+pub fn listener() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    (listener, host)
+}
+
+/// Answers each connection on a thread of its own, as long as the process lives. One that breaks is the client's to
+/// notice.
+pub fn serve<T>(listener: TcpListener, answer: impl Fn(TcpStream) -> T + Send + Sync + 'static) {
+    let answer = Arc::new(answer);
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let answer = Arc::clone(&answer);
+            std::thread::spawn(move || drop(answer(stream)));
+        }
+    });
 }
 
 /// Says that a test, or a part of it, did not run, and why.

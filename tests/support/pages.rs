@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
 
 use format_spec::Digest;
@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::image::{OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST};
 use super::wire::read_headers;
+use super::{listener, serve};
 
 /// What stands under a path.
 #[derive(Clone)]
@@ -36,16 +37,10 @@ pub struct Pages {
 impl Pages {
     /// One without any content.
     pub fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let host = listener.local_addr().unwrap().to_string();
+        let (listener, host) = listener();
         let pages = Shown::default();
         let shown = Arc::clone(&pages);
-        std::thread::spawn(move || {
-            for stream in listener.incoming().map_while(Result::ok) {
-                let pages = Arc::clone(&shown);
-                std::thread::spawn(move || answer(stream, &pages));
-            }
-        });
+        serve(listener, move |stream| answer(stream, &shown));
         let this = Self { host, pages };
         this.put("/v2/", "application/json", b"{}");
         this

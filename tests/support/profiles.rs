@@ -4,7 +4,7 @@
 //! asked. The answers are those of the products' own issues and documentation; the content is the sound registry's.
 
 use std::collections::BTreeSet;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::faulty::{Asked, CREDENTIALS, Pace, empty, send};
 use super::wire::{Answer, request};
+use super::{listener, serve};
 
 /// A product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,8 +84,7 @@ struct State {
 impl Profiled {
     /// Starts it before the registry at `upstream`.
     pub fn start(upstream: &str, guise: Guise) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let host = listener.local_addr().unwrap().to_string();
+        let (listener, host) = listener();
         let state = Arc::new(State {
             upstream: upstream.to_owned(),
             host: host.clone(),
@@ -94,13 +94,7 @@ impl Profiled {
             broke: Mutex::default(),
         });
         let serving = Arc::clone(&state);
-        std::thread::spawn(move || {
-            for stream in listener.incoming().map_while(Result::ok) {
-                let state = Arc::clone(&serving);
-                // A connection that breaks is the client's to notice.
-                std::thread::spawn(move || state.serve(stream));
-            }
-        });
+        serve(listener, move |stream| serving.serve(stream));
         Self { host, state }
     }
 

@@ -29,6 +29,7 @@ mod framing;
 pub mod fuzzing;
 mod headers;
 mod helper;
+mod hint;
 #[cfg(test)]
 mod interop_tests;
 mod lists;
@@ -167,9 +168,11 @@ pub trait BlobSource: Send + Sync {
         None
     }
 
-    /// An upload into `repository` began; while it lasts it can be found again at `address`.
-    fn began(&self, repository: &Repository, address: &str) {
+    /// An upload into `repository` began; while it lasts it can be found again at `address`. Says whether another
+    /// process will look there.
+    fn began(&self, repository: &Repository, address: &str) -> bool {
         let _ = (repository, address);
+        false
     }
 }
 

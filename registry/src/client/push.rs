@@ -24,7 +24,6 @@ use super::retry::Tries;
 use super::session::{Session, drain, text};
 use super::token::Scopes;
 use super::{BlobSource, Client, ClientError, Core, ErrorKind, hold, subject};
-use crate::limits::COMMIT_LARGE;
 use crate::media_type;
 use crate::reference::{ManifestRef, RegistryHost};
 
@@ -262,6 +261,7 @@ async fn push(
     let mut upload = left(core, session, &scopes, job).await;
     // What the registry says it has was perhaps sent by another process, or before it lost power: the digest of all decides.
     let mut resumed = upload.is_some();
+    let mut kept = resumed;
     loop {
         let mut current = match upload.take() {
             Some(current) => current,
@@ -277,7 +277,7 @@ async fn push(
                 Ok(Opened::Mounted) => return Ok(Pushed::Mounted),
                 Ok(Opened::At(fresh)) => {
                     (mount, resumed) = (None, false);
-                    job.source.began(job.repository, fresh.url.as_str());
+                    kept = job.source.began(job.repository, fresh.url.as_str());
                     fresh
                 }
                 // Not every account may read the source: the bytes are here, send them.
@@ -370,8 +370,8 @@ async fn push(
                     };
                 }
             }
-            // Nothing more comes. Of a large blob what is there is gone on with, once the source is mended.
-            Fault::Source(_) if job.size < COMMIT_LARGE => {
+            // Nothing more comes. What is kept is gone on with, once the source is mended.
+            Fault::Source(_) if !kept => {
                 abandon(core, session, &scopes, &current).await;
                 return Err(tries.end(fault));
             }

@@ -380,8 +380,9 @@ impl BlobSource for Left {
         Some(self.address.clone())
     }
 
-    fn began(&self, _: &Repository, address: &str) {
+    fn began(&self, _: &Repository, address: &str) -> bool {
         self.began.lock().unwrap().push(address.to_owned());
+        true
     }
 }
 
