@@ -40,7 +40,7 @@ export PATH=$work/bin:$PATH
 
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 serve() { # serve NAME PORT: an embedded registry with its own store
-  bundle registry serve --data "$work/$1" --listen "127.0.0.1:$2" >"$work/$1.log" 2>&1 &
+  bundle registry serve --http --data "$work/$1" --listen "127.0.0.1:$2" >"$work/$1.log" 2>&1 &
   servers+=($!)
   for _ in $(seq 100); do
     python3 -c 'import sys, urllib.request as u; u.urlopen("http://127.0.0.1:%s/v2/" % sys.argv[1], timeout=1)' "$2" 2>/dev/null && return

@@ -471,6 +471,13 @@ impl From<importer::ImportError> for Failure {
 }
 
 #[cfg(feature = "serve")]
+impl From<registry::server::settings::SettingsError> for Failure {
+    fn from(error: registry::server::settings::SettingsError) -> Self {
+        Self::of(Kind::Usage, &error).with_hint("mend the file")
+    }
+}
+
+#[cfg(feature = "serve")]
 impl From<registry::server::ServerError> for Failure {
     fn from(error: registry::server::ServerError) -> Self {
         use registry::server::ServerError;
@@ -486,7 +493,7 @@ impl From<registry::server::ServerError> for Failure {
         let failure = Self::of(kind, &error);
         match &error {
             ServerError::RemoteHttp(_) => failure.with_hint(
-                "listen on 127.0.0.1 behind a proxy with TLS, or say `--allow-remote-http`",
+                "listen on 127.0.0.1, behind a proxy with TLS",
             ),
             ServerError::Listen { .. } => {
                 failure.with_hint("name another address with `--listen 127.0.0.1:PORT`")

@@ -239,7 +239,7 @@ fn last_lines(text: &mut String, answer: &Answer<'_>) -> std::fmt::Result {
     }
     writeln!(text, "{what} is {place}")?;
     match store {
-        Some(store) => writeln!(text, "next: `bundle registry serve --data {store}`"),
+        Some(store) => writeln!(text, "next: `bundle registry serve --http --data {store}`"),
         None => Ok(()),
     }
 }

@@ -116,8 +116,8 @@ impl Command {
     /// Whether the command is a server, whose log a person reads.
     pub fn serves(&self) -> bool {
         #[cfg(feature = "serve")]
-        if matches!(self, Self::Registry(_)) {
-            return true;
+        if let Self::Registry(args) = self {
+            return args.serves();
         }
         false
     }

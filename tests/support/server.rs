@@ -56,7 +56,7 @@ impl Server {
         fs::create_dir_all(dir).unwrap();
         let log = fs::File::create(dir.with_extension("log")).unwrap().into_parts().0;
         let child = bundle(dir)
-            .args(["registry", "serve", "--data", text(dir), "--listen", host])
+            .args(["registry", "serve", "--http", "--data", text(dir), "--listen", host])
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()

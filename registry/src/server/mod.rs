@@ -4,13 +4,15 @@
 //! 2. `connection` speaks HTTP/1.1 on each socket and calls `respond`.
 //! 3. `route` turns the path into a `Route`; `upload`, `download`, `manifest` and
 //!    `listing` answer it.
-//! 4. `answer` makes responses, and errors in the JSON of the specification.
+//! 4. `control` answers the `bundle registry` commands of this machine, over a socket in the data directory.
+//! 5. `answer` makes responses, and errors in the JSON of the specification.
 //!
 //! In: requests of any client, none of which is trusted. Out: answers. What must hold: memory is
-//! bounded by the number of connections; 201 is only said of what is durable; sha256 only.
+//! bounded by the number of connections; 201 is only said of what is durable.
 
 mod answer;
 mod connection;
+pub mod control;
 mod download;
 pub mod limits;
 mod listing;
@@ -20,12 +22,13 @@ mod range;
 pub mod route;
 #[cfg(not(fuzzing))]
 mod route;
+pub mod settings;
 mod upload;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::header::{EXPECT, HeaderName};
 use http::request::Parts;
@@ -41,6 +44,7 @@ use crate::store::{Store, StoreError, UPLOAD_LIFETIME};
 use answer::{Answer, Fault, Payload, field};
 use limits::{CONNECTIONS_MAX, DRAIN_MAX, DRAIN_TIME, EXPIRY_PERIOD};
 use route::Route;
+pub use settings::Settings;
 
 /// How to serve.
 #[derive(Debug, Clone)]
@@ -51,14 +55,29 @@ pub struct ServerConfig {
     pub listen: SocketAddr,
     /// Refuse everything that changes the data, which may then be on a read-only medium.
     pub read_only: bool,
-    /// Listen on other addresses than loopback although there is no TLS.
-    pub allow_remote_http: bool,
+    /// How bytes go over the socket, and so who may come.
+    pub transport: Transport,
+    /// Everything else.
+    pub settings: Settings,
+}
+
+/// How bytes go over the socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// Plain HTTP without logins, on loopback addresses only.
+    Http,
 }
 
 impl ServerConfig {
-    /// Reads and writes, for this machine only.
+    /// Reads and writes, in plain HTTP, for this machine only.
     pub fn new(data: impl Into<PathBuf>, listen: SocketAddr) -> Self {
-        Self { data: data.into(), listen, read_only: false, allow_remote_http: false }
+        Self {
+            data: data.into(),
+            listen,
+            read_only: false,
+            transport: Transport::Http,
+            settings: Settings::default(),
+        }
     }
 }
 
@@ -66,7 +85,7 @@ impl ServerConfig {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServerError {
-    /// Plain HTTP for the whole network was not asked for.
+    /// Plain HTTP for the whole network.
     #[error(
         "refusing to serve plain HTTP to other machines: `{0}` is not a loopback address, and anyone \
          on the network could read and change what is stored"
@@ -83,6 +102,14 @@ pub enum ServerError {
     /// The data cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The socket of `bundle registry` commands cannot be made.
+    #[error("cannot make the control socket in `{data}`: {error}")]
+    Control {
+        /// The data directory.
+        data: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
 }
 
 /// Opens the data, listens, calls `on_ready` with the address, and serves until `stop`.
@@ -104,6 +131,7 @@ pub struct Server {
     app: Arc<App>,
     listener: TcpListener,
     address: SocketAddr,
+    control: Option<control::Control>,
 }
 
 /// What all requests share.
@@ -111,6 +139,8 @@ struct App {
     store: Arc<Store>,
     read_only: bool,
     buffers: download::Buffers,
+    address: SocketAddr,
+    began: Instant,
 }
 
 impl Server {
@@ -119,7 +149,7 @@ impl Server {
     /// # Errors
     /// See [`ServerError`].
     pub async fn bind(config: ServerConfig) -> Result<Self, ServerError> {
-        if !config.listen.ip().is_loopback() && !config.allow_remote_http {
+        if config.transport == Transport::Http && !config.listen.ip().is_loopback() {
             return Err(ServerError::RemoteHttp(config.listen));
         }
         let failed = |error| ServerError::Listen { address: config.listen, error };
@@ -134,8 +164,14 @@ impl Server {
             store: Arc::new(store),
             read_only: config.read_only,
             buffers: download::Buffers::default(),
+            address,
+            began: Instant::now(),
         };
-        Ok(Self { app: Arc::new(app), listener, address })
+        let control = match config.read_only {
+            true => None,
+            false => Some(control::Control::bind(&config.data)?),
+        };
+        Ok(Self { app: Arc::new(app), listener, address, control })
     }
 
     /// The address, with the port that was taken.
@@ -156,6 +192,9 @@ impl Server {
         let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let mut connections = JoinSet::new();
         let expiry = tokio::spawn(expire(Arc::clone(&self.app), stop.clone()));
+        let control = self
+            .control
+            .map(|control| tokio::spawn(control.serve(Arc::clone(&self.app), stop.clone())));
         while let Some(slot) = tokio::select! {
             slot = Arc::clone(&slots).acquire_owned() => slot.ok(),
             () = stop.cancelled() => None,
@@ -185,8 +224,11 @@ impl Server {
         drop(self.listener);
         // Each connection ends by itself within the time to stop.
         while connections.join_next().await.is_some() {}
-        // Ends by the same token.
+        // Both end by the same token.
         let _ = expiry.await;
+        if let Some(control) = control {
+            let _ = control.await;
+        }
         Ok(())
     }
 }

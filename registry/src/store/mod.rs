@@ -181,9 +181,22 @@ fn check_version(dir: &Path) -> Result<bool, StoreError> {
             found: String::from_utf8_lossy(&text).trim().to_owned(),
         }),
         None => {
-            // A crash between the first directories and the version file leaves these.
-            const OURS: [&str; 6] =
-                ["lock", "tmp", "uploads", "repositories", "blobs", "lost+found"];
+            // A crash between the first directories and the version file leaves the first of these; the
+            // others are a registry's settings, which may be written before its store.
+            const OURS: [&str; 12] = [
+                "lock",
+                "tmp",
+                "uploads",
+                "repositories",
+                "blobs",
+                "lost+found",
+                "registry.toml",
+                "tls",
+                "users",
+                "roles.toml",
+                "robots",
+                "control",
+            ];
             for entry in fs_err::read_dir(dir)? {
                 let name = entry?.file_name();
                 if !OURS.iter().any(|ours| name == *ours) {

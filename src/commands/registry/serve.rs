@@ -1,52 +1,47 @@
-//! `bundle registry`: the mirror registry of the disconnected side.
+//! `bundle registry serve`: the registry itself, until Ctrl-C or SIGTERM.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
-use clap::Subcommand;
-use registry::server::{Server, ServerConfig};
+use registry::server::settings::Settings;
+use registry::server::{Server, ServerConfig, Transport};
 use serde_json::json;
 
-use super::Context;
-use crate::cli;
+use super::super::{Context, refuse_other_than_directory};
+use super::Data;
 use crate::failure::{Exit, Failure};
 use crate::output::plain;
 
-/// Serve a registry from a directory
+/// Serve until Ctrl-C; any client can push and pull
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    #[command(subcommand)]
-    action: Action,
-}
-
-#[derive(Debug, Subcommand)]
-enum Action {
-    /// Serve until Ctrl-C; any client can push and pull
-    Serve(Serve),
-}
-
-#[derive(Debug, clap::Args)]
-struct Serve {
-    /// Where its data is; made when it does not exist
-    #[arg(long, value_name = "DIR", value_parser = cli::directory)]
-    data: PathBuf,
-    /// Address and port; port 0 takes a free one
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:5000", value_parser = address)]
-    listen: SocketAddr,
+    #[command(flatten)]
+    data: Data,
+    /// Address and port; port 0 takes a free one [default: that of registry.toml, else 127.0.0.1:5000]
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
+    listen: Option<SocketAddr>,
     /// Refuse every change; the data may be on a read-only medium
     #[arg(long)]
     read_only: bool,
-    /// Listen on other addresses than loopback although nothing is encrypted or authenticated
+    /// Speak plain HTTP without logins, for clients of this machine only
     #[arg(long)]
-    allow_remote_http: bool,
+    http: bool,
 }
 
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
-    let Action::Serve(Serve { data, listen, read_only, allow_remote_http }) = args.action;
-    super::refuse_other_than_directory("--data", &data)?;
+    let data = args.data.data;
+    refuse_other_than_directory("--data-dir", &data)?;
     let shown = data.display().to_string();
     let new = fs_err::read_dir(&data).map_or(!data.exists(), |mut files| files.next().is_none());
-    let server = Server::bind(ServerConfig { data, listen, read_only, allow_remote_http }).await?;
+    let settings = Settings::load(&data)?.unwrap_or_default();
+    let config = ServerConfig {
+        listen: args.listen.unwrap_or_else(|| settings.listen()),
+        read_only: args.read_only || settings.read_only,
+        transport: transport(args.http),
+        data,
+        settings,
+    };
+    let read_only = config.read_only;
+    let server = Server::bind(config).await?;
     if new {
         tracing::info!("`{}` had no registry: this is a new, empty one", plain(&shown));
     }
@@ -58,6 +53,11 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     )?;
     server.run(context.cancel.clone()).await?;
     Ok(Exit::DONE)
+}
+
+/// So far there is only one; `--http` is the name it will keep.
+fn transport(_http: bool) -> Transport {
+    Transport::Http
 }
 
 /// An address with its port. A name is none: what it stands for may change, and with it who can connect.

@@ -1,0 +1,212 @@
+//! How the `bundle registry` commands of a machine speak to the registry that runs on it.
+//!
+//! In: HTTP/1.1 over the socket `control` in the data directory, which only its owner may open; that is the
+//! whole proof of who asks. Out: JSON. One process owns a store, so what changes it goes through here while
+//! the registry runs. What must hold: a left-over socket of a killed registry is replaced.
+
+use std::convert::Infallible;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use format_spec::limits::MANIFEST_MAX;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::{Deserialize, Serialize};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::answer::{Answer, Payload};
+use super::limits::{HEAD_MAX, HEAD_TIME, HEADERS_MAX, STEP, STOP_TIME};
+use super::{App, ServerError};
+
+/// The socket's name in the data directory.
+const NAME: &str = "control";
+
+/// What a running registry says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// The program's version.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// Where it listens.
+    pub address: String,
+    /// Seconds since it began.
+    pub uptime: u64,
+    /// Whether it refuses every change.
+    pub read_only: bool,
+    /// Why it refuses every change since a sync failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
+}
+
+/// The listening end.
+pub(super) struct Control {
+    listener: UnixListener,
+}
+
+impl Control {
+    /// Makes the socket. The caller holds the store's lock, so what is there is left over.
+    pub(super) fn bind(data: &Path) -> Result<Self, ServerError> {
+        let make = || {
+            let directory = fs_err::File::open(data)?;
+            let path = data.join(NAME);
+            match fs_err::remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            let listener = UnixListener::bind(short(&directory))?;
+            fs_err::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+            Ok(listener)
+        };
+        let listener =
+            make().map_err(|error| ServerError::Control { data: data.to_owned(), error })?;
+        Ok(Self { listener })
+    }
+
+    /// Serves until `stop`.
+    pub(super) async fn serve(self, app: Arc<App>, stop: CancellationToken) {
+        let mut connections = JoinSet::new();
+        loop {
+            let socket = tokio::select! {
+                accepted = self.listener.accept() => accepted,
+                () = stop.cancelled() => break,
+            };
+            while connections.try_join_next().is_some() {}
+            match socket {
+                Ok((socket, _)) => {
+                    connections.spawn(connection(Arc::clone(&app), socket, stop.clone()));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection on the control socket");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+        }
+        while connections.join_next().await.is_some() {}
+    }
+}
+
+/// The socket's path through the open directory: the address of a socket has 108 bytes, a path may have more.
+fn short(directory: &fs_err::File) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}/{NAME}", directory.as_raw_fd()))
+}
+
+async fn connection(app: Arc<App>, socket: UnixStream, stop: CancellationToken) {
+    let service = service_fn(move |request| {
+        let app = Arc::clone(&app);
+        async move { Ok::<_, Infallible>(respond(&app, &request).await) }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME)
+        .max_headers(HEADERS_MAX)
+        .max_header_size(HEAD_MAX)
+        .max_buf_size(STEP)
+        .serve_connection(TokioIo::new(socket), service);
+    tokio::pin!(connection);
+    tokio::select! {
+        _ = connection.as_mut() => {}
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            // Cut after that: the command says so.
+            let _ = tokio::time::timeout(STOP_TIME, connection).await;
+        }
+    }
+}
+
+async fn respond(app: &Arc<App>, request: &Request<Incoming>) -> Response<Payload> {
+    let answer = match (request.method(), request.uri().path()) {
+        (&Method::GET, "/status") => json(&status(app)),
+        _ => Answer::new(StatusCode::NOT_FOUND),
+    };
+    answer.finish()
+}
+
+fn status(app: &App) -> Status {
+    Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        address: app.address.to_string(),
+        uptime: app.began.elapsed().as_secs(),
+        read_only: app.read_only,
+        failed: app.store.failed().map(str::to_owned),
+    }
+}
+
+fn json(value: &impl Serialize) -> Answer {
+    match serde_json::to_value(value) {
+        Ok(value) => Answer::json(StatusCode::OK, "application/json", &value),
+        Err(_) => Answer::new(StatusCode::INTERNAL_SERVER_ERROR),
+    }
+}
+
+/// Why a running registry could not be asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ControlError {
+    /// None runs on this data, or it belongs to another user.
+    #[error("no registry answers on this machine for `{data}`: {error}")]
+    NotRunning {
+        /// The data directory.
+        data: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// It broke off, or is of another version.
+    #[error("the running registry gave no usable answer: {0}")]
+    Answer(String),
+}
+
+/// Asks the registry that runs on `data`.
+///
+/// # Errors
+/// See [`ControlError`].
+pub async fn ask<T: serde::de::DeserializeOwned>(
+    data: &Path,
+    method: Method,
+    path: &str,
+) -> Result<T, ControlError> {
+    let absent = |error| ControlError::NotRunning { data: data.to_owned(), error };
+    let broken = |error: &dyn std::fmt::Display| ControlError::Answer(error.to_string());
+    let directory = fs_err::File::open(data).map_err(absent)?;
+    let socket = UnixStream::connect(short(&directory)).await.map_err(absent)?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket))
+        .await
+        .map_err(|error| broken(&error))?;
+    let driver = tokio::spawn(connection);
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(http::header::HOST, "control")
+        .body(Full::new(Bytes::new()))
+        .map_err(|error| broken(&error))?;
+    let response = sender.send_request(request).await.map_err(|error| broken(&error))?;
+    let status = response.status();
+    let limit = usize::try_from(MANIFEST_MAX).unwrap_or(usize::MAX);
+    let body = Limited::new(response.into_body(), limit).collect().await;
+    driver.abort();
+    let body = body.map_err(|error| broken(&error))?.to_bytes();
+    if !status.is_success() {
+        let text = String::from_utf8_lossy(&body[..body.len().min(1000)]).into_owned();
+        return Err(ControlError::Answer(format!("{status} {text}")));
+    }
+    serde_json::from_slice(&body).map_err(|error| broken(&error))
+}
+
+/// Whether a registry runs on `data`, and what it says of itself.
+///
+/// # Errors
+/// See [`ControlError`].
+pub async fn ask_status(data: &Path) -> Result<Status, ControlError> {
+    ask(data, Method::GET, "/status").await
+}

@@ -1,0 +1,100 @@
+//! What a person has settled about a registry: `registry.toml` in its data directory.
+//!
+//! In and out: the file. What must hold: an unknown key is refused by name; every value has a default, so
+//! an empty file and no file are the same; paths in it are relative to the data directory.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// The name of the file in the data directory.
+pub const FILE: &str = "registry.toml";
+
+/// Bytes of the file; an honest one has less than two thousand.
+const FILE_MAX: u64 = 256 * 1024;
+
+/// The port when nothing is said.
+pub const PORT: u16 = 5000;
+
+/// What is settled.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Settings {
+    /// Address and port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<SocketAddr>,
+    /// The name that clients use, without a port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<String>,
+    /// Further names and addresses that clients may use.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
+    /// Refuse every change.
+    pub read_only: bool,
+}
+
+/// Why the settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot use `{path}`: {problem}")]
+pub struct SettingsError {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong, with line and column where it is the text.
+    pub problem: String,
+}
+
+impl Settings {
+    /// Reads the settings of a data directory; `None` when it has none.
+    ///
+    /// # Errors
+    /// The file cannot be read or says what is not understood.
+    pub fn load(data: &Path) -> Result<Option<Self>, SettingsError> {
+        let path = data.join(FILE);
+        let fail = |problem: String| SettingsError { path: path.clone(), problem };
+        let length = match fs_err::metadata(&path) {
+            Ok(metadata) => metadata.len(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(fail(error.to_string())),
+        };
+        if length > FILE_MAX {
+            return Err(fail(format!("it is larger than {FILE_MAX} bytes")));
+        }
+        let text = fs_err::read_to_string(&path).map_err(|error| fail(error.to_string()))?;
+        toml::from_str(&text)
+            .map(Some)
+            .map_err(|error| fail(error.to_string().trim_end().to_owned()))
+    }
+
+    /// The text of the file.
+    pub fn to_text(&self) -> String {
+        toml::to_string(self).expect("the settings have no map with other keys than text")
+    }
+
+    /// Where to listen.
+    pub fn listen(&self) -> SocketAddr {
+        self.listen.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_and_the_unknown_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(Settings::load(dir.path()).unwrap(), None);
+        let settings = Settings {
+            listen: Some("0.0.0.0:8443".parse().unwrap()),
+            hostname: Some("mirror.example".to_owned()),
+            names: vec!["10.0.0.5".to_owned()],
+            read_only: true,
+        };
+        fs_err::write(dir.path().join(FILE), settings.to_text()).unwrap();
+        assert_eq!(Settings::load(dir.path()).unwrap(), Some(settings));
+        fs_err::write(dir.path().join(FILE), "hostnam = \"a\"\n").unwrap();
+        let error = Settings::load(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("hostnam") && error.contains("registry.toml"), "{error}");
+    }
+}

@@ -1,0 +1,47 @@
+//! `bundle registry`: the mirror registry of the disconnected side, one file a subcommand.
+//!
+//! All of them find everything in one data directory: the settings (`registry.toml`), the certificates, the
+//! users and what is stored. `docs/decisions/0010` shows it.
+
+mod serve;
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+
+use super::Context;
+use crate::cli;
+use crate::failure::{Exit, Failure};
+
+/// Serve a registry from a directory
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    Serve(serve::Args),
+}
+
+impl Args {
+    /// Whether the command is a server, whose log a person reads.
+    pub fn serves(&self) -> bool {
+        matches!(self.action, Action::Serve(_))
+    }
+}
+
+/// Where everything of a registry is.
+#[derive(Debug, clap::Args)]
+struct Data {
+    /// The registry's directory: settings, certificates, users, images
+    #[arg(long = "data-dir", alias = "data", value_name = "DIR", value_parser = cli::directory)]
+    data: PathBuf,
+}
+
+pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
+    match args.action {
+        Action::Serve(args) => serve::run(args, context).await,
+    }
+}
