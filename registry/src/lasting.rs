@@ -1,10 +1,11 @@
-//! Directories whose names survive a loss of power.
+//! Directories and small files whose names survive a loss of power.
 //!
-//! In: a path. Out: that directory, and each one above it that had to be made. What must hold: a file in it can be made durable by
+//! In: a path. Out: that directory, and each one above it that had to be made; or that file, replaced as a whole. What must hold: a file in it can be made durable by
 //! syncing the file and its directory, whatever was there before. The sync of a directory covers the names in it and not its
 //! own, so a workspace made without this is lost with everything that was synced in it.
 
-use std::io;
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 /// Makes a directory and those above it that are missing.
@@ -48,6 +49,30 @@ pub fn sync(directory: &Path) -> io::Result<()> {
     }
 }
 
+/// What begins the name of a file that is being written; a crash may leave one.
+pub const UNFINISHED: &str = ".unfinished-";
+
+/// Writes a small file, replacing what is there as a whole: a reader sees the old bytes or the new ones.
+///
+/// # Errors
+/// I/O.
+pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let directory = directory.unwrap_or(Path::new("."));
+    let named = |error: io::Error| {
+        io::Error::new(error.kind(), format!("cannot write `{}`: {error}", path.display()))
+    };
+    // Made with the rights of its owner only: a secret is never readable, not even for a moment.
+    let mut file =
+        tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(directory).map_err(named)?;
+    file.write_all(bytes).map_err(named)?;
+    let rights = std::fs::Permissions::from_mode(mode);
+    file.as_file().set_permissions(rights).map_err(named)?;
+    file.as_file().sync_all().map_err(named)?;
+    file.persist(path).map_err(|error| named(error.error))?;
+    sync(directory)
+}
+
 /// Makes the name of a directory durable, which stands in the one above it.
 fn sync_name(directory: &Path) -> io::Result<()> {
     let Some(above) = directory.parent() else { return Ok(()) };
@@ -64,6 +89,20 @@ fn sync_name(directory: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_is_replaced_as_a_whole_with_its_rights() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        for text in ["long content", "short"] {
+            replace(&path, text.as_bytes(), 0o600).unwrap();
+            assert_eq!(fs_err::read_to_string(&path).unwrap(), text);
+        }
+        assert_eq!(fs_err::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs_err::read_dir(dir.path()).unwrap().count(), 1);
+        let error = replace(&dir.path().join("none/key"), b"", 0o600).unwrap_err().to_string();
+        assert!(error.contains("none/key"), "{error}");
+    }
 
     #[test]
     fn directories_are_made_once_and_never_over_a_file() {

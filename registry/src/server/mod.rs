@@ -11,12 +11,14 @@
 //! bounded by the number of connections; 201 is only said of what is durable.
 
 mod answer;
+pub mod certificate;
 mod connection;
 pub mod control;
 mod download;
 pub mod limits;
 mod listing;
 mod manifest;
+mod random;
 mod range;
 #[cfg(fuzzing)]
 pub mod route;
