@@ -51,7 +51,7 @@ pub(super) fn blob(
         }
         Wanted::Unsatisfiable => Err(Fault::new(
             StatusCode::RANGE_NOT_SATISFIABLE,
-            "RANGE_INVALID",
+            "SIZE_INVALID",
             format!("the blob has {size} bytes"),
         )
         .field(CONTENT_RANGE, format!("bytes */{size}"))),

@@ -116,7 +116,7 @@ fn page(parts: &Parts) -> Result<(String, usize), Fault> {
         None => PAGE_MAX,
         Some(n) if n.is_empty() || !n.bytes().all(|c| c.is_ascii_digit()) => {
             let text = "`n` is not a number";
-            return Err(Fault::new(StatusCode::BAD_REQUEST, "PAGINATION_NUMBER_INVALID", text));
+            return Err(Fault::new(StatusCode::BAD_REQUEST, "UNSUPPORTED", text));
         }
         // All digits: what does not fit is larger than the limit.
         Some(n) => n.parse().unwrap_or(PAGE_MAX).min(PAGE_MAX),

@@ -1,7 +1,8 @@
 //! Lists: tags of a repository, repositories, referrers of a manifest.
 //!
-//! In: where the last page ended and how many are wanted. Out: one page in byte order and whether
-//! more follow. What must hold: memory is bounded by the page, not by what is stored (CVE-2023-2253).
+//! In: where the last page ended and how many are wanted. Out: one page in lexical order, in which case
+//! does not count (OCI distribution specification, "Listing Tags"), and whether more follow. What must
+//! hold: memory is bounded by the page, not by what is stored (CVE-2023-2253).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -13,7 +14,7 @@ use super::durable::is_absent;
 use super::{Store, StoreError};
 use crate::manifest::Manifest;
 
-/// One page of names, in byte order.
+/// One page of names, in lexical order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page<T> {
     /// The entries of this page.
@@ -50,20 +51,29 @@ pub struct Referrers {
 const REFERRERS_READ: usize = 1000;
 
 /// Keeps the `limit` smallest names after `last`.
-struct Smallest<'a> {
-    last: &'a str,
+struct Smallest {
+    last: Option<Lexical>,
     limit: usize,
-    names: BTreeSet<String>,
+    names: BTreeSet<Lexical>,
     more: bool,
 }
 
-impl<'a> Smallest<'a> {
-    fn new(last: &'a str, limit: usize) -> Self {
+/// A name as it is sorted: without case first, and by its bytes where that is the same.
+type Lexical = (String, String);
+
+fn lexical(name: String) -> Lexical {
+    (name.to_ascii_lowercase(), name)
+}
+
+impl Smallest {
+    fn new(last: &str, limit: usize) -> Self {
+        let last = (!last.is_empty()).then(|| lexical(last.to_owned()));
         Self { last, limit, names: BTreeSet::new(), more: false }
     }
 
     fn offer(&mut self, name: String) {
-        if name.as_str() <= self.last && !self.last.is_empty() {
+        let name = lexical(name);
+        if self.last.as_ref().is_some_and(|last| name <= *last) {
             return;
         }
         self.names.insert(name);
@@ -74,7 +84,7 @@ impl<'a> Smallest<'a> {
     }
 
     fn page(self) -> Page<String> {
-        Page { entries: self.names.into_iter().collect(), more: self.more }
+        Page { entries: self.names.into_iter().map(|(_, name)| name).collect(), more: self.more }
     }
 }
 
@@ -163,6 +173,8 @@ impl Store {
     ) -> Result<Option<Referrer>, StoreError> {
         let Some(stored) = self.get_manifest(repository, digest)? else { return Ok(None) };
         let size = stored.bytes.len() as u64;
+        // One that is empty counts as missing.
+        let given = |kind: Option<String>| kind.filter(|kind| !kind.is_empty());
         // It was parsed before it was stored.
         let Ok(manifest) = Manifest::parse(&stored.bytes, Some(&stored.media_type)) else {
             return Ok(None);
@@ -170,10 +182,10 @@ impl Store {
         let (artifact_type, annotations) = match manifest {
             Manifest::Image(image) => (
                 // OCI distribution specification, "Listing Referrers".
-                image.artifact_type.or(Some(image.config.media_type)),
+                given(image.artifact_type).or(Some(image.config.media_type)),
                 image.annotations,
             ),
-            Manifest::Index(index) => (index.artifact_type, index.annotations),
+            Manifest::Index(index) => (given(index.artifact_type), index.annotations),
         };
         let media_type = stored.media_type;
         Ok(Some(Referrer { digest: *digest, media_type, size, artifact_type, annotations }))
@@ -182,7 +194,7 @@ impl Store {
 
 /// Offers every repository below `dir` that holds a manifest. Names have at most 255 characters, so
 /// the depth is bounded.
-fn walk(dir: &Path, prefix: &str, smallest: &mut Smallest<'_>) -> Result<(), StoreError> {
+fn walk(dir: &Path, prefix: &str, smallest: &mut Smallest) -> Result<(), StoreError> {
     for name in names(dir)? {
         if name.starts_with('_') {
             continue;

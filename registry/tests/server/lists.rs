@@ -26,7 +26,7 @@ async fn tags_are_sorted_and_paged() {
     for tag in ["v9", "V1", "_x", "a.b-c"] {
         registry.put("a/b", tag, OCI_MANIFEST, &text).await;
     }
-    let all = json!(["V1", "_x", "a.b-c", "v10", "v9"]);
+    let all = json!(["_x", "a.b-c", "V1", "v10", "v9"]);
     let (body, link) = list(&registry, "/v2/a/b/tags/list").await;
     assert_eq!(body, json!({"name": "a/b", "tags": all}));
     assert!(link.is_none());
@@ -47,12 +47,12 @@ async fn tags_are_sorted_and_paged() {
     let (body, link) = list(&registry, "/v2/a/b/tags/list?n=5").await;
     assert_eq!((&body["tags"], link), (&all, None));
     let (body, _) = list(&registry, "/v2/a/b/tags/list?last=a.b-c").await;
-    assert_eq!(body["tags"], json!(["v10", "v9"]));
+    assert_eq!(body["tags"], json!(["V1", "v10", "v9"]));
     let (body, _) = list(&registry, "/v2/a/b/tags/list?last=zzz&n=99999999999999999999").await;
     assert_eq!(body["tags"], json!([]));
     for n in ["-1", "x", ""] {
         let answer = registry.send("GET", &format!("/v2/a/b/tags/list?n={n}")).await;
-        assert_eq!(refusal(answer).await, (400, "PAGINATION_NUMBER_INVALID".into()));
+        assert_eq!(refusal(answer).await, (400, "UNSUPPORTED".into()));
     }
     for unknown in ["none", "a"] {
         let answer = registry.send("GET", &format!("/v2/{unknown}/tags/list")).await;

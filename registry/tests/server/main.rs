@@ -6,6 +6,7 @@
 
 mod blobs;
 mod bounds;
+mod conformance;
 mod crash;
 mod interop;
 mod lists;
