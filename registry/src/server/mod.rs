@@ -18,6 +18,7 @@ mod download;
 pub mod limits;
 mod listing;
 mod manifest;
+pub mod probe;
 mod random;
 mod range;
 #[cfg(fuzzing)]

@@ -52,6 +52,23 @@ use uploads::Uploads;
 const VERSION: &str = "bundle registry store 1\n";
 /// A version file is one short line.
 const VERSION_MAX: u64 = 256;
+/// Every name in a registry's data directory: the store's own, of which a crash at the first start leaves some, and
+/// those that may be there before the store.
+pub const NAMES: [&str; 13] = [
+    "blobs",
+    "repositories",
+    "uploads",
+    "tmp",
+    "store-version",
+    "lock",
+    "control",
+    "robots",
+    "users",
+    "roles.toml",
+    "tls",
+    "bin",
+    "registry.toml",
+];
 /// Locks over the repositories: enough that two busy repositories seldom share one.
 const SHARDS: usize = 64;
 
@@ -181,25 +198,9 @@ fn check_version(dir: &Path) -> Result<bool, StoreError> {
             found: String::from_utf8_lossy(&text).trim().to_owned(),
         }),
         None => {
-            // A crash between the first directories and the version file leaves the first of these; the
-            // others are a registry's settings, which may be written before its store.
-            const OURS: [&str; 12] = [
-                "lock",
-                "tmp",
-                "uploads",
-                "repositories",
-                "blobs",
-                "lost+found",
-                "registry.toml",
-                "tls",
-                "users",
-                "roles.toml",
-                "robots",
-                "control",
-            ];
             for entry in fs_err::read_dir(dir)? {
                 let name = entry?.file_name();
-                if !OURS.iter().any(|ours| name == *ours) {
+                if name != "lost+found" && !NAMES.iter().any(|ours| name == *ours) {
                     return Err(StoreError::NotAStore { path: dir.to_owned() });
                 }
             }
