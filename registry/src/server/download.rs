@@ -15,10 +15,11 @@ use http::{Method, StatusCode};
 use super::answer::{Answer, Fault, Payload, field};
 use super::limits::{FREE_BUFFERS_MAX, STEP};
 use super::range::{Wanted, wanted};
+use super::storage::Content;
 use super::{App, header};
 
 /// Answers HEAD or GET of a blob.
-pub(super) fn blob(
+pub(super) async fn blob(
     app: &App,
     parts: &Parts,
     repository: &Repository,
@@ -33,14 +34,19 @@ pub(super) fn blob(
             .header(ACCEPT_RANGES, "bytes")
     };
     if parts.method == Method::HEAD {
-        let size = app.store.has_blob(repository, digest)?.ok_or_else(Fault::no_blob)?;
+        let size = app.store.has_blob(repository, digest).await?.ok_or_else(Fault::no_blob)?;
         return Ok(answer(StatusCode::OK).length(size));
     }
-    let (file, size) = app.store.open_blob(repository, digest)?.ok_or_else(Fault::no_blob)?;
+    let opened = app.store.open_blob(repository, digest).await?;
+    let (content, size) = opened.ok_or_else(Fault::no_blob)?;
     let range = header(parts, RANGE)
         // A range of another representation is no range of this one (RFC 9110 section 13.1.5).
         .filter(|_| header(parts, IF_RANGE).is_none_or(|same| same == etag));
-    let body = |at, left| Payload::Blob(BlobBody { file, at, left, buffers: app.buffers.clone() });
+    let body = |at, left| match content {
+        Content::File(file) => {
+            Payload::Blob(BlobBody { file, at, left, buffers: app.buffers.clone() })
+        }
+    };
     match wanted(range, size) {
         Wanted::All => Ok(answer(StatusCode::OK).body(body(0, size))),
         Wanted::Part { start, length } => {

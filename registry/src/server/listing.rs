@@ -11,10 +11,10 @@ use http::request::Parts;
 use http::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 
+use super::App;
 use super::answer::{Answer, Fault, field};
 use super::limits::{PAGE_MAX, REFERRERS_PAGE};
 use super::route::Query;
-use super::{App, blocking};
 use crate::media_type::OCI_INDEX;
 use crate::store::Referrer;
 
@@ -25,8 +25,7 @@ pub(super) async fn tags(
     repository: Repository,
 ) -> Result<Answer, Fault> {
     let (last, limit) = page(parts)?;
-    let (store, name) = (Arc::clone(&app.store), repository.clone());
-    let page = blocking(move || store.tags(&name, &last, limit)).await?.ok_or_else(|| {
+    let page = app.store.tags(repository.clone(), last, limit).await?.ok_or_else(|| {
         Fault::new(StatusCode::NOT_FOUND, "NAME_UNKNOWN", "the repository is unknown")
     })?;
     let next = page.entries.last().filter(|_| page.more).cloned();
@@ -38,8 +37,7 @@ pub(super) async fn tags(
 /// GET of the repositories.
 pub(super) async fn catalog(app: &Arc<App>, parts: &Parts) -> Result<Answer, Fault> {
     let (last, limit) = page(parts)?;
-    let store = Arc::clone(&app.store);
-    let page = blocking(move || store.repositories(&last, limit)).await?;
+    let page = app.store.repositories(last, limit).await?;
     let next = page.entries.last().filter(|_| page.more).cloned();
     let body = json!({ "repositories": page.entries });
     let answer = Answer::json(StatusCode::OK, "application/json", &body);
@@ -60,11 +58,8 @@ pub(super) async fn referrers(
         query.get("last").map(|last| last.parse()).transpose().map_err(
             |error: format_spec::digest::DigestError| Fault::bad_digest(error.to_string()),
         )?;
-    let (store, name, wanted) = (Arc::clone(&app.store), repository.clone(), kind.clone());
-    let page = blocking(move || {
-        store.referrers(&name, &subject, wanted.as_deref(), last.as_ref(), REFERRERS_PAGE)
-    })
-    .await?;
+    let (name, wanted) = (repository.clone(), kind.clone());
+    let page = app.store.referrers(name, subject, wanted, last, REFERRERS_PAGE).await?;
     let body = json!({
         "schemaVersion": 2,
         "mediaType": OCI_INDEX,

@@ -17,7 +17,7 @@ use hyper::body::Incoming;
 use super::answer::{Answer, Fault, Payload, field};
 use super::limits::{STALL, TAG_PARAMETERS_MAX};
 use super::route::Query;
-use super::{App, blocking, header};
+use super::{App, header};
 
 /// What a manifest is asked for by.
 enum By {
@@ -37,12 +37,14 @@ pub(super) async fn manifest(
         Method::GET | Method::HEAD => {
             let digest = match by(reference)? {
                 By::Digest(digest) => digest,
-                By::Tag(tag) => {
-                    app.store.resolve_tag(&repository, &tag)?.ok_or_else(Fault::no_manifest)?
-                }
+                By::Tag(tag) => app
+                    .store
+                    .resolve_tag(&repository, &tag)
+                    .await?
+                    .ok_or_else(Fault::no_manifest)?,
             };
-            let stored =
-                app.store.get_manifest(&repository, &digest)?.ok_or_else(Fault::no_manifest)?;
+            let stored = app.store.get_manifest(&repository, &digest).await?;
+            let stored = stored.ok_or_else(Fault::no_manifest)?;
             let answer = Answer::new(StatusCode::OK)
                 .header(CONTENT_TYPE, &stored.media_type)
                 .header(field::DIGEST, digest.to_string())
@@ -54,13 +56,11 @@ pub(super) async fn manifest(
         }
         Method::PUT => put(app, parts, body, repository, reference).await,
         Method::DELETE => {
-            let by = by(reference)?;
-            let store = Arc::clone(&app.store);
-            let removed = blocking(move || match by {
-                By::Digest(digest) => store.delete_manifest(&repository, &digest),
-                By::Tag(tag) => store.delete_tag(&repository, &tag),
-            });
-            match removed.await? {
+            let removed = match by(reference)? {
+                By::Digest(digest) => app.store.delete_manifest(repository, digest).await?,
+                By::Tag(tag) => app.store.delete_tag(repository, tag).await?,
+            };
+            match removed {
                 true => Ok(Answer::new(StatusCode::ACCEPTED)),
                 false => Err(Fault::no_manifest()),
             }
@@ -86,12 +86,8 @@ async fn put(
     };
     let media_type = header(parts, CONTENT_TYPE).map(str::to_owned);
     let bytes = read(parts, body).await?;
-    let store = Arc::clone(&app.store);
     let (name, named) = (repository.clone(), tags.clone());
-    let pushed = blocking(move || {
-        store.put_manifest(&name, expected.as_ref(), &named, media_type.as_deref(), &bytes)
-    })
-    .await?;
+    let pushed = app.store.put_manifest(name, expected, named, media_type, bytes).await?;
     tracing::info!(%repository, %reference, digest = %pushed.digest, "manifest stored");
     let mut answer = Answer::new(StatusCode::CREATED)
         .header(LOCATION, format!("/v2/{repository}/manifests/{}", pushed.digest))

@@ -26,6 +26,7 @@ pub mod route;
 #[cfg(not(fuzzing))]
 mod route;
 pub mod settings;
+mod storage;
 mod upload;
 
 use std::net::SocketAddr;
@@ -48,6 +49,7 @@ use answer::{Answer, Fault, Payload, field};
 use limits::{CONNECTIONS_MAX, DRAIN_MAX, DRAIN_TIME, EXPIRY_PERIOD};
 use route::Route;
 pub use settings::Settings;
+use storage::Storage;
 
 /// How to serve.
 #[derive(Debug, Clone)]
@@ -139,7 +141,7 @@ pub struct Server {
 
 /// What all requests share.
 struct App {
-    store: Arc<Store>,
+    store: Storage,
     read_only: bool,
     buffers: download::Buffers,
     address: SocketAddr,
@@ -164,7 +166,7 @@ impl Server {
         };
         raise_file_limit();
         let app = App {
-            store: Arc::new(store),
+            store: Storage::Files(Arc::new(store)),
             read_only: config.read_only,
             buffers: download::Buffers::default(),
             address,
@@ -180,11 +182,6 @@ impl Server {
     /// The address, with the port that was taken.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
-    }
-
-    /// The storage, for use beside the server in the same process.
-    pub fn store(&self) -> Arc<Store> {
-        Arc::clone(&self.app.store)
     }
 
     /// Serves until `stop`; then requests under way get [`limits::STOP_TIME`].
@@ -242,12 +239,10 @@ async fn expire(app: Arc<App>, stop: CancellationToken) {
         return;
     }
     loop {
-        let store = Arc::clone(&app.store);
-        match tokio::task::spawn_blocking(move || store.expire_uploads(UPLOAD_LIFETIME)).await {
-            Ok(Ok(0)) => {}
-            Ok(Ok(removed)) => tracing::info!(removed, "abandoned uploads removed"),
-            Ok(Err(error)) => tracing::warn!(%error, "cannot remove abandoned uploads"),
-            Err(error) => tracing::error!(%error, "removing abandoned uploads failed"),
+        match app.store.expire_uploads(UPLOAD_LIFETIME).await {
+            Ok(0) => {}
+            Ok(removed) => tracing::info!(removed, "abandoned uploads removed"),
+            Err(fault) => tracing::warn!(error = %fault.message, "cannot remove abandoned uploads"),
         }
         tokio::select! {
             () = tokio::time::sleep(EXPIRY_PERIOD) => {}
@@ -297,11 +292,10 @@ async fn dispatch(app: &Arc<App>, parts: &Parts, body: &mut Incoming) -> Result<
             listing::referrers(app, parts, repository, subject).await
         }
         Route::Blob(repository, digest) if reading => {
-            download::blob(app, parts, &repository, &digest)
+            download::blob(app, parts, &repository, &digest).await
         }
         Route::Blob(repository, digest) if parts.method == Method::DELETE => {
-            let store = Arc::clone(&app.store);
-            match blocking(move || store.delete_blob(&repository, &digest)).await? {
+            match app.store.delete_blob(repository, digest).await? {
                 true => Ok(Answer::new(http::StatusCode::ACCEPTED)),
                 false => Err(Fault::no_blob()),
             }

@@ -17,8 +17,9 @@ use super::answer::{Answer, Fault, field};
 use super::limits::STALL;
 use super::range;
 use super::route::Query;
-use super::{App, blocking, header};
-use crate::store::{Appender, Upload, UploadId};
+use super::storage::Appender;
+use super::{App, header};
+use crate::store::UploadId;
 
 /// POST: a mount, a whole blob, or a new upload.
 pub(super) async fn begin(
@@ -41,25 +42,24 @@ pub(super) async fn begin(
         // Without `from` any repository would do, and with it every blob would be every user's
         // (CVE-2024-39897): the client uploads instead.
         if let Some(from) = query.get("from").and_then(|from| from.parse::<Repository>().ok()) {
-            let (store, name) = (Arc::clone(&app.store), repository.clone());
-            if blocking(move || store.mount_blob(&from, &name, &digest)).await? {
+            if app.store.mount_blob(from, repository.clone(), digest).await? {
                 return Ok(created(&repository, &digest));
             }
         }
     } else if let Some(digest) = query.get("digest") {
         let digest = parse_digest(&digest)?;
-        let upload = app.store.begin_upload(&repository)?;
-        let mut appender = upload.append().await?;
+        let mut appender = app.store.begin_whole(&repository).await?;
         if let Err(fault) = receive(body, &mut appender, None).await {
+            let id = appender.id().clone();
             drop(appender);
             // The client never learnt its name, so nobody can go on with it.
-            app.store.cancel_upload(upload.id()).await?;
+            app.store.cancel_upload(&id).await?;
             return Err(fault);
         }
         return finish(app, repository, appender, digest).await;
     }
-    let upload = app.store.begin_upload(&repository)?;
-    Ok(progress(StatusCode::ACCEPTED, &repository, upload.id(), 0))
+    let id = app.store.begin_upload(&repository).await?;
+    Ok(progress(StatusCode::ACCEPTED, &repository, &id, 0))
 }
 
 /// GET, PATCH, PUT and DELETE of an upload.
@@ -73,12 +73,11 @@ pub(super) async fn go_on(
     let id = UploadId::parse(id, &repository).ok_or_else(Fault::no_upload)?;
     match parts.method {
         Method::GET | Method::HEAD => {
-            let offset = app.store.upload_offset(&id)?.ok_or_else(Fault::no_upload)?;
+            let offset = app.store.upload_offset(&id).await?.ok_or_else(Fault::no_upload)?;
             Ok(progress(StatusCode::NO_CONTENT, &repository, &id, offset))
         }
         Method::PATCH => {
-            let upload = find(app, &id).await?;
-            let mut appender = upload.append().await?;
+            let mut appender = app.store.append(&id).await?;
             let chunk = expected_chunk(parts, &repository, &id, &appender)?;
             let received = receive(body, &mut appender, chunk).await;
             let offset = appender.offset();
@@ -93,8 +92,7 @@ pub(super) async fn go_on(
                 .get("digest")
                 .ok_or_else(|| Fault::bad_digest("the `digest` parameter is missing"))?;
             let digest = parse_digest(&digest)?;
-            let upload = find(app, &id).await?;
-            let mut appender = upload.append().await?;
+            let mut appender = app.store.append(&id).await?;
             let chunk = expected_chunk(parts, &repository, &id, &appender)?;
             if let Err(fault) = receive(body, &mut appender, chunk).await {
                 drop(appender);
@@ -108,11 +106,6 @@ pub(super) async fn go_on(
         },
         _ => Err(Fault::unsupported("uploads have GET, PATCH, PUT and DELETE")),
     }
-}
-
-async fn find(app: &Arc<App>, id: &UploadId) -> Result<Arc<Upload>, Fault> {
-    let (store, id) = (Arc::clone(&app.store), id.clone());
-    blocking(move || store.find_upload(&id)).await?.ok_or_else(Fault::no_upload)
 }
 
 /// The bytes of a chunk whose position is given, after it was found right.
@@ -181,7 +174,7 @@ async fn receive(
             if expected.is_some_and(|n| appender.offset() - start + data.len() as u64 > n) {
                 return Err(wrong_size());
             }
-            appender.write(data)?;
+            appender.write(data).await?;
         }
     }
     if expected.is_some_and(|expected| appender.offset() - start != expected) {
@@ -200,7 +193,7 @@ async fn give_up_when_full(app: &Arc<App>, id: &UploadId, fault: Fault) -> Fault
     if fault.status == StatusCode::INSUFFICIENT_STORAGE
         && let Err(error) = app.store.cancel_upload(id).await
     {
-        tracing::warn!(%error, "cannot remove the upload that filled the disk");
+        tracing::warn!(error = %error.message, "cannot remove the upload that filled the disk");
     }
     fault
 }
@@ -211,8 +204,7 @@ async fn finish(
     appender: Appender,
     digest: Digest,
 ) -> Result<Answer, Fault> {
-    let (store, name) = (Arc::clone(&app.store), repository.clone());
-    let size = blocking(move || store.finish_upload(&name, appender, &digest)).await?;
+    let size = app.store.finish_upload(repository.clone(), appender, digest).await?;
     tracing::info!(%repository, %digest, size, "blob stored");
     Ok(created(&repository, &digest))
 }

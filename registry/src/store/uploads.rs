@@ -131,6 +131,11 @@ pub struct Appender {
 }
 
 impl Appender {
+    /// The name of the upload.
+    pub fn id(&self) -> &UploadId {
+        &self.upload.id
+    }
+
     /// Bytes received so far, and where the next ones go.
     pub fn offset(&self) -> u64 {
         self.upload.offset()

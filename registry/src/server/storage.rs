@@ -1,0 +1,311 @@
+//! Where the content of a registry is: in files of this machine, or in object storage.
+//!
+//! In: what the requests want of the storage. Out: the same from either. What must hold: the files' way costs
+//! nothing more than calling the store, in place or on a thread of its own; nothing above knows which it is.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use format_spec::{Digest, Repository, Tag};
+use tokio_util::sync::CancellationToken;
+
+use super::answer::Fault;
+use super::blocking;
+use crate::store::{
+    self, Page, Pushed, Referrers, Store, StoreError, StoredManifest, Upload, UploadId,
+};
+
+/// The storage of a registry.
+#[derive(Clone)]
+pub(super) enum Storage {
+    /// Files in the data directory.
+    Files(Arc<Store>),
+}
+
+/// The bytes of a blob, ready to be read.
+pub(super) enum Content {
+    /// A file.
+    File(fs_err::File),
+}
+
+/// The right to write to an upload; one at a time.
+pub(super) enum Appender {
+    /// To a file.
+    File(store::Appender),
+}
+
+impl Storage {
+    /// Why every write is refused.
+    pub(super) fn failed(&self) -> Option<&str> {
+        match self {
+            Self::Files(store) => store.failed(),
+        }
+    }
+
+    /// The size of a blob that this repository holds.
+    pub(super) async fn has_blob(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<Option<u64>, Fault> {
+        match self {
+            Self::Files(store) => Ok(store.has_blob(repository, digest)?),
+        }
+    }
+
+    /// Opens a blob that this repository holds; the second value is its size in bytes.
+    pub(super) async fn open_blob(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<Option<(Content, u64)>, Fault> {
+        match self {
+            Self::Files(store) => {
+                let opened = store.open_blob(repository, digest)?;
+                Ok(opened.map(|(file, size)| (Content::File(file), size)))
+            }
+        }
+    }
+
+    /// Takes a blob out of one repository; `false` when it does not hold it.
+    pub(super) async fn delete_blob(
+        &self,
+        repository: Repository,
+        digest: Digest,
+    ) -> Result<bool, Fault> {
+        match self {
+            Self::Files(store) => {
+                let store = Arc::clone(store);
+                blocking(move || store.delete_blob(&repository, &digest)).await
+            }
+        }
+    }
+
+    /// Lets `repository` hold a blob that `from` holds; `false` when `from` does not.
+    pub(super) async fn mount_blob(
+        &self,
+        from: Repository,
+        repository: Repository,
+        digest: Digest,
+    ) -> Result<bool, Fault> {
+        match self {
+            Self::Files(store) => {
+                let store = Arc::clone(store);
+                blocking(move || store.mount_blob(&from, &repository, &digest)).await
+            }
+        }
+    }
+
+    /// Starts an upload into a repository.
+    pub(super) async fn begin_upload(&self, repository: &Repository) -> Result<UploadId, Fault> {
+        match self {
+            Self::Files(store) => Ok(store.begin_upload(repository)?.id().clone()),
+        }
+    }
+
+    /// Starts an upload of which nobody else will know.
+    pub(super) async fn begin_whole(&self, repository: &Repository) -> Result<Appender, Fault> {
+        match self {
+            Self::Files(store) => {
+                Ok(Appender::File(store.begin_upload(repository)?.append().await?))
+            }
+        }
+    }
+
+    /// Takes an upload over for writing.
+    pub(super) async fn append(&self, id: &UploadId) -> Result<Appender, Fault> {
+        match self {
+            Self::Files(store) => Ok(Appender::File(find(store, id).await?.append().await?)),
+        }
+    }
+
+    /// Bytes of an upload so far; `None` when there is none.
+    pub(super) async fn upload_offset(&self, id: &UploadId) -> Result<Option<u64>, Fault> {
+        match self {
+            Self::Files(store) => Ok(store.upload_offset(id)?),
+        }
+    }
+
+    /// Makes an upload a blob of the repository; returns its size in bytes.
+    pub(super) async fn finish_upload(
+        &self,
+        repository: Repository,
+        appender: Appender,
+        digest: Digest,
+    ) -> Result<u64, Fault> {
+        match (self, appender) {
+            (Self::Files(store), Appender::File(appender)) => {
+                let store = Arc::clone(store);
+                blocking(move || store.finish_upload(&repository, appender, &digest)).await
+            }
+        }
+    }
+
+    /// Gives an upload up; `false` when there is none.
+    pub(super) async fn cancel_upload(&self, id: &UploadId) -> Result<bool, Fault> {
+        match self {
+            Self::Files(store) => Ok(store.cancel_upload(id).await?),
+        }
+    }
+
+    /// Removes uploads that nothing was added to for `lifetime`; returns how many.
+    pub(super) async fn expire_uploads(&self, lifetime: Duration) -> Result<usize, Fault> {
+        match self {
+            Self::Files(store) => {
+                let store = Arc::clone(store);
+                blocking(move || store.expire_uploads(lifetime)).await
+            }
+        }
+    }
+
+    /// Stores a manifest under its digest and under `tags`.
+    pub(super) async fn put_manifest(
+        &self,
+        repository: Repository,
+        expected: Option<Digest>,
+        tags: Vec<Tag>,
+        media_type: Option<String>,
+        bytes: bytes::Bytes,
+    ) -> Result<Pushed, Fault> {
+        match self {
+            Self::Files(store) => {
+                let store = Arc::clone(store);
+                blocking(move || {
+                    let kind = media_type.as_deref();
+                    store.put_manifest(&repository, expected.as_ref(), &tags, kind, &bytes)
+                })
+                .await
+            }
+        }
+    }
+
+    /// The manifest a tag stands for.
+    pub(super) async fn resolve_tag(
+        &self,
+        repository: &Repository,
+        tag: &Tag,
+    ) -> Result<Option<Digest>, Fault> {
+        match self {
+            Self::Files(store) => Ok(store.resolve_tag(repository, tag)?),
+        }
+    }
+
+    /// The manifest with this digest.
+    pub(super) async fn get_manifest(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<Option<StoredManifest>, Fault> {
+        match self {
+            Self::Files(store) => Ok(store.get_manifest(repository, digest)?),
+        }
+    }
+
+    /// Removes a manifest and every tag that stands for it; `false` when there is none.
+    pub(super) async fn delete_manifest(
+        &self,
+        repository: Repository,
+        digest: Digest,
+    ) -> Result<bool, Fault> {
+        match self {
+            Self::Files(store) => {
+                let store = Arc::clone(store);
+                blocking(move || store.delete_manifest(&repository, &digest)).await
+            }
+        }
+    }
+
+    /// Removes a tag and nothing else; `false` when there is none.
+    pub(super) async fn delete_tag(&self, repository: Repository, tag: Tag) -> Result<bool, Fault> {
+        match self {
+            Self::Files(store) => {
+                let store = Arc::clone(store);
+                blocking(move || store.delete_tag(&repository, &tag)).await
+            }
+        }
+    }
+
+    /// At most `limit` tags after `last`; `None` when there is no such repository.
+    pub(super) async fn tags(
+        &self,
+        repository: Repository,
+        last: String,
+        limit: usize,
+    ) -> Result<Option<Page<String>>, Fault> {
+        match self {
+            Self::Files(store) => {
+                let store = Arc::clone(store);
+                blocking(move || store.tags(&repository, &last, limit)).await
+            }
+        }
+    }
+
+    /// At most `limit` repositories after `last` that hold a manifest.
+    pub(super) async fn repositories(
+        &self,
+        last: String,
+        limit: usize,
+    ) -> Result<Page<String>, Fault> {
+        match self {
+            Self::Files(store) => {
+                let store = Arc::clone(store);
+                blocking(move || store.repositories(&last, limit)).await
+            }
+        }
+    }
+
+    /// The manifests that refer to `subject`, after `last`, about `budget` bytes of them.
+    pub(super) async fn referrers(
+        &self,
+        repository: Repository,
+        subject: Digest,
+        kind: Option<String>,
+        last: Option<Digest>,
+        budget: usize,
+    ) -> Result<Referrers, Fault> {
+        match self {
+            Self::Files(store) => {
+                let store = Arc::clone(store);
+                blocking(move || {
+                    store.referrers(&repository, &subject, kind.as_deref(), last.as_ref(), budget)
+                })
+                .await
+            }
+        }
+    }
+}
+
+async fn find(store: &Arc<Store>, id: &UploadId) -> Result<Arc<Upload>, Fault> {
+    let (store, id) = (Arc::clone(store), id.clone());
+    blocking(move || store.find_upload(&id)).await?.ok_or_else(Fault::no_upload)
+}
+
+impl Appender {
+    /// The name of the upload.
+    pub(super) fn id(&self) -> &UploadId {
+        match self {
+            Self::File(appender) => appender.id(),
+        }
+    }
+
+    /// Bytes received so far, and where the next ones go.
+    pub(super) fn offset(&self) -> u64 {
+        match self {
+            Self::File(appender) => appender.offset(),
+        }
+    }
+
+    /// Cancelled when another request wants to write.
+    pub(super) fn interrupted(&self) -> &CancellationToken {
+        match self {
+            Self::File(appender) => appender.interrupted(),
+        }
+    }
+
+    /// Adds bytes at the end.
+    pub(super) async fn write(&mut self, data: &[u8]) -> Result<(), StoreError> {
+        match self {
+            Self::File(appender) => appender.write(data),
+        }
+    }
+}
