@@ -140,7 +140,7 @@ async fn standing(
     promise: &Promise,
     warnings: &mut Vec<String>,
 ) -> Result<(Vec<Lack>, bool), ImportError> {
-    let records = ledger::read_remote(at).await?;
+    let records = ledger::read_remote(at).await?.records;
     ledger::same_names(&records, promise.last.keys().copied(), at.nested)?;
     let (mut lacks, mut moved_on) = (Vec::new(), false);
     for (stream, (sequence, digest)) in &promise.last {

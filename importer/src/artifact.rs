@@ -24,22 +24,52 @@ use crate::settled::{is_of_a_kind, settle};
 /// The empty configuration.
 const EMPTY: &[u8] = b"{}";
 
-fn descriptor(media_type: &str, bytes: &[u8]) -> Value {
-    json!({
-        "mediaType": media_type,
-        "digest": Digest::of(bytes).to_string(),
-        "size": bytes.len(),
-    })
+/// A layer of an artifact.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Layer {
+    pub(crate) kind: &'static str,
+    pub(crate) digest: Digest,
+    pub(crate) size: u64,
+}
+
+impl Layer {
+    fn of(kind: &'static str, bytes: &[u8]) -> Self {
+        Self { kind, digest: Digest::of(bytes), size: bytes.len() as u64 }
+    }
+
+    fn descriptor(&self, kind: &str) -> Value {
+        json!({ "mediaType": kind, "digest": self.digest.to_string(), "size": self.size })
+    }
 }
 
 /// Writes an artifact under a tag: `layer` as its content, or nothing, and annotations. Returns the
-/// digest of its manifest. A registry that takes images only (Artifactory, GoogleContainerTools/jib#3281) gets the same
-/// in the form of one: what is read of it is the same in both.
+/// digest of its manifest.
 pub(crate) async fn put(
     at: &Destination,
     tag: &Tag,
-    kind: &str,
+    kind: &'static str,
     layer: Option<Bytes>,
+    annotations: &[(&str, String)],
+) -> Result<Digest, ImportError> {
+    let content = match &layer {
+        Some(layer) => Layer::of(kind, layer),
+        None => Layer::of(OCI_EMPTY, EMPTY),
+    };
+    // The empty configuration is no blob of an image.
+    let empty = (layer.is_none() || !at.plain.load(Ordering::Relaxed)).then_some(EMPTY);
+    let blobs = empty.map(Bytes::from_static).into_iter().chain(layer);
+    try_join_all(blobs.map(|blob| blob_there(at, blob))).await?;
+    name(at, tag, kind, &[content], annotations).await
+}
+
+/// Writes the manifest of an artifact whose layers, and whose empty configuration, are at the target. A registry that
+/// takes images only (Artifactory, GoogleContainerTools/jib#3281) gets the same in the form of one: what is read of it
+/// is the same in both.
+pub(crate) async fn name(
+    at: &Destination,
+    tag: &Tag,
+    kind: &str,
+    layers: &[Layer],
     annotations: &[(&str, String)],
 ) -> Result<Digest, ImportError> {
     let reference = ManifestRef::Tag(tag.clone());
@@ -47,7 +77,15 @@ pub(crate) async fn put(
         settle(at, &at.ledger, &reference, digest, error).await.map(|()| digest)
     };
     if !at.plain.load(Ordering::Relaxed) {
-        let (digest, sent) = send(at, &reference, kind, layer.clone(), annotations).await?;
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": OCI_MANIFEST,
+            "artifactType": kind,
+            "config": Layer::of(OCI_EMPTY, EMPTY).descriptor(OCI_EMPTY),
+            "layers": layers.iter().map(|layer| layer.descriptor(layer.kind)).collect::<Vec<_>>(),
+            "annotations": notes(annotations),
+        });
+        let (digest, sent) = document(at, &reference, &manifest).await;
         match sent {
             Ok(()) => return Ok(digest),
             Err(error) if is_of_a_kind(&error) => {
@@ -56,7 +94,7 @@ pub(crate) async fn put(
             Err(error) => return settled(digest, error).await,
         }
     }
-    let (digest, sent) = send_plain(at, &reference, layer, annotations).await?;
+    let (digest, sent) = send_plain(at, &reference, layers, annotations).await?;
     match sent {
         Ok(()) => {
             at.plain.store(true, Ordering::Relaxed);
@@ -68,70 +106,41 @@ pub(crate) async fn put(
 
 type Sent = (Digest, Result<(), ClientError>);
 
-/// As an artifact, with a type of its own.
-async fn send(
-    at: &Destination,
-    reference: &ManifestRef,
-    kind: &str,
-    layer: Option<Bytes>,
-    annotations: &[(&str, String)],
-) -> Result<Sent, ImportError> {
-    let content = match &layer {
-        Some(layer) => descriptor(kind, layer),
-        None => descriptor(OCI_EMPTY, EMPTY),
-    };
-    let manifest = json!({
-        "schemaVersion": 2,
-        "mediaType": OCI_MANIFEST,
-        "artifactType": kind,
-        "config": descriptor(OCI_EMPTY, EMPTY),
-        "layers": [content],
-        "annotations": notes(annotations),
-    });
-    let blobs = [Some(Bytes::from_static(EMPTY)), layer];
-    document(at, reference, &manifest, blobs).await
-}
-
-/// As an image of one layer.
+/// As an image.
 async fn send_plain(
     at: &Destination,
     reference: &ManifestRef,
-    layer: Option<Bytes>,
+    layers: &[Layer],
     annotations: &[(&str, String)],
 ) -> Result<Sent, ImportError> {
-    let layer = layer.unwrap_or(Bytes::from_static(EMPTY));
+    let digests: Vec<String> = layers.iter().map(|layer| layer.digest.to_string()).collect();
     let config = json!({
         "architecture": "amd64",
         "os": "linux",
-        "rootfs": { "type": "layers", "diff_ids": [Digest::of(&layer).to_string()] },
+        "rootfs": { "type": "layers", "diff_ids": digests },
     });
     let config = Bytes::from(config.to_string());
     let manifest = json!({
         "schemaVersion": 2,
         "mediaType": OCI_MANIFEST,
-        "config": descriptor(OCI_CONFIG, &config),
-        "layers": [descriptor(OCI_LAYER, &layer)],
+        "config": Layer::of(OCI_CONFIG, &config).descriptor(OCI_CONFIG),
+        "layers": layers.iter().map(|layer| layer.descriptor(OCI_LAYER)).collect::<Vec<_>>(),
         "annotations": notes(annotations),
     });
-    document(at, reference, &manifest, [Some(config), Some(layer)]).await
+    blob_there(at, config).await?;
+    Ok(document(at, reference, &manifest).await)
 }
 
 fn notes(annotations: &[(&str, String)]) -> serde_json::Map<String, Value> {
     annotations.iter().map(|(k, v)| ((*k).to_owned(), Value::from(v.as_str()))).collect()
 }
 
-/// Sends a manifest after its blobs. What the registry says of the manifest itself is the caller's to understand.
-async fn document(
-    at: &Destination,
-    reference: &ManifestRef,
-    manifest: &Value,
-    blobs: [Option<Bytes>; 2],
-) -> Result<Sent, ImportError> {
-    try_join_all(blobs.into_iter().flatten().map(|blob| blob_there(at, blob))).await?;
+/// Sends a manifest. What the registry says of it is the caller's to understand.
+async fn document(at: &Destination, reference: &ManifestRef, manifest: &Value) -> Sent {
     let bytes = Bytes::from(manifest.to_string());
     let digest = Digest::of(&bytes);
     let sent = at.client.put_manifest(at.host(), &at.ledger, reference, OCI_MANIFEST, bytes).await;
-    Ok((digest, sent.map(drop)))
+    (digest, sent.map(drop))
 }
 
 /// Brings a blob of an artifact to the target, unless it is there.

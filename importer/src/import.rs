@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 use crate::error::ImportError;
 use crate::images::images_of;
 use crate::intake::Media;
-use crate::ledger::{self, Record};
+use crate::ledger::{self, Record, Remote};
 use crate::limits::{MANIFEST_ROOM, READ_BACKS};
 use crate::lock::{Lease, LocalLock, lock_local};
 use crate::order::{Arranged, Step, arrange, restore};
@@ -28,7 +28,7 @@ use crate::subjects::Subjects;
 use crate::survey::{self, Promised, Work};
 use crate::uploads::Uploads;
 use crate::verify::{self, Received, Verified, passed};
-use crate::{ImportOptions, durable, receipt};
+use crate::{ImportOptions, durable, receipt, sequences};
 
 /// Imports the sequences in the directories that the target does not have yet.
 pub async fn import(options: ImportOptions) -> Result<Imported, ImportError> {
@@ -66,7 +66,7 @@ struct Run {
 /// The records before the import.
 struct Known {
     local: Vec<Record>,
-    remote: Vec<Record>,
+    remote: Remote,
 }
 
 /// What the media and the workspace say, before the target is asked.
@@ -115,7 +115,7 @@ impl Run {
             Ok(remote) => remote,
             Err(error) => return Err(self.explained(error).await),
         };
-        let (records, disagreements) = ledger::merge(&local, &remote)?;
+        let (records, disagreements) = ledger::merge(&local, &remote.records)?;
         ledger::same_names(&records, arrived.iter().map(|one| one.head.stream), self.at.nested)?;
         let new_stream = self.options.new_stream;
         let mut restored = None;
@@ -133,7 +133,7 @@ impl Run {
                     self.warnings.push(format!("an earlier sequence is no help: {error}"));
                 }
             }
-            restored = restore(&mut arrived, &remote, &local, new_stream);
+            restored = restore(&mut arrived, &remote.records, &local, new_stream);
         }
         let arranged = match restored {
             Some(restored) => restored,
@@ -375,7 +375,7 @@ impl Run {
             Record::new(&one.verified().head, one.verified().digest, self.at.nested, crate::now());
         if step == Step::Repair
             && work.is_nothing()
-            && known.remote.iter().any(|r| r.agrees(&record))
+            && known.remote.has(&record)
         {
             self.remember(&record, known)?;
             let mut report = summary(one.verified(), Outcome::Known);
@@ -428,7 +428,7 @@ impl Run {
         let taken = Lease::take(&self.at).await?;
         let now = ledger::read_remote(&self.at).await;
         match now {
-            Ok(now) if now == known.remote => {
+            Ok(now) if now.records == known.remote.records => {
                 *lease = Some(taken);
                 Ok(())
             }
@@ -480,10 +480,18 @@ impl Run {
             push.tags(&work.tags).await?;
             self.read_back(&push, &work.tags).await
         };
-        // Its bytes may fail to come ahead; they are asked for again when it is named.
-        let (tags, _) =
-            futures_util::future::join(tags, ledger::send_ahead(&self.at, record)).await;
+        // Their bytes come beside the tags, where nothing names them yet. Those of the record of the stream may fail to;
+        // they are asked for again when it is named.
+        let verified = push.sequence.verified();
+        let (tags, _, ahead) = futures_util::future::join3(
+            tags,
+            ledger::send_ahead(&self.at, record),
+            sequences::send_ahead(&self.at, verified, !whole),
+        )
+        .await;
         tags?;
+        ahead?;
+        sequences::write(&self.at, verified).await?;
         ledger::write_remote(&self.at, record).await?;
         self.remember(record, known)?;
         let outcome = if whole { Outcome::Imported } else { Outcome::Known };

@@ -5,12 +5,13 @@
 //! The newer one wins; two different digests under one sequence are a fork. A record is written only
 //! after everything that it speaks of is at the target (invariant 3: state follows data).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use format_spec::head::{Head, Link};
 use format_spec::{Digest, Sequence, StreamId, Tag, json};
+use registry::record::{STREAM_PREFIX as PREFIX, sequence_of};
 use serde::{Deserialize, Serialize};
 
 use crate::artifact::{self, unusable};
@@ -88,9 +89,6 @@ impl Record {
     }
 }
 
-/// What tags and file names of records begin with.
-const PREFIX: &str = "stream-";
-
 fn tag(stream: StreamId) -> Tag {
     format!("{PREFIX}{stream}").parse().expect("a tag by construction")
 }
@@ -134,8 +132,25 @@ pub(crate) fn write_local(directory: &Path, record: &Record) -> Result<PathBuf, 
     Ok(path)
 }
 
+/// What stands in the target.
+#[derive(Debug, Default)]
+pub(crate) struct Remote {
+    /// The records of streams.
+    pub(crate) records: Vec<Record>,
+    /// The sequences that have a record.
+    sequences: HashSet<(StreamId, Sequence)>,
+}
+
+impl Remote {
+    /// Whether the target says so itself that it took this sequence, and what it brought.
+    pub(crate) fn has(&self, record: &Record) -> bool {
+        self.sequences.contains(&(record.stream, record.sequence))
+            && self.records.iter().any(|theirs| theirs.agrees(record))
+    }
+}
+
 /// The records in the target.
-pub(crate) async fn read_remote(at: &Destination) -> Result<Vec<Record>, ImportError> {
+pub(crate) async fn read_remote(at: &Destination) -> Result<Remote, ImportError> {
     let tags = at.client.list_tags(at.host(), &at.ledger).await?.unwrap_or_default();
     if !tags.is_empty() {
         at.saw(&at.ledger);
@@ -148,7 +163,8 @@ pub(crate) async fn read_remote(at: &Destination) -> Result<Vec<Record>, ImportE
     let records = ask(streams, QUESTIONS, |stream| Box::pin(read_one(at, stream))).await?;
     let mut records: Vec<Record> = records.into_iter().flatten().collect();
     records.sort_by_key(|record| record.stream);
-    Ok(records)
+    let sequences = tags.iter().filter_map(|tag| sequence_of(tag.as_str())).collect();
+    Ok(Remote { records, sequences })
 }
 
 async fn read_one(at: &Destination, stream: StreamId) -> Result<Option<Record>, ImportError> {

@@ -11,7 +11,7 @@
 //!    in the same buffer that is sent, and goes on in [`uploads`] that an earlier run left; then the rest of the cells is proven; then manifests, children
 //!    before parents; then, when the lease still holds, tags. [`subjects`] lists referrers where the
 //!    registry does not.
-//! 7. The [`ledger`] moves last; a [`receipt`] says what happened.
+//! 7. [`sequences`] leaves the record of what came, the [`ledger`] moves last; a [`receipt`] says what happened.
 //!
 //! Apart from that, [`against`](mod@against) reads from a target what sequences promised to it.
 //!
@@ -41,6 +41,7 @@ mod readiness;
 mod receipt;
 mod report;
 mod settled;
+mod sequences;
 mod sparse;
 mod subjects;
 mod survey;
@@ -61,7 +62,7 @@ use tokio_util::sync::CancellationToken;
 pub use against::against;
 pub use error::{Damage, ErrorKind, ImportError, Problem, WrongSize};
 pub use import::import;
-pub use paths::LEDGER;
+pub use registry::record::LEDGER;
 pub use report::{
     Imported, ImportedSequence, Lack, LackKind, Opened, Outcome, ProvenTarget, VerifiedSequence,
     VerifyReport,

@@ -11,12 +11,10 @@ use format_spec::index::{Index, RepositoryId};
 use format_spec::names::NameError;
 use format_spec::{Digest, Repository};
 use registry::client::Client;
+use registry::record::LEDGER;
 use registry::reference::{RegistryHost, Target};
 
 use crate::error::ImportError;
-
-/// The repository, below the target's namespace, with the records of this program.
-pub const LEDGER: &str = "bundle-ledger";
 
 /// A target and the way to it.
 #[derive(Clone)]

@@ -51,6 +51,15 @@ pub(crate) struct Verified {
     /// The trusted keys that signed.
     pub(crate) signers: Vec<KeyId>,
     pub(crate) content: Arc<Content>,
+    /// The files whose bytes the head and the index are.
+    pub(crate) sources: Sources,
+}
+
+/// Where head and index were read.
+#[derive(Debug, Clone)]
+pub(crate) struct Sources {
+    pub(crate) head: Found,
+    pub(crate) index: Found,
 }
 
 /// The heads on the media, each once, by their names; every sequence must have one.
@@ -140,7 +149,7 @@ impl Received {
         files: &[Vec<&Found>],
     ) -> Result<Verified, ImportError> {
         let parts = parts(&head, files)?;
-        let index = self.index(media, &head)?;
+        let (index, found) = self.index(media, &head)?;
         let members = index
             .members(head.parts.len())
             .map_err(|error| self.index_error(media, codec::CodecError::Index(error)))?;
@@ -150,6 +159,7 @@ impl Received {
             index: Arc::new(index),
             signers,
             content: Arc::new(Content::new(parts, members)),
+            sources: Sources { head: self.found.clone(), index: found },
             head,
         })
     }
@@ -161,7 +171,7 @@ impl Received {
         trusted: Option<&[PublicKey]>,
     ) -> Result<(Head, Digest, Index, Vec<KeyId>), ImportError> {
         let (head, signers) = self.open(media, trusted)?;
-        let index = self.index(media, &head)?;
+        let (index, _) = self.index(media, &head)?;
         Ok((head, self.digest, index, signers))
     }
 
@@ -255,7 +265,8 @@ impl Received {
         (fitting, lacking)
     }
 
-    fn index(&self, media: &Media, head: &Head) -> Result<Index, ImportError> {
+    /// The index, and the file in which it stands.
+    fn index(&self, media: &Media, head: &Head) -> Result<(Index, Found), ImportError> {
         let name = FileName::Index(head.sequence);
         let mut refusal = missing(head.sequence, vec![name.to_string()]);
         for found in self.nearest(media, &name) {
@@ -280,7 +291,7 @@ impl Received {
             let index = codec::decode(&bytes).map_err(|e| self.index_error(media, e))?;
             drop(bytes);
             index.validate(head).map_err(|e| self.index_error(media, e.into()))?;
-            return Ok(index);
+            return Ok((index, found.clone()));
         }
         Err(refusal)
     }

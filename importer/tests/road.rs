@@ -67,7 +67,12 @@ async fn the_first_sequence_arrives_whole_and_once() {
     let unique: u64 = written.index.blobs.iter().map(|blob| blob.size).sum();
     let manifests: u64 = written.index.manifests.iter().map(|m| m.size).sum();
     let sent = wire.counters().totals().sent;
-    assert!(sent >= unique && sent <= unique + 2 * manifests + 8192, "{sent} for {unique}");
+    let lists: u64 = ["manifest.json", "index"]
+        .map(|name| fs_err::metadata(bench.path(&format!("mirror_seq1.{name}"))).unwrap().len())
+        .iter()
+        .sum();
+    let most = unique + 2 * manifests + lists + 8192;
+    assert!(sent >= unique && sent <= most, "{sent} for {unique}");
     assert_eq!(listing(bench.media.path()), before, "the medium is never changed");
     assert!(report.receipt.as_ref().is_some_and(|path| path.exists()));
 }
@@ -443,6 +448,65 @@ async fn what_the_target_lost_is_put_back() {
     assert!(again.sequences[0].blobs_pushed > 0);
     assert!(again.warnings.iter().any(|w| w.contains("set back")), "{:?}", again.warnings);
     assert_there(&set_back.host, &spec).await;
+}
+
+/// The record of the first sequence: artifact type and layers.
+async fn record(bench: &Bench) -> Option<(Option<String>, Vec<(String, Vec<u8>)>)> {
+    let (wire, host) = (client(&bench.host), &bench.host);
+    let ledger: Repository = "mirror/bundle-ledger".parse().unwrap();
+    let tags = wire.list_tags(host, &ledger).await.unwrap().unwrap();
+    let tag = tags.into_iter().find(|tag| tag.as_str().starts_with("sequence-"))?;
+    let raw = wire.get_manifest(host, &ledger, &ManifestRef::Tag(tag)).await.unwrap();
+    let registry::manifest::Manifest::Image(image) = raw.parse().unwrap() else { panic!() };
+    let mut layers = Vec::new();
+    for layer in image.layers {
+        let bytes = wire.get_blob_bytes(host, &ledger, &layer.digest, layer.size, 1 << 20).await;
+        layers.push((layer.media_type, bytes.unwrap().to_vec()));
+    }
+    Some((image.artifact_type, layers))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_target_keeps_what_the_sequence_brought() {
+    let registry = Running::start().await;
+    let bench = Bench::new(&registry.host);
+    let written = first().write(bench.media.path());
+    bench.import().await.unwrap();
+    let file = |name: &str| fs_err::read(bench.path(&format!("mirror_seq1.{name}"))).unwrap();
+    let kept = record(&bench).await;
+    let expected = vec![
+        (format_spec::head::HEAD_TYPE.to_owned(), file("manifest.json")),
+        (registry::record::INDEX.to_owned(), file("index")),
+    ];
+    assert_eq!(kept, Some((Some(registry::record::SEQUENCE.to_owned()), expected)));
+
+    // Again: not one request more than the target's own record costs.
+    let requests = async || {
+        let options = bench.options();
+        let wire = options.client.clone();
+        importer::import(options).await.unwrap();
+        wire.counters().totals().requests
+    };
+    let quiet = requests().await;
+    let looked_at = written.index.blobs.iter().map(|blob| blob.repositories.len());
+    let looked_at = looked_at.chain(written.index.manifests.iter().map(|m| m.repositories.len()));
+    let tags = written.index.references.iter().filter(|one| one.tag.is_some()).count();
+    let asked = looked_at.sum::<usize>() + tags;
+    assert!(quiet <= asked as u64 + 4, "{quiet} requests for {asked} questions");
+
+    // A record that went missing comes back, and nothing else moves.
+    let (wire, host) = (client(&bench.host), &bench.host);
+    let ledger: Repository = "mirror/bundle-ledger".parse().unwrap();
+    let tag = registry::record::sequence_tag(written.head.stream, written.head.sequence);
+    let reference = ManifestRef::Tag(tag);
+    let there = wire.head_manifest(host, &ledger, &reference).await.unwrap().unwrap();
+    wire.delete_manifest(host, &ledger, &there.digest.unwrap().into()).await.unwrap();
+    assert_eq!(record(&bench).await, None);
+    let again = bench.import().await.unwrap();
+    assert_eq!(again.sequences[0].outcome, Outcome::Known);
+    assert_eq!((again.sequences[0].blobs_pushed, again.sequences[0].tags_put), (0, 0));
+    assert!(record(&bench).await.is_some());
+    assert_eq!(requests().await, quiet);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,7 +6,8 @@
 //! 3. [`manifest`] turns received bytes into typed descriptors; the bytes themselves are kept and
 //!    shipped as they were found. [`layout`] reads the same things from an `oci:` directory.
 //! 4. The [`server`] is the mirror registry on the other side of the gap, over the [`store`].
-//! 5. [`lasting`] makes the directories in which each side keeps what must survive.
+//! 5. [`record`] names what imports leave in a registry, for who writes it and who reads it.
+//! 6. [`lasting`] makes the directories in which each side keeps what must survive.
 //!
 //! Names, digests and their grammar come from `format_spec`; every limit stands in [`limits`] or
 //! there.
@@ -19,6 +20,7 @@ pub mod limits;
 pub mod manifest;
 pub mod media_type;
 pub mod progress;
+pub mod record;
 pub mod reference;
 #[cfg(feature = "server")]
 pub mod server;

@@ -1,0 +1,56 @@
+//! The names of the records that imports leave in a registry, as both ends know them.
+//!
+//! In: a stream and the number of a sequence. Out: the tag of its record, and back. The importer writes the records; the
+//! mirror registry's store reads them, to know what the sequences still need and which of them holds a good copy.
+
+use format_spec::{Sequence, StreamId, Tag};
+
+/// The repository, below the target's namespace, with the records. Where a target allows few path components its name
+/// is the end of a longer one.
+pub const LEDGER: &str = "bundle-ledger";
+
+/// The artifact type of the record of one sequence. Its first layer is the head, its second the index, both as they
+/// stood on the medium.
+pub const SEQUENCE: &str = "application/vnd.bundle.sequence.v1+json";
+
+/// The media type of an index file.
+pub const INDEX: &str = "application/vnd.bundle.index.v1";
+
+/// What the tags of the records of streams begin with: where the target stands in one.
+pub const STREAM_PREFIX: &str = "stream-";
+
+const SEQUENCE_PREFIX: &str = "sequence-";
+
+/// The tag of a sequence's record: at most 58 characters.
+pub fn sequence_tag(stream: StreamId, sequence: Sequence) -> Tag {
+    format!("{SEQUENCE_PREFIX}{stream}-{sequence}").parse().expect("a tag by construction")
+}
+
+/// The sequence of which this is the tag of the record.
+pub fn sequence_of(tag: &str) -> Option<(StreamId, Sequence)> {
+    let (stream, number) = tag.strip_prefix(SEQUENCE_PREFIX)?.split_once('-')?;
+    let (stream, sequence) = (stream.parse().ok()?, Sequence::new(number.parse().ok()?)?);
+    // `+1` and `01` are numbers too, and other tags.
+    (sequence_tag(stream, sequence).as_str() == tag).then_some((stream, sequence))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_names_one_sequence() {
+        let stream = StreamId::from_bytes([0xab; 16]);
+        for number in [1, (1 << 53) - 1] {
+            let sequence = Sequence::new(number).unwrap();
+            let tag = sequence_tag(stream, sequence);
+            assert_eq!(sequence_of(tag.as_str()), Some((stream, sequence)));
+        }
+        for odd in ["lease", "stream-00", "sequence-1", "sequence-abababababababababababababababab"] {
+            assert_eq!(sequence_of(odd), None, "{odd}");
+        }
+        for number in ["0", "01", "+1", "-1", "1 ", "9007199254740992", ""] {
+            assert_eq!(sequence_of(&format!("sequence-{stream}-{number}")), None, "{number}");
+        }
+    }
+}
