@@ -27,9 +27,9 @@ use crate::limits::{BLOBS_MAX, INDEX_MAX, REFERENCES_MAX};
 use crate::names::{Sequence, StreamId, Tag};
 use crate::part::Piece;
 
-const MAGIC: &[u8; 8] = b"BNDLIDX\0";
-const VERSION: u16 = 1;
-const PREFIX: usize = 24;
+pub(crate) const MAGIC: &[u8; 8] = b"BNDLIDX\0";
+pub(crate) const VERSION: u16 = 1;
+pub(crate) const PREFIX: usize = 24;
 #[allow(clippy::cast_possible_truncation, reason = "512 MiB fits")]
 const LIMIT: usize = INDEX_MAX as usize;
 

@@ -4,7 +4,7 @@
 //!
 //! 1. [`part`] lays the content out: which bytes stand where, in which file.
 //! 2. [`hash`] digests blobs and cells, [`part::table_member`] makes each part's cell table.
-//! 3. [`index`] lists everything, [`codec`] writes it down.
+//! 3. [`index`] lists everything, [`codec`] writes it down; [`entries`] reads it one by one.
 //! 4. [`head`] binds the index and the tables, [`seal`] signs the head with [`keys`].
 //! 5. [`chain`] says whether a head may follow what is there.
 //!
@@ -13,6 +13,7 @@
 pub mod chain;
 pub mod codec;
 pub mod digest;
+pub mod entries;
 pub mod hash;
 pub mod head;
 pub mod index;

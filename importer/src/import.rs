@@ -373,10 +373,7 @@ impl Run {
         }
         let record =
             Record::new(&one.verified().head, one.verified().digest, self.at.nested, crate::now());
-        if step == Step::Repair
-            && work.is_nothing()
-            && known.remote.has(&record)
-        {
+        if step == Step::Repair && work.is_nothing() && known.remote.has(&record) {
             self.remember(&record, known)?;
             let mut report = summary(one.verified(), Outcome::Known);
             report.blobs_present = work.present;

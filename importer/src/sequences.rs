@@ -49,7 +49,11 @@ pub(crate) async fn send_ahead(
     try_join(send(at, head, ask), send(at, index, ask)).await.map(drop)
 }
 
-async fn send(at: &Destination, (layer, file): (Layer, &Found), ask: bool) -> Result<(), ImportError> {
+async fn send(
+    at: &Destination,
+    (layer, file): (Layer, &Found),
+    ask: bool,
+) -> Result<(), ImportError> {
     let Layer { digest, size, .. } = layer;
     if ask && at.client.head_blob(at.host(), &at.ledger, &digest).await?.is_some() {
         return Ok(());
@@ -80,10 +84,8 @@ pub(crate) async fn write(at: &Destination, verified: &Verified) -> Result<(), I
     let (stream, sequence) = (verified.head.stream, verified.head.sequence);
     let layers = layers(verified).map(|(layer, _)| layer);
     // Nothing of this run, as a time: written again it is the same.
-    let notes = [
-        ("vnd.bundle.stream", stream.to_string()),
-        ("vnd.bundle.sequence", sequence.to_string()),
-    ];
+    let notes =
+        [("vnd.bundle.stream", stream.to_string()), ("vnd.bundle.sequence", sequence.to_string())];
     let tag = record::sequence_tag(stream, sequence);
     artifact::name(at, &tag, record::SEQUENCE, &layers, &notes).await.map(drop)
 }

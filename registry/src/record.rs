@@ -46,7 +46,8 @@ mod tests {
             let tag = sequence_tag(stream, sequence);
             assert_eq!(sequence_of(tag.as_str()), Some((stream, sequence)));
         }
-        for odd in ["lease", "stream-00", "sequence-1", "sequence-abababababababababababababababab"] {
+        for odd in ["lease", "stream-00", "sequence-1", "sequence-abababababababababababababababab"]
+        {
             assert_eq!(sequence_of(odd), None, "{odd}");
         }
         for number in ["0", "01", "+1", "-1", "1 ", "9007199254740992", ""] {

@@ -32,7 +32,9 @@ mod durable;
 mod error;
 mod lists;
 mod manifests;
+mod sequences;
 mod uploads;
+mod walk;
 
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -43,6 +45,7 @@ use format_spec::{Digest, Repository};
 pub use error::StoreError;
 pub use lists::{Page, Referrer, Referrers};
 pub use manifests::{Pushed, StoredManifest};
+pub use sequences::{Holder, Pinned, SequenceError, SequenceRecord};
 pub use uploads::{Appender, PENDING_MAX, UPLOAD_LIFETIME, Upload, UploadId};
 
 use crate::lasting;

@@ -1,0 +1,376 @@
+//! What imported sequences brought, from the records that imports leave in the ledger repositories of a store.
+//!
+//! In: a store. Out: the sequences of each stream, their heads, the entries of their indexes one by one; which contents
+//! they still need, for garbage collection; which part of which sequence holds a good copy, for a check. No signature
+//! is looked at: this is history, not trust, and nothing is let in on the strength of it. What must hold: memory is that
+//! of one entry and the list of sequences; a record that cannot be read is an error, never an empty one, as its contents
+//! would count as garbage.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io::{self, Read};
+
+use format_spec::entries::{Entries, Entry};
+use format_spec::hash::Hasher;
+use format_spec::head::{Head, Kind};
+use format_spec::limits::{HEAD_MAX, INDEX_MAX};
+use format_spec::part::FileName;
+use format_spec::{Digest, Repository, Sequence, StreamId, json};
+use serde::{Deserialize, Serialize};
+
+use super::durable::is_absent;
+use super::{Store, StoreError};
+use crate::manifest::Manifest;
+use crate::record::{self, LEDGER, STREAM_PREFIX};
+
+/// Bytes of an index that are read at a time.
+const STEP: usize = 256 * 1024;
+
+/// Bytes of the record of a stream; the importer writes less than 8 KiB.
+const STREAM_MAX: u64 = 64 * 1024;
+
+/// Why the records of a store cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SequenceError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A record is not whole.
+    #[error(
+        "the record of sequence {sequence} of stream {stream} in `{repository}` cannot be used: {problem}"
+    )]
+    Record {
+        /// The repository with the records.
+        repository: Repository,
+        /// The stream.
+        stream: StreamId,
+        /// The sequence.
+        sequence: Sequence,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+/// The record of one sequence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SequenceRecord {
+    /// The repository with the records.
+    pub repository: Repository,
+    /// The stream.
+    pub stream: StreamId,
+    /// The sequence.
+    pub sequence: Sequence,
+    /// The manifest that is the record; `None` when the tag leads to none.
+    manifest: Option<Digest>,
+}
+
+/// The sequences of one stream whose contents the store must keep.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pinned {
+    /// The stream.
+    pub stream: StreamId,
+    /// The last `full` sequence, or the first that has a record.
+    pub from: Sequence,
+    /// The last sequence.
+    pub to: Sequence,
+    /// Records between them that are not there although a later sequence rests on them: what they brought is not
+    /// known, so nothing can be called garbage.
+    pub gaps: Vec<Sequence>,
+}
+
+/// Where a good copy of some content is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// The stream.
+    pub stream: StreamId,
+    /// The sequence.
+    pub sequence: Sequence,
+    /// The file of the medium, the first one when there are several.
+    pub part: String,
+    /// Where it begins in that file.
+    pub offset: u64,
+    /// Whether the registry stands at this sequence, so that importing it again puts back what is missing.
+    pub last: bool,
+}
+
+impl Store {
+    /// The records of sequences, by stream and number.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn sequences(&self) -> Result<Vec<SequenceRecord>, StoreError> {
+        let mut found = Vec::new();
+        self.each_repository(
+            &mut |repository| {
+                // Where a target allows few path components, the name is the end of a longer one.
+                if !repository.as_str().ends_with(LEDGER) {
+                    return Ok(());
+                }
+                for tag in super::lists::names(&self.tags_dir(repository))? {
+                    let Some((stream, sequence)) = record::sequence_of(&tag) else { continue };
+                    let tag = record::sequence_tag(stream, sequence);
+                    let manifest = self.resolve_tag(repository, &tag)?;
+                    let repository = repository.clone();
+                    found.push(SequenceRecord { repository, stream, sequence, manifest });
+                }
+                Ok(())
+            },
+            &mut |_| {},
+        )?;
+        found.sort_by(|a, b| {
+            (a.stream, a.sequence, &a.repository).cmp(&(b.stream, b.sequence, &b.repository))
+        });
+        Ok(found)
+    }
+
+    /// The head of a sequence.
+    ///
+    /// # Errors
+    /// The record is not whole, or I/O.
+    pub fn sequence_head(&self, record: &SequenceRecord) -> Result<Head, SequenceError> {
+        let [head, _] = self.layers(record)?;
+        let (file, size) = self.layer(record, &head)?;
+        if size > HEAD_MAX {
+            return Err(record.unusable(format!("a head of {size} bytes")));
+        }
+        let mut bytes = Vec::new();
+        file.take(HEAD_MAX).read_to_end(&mut bytes).map_err(StoreError::from)?;
+        if Digest::of(&bytes) != head {
+            return Err(record.unusable("its head is damaged".to_owned()));
+        }
+        let parsed = Head::parse(&bytes).map_err(|error| record.unusable(error.to_string()))?;
+        if (parsed.stream, parsed.sequence) != (record.stream, record.sequence) {
+            return Err(record.unusable("its head is of another sequence".to_owned()));
+        }
+        Ok(parsed)
+    }
+
+    /// Calls `visit` for each entry of the index of a sequence, with the repositories to which its numbers point. What
+    /// was visited is proven only when this returns without an error.
+    ///
+    /// # Errors
+    /// The record is not whole, or I/O.
+    pub fn sequence_entries(
+        &self,
+        record: &SequenceRecord,
+        mut visit: impl FnMut(&[Repository], Entry),
+    ) -> Result<(), SequenceError> {
+        let [_, index] = self.layers(record)?;
+        let (file, size) = self.layer(record, &index)?;
+        if size > INDEX_MAX {
+            return Err(record.unusable(format!("an index of {size} bytes")));
+        }
+        let hashing = Hashing { file: file.take(INDEX_MAX), hasher: Hasher::new() };
+        let reader = io::BufReader::with_capacity(STEP, hashing);
+        let broken = |error: format_spec::codec::CodecError| record.unusable(error.to_string());
+        let mut entries = Entries::open(reader).map_err(broken)?;
+        if (entries.stream, entries.sequence) != (record.stream, record.sequence) {
+            return Err(record.unusable("its index is of another sequence".to_owned()));
+        }
+        let repositories = std::mem::take(&mut entries.repositories);
+        while let Some(entry) = entries.next().transpose().map_err(broken)? {
+            visit(&repositories, entry);
+        }
+        let mut rest = entries.into_inner();
+        io::copy(&mut rest, &mut io::sink()).map_err(StoreError::from)?;
+        if rest.into_inner().hasher.finish() != index {
+            return Err(record.unusable("its index is damaged".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Calls `visit` for every blob and manifest that imported sequences still need: those that are named by the last
+    /// `full` sequence of each stream and those after it. May call it more than once for one of them. The caller keeps
+    /// everything when a stream has gaps.
+    ///
+    /// # Errors
+    /// A record is not whole, or I/O. What was visited is then less than what is needed.
+    pub fn pinned(&self, mut visit: impl FnMut(Digest)) -> Result<Vec<Pinned>, SequenceError> {
+        let records = self.sequences()?;
+        let mut pinned = Vec::new();
+        let same = |a: &SequenceRecord, b: &SequenceRecord| {
+            (a.stream, &a.repository) == (b.stream, &b.repository)
+        };
+        let mut by_ledger = records;
+        by_ledger.sort_by(|a, b| {
+            (&a.repository, a.stream, a.sequence).cmp(&(&b.repository, b.stream, b.sequence))
+        });
+        for stream in by_ledger.chunk_by(same) {
+            pinned.push(self.pin_stream(stream, &mut visit)?);
+        }
+        Ok(pinned)
+    }
+
+    /// The same for the records of one stream, ascending.
+    fn pin_stream(
+        &self,
+        records: &[SequenceRecord],
+        visit: &mut impl FnMut(Digest),
+    ) -> Result<Pinned, SequenceError> {
+        let (first, last) = (&records[0], &records[records.len() - 1]);
+        // A record is written a moment before the stream's own: what stands behind that one is not yet the state.
+        let standing = self.standing(&last.repository, last.stream)?;
+        let settled = |sequence| standing.is_none_or(|standing| sequence <= standing);
+        let mut bases: BTreeMap<Sequence, Option<Sequence>> = BTreeMap::new();
+        let mut from = first.sequence;
+        for record in records.iter().rev() {
+            let head = self.sequence_head(record)?;
+            let full = head.kind == Kind::Full;
+            let base = (!full).then(|| head.base.or(head.previous).map(|link| link.sequence));
+            bases.insert(record.sequence, base.flatten());
+            self.sequence_entries(record, |_, entry| match entry {
+                Entry::Manifest(manifest) => visit(manifest.digest),
+                Entry::Blob(blob) => visit(blob.digest),
+                Entry::Required(required) => visit(required.digest),
+                Entry::Reference(_) | Entry::Removal(_) => {}
+            })?;
+            from = record.sequence;
+            if full && settled(record.sequence) {
+                break;
+            }
+        }
+        // Each rests on one at its base or later, and before itself.
+        let gaps = bases.iter().filter_map(|(sequence, base)| {
+            let base = (*base)?;
+            bases.range(base..*sequence).next().is_none().then_some(base)
+        });
+        let gaps = gaps.collect();
+        Ok(Pinned { stream: last.stream, from, to: last.sequence, gaps })
+    }
+
+    /// The last sequence of a stream that is wholly there, by the stream's own record.
+    fn standing(
+        &self,
+        repository: &Repository,
+        stream: StreamId,
+    ) -> Result<Option<Sequence>, StoreError> {
+        #[derive(Deserialize)]
+        struct Standing {
+            sequence: Sequence,
+        }
+        let Ok(tag) = format!("{STREAM_PREFIX}{stream}").parse() else { return Ok(None) };
+        let Some(digest) = self.resolve_tag(repository, &tag)? else { return Ok(None) };
+        let Some(layers) = self.layers_of(repository, &digest)? else { return Ok(None) };
+        let [layer] = layers.as_slice() else { return Ok(None) };
+        let Some((file, _)) = self.open_blob(repository, layer)? else { return Ok(None) };
+        let mut bytes = Vec::new();
+        file.take(STREAM_MAX).read_to_end(&mut bytes)?;
+        Ok(json::parse::<Standing>(&bytes).ok().map(|standing| standing.sequence))
+    }
+
+    /// Which sequence holds a good copy of each of these contents; the latest that does. A record that cannot be read
+    /// is passed over.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn holders(&self, wanted: &HashSet<Digest>) -> Result<HashMap<Digest, Holder>, StoreError> {
+        let mut held = HashMap::new();
+        let mut records = self.sequences()?;
+        records.sort_by_key(|record| std::cmp::Reverse(record.sequence));
+        for record in records {
+            if held.len() == wanted.len() {
+                break;
+            }
+            let last = self.standing(&record.repository, record.stream)? == Some(record.sequence);
+            let (stream, sequence) = (record.stream, record.sequence);
+            let mut found = HashMap::new();
+            let holder = |part: FileName, offset| Holder {
+                stream,
+                sequence,
+                part: part.to_string(),
+                offset,
+                last,
+            };
+            if let Ok([head, index]) = self.layers(&record) {
+                found.insert(head, holder(FileName::Head(sequence), 0));
+                found.insert(index, holder(FileName::Index(sequence), 0));
+                found.retain(|digest, _| wanted.contains(digest));
+            }
+            let read = self.sequence_entries(&record, |_, entry| {
+                let (digest, pieces) = match entry {
+                    Entry::Manifest(manifest) => (manifest.digest, manifest.pieces),
+                    Entry::Blob(blob) => (blob.digest, blob.pieces),
+                    _ => return,
+                };
+                if wanted.contains(&digest)
+                    && let Some(piece) = pieces.first()
+                {
+                    found
+                        .insert(digest, holder(FileName::Part(sequence, piece.part), piece.offset));
+                }
+            });
+            match read {
+                Ok(()) => {}
+                Err(SequenceError::Store(error)) => return Err(error),
+                Err(error) => tracing::warn!(%error, "a record of a sequence is no help"),
+            }
+            for (digest, holder) in found {
+                held.entry(digest).or_insert(holder);
+            }
+        }
+        Ok(held)
+    }
+
+    /// The digests of a record's head and index.
+    fn layers(&self, record: &SequenceRecord) -> Result<[Digest; 2], SequenceError> {
+        let absent = || record.unusable("its manifest is not there".to_owned());
+        let manifest = record.manifest.ok_or_else(absent)?;
+        let layers = self.layers_of(&record.repository, &manifest)?.ok_or_else(absent)?;
+        layers.try_into().map_err(|_| record.unusable("it has not two layers".to_owned()))
+    }
+
+    fn layers_of(
+        &self,
+        repository: &Repository,
+        manifest: &Digest,
+    ) -> Result<Option<Vec<Digest>>, StoreError> {
+        let Some(stored) = self.get_manifest(repository, manifest)? else { return Ok(None) };
+        Ok(match Manifest::parse(&stored.bytes, Some(&stored.media_type)) {
+            Ok(Manifest::Image(image)) => {
+                Some(image.layers.iter().map(|layer| layer.digest).collect())
+            }
+            _ => None,
+        })
+    }
+
+    fn layer(
+        &self,
+        record: &SequenceRecord,
+        digest: &Digest,
+    ) -> Result<(fs_err::File, u64), SequenceError> {
+        match self.open_blob(&record.repository, digest) {
+            Ok(Some(open)) => Ok(open),
+            Ok(None) => Err(record.unusable(format!("{digest} is not there"))),
+            Err(StoreError::Io(error)) if is_absent(&error) => {
+                Err(record.unusable(format!("{digest} is not there")))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl SequenceRecord {
+    fn unusable(&self, problem: String) -> SequenceError {
+        let Self { repository, stream, sequence, .. } = self;
+        let (repository, stream, sequence) = (repository.clone(), *stream, *sequence);
+        SequenceError::Record { repository, stream, sequence, problem }
+    }
+}
+
+/// A file that is hashed while it is read.
+struct Hashing<R> {
+    file: R,
+    hasher: Hasher,
+}
+
+impl<R: Read> Read for Hashing<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read(buffer)?;
+        self.hasher.update(&buffer[..read]);
+        Ok(read)
+    }
+}
+
+#[cfg(test)]
+#[path = "sequences_tests.rs"]
+pub(super) mod tests;
