@@ -478,12 +478,72 @@ impl From<registry::server::settings::SettingsError> for Failure {
 }
 
 #[cfg(feature = "serve")]
+impl From<registry::server::certificate::CertificateError> for Failure {
+    fn from(error: registry::server::certificate::CertificateError) -> Self {
+        use registry::server::certificate::CertificateError;
+        let io = match &error {
+            CertificateError::Io(io) => Some(io),
+            _ => None,
+        };
+        let kind = io.map_or(Kind::Usage, |io| Kind::of_io(io, Kind::Usage));
+        Self::of(kind, &error).hinted(io, error.hint())
+    }
+}
+
+#[cfg(feature = "serve")]
+impl From<registry::server::access::AccessError> for Failure {
+    fn from(error: registry::server::access::AccessError) -> Self {
+        use registry::server::access::AccessError;
+        let io = match &error {
+            AccessError::Io(io) => Some(io),
+            _ => None,
+        };
+        let kind = io.map_or(Kind::Usage, |io| Kind::of_io(io, Kind::Usage));
+        let own = io.is_none().then(|| "mend the file, or bring it back from a backup".to_owned());
+        Self::of(kind, &error).hinted(io, own)
+    }
+}
+
+#[cfg(feature = "serve")]
+impl From<registry::server::access::accounts::AccountError> for Failure {
+    fn from(error: registry::server::access::accounts::AccountError) -> Self {
+        use registry::server::access::accounts::AccountError;
+        let hint = match &error {
+            AccountError::Exists(_) => "`bundle registry user passwd` gives it another password",
+            AccountError::Unknown(_) => "`bundle registry user list` shows who there is",
+            AccountError::NotGranted(_) => {
+                "`bundle registry user list` shows the roles and patterns as they are"
+            }
+            AccountError::Robot(_) => {
+                "a new token: `bundle registry user remove`, then `user add --robot`"
+            }
+            AccountError::Busy(_) => "run the same command again",
+            AccountError::Password(_) => "choose another one, or none: one is made and shown then",
+            _ => "`--help` after the command explains its options",
+        };
+        let kind = match &error {
+            AccountError::Busy(_) => Kind::Unavailable,
+            _ => Kind::Usage,
+        };
+        match error {
+            AccountError::Access(error) => error.into(),
+            error => Self::of(kind, &error).with_hint(hint),
+        }
+    }
+}
+
+#[cfg(feature = "serve")]
 impl From<registry::server::ServerError> for Failure {
     fn from(error: registry::server::ServerError) -> Self {
         use registry::server::ServerError;
         use registry::store::StoreError;
+        let error = match error {
+            ServerError::Certificate(error) => return error.into(),
+            ServerError::Access(error) => return error.into(),
+            error => error,
+        };
         let kind = match &error {
-            ServerError::RemoteHttp(_) => Kind::Usage,
+            ServerError::RemoteHttp(_) | ServerError::NoUsers { .. } => Kind::Usage,
             ServerError::Store(StoreError::Io(io)) => Kind::of_io(io, Kind::Failed),
             ServerError::Store(StoreError::ReadOnly | StoreError::Failed { .. }) => Kind::NoSpace,
             ServerError::Store(StoreError::NotAStore { .. }) => Kind::Usage,
@@ -493,8 +553,12 @@ impl From<registry::server::ServerError> for Failure {
         let failure = Self::of(kind, &error);
         match &error {
             ServerError::RemoteHttp(_) => failure.with_hint(
-                "listen on 127.0.0.1, behind a proxy with TLS",
+                "leave `--http` out: the registry speaks TLS then, with a certificate that it makes",
             ),
+            ServerError::NoUsers { data, .. } => failure.with_hint(format!(
+                "make the first user: `bundle registry user add NAME --role admin --data-dir {}`",
+                crate::typed::quoted(&data.display().to_string())
+            )),
             ServerError::Listen { .. } => {
                 failure.with_hint("name another address with `--listen 127.0.0.1:PORT`")
             }

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 pub use make::{make, make_anew};
+pub(super) use reading::pair;
 pub use reading::{check, describe};
 
 /// The authority's certificate, which clients must trust.

@@ -5,6 +5,7 @@
 
 use std::convert::Infallible;
 use std::io::{self, IoSlice};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -20,10 +21,42 @@ use super::App;
 use super::limits::{HEAD_MAX, HEAD_TIME, HEADERS_MAX, STALL, STEP, STOP_TIME};
 
 /// Serves a connection until it ends, or for a moment longer than `stop`.
-pub(super) async fn serve(app: Arc<App>, socket: TcpStream, stop: CancellationToken) {
+pub(super) async fn serve(
+    app: Arc<App>,
+    mut socket: TcpStream,
+    address: IpAddr,
+    stop: CancellationToken,
+) {
+    if app.tls.is_none() {
+        return speak(app, Moving::new(socket), address, stop).await;
+    }
+    let encrypted = async {
+        match &app.tls {
+            Some(tls) if !super::tls::is_plain(&mut socket).await => {
+                // Watched below the encryption, which keeps bytes of its own.
+                tls.accept(Moving::new(socket)).await
+            }
+            _ => None,
+        }
+    };
+    let socket = tokio::select! {
+        socket = encrypted => socket,
+        () = stop.cancelled() => return,
+    };
+    if let Some(socket) = socket {
+        speak(app, socket, address, stop).await;
+    }
+}
+
+async fn speak(
+    app: Arc<App>,
+    socket: impl AsyncRead + AsyncWrite + Unpin,
+    address: IpAddr,
+    stop: CancellationToken,
+) {
     let service = service_fn(move |request| {
         let app = Arc::clone(&app);
-        async move { Ok::<_, Infallible>(super::respond(&app, request).await) }
+        async move { Ok::<_, Infallible>(super::respond(&app, request, address).await) }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -31,7 +64,7 @@ pub(super) async fn serve(app: Arc<App>, socket: TcpStream, stop: CancellationTo
         .max_headers(HEADERS_MAX)
         .max_header_size(HEAD_MAX)
         .max_buf_size(STEP)
-        .serve_connection(TokioIo::new(Moving::new(socket)), service);
+        .serve_connection(TokioIo::new(socket), service);
     tokio::pin!(connection);
     let outcome = tokio::select! {
         outcome = connection.as_mut() => outcome,

@@ -48,3 +48,12 @@ pub const FREE_BUFFERS_MAX: usize = 64;
 
 /// How often unfinished uploads are looked through.
 pub const EXPIRY_PERIOD: Duration = Duration::from_secs(60 * 60);
+
+/// From an accepted connection to the end of its TLS handshake; an honest one takes some round trips.
+pub const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+
+/// How often certificate, users and roles are looked at for changes.
+pub const LOOK_PERIOD: Duration = Duration::from_secs(3);
+
+/// How often a certificate that ends soon is warned of.
+pub const WARNING_PERIOD: Duration = Duration::from_secs(60 * 60);

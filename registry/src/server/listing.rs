@@ -12,6 +12,7 @@ use http::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 
 use super::App;
+use super::access::Caller;
 use super::answer::{Answer, Fault, field};
 use super::limits::{PAGE_MAX, REFERRERS_PAGE};
 use super::route::Query;
@@ -34,10 +35,15 @@ pub(super) async fn tags(
     Ok(link(answer, &format!("/v2/{repository}/tags/list"), limit, next))
 }
 
-/// GET of the repositories.
-pub(super) async fn catalog(app: &Arc<App>, parts: &Parts) -> Result<Answer, Fault> {
+/// GET of the repositories that the caller may pull from.
+pub(super) async fn catalog(
+    app: &Arc<App>,
+    parts: &Parts,
+    caller: Caller,
+) -> Result<Answer, Fault> {
     let (last, limit) = page(parts)?;
-    let page = app.store.repositories(last, limit).await?;
+    let visible = move |name: &str| caller.sees(name);
+    let page = app.store.visible_repositories(last, limit, visible).await?;
     let next = page.entries.last().filter(|_| page.more).cloned();
     let body = json!({ "repositories": page.entries });
     let answer = Answer::json(StatusCode::OK, "application/json", &body);

@@ -4,13 +4,17 @@
 //! 2. `connection` speaks HTTP/1.1 on each socket and calls `respond`.
 //! 3. `route` turns the path into a `Route`; `upload`, `download`, `manifest` and
 //!    `listing` answer it.
-//! 4. `control` answers the `bundle registry` commands of this machine, over a socket in the data directory.
-//! 5. `answer` makes responses, and errors in the JSON of the specification.
+//! 4. `access` says who sends a request and what they may do; `audit` tells of it.
+//! 5. `certificate` makes certificates, `tls` shows them, `watch` notices that files changed.
+//! 6. `control` answers the `bundle registry` commands of this machine, over a socket in the data directory.
+//! 7. `answer` makes responses, and errors in the JSON of the specification.
 //!
 //! In: requests of any client, none of which is trusted. Out: answers. What must hold: memory is
 //! bounded by the number of connections; 201 is only said of what is durable.
 
+pub mod access;
 mod answer;
+mod audit;
 pub mod certificate;
 mod connection;
 pub mod control;
@@ -27,9 +31,11 @@ pub mod route;
 mod route;
 pub mod settings;
 mod storage;
+pub mod tls;
 mod upload;
+mod watch;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -45,6 +51,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::store::{Store, StoreError, UPLOAD_LIFETIME};
+use access::{Access, Caller};
 use answer::{Answer, Fault, Payload, field};
 use limits::{CONNECTIONS_MAX, DRAIN_MAX, DRAIN_TIME, EXPIRY_PERIOD};
 use route::Route;
@@ -71,6 +78,9 @@ pub struct ServerConfig {
 pub enum Transport {
     /// Plain HTTP without logins, on loopback addresses only.
     Http,
+    /// TLS with the certificate of the settings, else one that is made in the data directory; and with users, where
+    /// there are any.
+    Tls,
 }
 
 impl ServerConfig {
@@ -104,6 +114,23 @@ pub enum ServerError {
         /// Why.
         error: std::io::Error,
     },
+    /// Nobody was named who may come, and everybody could.
+    #[error(
+        "refusing to serve `{address}` without users: it is not a loopback address, and everybody on the network could change \
+         what is stored"
+    )]
+    NoUsers {
+        /// The address.
+        address: SocketAddr,
+        /// The data directory.
+        data: PathBuf,
+    },
+    /// Users, robots or roles cannot be used.
+    #[error(transparent)]
+    Access(#[from] access::AccessError),
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Certificate(#[from] certificate::CertificateError),
     /// The data cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -143,6 +170,9 @@ pub struct Server {
 struct App {
     store: Storage,
     read_only: bool,
+    tls: Option<tls::Tls>,
+    /// With TLS: who may do what. In the clear nobody logs in.
+    access: Option<access::Access>,
     buffers: download::Buffers,
     address: SocketAddr,
     began: Instant,
@@ -164,10 +194,30 @@ impl Server {
             true => Store::open_read_only(&config.data)?,
             false => Store::open(&config.data)?,
         };
+        let (data, settings) = (&config.data, &config.settings);
+        let access = match config.transport {
+            Transport::Http => None,
+            Transport::Tls => Some(Access::open(data, settings, address, !config.read_only)?),
+        };
+        if let Some(access) = &access
+            && !access.is_guarded()
+        {
+            if !config.listen.ip().is_loopback() {
+                return Err(ServerError::NoUsers { address: config.listen, data: config.data });
+            }
+            tracing::info!("there are no users: everybody on this machine may do everything");
+        }
+        // Made in a directory that the store found to be its own.
+        let tls = match config.transport {
+            Transport::Http => None,
+            Transport::Tls => Some(tls::Tls::open(tls::pair(data, settings, address)?)?),
+        };
         raise_file_limit();
         let app = App {
             store: Storage::Files(Arc::new(store)),
             read_only: config.read_only,
+            tls,
+            access,
             buffers: download::Buffers::default(),
             address,
             began: Instant::now(),
@@ -184,6 +234,11 @@ impl Server {
         self.address
     }
 
+    /// The authority by which clients trust a certificate that was made here.
+    pub fn ca(&self) -> Option<PathBuf> {
+        self.app.tls.as_ref().and_then(tls::Tls::ca)
+    }
+
     /// Serves until `stop`; then requests under way get [`limits::STOP_TIME`].
     ///
     /// # Errors
@@ -192,6 +247,7 @@ impl Server {
         let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let mut connections = JoinSet::new();
         let expiry = tokio::spawn(expire(Arc::clone(&self.app), stop.clone()));
+        let watch = tokio::spawn(watch::watch(Arc::clone(&self.app), stop.clone()));
         let control = self
             .control
             .map(|control| tokio::spawn(control.serve(Arc::clone(&self.app), stop.clone())));
@@ -204,8 +260,8 @@ impl Server {
                 () = stop.cancelled() => break,
             };
             while connections.try_join_next().is_some() {}
-            let socket = match accepted {
-                Ok((socket, _)) => socket,
+            let (socket, peer) = match accepted {
+                Ok(accepted) => accepted,
                 Err(error) => {
                     // Out of file descriptors, or a connection that died in the queue: go on.
                     tracing::warn!(%error, "cannot accept a connection");
@@ -215,7 +271,7 @@ impl Server {
             };
             // Answers go out as a whole; waiting for more only delays them.
             let _ = socket.set_nodelay(true);
-            let served = connection::serve(Arc::clone(&self.app), socket, stop.clone());
+            let served = connection::serve(Arc::clone(&self.app), socket, peer.ip(), stop.clone());
             connections.spawn(async move {
                 served.await;
                 drop(slot);
@@ -224,8 +280,9 @@ impl Server {
         drop(self.listener);
         // Each connection ends by itself within the time to stop.
         while connections.join_next().await.is_some() {}
-        // Both end by the same token.
+        // All end by the same token.
         let _ = expiry.await;
+        let _ = watch.await;
         if let Some(control) = control {
             let _ = control.await;
         }
@@ -262,9 +319,9 @@ fn raise_file_limit() {
 }
 
 /// Answers one request.
-async fn respond(app: &Arc<App>, request: Request<Incoming>) -> Response<Payload> {
+async fn respond(app: &Arc<App>, request: Request<Incoming>, address: IpAddr) -> Response<Payload> {
     let (parts, mut body) = request.into_parts();
-    let outcome = dispatch(app, &parts, &mut body).await;
+    let outcome = dispatch(app, &parts, &mut body, address).await;
     let answer = outcome.unwrap_or_else(|fault| {
         tracing::debug!(status = fault.status.as_u16(), code = fault.code, message = %fault.message, "refused");
         fault.answer()
@@ -276,17 +333,45 @@ async fn respond(app: &Arc<App>, request: Request<Incoming>) -> Response<Payload
     response
 }
 
-async fn dispatch(app: &Arc<App>, parts: &Parts, body: &mut Incoming) -> Result<Answer, Fault> {
+async fn dispatch(
+    app: &Arc<App>,
+    parts: &Parts,
+    body: &mut Incoming,
+    address: IpAddr,
+) -> Result<Answer, Fault> {
+    let path = parts.uri.path();
+    if path == "/token"
+        && let Some(access) = &app.access
+    {
+        return access.token(parts, body, address).await;
+    }
+    let route = route::parse(path)?;
+    let caller = match &app.access {
+        None => Caller::Everyone,
+        Some(access) => access.check(parts, &route, address).await?,
+    };
+    let outcome = carry_out(app, parts, body, route, &caller).await;
+    audit::change(&caller, address, parts, &outcome);
+    outcome
+}
+
+async fn carry_out(
+    app: &Arc<App>,
+    parts: &Parts,
+    body: &mut Incoming,
+    route: Route,
+    caller: &Caller,
+) -> Result<Answer, Fault> {
     let reading = matches!(parts.method, Method::GET | Method::HEAD);
     if app.read_only && !reading {
         return Err(StoreError::ReadOnly.into());
     }
-    match route::parse(parts.uri.path())? {
+    match route {
         Route::Root if reading => {
             Ok(Answer::json(http::StatusCode::OK, "application/json", &serde_json::json!({})))
         }
         Route::Root => Err(Fault::unsupported("only GET")),
-        Route::Catalog => listing::catalog(app, parts).await,
+        Route::Catalog => listing::catalog(app, parts, caller.clone()).await,
         Route::Tags(repository) => listing::tags(app, parts, repository).await,
         Route::Referrers(repository, subject) => {
             listing::referrers(app, parts, repository, subject).await
@@ -301,7 +386,7 @@ async fn dispatch(app: &Arc<App>, parts: &Parts, body: &mut Incoming) -> Result<
             }
         }
         Route::Blob(..) => Err(Fault::unsupported("blobs have GET, HEAD and DELETE")),
-        Route::Uploads(repository) => upload::begin(app, parts, body, repository).await,
+        Route::Uploads(repository) => upload::begin(app, parts, body, repository, caller).await,
         Route::Upload(repository, id) => upload::go_on(app, parts, body, repository, &id).await,
         Route::Manifest(repository, reference) => {
             manifest::manifest(app, parts, body, repository, &reference).await

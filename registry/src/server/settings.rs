@@ -32,6 +32,60 @@ pub struct Settings {
     pub names: Vec<String>,
     /// Refuse every change.
     pub read_only: bool,
+    /// The certificate; one of our own when nothing is said.
+    #[serde(skip_serializing_if = "Tls::is_own")]
+    pub tls: Tls,
+    /// Who may come.
+    #[serde(skip_serializing_if = "Access::is_closed")]
+    pub access: Access,
+}
+
+/// Who may come, besides users and robots.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Access {
+    /// What those may do who do not log in.
+    pub anonymous: Anonymous,
+}
+
+impl Access {
+    fn is_closed(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What those may do who do not log in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Anonymous {
+    /// Nothing.
+    #[default]
+    None,
+    /// Pull, from every repository.
+    Pull,
+}
+
+/// A certificate that a person brings.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Tls {
+    /// The certificate in PEM, with those that vouch for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<PathBuf>,
+    /// Its key in PEM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<PathBuf>,
+}
+
+impl Tls {
+    fn is_own(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Certificate and key, as paths of this process. Settings that were read have both or none.
+    pub fn pair(&self, data: &Path) -> Option<(PathBuf, PathBuf)> {
+        Some((data.join(self.certificate.as_ref()?), data.join(self.key.as_ref()?)))
+    }
 }
 
 /// Why the settings cannot be used.
@@ -61,9 +115,19 @@ impl Settings {
             return Err(fail(format!("it is larger than {FILE_MAX} bytes")));
         }
         let text = fs_err::read_to_string(&path).map_err(|error| fail(error.to_string()))?;
-        toml::from_str(&text)
-            .map(Some)
-            .map_err(|error| fail(error.to_string().trim_end().to_owned()))
+        let settings: Self =
+            toml::from_str(&text).map_err(|error| fail(error.to_string().trim_end().to_owned()))?;
+        if settings.tls.certificate.is_some() != settings.tls.key.is_some() {
+            return Err(fail(
+                "`[tls]` needs both `certificate` and `key`, or none of them".to_owned(),
+            ));
+        }
+        Ok(Some(settings))
+    }
+
+    /// What a person said that clients call this registry.
+    pub fn names(&self) -> Vec<String> {
+        self.hostname.iter().chain(&self.names).cloned().collect()
     }
 
     /// The text of the file.
@@ -90,11 +154,21 @@ mod tests {
             hostname: Some("mirror.example".to_owned()),
             names: vec!["10.0.0.5".to_owned()],
             read_only: true,
+            access: Access { anonymous: Anonymous::Pull },
+            tls: Tls {
+                certificate: Some("tls/mine.crt".into()),
+                key: Some("/etc/mine.key".into()),
+            },
         };
+        let pair = settings.tls.pair(Path::new("/data")).unwrap();
+        assert_eq!(pair, ("/data/tls/mine.crt".into(), "/etc/mine.key".into()));
         fs_err::write(dir.path().join(FILE), settings.to_text()).unwrap();
         assert_eq!(Settings::load(dir.path()).unwrap(), Some(settings));
         fs_err::write(dir.path().join(FILE), "hostnam = \"a\"\n").unwrap();
         let error = Settings::load(dir.path()).unwrap_err().to_string();
         assert!(error.contains("hostnam") && error.contains("registry.toml"), "{error}");
+        fs_err::write(dir.path().join(FILE), "[tls]\ncertificate = \"a\"\n").unwrap();
+        let error = Settings::load(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("both"), "{error}");
     }
 }

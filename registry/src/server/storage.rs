@@ -240,16 +240,17 @@ impl Storage {
         }
     }
 
-    /// At most `limit` repositories after `last` that hold a manifest.
-    pub(super) async fn repositories(
+    /// At most `limit` repositories after `last` that hold a manifest and that their reader may see.
+    pub(super) async fn visible_repositories(
         &self,
         last: String,
         limit: usize,
+        visible: impl Fn(&str) -> bool + Send + 'static,
     ) -> Result<Page<String>, Fault> {
         match self {
             Self::Files(store) => {
                 let store = Arc::clone(store);
-                blocking(move || store.repositories(&last, limit)).await
+                blocking(move || store.visible_repositories(&last, limit, &visible)).await
             }
         }
     }

@@ -13,6 +13,8 @@ use http::{Method, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
+use super::access::Caller;
+use super::access::roles::Action;
 use super::answer::{Answer, Fault, field};
 use super::limits::STALL;
 use super::range;
@@ -27,6 +29,7 @@ pub(super) async fn begin(
     parts: &Parts,
     body: &mut Incoming,
     repository: Repository,
+    caller: &Caller,
 ) -> Result<Answer, Fault> {
     if parts.method != Method::POST {
         return Err(Fault::unsupported("only POST starts an upload"));
@@ -40,8 +43,9 @@ pub(super) async fn begin(
     if let Some(mount) = query.get("mount") {
         let digest = parse_digest(&mount)?;
         // Without `from` any repository would do, and with it every blob would be every user's
-        // (CVE-2024-39897): the client uploads instead.
-        if let Some(from) = query.get("from").and_then(|from| from.parse::<Repository>().ok()) {
+        // (CVE-2024-39897): the client uploads instead. So it does where it may not read.
+        let from = query.get("from").and_then(|from| from.parse::<Repository>().ok());
+        if let Some(from) = from.filter(|from| caller.may(Action::Pull, from)) {
             if app.store.mount_blob(from, repository.clone(), digest).await? {
                 return Ok(created(&repository, &digest));
             }

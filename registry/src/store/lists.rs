@@ -116,8 +116,21 @@ impl Store {
     /// # Errors
     /// I/O.
     pub fn repositories(&self, last: &str, limit: usize) -> Result<Page<String>, StoreError> {
+        self.visible_repositories(last, limit, &|_| true)
+    }
+
+    /// As [`Self::repositories`], of those that its reader may see.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn visible_repositories(
+        &self,
+        last: &str,
+        limit: usize,
+        visible: &dyn Fn(&str) -> bool,
+    ) -> Result<Page<String>, StoreError> {
         let mut smallest = Smallest::new(last, limit);
-        walk(&self.root.join("repositories"), "", &mut smallest)?;
+        walk(&self.root.join("repositories"), "", visible, &mut smallest)?;
         Ok(smallest.page())
     }
 
@@ -194,17 +207,22 @@ impl Store {
 
 /// Offers every repository below `dir` that holds a manifest. Names have at most 255 characters, so
 /// the depth is bounded.
-fn walk(dir: &Path, prefix: &str, smallest: &mut Smallest) -> Result<(), StoreError> {
+fn walk(
+    dir: &Path,
+    prefix: &str,
+    visible: &dyn Fn(&str) -> bool,
+    smallest: &mut Smallest,
+) -> Result<(), StoreError> {
     for name in names(dir)? {
         if name.starts_with('_') {
             continue;
         }
         let full = if prefix.is_empty() { name.clone() } else { format!("{prefix}/{name}") };
         let path = dir.join(&name);
-        if names(&path.join("_manifests"))?.next().is_some() {
+        if visible(&full) && names(&path.join("_manifests"))?.next().is_some() {
             smallest.offer(full.clone());
         }
-        walk(&path, &full, smallest)?;
+        walk(&path, &full, visible, smallest)?;
     }
     Ok(())
 }

@@ -57,7 +57,7 @@ const VERSION: &str = "bundle registry store 1\n";
 const VERSION_MAX: u64 = 256;
 /// Every name in a registry's data directory: the store's own, of which a crash at the first start leaves some, and
 /// those that may be there before the store.
-pub const NAMES: [&str; 13] = [
+pub const NAMES: [&str; 14] = [
     "blobs",
     "repositories",
     "uploads",
@@ -68,6 +68,7 @@ pub const NAMES: [&str; 13] = [
     "robots",
     "users",
     "roles.toml",
+    "token.key",
     "tls",
     "bin",
     "registry.toml",
@@ -203,7 +204,9 @@ fn check_version(dir: &Path) -> Result<bool, StoreError> {
         None => {
             for entry in fs_err::read_dir(dir)? {
                 let name = entry?.file_name();
-                if name != "lost+found" && !NAMES.iter().any(|ours| name == *ours) {
+                let unfinished = name.to_string_lossy().starts_with(crate::lasting::UNFINISHED);
+                let ours = unfinished || name == "lost+found";
+                if !ours && !NAMES.iter().any(|ours| name == *ours) {
                     return Err(StoreError::NotAStore { path: dir.to_owned() });
                 }
             }

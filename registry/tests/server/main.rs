@@ -4,6 +4,7 @@
 // Helpers outside of `#[test]` functions are tests all the same.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
+mod access;
 mod blobs;
 mod bounds;
 mod conformance;

@@ -28,7 +28,8 @@ pub fn client() -> Client {
 
 async fn run(config: ServerConfig) -> (String, CancellationToken, JoinHandle<()>) {
     let server = Server::bind(config).await.unwrap();
-    let base = format!("http://{}", server.local_addr());
+    let scheme = if server.ca().is_some() { "https" } else { "http" };
+    let base = format!("{scheme}://{}", server.local_addr());
     let stop = CancellationToken::new();
     let running = tokio::spawn({
         let stop = stop.clone();
@@ -43,6 +44,12 @@ impl Registry {
         let config = ServerConfig::new(dir.path(), "127.0.0.1:0".parse().unwrap());
         let (base, stop, running) = run(config).await;
         Self { base, dir, client: client(), stop, running }
+    }
+
+    /// One with this configuration, spoken to by this client.
+    pub async fn of(dir: TempDir, config: ServerConfig, client: Client) -> Self {
+        let (base, stop, running) = run(config).await;
+        Self { base, dir, client, stop, running }
     }
 
     /// Stops, and starts again on the same data and another port.
@@ -62,7 +69,7 @@ impl Registry {
     }
 
     pub fn host(&self) -> &str {
-        self.base.strip_prefix("http://").unwrap()
+        self.base.split_once("://").unwrap().1
     }
 
     pub fn request(&self, method: &str, path: &str) -> RequestBuilder {

@@ -3,7 +3,9 @@
 //! All of them find everything in one data directory: the settings (`registry.toml`), the certificates, the
 //! users and what is stored. `docs/decisions/0010` shows it.
 
+mod rotate_cert;
 mod serve;
+mod user;
 
 use std::path::PathBuf;
 
@@ -23,6 +25,8 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 enum Action {
     Serve(serve::Args),
+    RotateCert(rotate_cert::Args),
+    User(user::Args),
 }
 
 impl Args {
@@ -43,5 +47,7 @@ struct Data {
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     match args.action {
         Action::Serve(args) => serve::run(args, context).await,
+        Action::User(args) => user::run(args, context),
+        Action::RotateCert(args) => rotate_cert::run(&args, context),
     }
 }

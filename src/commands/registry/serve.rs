@@ -36,7 +36,7 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let config = ServerConfig {
         listen: args.listen.unwrap_or_else(|| settings.listen()),
         read_only: args.read_only || settings.read_only,
-        transport: transport(args.http),
+        transport: if args.http { Transport::Http } else { Transport::Tls },
         data,
         settings,
     };
@@ -46,18 +46,19 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         tracing::info!("`{}` had no registry: this is a new, empty one", plain(&shown));
     }
     let address = server.local_addr();
+    let url = format!("{}://{address}", if args.http { "http" } else { "https" });
+    let mut answer =
+        json!({ "address": address.to_string(), "url": url, "data": shown, "readOnly": read_only });
+    let mut text = format!("serving `{shown}` on {url}, until Ctrl-C");
+    if let Some(ca) = server.ca() {
+        let ca = ca.display().to_string();
+        text += &format!("; clients trust it by `{ca}`");
+        answer["ca"] = ca.into();
+    }
     // Printed before the first request: a script that asked for port 0 waits for this line.
-    context.output.print(
-        &json!({ "address": address.to_string(), "data": shown, "readOnly": read_only }),
-        &format!("serving `{shown}` on http://{address}, until Ctrl-C"),
-    )?;
+    context.output.print(&answer, &text)?;
     server.run(context.cancel.clone()).await?;
     Ok(Exit::DONE)
-}
-
-/// So far there is only one; `--http` is the name it will keep.
-fn transport(_http: bool) -> Transport {
-    Transport::Http
 }
 
 /// An address with its port. A name is none: what it stands for may change, and with it who can connect.

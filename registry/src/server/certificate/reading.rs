@@ -79,7 +79,7 @@ pub fn describe(path: &Path) -> Result<Described, CertificateError> {
 }
 
 /// The certificates of a file and its key, which fits.
-pub(crate) fn pair(certificate: &Path, key: &Path) -> Result<Pair, CertificateError> {
+pub(in crate::server) fn pair(certificate: &Path, key: &Path) -> Result<Pair, CertificateError> {
     let (chain, _) = chain(certificate)?;
     let key = fits(certificate, &chain, key)?;
     Ok((chain, key))

@@ -162,7 +162,7 @@ fn every_fault_of_a_brought_certificate_is_named() {
     ] {
         let refused = brought.check(certificate, key).unwrap_err().to_string();
         assert!(refused.contains(told), "{told}: {refused}");
-        assert!(!refused.contains("BEGIN PRIVATE"), "{refused}");
+        assert!(key.lines().all(|line| line.len() < 40 || !refused.contains(line)), "{refused}");
     }
 }
 

@@ -1,0 +1,476 @@
+//! Who may do what: every request passes here before its object is touched.
+//!
+//! 1. `files` reads `users` and `robots`, `roles` reads `roles.toml` (with `pattern`); [`Access::look`] reads them again when they change.
+//! 2. `scope` reads what a request proves itself with; `login` verifies passwords, slowly for those who guess (`attempts`); `token` reads
+//!    what this registry signed.
+//! 3. [`Access::check`] puts both together: a [`Caller`], or the refusal of the specification with the way to log in.
+//! 4. `endpoint` answers `/token`, where a login becomes a token.
+//! 5. [`accounts`] changes the files, for the `bundle registry user` commands.
+//!
+//! In: headers of requests, files of people. Out: who it is, and what they may do now: what a token grants and the roles no longer do is
+//! refused. What must hold: a broken file keeps what held before; a request with a good token or a password seen before costs
+//! microseconds; nothing is allowed that no file grants.
+
+pub mod accounts;
+mod attempts;
+mod endpoint;
+pub mod files;
+mod login;
+mod pattern;
+pub mod roles;
+mod scope;
+mod token;
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use format_spec::Repository;
+use http::header::{AUTHORIZATION, HOST, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::request::Parts;
+use http::{Method, StatusCode};
+
+use self::files::{LineError, Robot};
+use self::login::{Login, Refused};
+use self::roles::{Action, Grants, Roles};
+use self::scope::{Proof, Scope};
+use self::token::Signer;
+use super::answer::Fault;
+use super::audit;
+use super::route::Route;
+use super::settings::{Anonymous, Settings};
+use super::watch::Stamp;
+
+/// The users' file in the data directory.
+pub const USERS: &str = "users";
+/// The robots' file.
+pub const ROBOTS: &str = "robots";
+/// The roles' file.
+pub const ROLES: &str = "roles.toml";
+
+/// Bytes of one of these files: tens of thousands of entries.
+const FILE_MAX: u64 = 4 * 1024 * 1024;
+
+/// How the registry calls itself in challenges and tokens.
+const SERVICE: &str = "bundle-registry";
+
+/// Why access cannot be regulated.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AccessError {
+    /// A file cannot be read or written.
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    /// A line of `users` or `robots`.
+    #[error(transparent)]
+    Line(#[from] LineError),
+    /// The roles.
+    #[error("cannot use `{path}`: {problem}")]
+    Roles {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+/// What the files say.
+#[derive(Debug, Default)]
+struct State {
+    /// Whether anybody was ever named; if not, this machine alone is served, and everybody on it may do everything.
+    guarded: bool,
+    users: HashMap<String, String>,
+    robots: HashMap<String, Robot>,
+    roles: Roles,
+    /// What tokens of a name must carry.
+    marks: HashMap<String, String>,
+    /// Told apart from what the files said before.
+    generation: u64,
+}
+
+/// The rules, and who was verified lately.
+pub(super) struct Access {
+    data: PathBuf,
+    state: RwLock<Arc<State>>,
+    seen: Mutex<[Stamp; 3]>,
+    login: Login,
+    signer: Signer,
+    anonymous_pull: bool,
+    /// What clients call this registry when they do not say it.
+    authority: String,
+}
+
+/// Who sent a request.
+#[derive(Clone)]
+pub(super) enum Caller {
+    /// There are no users: whoever can connect.
+    Everyone,
+    /// Nobody, who may pull.
+    Anonymous,
+    /// Somebody.
+    Known(Arc<Known>),
+}
+
+/// Somebody who was verified.
+pub(super) struct Known {
+    name: String,
+    state: Arc<State>,
+    /// What the token grants; with a password there is no such bound.
+    granted: Option<Vec<Scope>>,
+    anonymous_pull: bool,
+}
+
+impl Caller {
+    /// Whether they may do this now, with what they proved themselves with.
+    pub(super) fn may(&self, action: Action, repository: &Repository) -> bool {
+        match self {
+            Self::Everyone => true,
+            Self::Anonymous => action == Action::Pull,
+            Self::Known(known) => {
+                known.may(action, repository.as_str())
+                    && known.granted(|scope| {
+                        scope.kind == "repository"
+                            && scope.name == repository.as_str()
+                            && scope.has(action)
+                    })
+            }
+        }
+    }
+
+    /// Whether a list of repositories may show them this one.
+    pub(super) fn sees(&self, repository: &str) -> bool {
+        match self {
+            Self::Everyone | Self::Anonymous => true,
+            Self::Known(known) => known.may(Action::Pull, repository),
+        }
+    }
+
+    /// The name, for the audit.
+    pub(super) fn name(&self) -> &str {
+        match self {
+            Self::Everyone | Self::Anonymous => "",
+            Self::Known(known) => &known.name,
+        }
+    }
+}
+
+impl Known {
+    fn may(&self, action: Action, repository: &str) -> bool {
+        (self.anonymous_pull && action == Action::Pull)
+            || self.state.roles.may(&self.name, action, repository)
+    }
+
+    fn granted(&self, covers: impl Fn(&Scope) -> bool) -> bool {
+        self.granted.as_ref().is_none_or(|scopes| scopes.iter().any(covers))
+    }
+}
+
+/// What a request needs.
+enum Need<'a> {
+    Login,
+    Catalog,
+    In(&'a Repository, Action),
+}
+
+impl<'a> Need<'a> {
+    fn of(method: &Method, route: &'a Route) -> Self {
+        let reading = matches!(*method, Method::GET | Method::HEAD);
+        let changing = match *method {
+            Method::DELETE => Action::Delete,
+            _ => Action::Push,
+        };
+        match route {
+            Route::Root => Self::Login,
+            Route::Catalog => Self::Catalog,
+            Route::Uploads(repository) | Route::Upload(repository, _) => {
+                Self::In(repository, Action::Push)
+            }
+            Route::Tags(repository)
+            | Route::Blob(repository, _)
+            | Route::Manifest(repository, _)
+            | Route::Referrers(repository, _) => {
+                Self::In(repository, if reading { Action::Pull } else { changing })
+            }
+        }
+    }
+
+    /// What to ask the token server for.
+    fn scope(&self) -> Option<Scope> {
+        match self {
+            Self::Login => None,
+            Self::Catalog => Some(Scope::catalog()),
+            Self::In(repository, Action::Pull) => {
+                Some(Scope::repository(repository.as_str(), &[Action::Pull]))
+            }
+            Self::In(repository, Action::Push) => {
+                Some(Scope::repository(repository.as_str(), &[Action::Pull, Action::Push]))
+            }
+            Self::In(repository, Action::Delete) => {
+                Some(Scope::repository(repository.as_str(), &[Action::Pull, Action::Delete]))
+            }
+        }
+    }
+}
+
+impl Access {
+    /// Reads the files of a data directory.
+    pub(super) fn open(
+        data: &Path,
+        settings: &Settings,
+        listen: SocketAddr,
+        may_write: bool,
+    ) -> Result<Self, AccessError> {
+        let signer = Signer::open(data, may_write)?;
+        let seen = stamps(data);
+        let state = load(data, &signer, 1)?;
+        let authority = match &settings.hostname {
+            Some(name) => format!("{name}:{}", listen.port()),
+            None => listen.to_string(),
+        };
+        Ok(Self {
+            data: data.to_owned(),
+            state: RwLock::new(Arc::new(state)),
+            seen: Mutex::new(seen),
+            login: Login::new()?,
+            signer,
+            anonymous_pull: settings.access.anonymous == Anonymous::Pull,
+            authority,
+        })
+    }
+
+    /// Whether there are users at all.
+    pub(super) fn is_guarded(&self) -> bool {
+        self.state().guarded
+    }
+
+    fn state(&self) -> Arc<State> {
+        Arc::clone(&self.state.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Reads the files again if one changed. What is broken, or gone, changes nothing.
+    pub(super) fn look(&self) {
+        let found = stamps(&self.data);
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if found == *seen {
+            return;
+        }
+        *seen = found;
+        let before = self.state();
+        match load(&self.data, &self.signer, before.generation + 1) {
+            Ok(after) if before.guarded && !after.guarded => {
+                tracing::error!(
+                    "the files of users and roles are gone: what they said still holds"
+                );
+            }
+            Ok(after) => {
+                let after = Arc::new(after);
+                *self.state.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&after);
+                self.login.forget();
+                audit::changed(&before.marks, &after.marks);
+                tracing::info!(
+                    users = after.users.len(),
+                    robots = after.robots.len(),
+                    "users, robots and roles were read again"
+                );
+            }
+            Err(error) => {
+                tracing::error!(%error, "what the files said before still holds");
+            }
+        }
+    }
+
+    /// Who sends this, and that they may.
+    pub(super) async fn check(
+        &self,
+        parts: &Parts,
+        route: &Route,
+        address: IpAddr,
+    ) -> Result<Caller, Fault> {
+        let need = Need::of(&parts.method, route);
+        let Some(caller) = self.who(parts, address, &need).await? else {
+            return match need {
+                Need::In(_, Action::Pull) if self.anonymous_pull => Ok(Caller::Anonymous),
+                _ => Err(self.unknown(parts, need.scope().as_ref(), None, "log in first")),
+            };
+        };
+        let Caller::Known(known) = &caller else { return Ok(caller) };
+        let (allowed, covered) = match &need {
+            Need::Login => (true, true),
+            // The list shows only what its reader may pull.
+            Need::Catalog => (true, known.granted(Scope::is_catalog)),
+            Need::In(repository, action) => {
+                (known.may(*action, repository.as_str()), caller.may(*action, repository))
+            }
+        };
+        match (allowed, covered) {
+            (true, true) => Ok(caller),
+            (true, false) => {
+                let scope = need.scope();
+                Err(self.unknown(
+                    parts,
+                    scope.as_ref(),
+                    Some("insufficient_scope"),
+                    "the token does not grant this",
+                ))
+            }
+            (false, _) => Err(denied(&known.name, &need)),
+        }
+    }
+
+    /// Who sends this; `None` when they do not say.
+    async fn who(
+        &self,
+        parts: &Parts,
+        address: IpAddr,
+        need: &Need<'_>,
+    ) -> Result<Option<Caller>, Fault> {
+        let state = self.state();
+        if !state.guarded {
+            return Ok(Some(Caller::Everyone));
+        }
+        let Some(header) = parts.headers.get(AUTHORIZATION) else { return Ok(None) };
+        let scope = need.scope();
+        let wrong =
+            |error: Option<&str>, text: &str| Err(self.unknown(parts, scope.as_ref(), error, text));
+        let (name, granted) = match header.to_str().ok().and_then(scope::proof) {
+            Some(Proof::Basic(name, password)) => {
+                self.log_in(&state, &name, &password, address).await.map_err(|refused| {
+                    match refused {
+                        Refused::Wrong => {
+                            self.unknown(parts, scope.as_ref(), None, "wrong user name or password")
+                        }
+                        Refused::Wait(time) => busy(time),
+                    }
+                })?;
+                (name, None)
+            }
+            Some(Proof::Bearer(token)) => match self.signer.read(token) {
+                Some(claims) if claims.sub.is_empty() => return Ok(None),
+                Some(claims) if state.marks.get(&claims.sub) == Some(&claims.mark) => {
+                    (claims.sub, Some(claims.access))
+                }
+                _ => return wrong(Some("invalid_token"), "the token is not good any more"),
+            },
+            None => return wrong(None, "the header `Authorization` is neither Basic nor Bearer"),
+        };
+        if state.robots.get(&name).is_some_and(login::has_ended) {
+            return wrong(None, "the robot's token has ended");
+        }
+        let anonymous_pull = self.anonymous_pull;
+        Ok(Some(Caller::Known(Arc::new(Known { name, state, granted, anonymous_pull }))))
+    }
+
+    async fn log_in(
+        &self,
+        state: &Arc<State>,
+        name: &str,
+        password: &str,
+        address: IpAddr,
+    ) -> Result<(), Refused> {
+        let first = self.login.verify(state, name, password, address).await;
+        match &first {
+            Ok(true) => audit::login(name, address, true),
+            Err(Refused::Wrong) => audit::login(name, address, false),
+            Ok(false) | Err(Refused::Wait(_)) => {}
+        }
+        first.map(|_| ())
+    }
+
+    /// 401, with both ways to log in; Bearer first, as some clients take the first that they know.
+    fn unknown(
+        &self,
+        parts: &Parts,
+        scope: Option<&Scope>,
+        error: Option<&str>,
+        text: &str,
+    ) -> Fault {
+        let authority = self.authority(parts);
+        let mut bearer =
+            format!("Bearer realm=\"https://{authority}/token\",service=\"{SERVICE}\"");
+        if let Some(scope) = scope {
+            bearer += &format!(",scope=\"{scope}\"");
+        }
+        if let Some(error) = error {
+            bearer += &format!(",error=\"{error}\"");
+        }
+        Fault::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", text)
+            .field(WWW_AUTHENTICATE, bearer)
+            .field(WWW_AUTHENTICATE, format!("Basic realm=\"{SERVICE}\""))
+    }
+
+    /// What the client calls this registry: it may have several names, and be reached through another port.
+    fn authority<'a>(&'a self, parts: &'a Parts) -> &'a str {
+        let said = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
+        let letters = |c: u8| c.is_ascii_alphanumeric() || b"-._:[]".contains(&c);
+        said.filter(|it| !it.is_empty() && it.len() <= 300 && it.bytes().all(letters))
+            .unwrap_or(&self.authority)
+    }
+}
+
+fn denied(name: &str, need: &Need<'_>) -> Fault {
+    let text = match need {
+        Need::In(repository, action) => {
+            format!("`{name}` has no right to {} in `{repository}`", action.name())
+        }
+        Need::Login | Need::Catalog => format!("`{name}` has no right to this"),
+    };
+    Fault::new(StatusCode::FORBIDDEN, "DENIED", text)
+}
+
+fn busy(time: std::time::Duration) -> Fault {
+    let seconds = time.as_secs() + 1;
+    let text = format!("too many failed logins: try again in {seconds} s");
+    Fault::new(StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS", text)
+        .field(RETRY_AFTER, seconds.to_string())
+}
+
+fn stamps(data: &Path) -> [Stamp; 3] {
+    [USERS, ROBOTS, ROLES].map(|name| Stamp::of(&data.join(name)))
+}
+
+/// Reads all three files; one that is not there is as one that is empty.
+fn load(data: &Path, signer: &Signer, generation: u64) -> Result<State, AccessError> {
+    let (users_text, robots_text, roles_text) =
+        (text(data, USERS)?, text(data, ROBOTS)?, text(data, ROLES)?);
+    let guarded = users_text.is_some() || robots_text.is_some() || roles_text.is_some();
+    let line = |name: &str| {
+        let path = data.join(name);
+        move |(line, problem)| LineError { path, line, problem }
+    };
+    let users = files::users(users_text.as_deref().unwrap_or_default()).map_err(line(USERS))?;
+    let robots = files::robots(robots_text.as_deref().unwrap_or_default()).map_err(line(ROBOTS))?;
+    if let Some(name) = robots.keys().find(|name| users.contains_key(*name)) {
+        let problem = format!("`{name}` is a user as well");
+        return Err(LineError { path: data.join(ROBOTS), line: 1, problem }.into());
+    }
+    let wrong = |problem| AccessError::Roles { path: data.join(ROLES), problem };
+    let grants = Grants::parse(roles_text.as_deref().unwrap_or_default()).map_err(wrong)?;
+    let roles = Roles::of(&grants).map_err(wrong)?;
+    let mut marks = HashMap::with_capacity(users.len() + robots.len());
+    for (name, hash) in &users {
+        marks.insert(name.clone(), signer.mark(&format!("{name}:{hash}")));
+    }
+    for (name, robot) in &robots {
+        marks.insert(name.clone(), signer.mark(&format!("{name}:{:?}", robot.sha256)));
+    }
+    Ok(State { guarded, users, robots, roles, marks, generation })
+}
+
+/// The text of a file in the data directory.
+fn text(data: &Path, name: &str) -> Result<Option<String>, AccessError> {
+    use std::io::Read;
+    let path = data.join(name);
+    let file = match fs_err::File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let mut text = String::new();
+    file.take(FILE_MAX + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > FILE_MAX {
+        let text = format!("`{}` is larger than {FILE_MAX} bytes", path.display());
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, text).into());
+    }
+    Ok(Some(text))
+}
