@@ -505,7 +505,7 @@ fn a_registry_serves_until_it_is_told_to_stop() {
     let serve = ["registry", "serve", "--data", "data", "--listen", "127.0.0.1:0"];
     for (name, new) in [("-INT", true), ("-TERM", false)] {
         let (child, line) = start(dir.path(), &serve);
-        assert!(line.contains("http://127.0.0.1:"), "{line}");
+        assert!(line.contains("https://127.0.0.1:") && line.contains("data/tls/ca.crt"), "{line}");
         signal(&child, name);
         let answer = child.wait_with_output().unwrap();
         exit(&answer, 0);
@@ -557,7 +557,7 @@ fn a_file_in_the_place_of_a_directory_is_named_with_its_option() {
     }
     for (line, option) in [
         (&["diff", "in", "--workspace", "c.yaml"][..], "--workspace"),
-        (&["registry", "serve", "--data", "c.yaml"], "--data"),
+        (&["registry", "serve", "--data", "c.yaml"], "--data-dir"),
         (&["man", "--dir", "c.yaml"], "--dir"),
     ] {
         let answer = bundle(dir.path(), line);
@@ -792,4 +792,124 @@ fn an_interrupted_create_says_so_and_can_be_run_again() {
     exit(&answer, 1);
     assert!(err(&answer).contains("error: interrupted\nhint: run the same command again"));
     assert!(!dir.path().join("out/mirror_seq1.manifest.json").exists());
+}
+
+/// Runs `bundle` with something on standard input.
+fn bundle_with(directory: &Path, arguments: &[&str], input: &str) -> Output {
+    use std::io::Write as _;
+    let mut child = Command::new(env!("CARGO_BIN_EXE_bundle"))
+        .args(arguments)
+        .current_dir(directory)
+        .env_clear()
+        .env("HOME", directory)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A command that reads nothing is gone before.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn users_come_and_go_and_log_in() {
+    use registry::server::probe::{Probe, ProbeError, Trust, probe};
+    let dir = scratch();
+    let user = |arguments: &[&str]| {
+        bundle(dir.path(), &[&["registry", "user"], arguments, &["--data-dir", "data"]].concat())
+    };
+    // The command that the refusal names is the right one.
+    let everywhere = ["registry", "serve", "--data-dir", "data", "--listen", "0.0.0.0:0"];
+    let refused = bundle(dir.path(), &everywhere);
+    exit(&refused, 64);
+    let hint = "`bundle registry user add NAME --role admin --data-dir data`";
+    assert!(err(&refused).contains(hint), "{refused:?}");
+    assert!(!dir.path().join("data").exists());
+    exit(&user(&["list"]), 64);
+
+    let added = user(&["add", "root", "--role", "admin", "--output", "json"]);
+    exit(&added, 0);
+    let password = json(&added)["password"].as_str().unwrap().to_owned();
+    assert_eq!(password.len(), 24);
+    fs_err::write(dir.path().join("secret"), "correct horse\n").unwrap();
+    let from_file = ["--role", "push", "--repository", "team/**", "--password-file", "secret"];
+    let added = user(&[&["add", "pusher"], &from_file[..]].concat());
+    exit(&added, 0);
+    assert!(!out(&added).contains("correct"), "{added:?}");
+    let line = ["registry", "user", "add", "x", "--password-stdin", "--data-dir", "data"];
+    exit(&bundle_with(dir.path(), &line, "short"), 64);
+    exit(&bundle_with(dir.path(), &line, "long enough\n"), 0);
+    let robot = user(&["add", "ci", "--robot", "--expires", "30", "--role", "pull"]);
+    exit(&robot, 0);
+    let token = out(&robot);
+    let token = token.split_whitespace().last().unwrap();
+    assert!(token.starts_with("bundle-robot-"), "{token}");
+    for bad in [
+        &["add", "ci"][..],
+        &["add", "a:b"],
+        &["add", "y", "--role", "admin", "--repository", "a"],
+        &["add", "y", "--repository", "a"],
+        &["add", "y", "--robot", "--password-stdin"],
+        &["passwd", "ci"],
+        &["passwd", "nobody"],
+        &["remove", "nobody"],
+        &["grant", "nobody", "--role", "pull"],
+        &["revoke", "x"],
+    ] {
+        let refused = user(bad);
+        exit(&refused, 64);
+        let text = err(&refused);
+        assert!(text.contains("hint: ") || text.contains("--help"), "{bad:?}: {refused:?}");
+    }
+    let list = user(&["list"]);
+    let text = out(&list);
+    for said in [
+        "ci  robot  until ",
+        "pusher  user  pull+push team/**",
+        "root  user  admin",
+        "x  user  no role",
+    ] {
+        assert!(text.contains(said), "{said}: {text}");
+    }
+
+    // A login, and a new certificate under the running registry.
+    let (child, line) =
+        start(dir.path(), &["registry", "serve", "--data-dir", "data", "--listen", "127.0.0.1:0"]);
+    let port = line.split("127.0.0.1:").nth(1).unwrap();
+    let port = port.split(|c: char| !c.is_ascii_digit()).next().unwrap();
+    let address = format!("127.0.0.1:{port}").parse().unwrap();
+    let ca = dir.path().join("data/tls/ca.crt");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let log_in = |name: &str, login: Option<(&str, &str)>| {
+        runtime.block_on(probe(Probe { address, name, trust: Trust::Authority(&ca), login }))
+    };
+    log_in("localhost", Some(("root", &password))).unwrap();
+    log_in("localhost", Some(("ci", token))).unwrap();
+    log_in("localhost", None).unwrap();
+    let wrong = log_in("localhost", Some(("root", "wrong"))).unwrap_err();
+    assert!(matches!(wrong, ProbeError::Login(_)), "{wrong}");
+    assert!(log_in("mirror.example", None).is_err());
+    let rotate = ["registry", "rotate-cert", "--data-dir", "data", "--name", "mirror.example"];
+    let rotated = bundle(dir.path(), &rotate);
+    exit(&rotated, 0);
+    assert!(out(&rotated).contains("clients have nothing to do"), "{rotated:?}");
+    exit(&user(&["remove", "ci"]), 0);
+    for _ in 0..150 {
+        let done = log_in("mirror.example", None).is_ok()
+            && log_in("localhost", Some(("ci", token))).is_err();
+        if done {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    log_in("mirror.example", Some(("root", &password))).unwrap();
+    assert!(log_in("localhost", Some(("ci", token))).is_err());
+    let rotated = bundle(dir.path(), &[&rotate[..], &["--new-ca", "--output", "json"]].concat());
+    assert_eq!(json(&rotated)["newCa"], true);
+    signal(&child, "-TERM");
+    let answer = child.wait_with_output().unwrap();
+    exit(&answer, 0);
+    let log = err(&answer);
+    assert!(log.contains("login") && !log.contains(&password) && !log.contains(token), "{log}");
 }

@@ -89,7 +89,7 @@ fn opens_again(place: &Path, told: &[Told]) {
 fn serve(place: &Path, host: &str) -> Command {
     let data = place.join("registry");
     let mut command = bundle(place);
-    command.args(["registry", "serve", "--data", text(&data), "--listen", host]);
+    command.args(["registry", "serve", "--http", "--data", text(&data), "--listen", host]);
     command
 }
 

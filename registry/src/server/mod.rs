@@ -187,6 +187,10 @@ impl Server {
         if config.transport == Transport::Http && !config.listen.ip().is_loopback() {
             return Err(ServerError::RemoteHttp(config.listen));
         }
+        let alone = config.listen.ip().is_loopback();
+        if config.transport == Transport::Tls && !alone && !access::has_files(&config.data) {
+            return Err(ServerError::NoUsers { address: config.listen, data: config.data });
+        }
         let failed = |error| ServerError::Listen { address: config.listen, error };
         let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
@@ -202,9 +206,6 @@ impl Server {
         if let Some(access) = &access
             && !access.is_guarded()
         {
-            if !config.listen.ip().is_loopback() {
-                return Err(ServerError::NoUsers { address: config.listen, data: config.data });
-            }
             tracing::info!("there are no users: everybody on this machine may do everything");
         }
         // Made in a directory that the store found to be its own.

@@ -425,6 +425,11 @@ fn busy(time: std::time::Duration) -> Fault {
         .field(RETRY_AFTER, seconds.to_string())
 }
 
+/// Whether anybody was ever named.
+pub(super) fn has_files(data: &Path) -> bool {
+    [USERS, ROBOTS, ROLES].iter().any(|name| data.join(name).exists())
+}
+
 fn stamps(data: &Path) -> [Stamp; 3] {
     [USERS, ROBOTS, ROLES].map(|name| Stamp::of(&data.join(name)))
 }

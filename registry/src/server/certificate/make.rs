@@ -21,7 +21,7 @@ use crate::server::random;
 use format_spec::digest::to_hex;
 
 /// Clocks of clients may be a little behind.
-const BACK: Duration = Duration::from_secs(24 * 60 * 60);
+const BACK: Duration = Duration::from_secs(12 * 60 * 60);
 
 /// Makes a server certificate for these names, with the authority of the directory; where there is none, it is made.
 ///

@@ -82,7 +82,8 @@ async fn skopeo_logs_in_and_copies() {
     assert!(refused.contains("denied"), "{refused}");
     let other = format!("docker://{host}/other/app:v1");
     let refused = skopeo(copy("pusher", &store, &other), "").await.unwrap_err();
-    assert!(refused.contains("denied"), "{refused}");
+    // Asked with HEAD, whose answer has no body.
+    assert!(refused.contains("403"), "{refused}");
 }
 
 fn ours(registry: &Registry, dir: &std::path::Path, user: &str) -> (Client, RegistryHost) {
