@@ -171,7 +171,7 @@ impl Tls {
             match certificate::make(directory, &about.names) {
                 Ok(_) => return self.look(),
                 Err(error) => {
-                    tracing::error!(%error, "cannot make a certificate in place of the one that ends")
+                    tracing::error!(%error, "cannot make a certificate in place of the one that ends");
                 }
             }
         }

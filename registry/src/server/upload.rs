@@ -45,10 +45,10 @@ pub(super) async fn begin(
         // Without `from` any repository would do, and with it every blob would be every user's
         // (CVE-2024-39897): the client uploads instead. So it does where it may not read.
         let from = query.get("from").and_then(|from| from.parse::<Repository>().ok());
-        if let Some(from) = from.filter(|from| caller.may(Action::Pull, from)) {
-            if app.store.mount_blob(from, repository.clone(), digest).await? {
-                return Ok(created(&repository, &digest));
-            }
+        if let Some(from) = from.filter(|from| caller.may(Action::Pull, from))
+            && app.store.mount_blob(from, repository.clone(), digest).await?
+        {
+            return Ok(created(&repository, &digest));
         }
     } else if let Some(digest) = query.get("digest") {
         let digest = parse_digest(&digest)?;

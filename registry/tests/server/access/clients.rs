@@ -92,9 +92,8 @@ fn ours(registry: &Registry, dir: &std::path::Path, user: &str) -> (Client, Regi
     let file = dir.join(format!("{user}.json"));
     let text = serde_json::json!({ "auths": { registry.host(): { "auth": auth } } });
     fs_err::write(&file, text.to_string()).unwrap();
-    let mut options = ClientOptions::default();
-    options.authfile = Some(file);
-    options.ca_files = vec![registry.dir.path().join("tls/ca.crt")];
+    let ca_files = vec![registry.dir.path().join("tls/ca.crt")];
+    let mut options = ClientOptions { authfile: Some(file), ca_files, ..Default::default() };
     options.retry.times = 0;
     (Client::new(options).unwrap(), registry.host().parse().unwrap())
 }
