@@ -3,8 +3,8 @@
 #
 #   scripts/campaign.sh              all of them
 #   scripts/campaign.sh NAME         one: corruption, lengths, swaps, hostile, signed_nonsense, structured_changes, every_bit,
-#                                    every_length, crash_points, kills, power_loss, two_creates, two_imports, a_create, garbage,
-#                                    faults
+#                                    every_length, crash_points, kills, power_loss, two_creates, two_imports, a_create,
+#                                    garbage (of a target, and of our registry: 10 minutes), faults
 #   BUNDLE_CAMPAIGN=quick …          the form of `cargo test`
 #
 # Ends with one table of figures; what a case did when it went wrong is on stderr. Fails when a case was wrong or left out.

@@ -577,6 +577,13 @@ impl From<registry::server::ServerError> for Failure {
     }
 }
 
+#[cfg(feature = "serve")]
+impl From<registry::store::StoreError> for Failure {
+    fn from(error: registry::store::StoreError) -> Self {
+        registry::server::ServerError::from(error).into()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -250,6 +250,11 @@ impl Manifest {
         }
     }
 
+    /// Everything it names: configuration, layers or children, and the manifest it refers to.
+    pub fn named(&self) -> impl Iterator<Item = &Descriptor> {
+        self.blobs().into_iter().chain(self.children()).chain(self.subject())
+    }
+
     /// The manifests of an index, in order; nothing for an image.
     pub fn children(&self) -> &[Descriptor] {
         match self {

@@ -10,6 +10,7 @@ mod support;
 
 mod damage;
 mod ends;
+mod garbage;
 mod hostile;
 mod power;
 mod scenario;

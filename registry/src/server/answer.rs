@@ -241,6 +241,10 @@ impl From<StoreError> for Fault {
                 Self::internal("the registry's storage failed; its log says why")
             }
             StoreError::Locked { .. }
+            | StoreError::Collecting
+            | StoreError::TooEarly { .. }
+            | StoreError::Unpinned { .. }
+            | StoreError::Untouchable
             | StoreError::NotAStore { .. }
             | StoreError::Version { .. } => Self::internal(message),
         }

@@ -25,7 +25,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::answer::{Answer, Payload};
 use super::limits::{HEAD_MAX, HEAD_TIME, HEADERS_MAX, STEP, STOP_TIME};
-use super::{App, ServerError};
+use super::period::Period;
+use super::route::Query;
+use super::{App, ServerError, collection};
+use crate::store::{Collect, Collected, StoreError};
 
 /// The socket's name in the data directory.
 const NAME: &str = "control";
@@ -102,9 +105,10 @@ fn short(directory: &fs_err::File) -> PathBuf {
 }
 
 async fn connection(app: Arc<App>, socket: UnixStream, stop: CancellationToken) {
+    let ending = stop.clone();
     let service = service_fn(move |request| {
-        let app = Arc::clone(&app);
-        async move { Ok::<_, Infallible>(respond(&app, &request).await) }
+        let (app, stop) = (Arc::clone(&app), ending.clone());
+        async move { Ok::<_, Infallible>(respond(&app, &request, stop).await) }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -124,9 +128,14 @@ async fn connection(app: Arc<App>, socket: UnixStream, stop: CancellationToken) 
     }
 }
 
-async fn respond(app: &Arc<App>, request: &Request<Incoming>) -> Response<Payload> {
+async fn respond(
+    app: &Arc<App>,
+    request: &Request<Incoming>,
+    stop: CancellationToken,
+) -> Response<Payload> {
     let answer = match (request.method(), request.uri().path()) {
         (&Method::GET, "/status") => json(&status(app)),
+        (&Method::POST, "/collect") => collect(app, request.uri().query(), stop).await,
         _ => Answer::new(StatusCode::NOT_FOUND),
     };
     answer.finish()
@@ -141,6 +150,39 @@ fn status(app: &App) -> Status {
         read_only: app.read_only,
         failed: app.store.failed().map(str::to_owned),
     }
+}
+
+async fn collect(app: &Arc<App>, query: Option<&str>, stop: CancellationToken) -> Answer {
+    let query = Query::new(query);
+    let settled = app.storage.grace;
+    let grace = query.get("grace").map_or(Ok(settled), |text| text.parse::<Period>());
+    let Ok(grace) = grace.map(Period::duration) else {
+        return Answer::new(StatusCode::BAD_REQUEST);
+    };
+    let least = collection::least_grace(settled.duration());
+    if grace < least {
+        return refused(&format!(
+            "a grace below {} h takes blobs from pushes that are under way",
+            least.as_secs() / 3600
+        ));
+    }
+    let how = Collect {
+        grace,
+        untagged: query.get("untagged").is_some(),
+        dry_run: query.get("dry-run").is_some(),
+        beside: true,
+    };
+    match collection::collect(app.store.clone(), how, stop).await {
+        Ok(done) => json(&done),
+        Err(error @ StoreError::Io(_)) => Answer::new(StatusCode::INTERNAL_SERVER_ERROR)
+            .body(Payload::Bytes(error.to_string().into())),
+        Err(error) => refused(&error.to_string()),
+    }
+}
+
+/// What the registry will not do as things are, in words for a person.
+fn refused(why: &str) -> Answer {
+    Answer::new(StatusCode::CONFLICT).body(Payload::Bytes(why.to_owned().into()))
 }
 
 fn json(value: &impl Serialize) -> Answer {
@@ -162,6 +204,9 @@ pub enum ControlError {
         /// Why.
         error: std::io::Error,
     },
+    /// It will not, as things are.
+    #[error("the running registry refuses: {0}")]
+    Refused(String),
     /// It broke off, or is of another version.
     #[error("the running registry gave no usable answer: {0}")]
     Answer(String),
@@ -198,6 +243,9 @@ pub async fn ask<T: serde::de::DeserializeOwned>(
     let body = body.map_err(|error| broken(&error))?.to_bytes();
     if !status.is_success() {
         let text = String::from_utf8_lossy(&body[..body.len().min(1000)]).into_owned();
+        if status == StatusCode::CONFLICT {
+            return Err(ControlError::Refused(text));
+        }
         return Err(ControlError::Answer(format!("{status} {text}")));
     }
     serde_json::from_slice(&body).map_err(|error| broken(&error))
@@ -209,4 +257,24 @@ pub async fn ask<T: serde::de::DeserializeOwned>(
 /// See [`ControlError`].
 pub async fn ask_status(data: &Path) -> Result<Status, ControlError> {
     ask(data, Method::GET, "/status").await
+}
+
+/// Has the registry that runs on `data` collect garbage; without a grace it takes the one that is settled.
+///
+/// # Errors
+/// See [`ControlError`].
+pub async fn ask_collect(
+    data: &Path,
+    grace: Option<Period>,
+    untagged: bool,
+    dry_run: bool,
+) -> Result<Collected, ControlError> {
+    let mut path = "/collect?".to_owned();
+    let options = [
+        grace.map(|grace| format!("grace={grace}")),
+        untagged.then(|| "untagged=1".to_owned()),
+        dry_run.then(|| "dry-run=1".to_owned()),
+    ];
+    path.push_str(&options.into_iter().flatten().collect::<Vec<_>>().join("&"));
+    ask(data, Method::POST, &path).await
 }

@@ -16,12 +16,14 @@ pub mod access;
 mod answer;
 mod audit;
 pub mod certificate;
+mod collection;
 mod connection;
 pub mod control;
 mod download;
 pub mod limits;
 mod listing;
 mod manifest;
+pub mod period;
 pub mod probe;
 mod random;
 mod range;
@@ -176,6 +178,7 @@ struct App {
     buffers: download::Buffers,
     address: SocketAddr,
     began: Instant,
+    storage: settings::Storage,
 }
 
 impl Server {
@@ -213,6 +216,7 @@ impl Server {
             Transport::Http => None,
             Transport::Tls => Some(tls::Tls::open(tls::pair(data, settings, address)?)?),
         };
+        store.set_grace(config.settings.storage.grace.duration());
         raise_file_limit();
         let app = App {
             store: Storage::Files(Arc::new(store)),
@@ -222,6 +226,7 @@ impl Server {
             buffers: download::Buffers::default(),
             address,
             began: Instant::now(),
+            storage: config.settings.storage.clone(),
         };
         let control = match config.read_only {
             true => None,
@@ -249,6 +254,8 @@ impl Server {
         let mut connections = JoinSet::new();
         let expiry = tokio::spawn(expire(Arc::clone(&self.app), stop.clone()));
         let watch = tokio::spawn(watch::watch(Arc::clone(&self.app), stop.clone()));
+        let collection =
+            tokio::spawn(collection::now_and_then(Arc::clone(&self.app), stop.clone()));
         let control = self
             .control
             .map(|control| tokio::spawn(control.serve(Arc::clone(&self.app), stop.clone())));
@@ -284,6 +291,7 @@ impl Server {
         // All end by the same token.
         let _ = expiry.await;
         let _ = watch.await;
+        let _ = collection.await;
         if let Some(control) = control {
             let _ = control.await;
         }

@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::period::{Every, Period};
+use crate::store::UPLOAD_LIFETIME;
+
 /// The name of the file in the data directory.
 pub const FILE: &str = "registry.toml";
 
@@ -38,6 +41,9 @@ pub struct Settings {
     /// Who may come.
     #[serde(skip_serializing_if = "Access::is_closed")]
     pub access: Access,
+    /// What is kept, and how much of it.
+    #[serde(skip_serializing_if = "Storage::is_usual")]
+    pub storage: Storage,
 }
 
 /// Who may come, besides users and robots.
@@ -88,6 +94,28 @@ impl Tls {
     }
 }
 
+/// What is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Storage {
+    /// How often garbage is collected.
+    pub collect_every: Every,
+    /// What was touched within this time is not garbage.
+    pub grace: Period,
+}
+
+impl Storage {
+    fn is_usual(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self { collect_every: Every(Some(Period::hours(24))), grace: Period::hours(24) }
+    }
+}
+
 /// Why the settings cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot use `{path}`: {problem}")]
@@ -121,6 +149,14 @@ impl Settings {
             return Err(fail(
                 "`[tls]` needs both `certificate` and `key`, or none of them".to_owned(),
             ));
+        }
+        let least = UPLOAD_LIFETIME.as_secs() / 3600;
+        if settings.storage.grace < Period::hours(least) {
+            return Err(fail(format!(
+                "`storage.grace` is `{}`, and less than `{least}h` would take blobs from uploads that \
+                 are under way",
+                settings.storage.grace
+            )));
         }
         Ok(Some(settings))
     }
@@ -159,6 +195,7 @@ mod tests {
                 certificate: Some("tls/mine.crt".into()),
                 key: Some("/etc/mine.key".into()),
             },
+            storage: Storage { collect_every: Every(None), grace: "30h".parse().unwrap() },
         };
         let pair = settings.tls.pair(Path::new("/data")).unwrap();
         assert_eq!(pair, ("/data/tls/mine.crt".into(), "/etc/mine.key".into()));
@@ -170,5 +207,13 @@ mod tests {
         fs_err::write(dir.path().join(FILE), "[tls]\ncertificate = \"a\"\n").unwrap();
         let error = Settings::load(dir.path()).unwrap_err().to_string();
         assert!(error.contains("both"), "{error}");
+        for (text, said) in [
+            ("[storage]\ngrace = \"90m\"\n", "uploads"),
+            ("[storage]\ncollect-every = \"often\"\n", "`never`"),
+        ] {
+            fs_err::write(dir.path().join(FILE), text).unwrap();
+            let error = Settings::load(dir.path()).unwrap_err().to_string();
+            assert!(error.contains(said), "{error}");
+        }
     }
 }

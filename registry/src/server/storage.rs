@@ -12,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 use super::answer::Fault;
 use super::blocking;
 use crate::store::{
-    self, Page, Pushed, Referrers, Store, StoreError, StoredManifest, Upload, UploadId,
+    self, Collect, Collected, Page, Pushed, Referrers, Store, StoreError, StoredManifest, Upload,
+    UploadId,
 };
 
 /// The storage of a registry.
@@ -35,6 +36,21 @@ pub(super) enum Appender {
 }
 
 impl Storage {
+    /// Collects garbage; `step` is called for each file, and ends the collection with `false`.
+    pub(super) async fn collect(
+        &self,
+        how: Collect,
+        step: impl Fn() -> bool + Send + 'static,
+    ) -> Result<Collected, StoreError> {
+        match self {
+            Self::Files(store) => {
+                let store = Arc::clone(store);
+                let collection = tokio::task::spawn_blocking(move || store.collect(&how, &step));
+                collection.await.unwrap_or_else(|error| Err(std::io::Error::other(error).into()))
+            }
+        }
+    }
+
     /// Why every write is refused.
     pub(super) fn failed(&self) -> Option<&str> {
         match self {

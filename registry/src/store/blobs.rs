@@ -1,7 +1,7 @@
 //! Blobs by repository: look, open, link, mount, remove.
 //!
 //! In: a repository and a digest. Out: the size or the open file. What must hold: a repository shows
-//! only the blobs it links.
+//! only the blobs it links; whoever is told that a blob is there finds it for the grace of collection.
 
 use std::io;
 
@@ -11,7 +11,8 @@ use super::durable::is_absent;
 use super::{Store, StoreError};
 
 impl Store {
-    /// The size in bytes of a blob that this repository holds.
+    /// The size in bytes of a blob that this repository holds. Whoever is told so need not push it: it stays
+    /// for the grace of collection.
     ///
     /// # Errors
     /// I/O.
@@ -20,10 +21,16 @@ impl Store {
         repository: &Repository,
         digest: &Digest,
     ) -> Result<Option<u64>, StoreError> {
-        if !exists(fs_err::metadata(self.links(repository).join(digest.hex())))? {
+        let _hold = self.holds.hold(digest);
+        let link = self.links(repository).join(digest.hex());
+        if !exists(fs_err::metadata(&link))? {
             return Ok(None);
         }
-        self.blob_size(digest)
+        let size = self.blob_size(digest)?;
+        if size.is_some() {
+            self.touch(&link);
+        }
+        Ok(size)
     }
 
     /// The size in bytes of a blob that any repository holds or held.
@@ -67,6 +74,7 @@ impl Store {
     /// Read-only, or I/O.
     pub fn link_blob(&self, repository: &Repository, digest: &Digest) -> Result<bool, StoreError> {
         self.writable()?;
+        let _hold = self.holds.hold(digest);
         if self.blob_size(digest)?.is_none() {
             return Ok(false);
         }
@@ -75,7 +83,7 @@ impl Store {
         self.link(repository, digest)
     }
 
-    /// The same for a blob whose name is durable.
+    /// The same for a blob whose name is durable; the caller holds it.
     pub(super) fn link(
         &self,
         repository: &Repository,
@@ -88,6 +96,9 @@ impl Store {
         let links = self.links(repository);
         self.durable.make_dirs(&self.root, &links)?;
         self.durable.mark(&links, &digest.hex())?;
+        // The bytes as well: should the link be taken away, they stay for the grace.
+        self.touch(&self.blob_dir(digest).join(digest.hex()));
+        self.touch(&links.join(digest.hex()));
         Ok(true)
     }
 
@@ -101,6 +112,7 @@ impl Store {
         repository: &Repository,
         digest: &Digest,
     ) -> Result<bool, StoreError> {
+        let _hold = self.holds.hold(digest);
         Ok(self.has_blob(from, digest)?.is_some() && self.link_blob(repository, digest)?)
     }
 

@@ -150,6 +150,23 @@ impl Durable {
         self.sync_dir(dir)
     }
 
+    /// Removes a directory that is empty; `false` when it is not. Whoever is about to write into it has to be
+    /// kept out by the caller, from [`Durable::make_dirs`] on.
+    pub(super) fn remove_dir(&self, dir: &Path) -> Result<bool, StoreError> {
+        self.writable()?;
+        // A path that is made at the same time is made whole, or not begun.
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        match fs_err::remove_dir(dir) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty || is_absent(&error) => {
+                return Ok(false);
+            }
+            Err(error) => return Err(error.into()),
+        }
+        known.remove(dir);
+        Ok(true)
+    }
+
     /// Removes `dir/name`; `false` when there is none.
     pub(super) fn remove(&self, dir: &Path, name: &str) -> Result<bool, StoreError> {
         self.writable()?;

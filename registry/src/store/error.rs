@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use format_spec::Digest;
 
@@ -72,6 +73,30 @@ pub enum StoreError {
     /// An image manifest names a blob that its repository does not hold.
     #[error("the repository does not hold a blob of the manifest: {0}")]
     BlobUnknown(Digest),
+    /// A collection runs already.
+    #[error("the registry is collecting garbage already")]
+    Collecting,
+    /// A registry that has just started knows nothing yet of those who are at work with it.
+    #[error("the registry runs for {} s; it lets go of nothing before {} s", .running.as_secs(), .wait.as_secs())]
+    TooEarly {
+        /// For how long it runs.
+        running: Duration,
+        /// When it may.
+        wait: Duration,
+    },
+    /// It is not known what imported sequences still need.
+    #[error(
+        "nothing is collected, as it is not known what the imported sequences still need: {problem}"
+    )]
+    Unpinned {
+        /// Which record is missing or damaged.
+        problem: String,
+    },
+    /// The ages of files say nothing.
+    #[error(
+        "nothing is collected since the time of a file could not be moved on; the log names it"
+    )]
+    Untouchable,
     /// The manifest is not acceptable.
     #[error(transparent)]
     Manifest(#[from] ManifestError),

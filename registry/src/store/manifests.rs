@@ -67,8 +67,16 @@ impl Store {
         let media_type = manifest.media_type();
         let subject = manifest.subject().map(|subject| subject.digest);
 
+        // Before the first look: what it names stays until it is there to name it.
+        let named: Vec<&Digest> = manifest.named().map(|named| &named.digest).collect();
+        let _holds: Vec<_> =
+            named.iter().copied().chain([&digest]).map(|named| self.holds.hold(named)).collect();
         let _adding = self.adding(repository);
         self.require_blobs(repository, &manifest)?;
+        for named in named {
+            // Children and subject, those that are there.
+            self.touch(&self.manifests(repository).join(named.hex()));
+        }
         let name = digest.hex();
         if let Some(subject) = &subject {
             // Before the manifest: a client that finds the manifest after a crash sends it no more,
@@ -80,6 +88,7 @@ impl Store {
         let dir = self.manifests(repository);
         self.durable.make_dirs(&self.root, &dir)?;
         self.durable.write(&dir, &name, &[media_type.as_bytes(), b"\n", bytes])?;
+        self.touch(&dir.join(&name));
         if !tags.is_empty() {
             let dir = self.tags_dir(repository);
             self.durable.make_dirs(&self.root, &dir)?;
@@ -125,8 +134,8 @@ impl Store {
         read_pointer(&self.tags_dir(repository).join(tag.as_str()))
     }
 
-    /// The manifest with this digest. One whose bytes have rotted counts as missing, so that pushing
-    /// it again repairs it.
+    /// The manifest with this digest, which stays for the grace of collection. One whose bytes have rotted
+    /// counts as missing, so that pushing it again repairs it.
     ///
     /// # Errors
     /// I/O.
@@ -135,22 +144,19 @@ impl Store {
         repository: &Repository,
         digest: &Digest,
     ) -> Result<Option<StoredManifest>, StoreError> {
+        let _hold = self.holds.hold(digest);
         let path = self.manifests(repository).join(digest.hex());
-        let Some(stored) = read_bounded(&path, HEADING_MAX + MANIFEST_MAX)? else {
-            return Ok(None);
-        };
-        let stored = Bytes::from(stored);
-        let heading = stored.iter().position(|byte| *byte == b'\n');
-        let media_type = heading.and_then(|end| std::str::from_utf8(&stored[..end]).ok());
-        if let (Some(end), Some(media_type)) = (heading, media_type) {
-            let bytes = stored.slice(end + 1..);
-            if Digest::of(&bytes) == *digest {
-                let media_type = media_type.to_owned();
-                return Ok(Some(StoredManifest { bytes, digest: *digest, media_type }));
+        match read_stored(&path, digest)? {
+            Stored::Absent => Ok(None),
+            Stored::Whole(stored) => {
+                self.touch(&path);
+                Ok(Some(stored))
+            }
+            Stored::Damaged => {
+                tracing::error!(%repository, %digest, "a stored manifest is damaged: push it again");
+                Ok(None)
             }
         }
-        tracing::error!(%repository, %digest, "a stored manifest is damaged: push it again");
-        Ok(None)
     }
 
     /// Removes a manifest, every tag that stands for it and its referrer link; `false` when there is
@@ -193,12 +199,42 @@ impl Store {
     }
 }
 
+/// What a manifest's file came to.
+pub(super) enum Stored {
+    Absent,
+    /// Its bytes are not those of its name.
+    Damaged,
+    Whole(StoredManifest),
+}
+
+/// Reads the file of a manifest, which does not count as a look at it.
+pub(super) fn read_stored(path: &Path, digest: &Digest) -> Result<Stored, StoreError> {
+    let Some(stored) = read_bounded(path, HEADING_MAX + MANIFEST_MAX)? else {
+        return Ok(Stored::Absent);
+    };
+    let stored = Bytes::from(stored);
+    let heading = stored.iter().position(|byte| *byte == b'\n');
+    let media_type = heading.and_then(|end| std::str::from_utf8(&stored[..end]).ok());
+    let (Some(end), Some(media_type)) = (heading, media_type) else { return Ok(Stored::Damaged) };
+    let bytes = stored.slice(end + 1..);
+    if Digest::of(&bytes) != *digest {
+        return Ok(Stored::Damaged);
+    }
+    let media_type = media_type.to_owned();
+    Ok(Stored::Whole(StoredManifest { bytes, digest: *digest, media_type }))
+}
+
 /// The digest in a tag file; a damaged one counts as missing, and pushing the tag repairs it.
 fn read_pointer(path: &Path) -> Result<Option<Digest>, StoreError> {
-    let Some(text) = read_bounded(path, POINTER_MAX)? else { return Ok(None) };
-    let digest = std::str::from_utf8(&text).ok().and_then(|text| text.trim_end().parse().ok());
-    if digest.is_none() {
+    let pointer = read_tag(path)?;
+    if let Some(None) = pointer {
         tracing::error!(path = %path.display(), "a tag is damaged: push it again");
     }
-    Ok(digest)
+    Ok(pointer.flatten())
+}
+
+/// The same, where a damaged one is told apart: `Some(None)`.
+pub(super) fn read_tag(path: &Path) -> Result<Option<Option<Digest>>, StoreError> {
+    let Some(text) = read_bounded(path, POINTER_MAX)? else { return Ok(None) };
+    Ok(Some(std::str::from_utf8(&text).ok().and_then(|text| text.trim_end().parse().ok())))
 }

@@ -25,23 +25,30 @@
 //! - A failed sync is never tried again: the kernel marks the lost pages clean, so the second try
 //!   would succeed with the data gone. The store refuses all writes from then on.
 //! - A blob is visible through a repository that holds it and through no other (CVE-2024-39897).
-//! - Removing a blob removes the link of one repository. Its bytes stay until garbage collection.
+//! - Removing a blob removes the link of one repository. Its bytes stay until garbage collection
+//!   (`collect`), which a request excludes by a hold on what it is at work with (`holds`).
 
 mod blobs;
+mod clock;
+mod collect;
 mod durable;
 mod error;
+mod holds;
 mod lists;
 mod manifests;
 mod sequences;
+mod touch;
 mod uploads;
 mod walk;
 
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use format_spec::digest::to_hex;
 use format_spec::{Digest, Repository};
 
+pub use collect::{Collect, Collected, Kept, LetGo, Tally};
 pub use error::StoreError;
 pub use lists::{Page, Referrer, Referrers};
 pub use manifests::{Pushed, StoredManifest};
@@ -49,7 +56,9 @@ pub use sequences::{Holder, Pinned, SequenceError, SequenceRecord};
 pub use uploads::{Appender, PENDING_MAX, UPLOAD_LIFETIME, Upload, UploadId};
 
 use crate::lasting;
+use clock::Clock;
 use durable::Durable;
+use holds::Holds;
 use uploads::Uploads;
 
 const VERSION: &str = "bundle registry store 1\n";
@@ -83,6 +92,14 @@ pub struct Store {
     uploads: Uploads,
     shards: Vec<RwLock<()>>,
     read_only: bool,
+    clock: Clock,
+    holds: Holds,
+    /// Milliseconds: see [`Store::set_grace`].
+    touch_period: AtomicU64,
+    /// The times of files cannot be moved on.
+    untouchable: AtomicBool,
+    /// Held by the collection that runs.
+    collecting: Mutex<()>,
     // Held for as long as the store is open.
     _lock: Option<fs_err::File>,
 }
@@ -129,6 +146,18 @@ impl Store {
         Self::assemble(dir, durable, true, None)
     }
 
+    /// Opens a store that is there, for reading only or for everything; never makes one.
+    ///
+    /// # Errors
+    /// As of [`Store::open`]; `dir` is not a store.
+    pub fn open_existing(dir: &Path, read_only: bool) -> Result<Self, StoreError> {
+        match dir.is_dir() && check_version(dir)? {
+            false => Err(StoreError::NotAStore { path: dir.to_owned() }),
+            true if read_only => Self::open_read_only(dir),
+            true => Self::open(dir),
+        }
+    }
+
     fn assemble(
         root: PathBuf,
         durable: Durable,
@@ -137,7 +166,19 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let uploads = Uploads::new(root.join("uploads"))?;
         let shards = (0..SHARDS).map(|_| RwLock::new(())).collect();
-        Ok(Self { root, durable, uploads, shards, read_only, _lock: lock })
+        Ok(Self {
+            root,
+            durable,
+            uploads,
+            shards,
+            read_only,
+            clock: Clock::of_the_machine(),
+            holds: Holds::new(),
+            touch_period: AtomicU64::new(Self::new_touch_period()),
+            untouchable: AtomicBool::new(false),
+            collecting: Mutex::default(),
+            _lock: lock,
+        })
     }
 
     /// Why every write is refused, when a sync has failed.

@@ -8,21 +8,21 @@ use format_spec::{Digest, Repository, Tag};
 
 use super::*;
 
-fn open() -> (tempfile::TempDir, Store) {
+pub(super) fn open() -> (tempfile::TempDir, Store) {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     (dir, store)
 }
 
-fn name(text: &str) -> Repository {
+pub(super) fn name(text: &str) -> Repository {
     text.parse().unwrap()
 }
 
-fn tag(text: &str) -> Tag {
+pub(super) fn tag(text: &str) -> Tag {
     text.parse().unwrap()
 }
 
-async fn push(store: &Store, repository: &Repository, data: &[u8]) -> Digest {
+pub(super) async fn push(store: &Store, repository: &Repository, data: &[u8]) -> Digest {
     let digest = Digest::of(data);
     let upload = store.begin_upload(repository).unwrap();
     let mut appender = upload.append().await.unwrap();
@@ -33,7 +33,7 @@ async fn push(store: &Store, repository: &Repository, data: &[u8]) -> Digest {
     digest
 }
 
-fn image(config: &Digest, layer: &Digest) -> String {
+pub(super) fn image(config: &Digest, layer: &Digest) -> String {
     format!(
         r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{config}","size":2}},"layers":[{{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"{layer}","size":5}}]}}"#
     )
@@ -256,8 +256,8 @@ async fn lists_are_paged_in_byte_order() {
     assert_eq!(page("a-b", 2), Page { entries: vec!["a/x".into(), "b".into()], more: false });
 
     let tags = |last, limit| store.tags(&name("a"), last, limit).unwrap().unwrap();
-    assert_eq!(tags("", 10).entries, ["10", "B", "a", "b"]);
-    assert_eq!(tags("B", 1), Page { entries: vec!["a".into()], more: true });
+    assert_eq!(tags("", 10).entries, ["10", "a", "B", "b"]);
+    assert_eq!(tags("a", 1), Page { entries: vec!["B".into()], more: true });
     assert_eq!(tags("", 0), Page { entries: vec![], more: true });
     assert_eq!(tags("b", 5), Page { entries: vec![], more: false });
     assert_eq!(store.tags(&name("none"), "", 1).unwrap(), None);

@@ -337,6 +337,7 @@ impl Store {
             growing.file.set_len(size)?;
         }
         self.durable.synced(growing.file.sync_data())?;
+        let _hold = self.holds.hold(expected);
         let dir = self.blob_dir(expected);
         self.durable.make_dirs(&self.root, &dir)?;
         // Replaces a blob that is there already: pushing again repairs one that has rotted.

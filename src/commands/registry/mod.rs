@@ -3,6 +3,7 @@
 //! All of them find everything in one data directory: the settings (`registry.toml`), the certificates, the
 //! users and what is stored. `docs/decisions/0010` shows it.
 
+mod gc;
 mod rotate_cert;
 mod serve;
 mod user;
@@ -27,6 +28,7 @@ enum Action {
     Serve(serve::Args),
     RotateCert(rotate_cert::Args),
     User(user::Args),
+    Gc(gc::Args),
 }
 
 impl Args {
@@ -49,5 +51,6 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         Action::Serve(args) => serve::run(args, context).await,
         Action::User(args) => user::run(args, context),
         Action::RotateCert(args) => rotate_cert::run(&args, context),
+        Action::Gc(args) => gc::run(args, context).await,
     }
 }

@@ -1,0 +1,144 @@
+//! What the manifests of one repository name.
+//!
+//! In: the directory of a repository. Out: its manifests with what each names, and which of them something
+//! leads to. What must hold: a manifest that cannot be read makes the whole answer unknown.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use format_spec::Digest;
+
+use super::super::durable::is_absent;
+use super::super::manifests::{Stored, read_stored, read_tag};
+use crate::manifest::Manifest;
+
+/// The first bytes of a digest. Two contents that shared one would keep each other, so half is enough.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Key(u128);
+
+impl Key {
+    pub(super) fn of(digest: &Digest) -> Self {
+        let mut first = [0; 16];
+        first.copy_from_slice(&digest.as_bytes()[..16]);
+        Self(u128::from_ne_bytes(first))
+    }
+}
+
+/// A manifest of the repository.
+pub(super) struct Node {
+    pub(super) digest: Digest,
+    pub(super) size: u64,
+    pub(super) subject: Option<Digest>,
+    /// Configuration and layers; children and subject as well, which somebody may have pushed as blobs.
+    pub(super) named: Vec<Key>,
+    children: Vec<Key>,
+}
+
+/// Why it is not known what a repository names.
+pub(super) struct Unreadable(pub(super) String);
+
+/// Reads every manifest of a repository.
+pub(super) fn manifests(
+    directory: &Path,
+    step: &mut dyn FnMut() -> bool,
+) -> Result<Option<Vec<Node>>, Unreadable> {
+    let mut nodes = Vec::new();
+    for name in list(directory)? {
+        // Not a manifest, whoever put it there.
+        let Ok(digest) = Digest::from_hex(&name) else { continue };
+        if !step() {
+            return Ok(None);
+        }
+        let path = directory.join(&name);
+        let unreadable =
+            |why: &dyn std::fmt::Display| Unreadable(format!("{}: {why}", path.display()));
+        let stored = match read_stored(&path, &digest) {
+            Ok(Stored::Whole(stored)) => stored,
+            Ok(Stored::Absent) => continue,
+            Ok(Stored::Damaged) => return Err(unreadable(&"the manifest is damaged")),
+            Err(error) => return Err(unreadable(&error)),
+        };
+        let manifest = Manifest::parse(&stored.bytes, Some(&stored.media_type))
+            .map_err(|error| unreadable(&error))?;
+        nodes.push(Node {
+            digest,
+            size: stored.bytes.len() as u64,
+            subject: manifest.subject().map(|subject| subject.digest),
+            named: manifest.named().map(|named| Key::of(&named.digest)).collect(),
+            children: manifest.children().iter().map(|child| Key::of(&child.digest)).collect(),
+        });
+    }
+    Ok(Some(nodes))
+}
+
+/// What the tags of a repository stand for.
+pub(super) fn tags(directory: &Path) -> Result<HashSet<Key>, Unreadable> {
+    let mut tagged = HashSet::new();
+    for name in list(directory)? {
+        let path = directory.join(&name);
+        match read_tag(&path) {
+            Ok(None) => {}
+            Ok(Some(Some(digest))) => {
+                tagged.insert(Key::of(&digest));
+            }
+            Ok(Some(None)) => {
+                return Err(Unreadable(format!("{}: the tag is damaged", path.display())));
+            }
+            Err(error) => return Err(Unreadable(format!("{}: {error}", path.display()))),
+        }
+    }
+    Ok(tagged)
+}
+
+/// Extends `kept` to everything it leads to: children, subjects, and the manifests that refer to what is kept.
+pub(super) fn follow(nodes: &[Node], kept: &mut HashSet<Key>) {
+    loop {
+        let before = kept.len();
+        for node in nodes {
+            let key = Key::of(&node.digest);
+            let refers =
+                node.subject.as_ref().is_some_and(|subject| kept.contains(&Key::of(subject)));
+            if refers || kept.contains(&key) {
+                kept.insert(key);
+                kept.extend(&node.children);
+                kept.extend(node.subject.as_ref().map(Key::of));
+            }
+        }
+        if kept.len() == before {
+            return;
+        }
+    }
+}
+
+/// Of manifests that may go, those that none of the others leads to: they go first. Two that lead to each other
+/// are all that is left at some point, and then go together.
+pub(super) fn first(going: &[&Node]) -> Vec<usize> {
+    let keys: HashSet<Key> = going.iter().map(|node| Key::of(&node.digest)).collect();
+    let children: HashSet<Key> =
+        going.iter().flat_map(|node| node.children.iter().copied()).collect();
+    let led_to = |node: &Node| {
+        children.contains(&Key::of(&node.digest))
+            || node.subject.as_ref().is_some_and(|subject| keys.contains(&Key::of(subject)))
+    };
+    let first: Vec<usize> = (0..going.len()).filter(|at| !led_to(going[*at])).collect();
+    if first.is_empty() { (0..going.len()).collect() } else { first }
+}
+
+/// The names in a directory, none when there is no such directory; unlike a listing for clients, one that
+/// cannot be read to its end is an error.
+pub(super) fn list(directory: &Path) -> Result<Vec<String>, Unreadable> {
+    let unreadable =
+        |error: &std::io::Error| Unreadable(format!("{}: {error}", directory.display()));
+    let entries = match fs_err::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if is_absent(&error) => return Ok(Vec::new()),
+        Err(error) => return Err(unreadable(&error)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(|error| unreadable(&error))?.file_name();
+        // Other names are not ours.
+        names.extend(name.into_string().ok());
+    }
+    Ok(names)
+}

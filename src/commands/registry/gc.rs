@@ -1,0 +1,130 @@
+//! `bundle registry gc`: frees what nothing names any more.
+//!
+//! In: a data directory. Out: what went and why the rest stayed. The registry that runs on the directory does it
+//! itself, beside its requests; when none runs, this command opens the store.
+
+use registry::server::control::{ControlError, ask_collect};
+use registry::server::period::Period;
+use registry::server::settings::Settings;
+use registry::store::{Collect, Collected, Store, StoreError};
+
+use super::super::{Context, refuse_other_than_directory};
+use super::Data;
+use crate::failure::{Exit, Failure, Kind};
+use crate::output::plain;
+use crate::size;
+
+/// Repositories shown; JSON has up to a thousand.
+const SHOWN: usize = 20;
+
+/// Free what no manifest names, and nobody has touched for a day
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    data: Data,
+    /// Count what would go, and remove nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Keep what was touched within this time, as `48h`; below 24h only while no registry runs
+    /// [default: that of registry.toml, else 24h]
+    #[arg(long, value_name = "TIME")]
+    grace: Option<Period>,
+    /// Remove the manifests too that no tag leads to
+    #[arg(long)]
+    untagged: bool,
+}
+
+pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
+    let data = args.data.data;
+    refuse_other_than_directory("--data-dir", &data)?;
+    let settled = Settings::load(&data)?.unwrap_or_default().storage.grace;
+    let done = match ask_collect(&data, args.grace, args.untagged, args.dry_run).await {
+        Ok(done) => done,
+        Err(ControlError::NotRunning { .. }) => {
+            let how = Collect {
+                grace: args.grace.unwrap_or(settled).duration(),
+                untagged: args.untagged,
+                dry_run: args.dry_run,
+                beside: false,
+            };
+            let store = Store::open_existing(&data, args.dry_run).map_err(|error| match error {
+                StoreError::NotAStore { .. } => Failure::of(Kind::Usage, &error)
+                    .with_hint("name the directory of a registry: `--data-dir DIR`"),
+                error => error.into(),
+            })?;
+            let cancel = context.cancel.clone();
+            let collection = tokio::task::spawn_blocking(move || {
+                store.collect(&how, &|| !cancel.is_cancelled())
+            });
+            let done = collection.await.map_err(|error| Failure::of(Kind::Failed, &error))?;
+            done.map_err(|error| match error {
+                StoreError::Unpinned { .. } => Failure::of(Kind::Failed, &error).with_hint(
+                    "import the last sequence of that stream again, which puts its record back",
+                ),
+                error => error.into(),
+            })?
+        }
+        Err(ControlError::Refused(why)) => {
+            let failure = Failure::new(Kind::Unavailable, why);
+            return Err(failure.with_hint(
+                "wait and run the same command again; `--dry-run` says now what would go; while the \
+                 registry is stopped, any grace will do",
+            ));
+        }
+        Err(error) => {
+            return Err(Failure::of(Kind::Failed, &error)
+                .with_hint("the registry's log says what happened; run the same command again"));
+        }
+    };
+    context.output.print(&done, &text(&done))?;
+    match done.complete {
+        true => Ok(Exit::DONE),
+        false => Err(Failure::new(Kind::Interrupted, "the collection was stopped before its end")
+            .with_hint("run the same command again: what went is gone, and the store is whole")),
+    }
+}
+
+fn text(done: &Collected) -> String {
+    let freed = if done.dry_run { "would free" } else { "freed" };
+    let mut lines = vec![format!(
+        "{freed} {}: {} blobs; {} links, {} manifests removed",
+        size::show(done.blobs.removed_bytes),
+        done.blobs.removed,
+        done.links.removed,
+        done.manifests.removed,
+    )];
+    for one in done.repositories.iter().take(SHOWN) {
+        lines.push(format!(
+            "  {}: {} links, {} manifests, {}",
+            plain(&one.repository),
+            one.links,
+            one.manifests,
+            size::show(one.bytes)
+        ));
+    }
+    if done.repositories.len() > SHOWN {
+        lines.push(format!("  and {} more repositories", done.repositories.len() - SHOWN));
+    }
+    let kept = done.blobs.kept;
+    lines.push(format!(
+        "kept {}: {} blobs in use, {} of imported sequences, {} touched within {}, {} in a request, {} unknown",
+        size::show(done.blobs.kept_bytes),
+        kept.named,
+        kept.pinned,
+        kept.young,
+        hours(done.grace_seconds),
+        kept.busy,
+        kept.unknown,
+    ));
+    for what in &done.unreadable {
+        lines.push(format!("cannot read {}", plain(what)));
+    }
+    lines.join("\n")
+}
+
+fn hours(seconds: u64) -> String {
+    match seconds % 3600 {
+        0 => format!("{} h", seconds / 3600),
+        _ => format!("{seconds} s"),
+    }
+}
