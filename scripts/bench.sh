@@ -5,16 +5,20 @@
 #   scripts/bench.sh --write         the same table into docs/benchmarks.md as well
 #   scripts/bench.sh --quick         a SMALL corpus, one round
 #   scripts/bench.sh --rounds N --only sequences,link,refuse,many,peers
+#   scripts/bench.sh registry        the mirror registry beside CNCF distribution, 5 rounds; --write, --quick and --rounds as above,
+#                                    --only push,pull,cold,manifests,small,memory,start
 #
 # CORPUS=DIR  a corpus that scripts/corpus.sh built; otherwise one is built under BENCH_DIR
 # BENCH_DIR   work directory on a real file system with four times the corpus free (default ${TMPDIR:-/var/tmp}/bundle-bench)
-# BUNDLE=FILE a binary that is there; otherwise the release binary is built
+# BUNDLE=FILE a binary that is there; otherwise the release binary is built; LOAD=FILE the client of `registry` (registry/examples/load.rs)
 #
 # Needs Debian's docker-registry and python3; skopeo and oc-mirror (v2) are measured where they are on PATH.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 size=LARGE
-for argument in "$@"; do case $argument in --quick) size=SMALL;; -h|--help) sed -n '2,14p' "$0"; exit 0;; esac; done
+part=run
+[ "${1:-}" != registry ] || { part=registry; shift; }
+for argument in "$@"; do case $argument in --quick) size=SMALL;; -h|--help) sed -n '2,16p' "$0"; exit 0;; esac; done
 export BENCH_DIR=${BENCH_DIR:-${TMPDIR:-/var/tmp}/bundle-bench}
 mkdir -p "$BENCH_DIR"
 for tool in docker-registry python3; do
@@ -25,9 +29,14 @@ if [ -z "${BUNDLE:-}" ]; then
   BUNDLE=${CARGO_TARGET_DIR:-$PWD/target}/release/bundle
 fi
 export BUNDLE
+if [ "$part" = registry ] && [ -z "${LOAD:-}" ]; then
+  cargo build --release --locked --workspace --example load >&2
+  LOAD=${CARGO_TARGET_DIR:-$PWD/target}/release/examples/load
+fi
+export LOAD
 if [ -z "${CORPUS:-}" ]; then
   CORPUS=$BENCH_DIR/corpus-$size
   [ -f "$CORPUS/catalog.json" ] || scripts/corpus.sh build "$size" "$CORPUS" >&2
 fi
 export CORPUS
-exec python3 scripts/bench/run.py "$@"
+exec python3 "scripts/bench/$part.py" "$@"

@@ -7,8 +7,8 @@ use std::time::Duration;
 pub const CONNECTIONS_MAX: usize = 512;
 
 /// Bytes read from or written to a socket at once. Large steps keep the cost of a step small against
-/// copying and hashing; larger ones leave the processor's cache.
-pub const STEP: usize = 256 * 1024;
+/// copying and hashing; a connection holds up to two, so larger ones are memory.
+pub const STEP: usize = 128 * 1024;
 
 /// Header fields of a request; clients send about ten.
 pub const HEADERS_MAX: usize = 64;
@@ -19,10 +19,11 @@ pub const HEAD_MAX: usize = 64 * 1024;
 
 /// From the end of a request to the last header byte of the next, idle connections included. Above
 /// the 90 s after which common clients close their side, so that they close first.
-pub const HEAD_TIME: Duration = Duration::from_secs(120);
+pub const HEAD_TIME: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 120 });
 
 /// A body or an answer that does not move for this long is given up; there is no limit on the whole.
-pub const STALL: Duration = Duration::from_secs(60);
+/// Short in the tests beside the code, which wait for it.
+pub const STALL: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 60 });
 
 /// What running requests get when the server stops.
 pub const STOP_TIME: Duration = Duration::from_secs(5);
@@ -43,7 +44,7 @@ pub const REFERRERS_PAGE: usize = 1024 * 1024;
 /// `tag` parameters of one manifest push (OCI distribution specification: at least 10).
 pub const TAG_PARAMETERS_MAX: usize = 32;
 
-/// Free read buffers kept for the next answer: 16 MiB.
+/// Free read buffers kept for the next answer: 8 MiB.
 pub const FREE_BUFFERS_MAX: usize = 64;
 
 /// How often unfinished uploads are looked through.

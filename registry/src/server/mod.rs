@@ -32,6 +32,8 @@ pub mod route;
 #[cfg(not(fuzzing))]
 mod route;
 pub mod settings;
+#[cfg(test)]
+mod slow_tests;
 mod storage;
 pub mod tls;
 mod upload;

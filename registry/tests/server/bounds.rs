@@ -1,6 +1,6 @@
 //! Peers that misbehave, and how the server starts and stops.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use format_spec::Digest;
 use registry::server::{Server, ServerConfig, ServerError};
@@ -138,4 +138,116 @@ async fn stopping_does_not_wait_for_idle_or_hanging_peers() {
     // The limit is the server's 5 s; this one only keeps a failure from hanging.
     tokio::time::timeout(Duration::from_secs(60), registry.stop()).await.unwrap();
     drop((idle, hanging));
+}
+
+/// Unfinished uploads of earlier days, in the store's directory: all with this time of last change.
+fn abandoned(data: &std::path::Path, count: u32, changed: SystemTime) {
+    let uploads = data.join("uploads");
+    fs_err::create_dir_all(&uploads).unwrap();
+    for n in 0..count {
+        let owner = &Digest::of(b"a").hex()[..16];
+        let file = fs_err::File::create(uploads.join(format!("{n:032x}-{owner}"))).unwrap();
+        file.file().set_modified(changed).unwrap();
+    }
+}
+
+fn uploads(registry: &Registry) -> usize {
+    fs_err::read_dir(registry.dir.path().join("uploads")).unwrap().count()
+}
+
+#[tokio::test]
+async fn thousands_of_abandoned_uploads_are_a_limit_and_expire() {
+    const MANY: u32 = 10_000;
+    let dir = Registry::start().await.stop().await;
+    abandoned(dir.path(), MANY, SystemTime::now());
+    let registry = Registry::start_in(dir).await;
+    let refused = registry.send("POST", "/v2/a/blobs/uploads/").await;
+    assert_eq!(field(&refused, "retry-after"), "60");
+    assert_eq!(refusal(refused).await, (429, "TOOMANYREQUESTS".into()));
+    let owner = &Digest::of(b"a").hex()[..16];
+    let one = format!("/v2/a/blobs/uploads/{:032x}-{owner}", 0);
+    assert_eq!(registry.send("DELETE", &one).await.status(), 204);
+    registry.push("a", b"there is room for one").await;
+
+    let dir = registry.stop().await;
+    abandoned(dir.path(), MANY, SystemTime::now() - Duration::from_secs(25 * 60 * 60));
+    let registry = Registry::start_in(dir).await;
+    while uploads(&registry) > 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    registry.push("a", b"and for others").await;
+}
+
+#[tokio::test]
+async fn a_clock_that_was_wrong_expires_nothing() {
+    let dir = Registry::start().await.stop().await;
+    // Written when the clock was a year ahead.
+    abandoned(dir.path(), 1, SystemTime::now() + Duration::from_secs(365 * 24 * 60 * 60));
+    let registry = Registry::start_in(dir).await;
+    let text = registry.image("a", "v1", "layer").await;
+    let owner = &Digest::of(b"a").hex()[..16];
+    let put = format!("/v2/a/blobs/uploads/{:032x}-{owner}?digest={}", 0, digest("late"));
+    assert_eq!(registry.request("PUT", &put).body("late").send().await.unwrap().status(), 201);
+    assert_eq!(registry.send("GET", "/v2/a/manifests/v1").await.text().await.unwrap(), text);
+}
+
+#[tokio::test]
+async fn no_path_leads_out_of_the_store() {
+    let registry = Registry::start().await;
+    registry.image("a", "v1", "layer").await;
+    let outside = registry.dir.path().parent().unwrap().join("bounds-outside");
+    let up = "../".repeat(12);
+    let long = format!("{}x", "x/".repeat(200));
+    let digest = digest("layer");
+    for name in [
+        "..",
+        ".",
+        "a/..",
+        "%2e%2e",
+        "..%2f..",
+        "a%00b",
+        "a\\b",
+        "_blobs",
+        "a/_manifests",
+        "~",
+        &long,
+        &up,
+    ] {
+        for (method, rest) in [
+            ("GET", "manifests/v1"),
+            ("PUT", "manifests/v1"),
+            ("DELETE", "manifests/v1"),
+            ("POST", "blobs/uploads/"),
+            ("GET", "tags/list"),
+        ] {
+            let head = format!(
+                "{method} /v2/{name}/{rest} HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n"
+            );
+            let answer = raw(&registry, head.as_bytes()).await;
+            assert!(answer.starts_with("HTTP/1.1 40"), "{method} {name}/{rest}: {answer}");
+        }
+    }
+    let escape = outside.file_name().unwrap().to_str().unwrap();
+    for path in [
+        format!("/v2/a/manifests/{up}{escape}"),
+        format!("/v2/a/manifests/..%2f..%2f{escape}"),
+        format!("/v2/a/blobs/uploads/{up}{escape}?digest={digest}"),
+        format!("/v2/a/blobs/uploads/..%2f..%2f{escape}?digest={digest}"),
+        format!("/v2/a/blobs/sha256:..%2f..%2f{escape}"),
+        "/v2/a/manifests/..".to_owned(),
+        "/v2/a/manifests/_tags".to_owned(),
+    ] {
+        for method in ["GET", "PUT", "PATCH", "DELETE"] {
+            let head =
+                format!("{method} {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nlayer");
+            let answer = raw(&registry, head.as_bytes()).await;
+            assert!(answer.starts_with("HTTP/1.1 40"), "{method} {path}: {answer}");
+        }
+    }
+    assert!(!outside.exists());
+    let names: Vec<_> = fs_err::read_dir(registry.dir.path().join("repositories"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(names, ["a"]);
 }

@@ -40,7 +40,11 @@ async fn run(config: ServerConfig) -> (String, CancellationToken, JoinHandle<()>
 
 impl Registry {
     pub async fn start() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::start_in(tempfile::tempdir().unwrap()).await
+    }
+
+    /// Starts on data that is there.
+    pub async fn start_in(dir: TempDir) -> Self {
         let config = ServerConfig::new(dir.path(), "127.0.0.1:0".parse().unwrap());
         let (base, stop, running) = run(config).await;
         Self { base, dir, client: client(), stop, running }
