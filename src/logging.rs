@@ -39,7 +39,7 @@ pub fn start(level: LogLevel, serving: bool) {
         LogLevel::Trace => "trace",
     };
     let others = if matches!(level, "off" | "error") { level } else { "warn" };
-    let ours = ["bundle", "bundler", "importer", "registry", "format_spec"];
+    let ours = ["bundle", "bundler", "importer", "registry", "format_spec", "audit"];
     let mut filter =
         ours.iter().fold(others.to_owned(), |all, name| format!("{all},{name}={level}"));
     // It calls a certificate that the next look takes an error; what cannot be taken is told by us.

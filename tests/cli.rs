@@ -895,6 +895,8 @@ fn users_come_and_go_and_log_in() {
     exit(&rotated, 0);
     assert!(out(&rotated).contains("clients have nothing to do"), "{rotated:?}");
     exit(&user(&["remove", "ci"]), 0);
+    // Looks at once, and does not end.
+    signal(&child, "-HUP");
     for _ in 0..150 {
         let done = log_in("mirror.example", None).is_ok()
             && log_in("localhost", Some(("ci", token))).is_err();

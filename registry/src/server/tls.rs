@@ -217,5 +217,67 @@ fn load(pair: &Pair) -> Result<(Arc<ServerConfig>, Described), CertificateError>
         .with_single_cert(chain, key)
         .map_err(unusable)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    // A client that comes back saves the signature, and nothing is kept for it here.
+    config.ticketer = rustls::crypto::ring::Ticketer::new().map_err(unusable)?;
     Ok((Arc::new(config), about))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use rcgen::{CertificateParams, Issuer, KeyPair};
+
+    use super::*;
+
+    /// A pair of 20 days, signed by the authority of the directory.
+    fn short(directory: &Path, own: bool) -> Pair {
+        let names = vec!["localhost".to_owned()];
+        let made = certificate::make(directory, &names).unwrap();
+        let read = |name: &str| fs_err::read_to_string(directory.join(name)).unwrap();
+        let ca_key = KeyPair::from_pem(&read("ca.key")).unwrap();
+        let issuer = Issuer::from_ca_cert_pem(&read(CA), ca_key).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(names).unwrap();
+        params.not_after = (SystemTime::now() + Duration::from_secs(20 * 86_400)).into();
+        fs_err::write(&made.certificate, params.signed_by(&key, &issuer).unwrap().pem()).unwrap();
+        fs_err::write(&made.key, key.serialize_pem()).unwrap();
+        Pair { certificate: made.certificate, key: made.key, own }
+    }
+
+    #[test]
+    fn a_certificate_of_our_own_is_made_anew_before_it_ends() {
+        for (own, may_write, anew) in
+            [(true, true, true), (true, false, false), (false, true, false)]
+        {
+            let dir = tempfile::tempdir().unwrap();
+            let tls = Tls::open(short(dir.path(), own)).unwrap();
+            let (before, ca) = (tls.about(), fs_err::read(dir.path().join(CA)).unwrap());
+            assert_eq!(before.days_left, 19);
+            tls.warn(may_write);
+            assert_eq!(tls.about() != before, anew, "{own} {may_write}");
+            assert_eq!(tls.about().ends_soon(), !anew, "{own} {may_write}");
+            assert_eq!(tls.about().names, before.names);
+            assert_eq!(fs_err::read(dir.path().join(CA)).unwrap(), ca);
+        }
+    }
+
+    #[test]
+    fn at_the_start_what_is_of_no_use_is_made_anew() {
+        let data = tempfile::tempdir().unwrap();
+        let listen = "127.0.0.1:5000".parse().unwrap();
+        let pair_of = || pair(data.path(), &Settings::default(), listen).unwrap();
+        let shown = || certificate::describe(&pair_of().certificate).unwrap().fingerprint;
+        let first = shown();
+        assert_eq!(shown(), first);
+        let directory = certificate::directory(data.path());
+        // A crash between the two files.
+        fs_err::write(directory.join(SERVER_KEY), KeyPair::generate().unwrap().serialize_pem())
+            .unwrap();
+        let second = shown();
+        assert_ne!(second, first);
+        short(&directory, true);
+        assert_ne!(shown(), second);
+        assert!(!certificate::describe(&pair_of().certificate).unwrap().ends_soon());
+    }
 }

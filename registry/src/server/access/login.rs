@@ -75,6 +75,8 @@ impl Login {
         address: IpAddr,
     ) -> Result<bool, Refused> {
         if password.len() > PASSWORD_MAX || files::check_name(name).is_err() {
+            // Counted as that of the one name that nobody has.
+            self.may_try("", address)?;
             self.attempts.failed("", address, Instant::now());
             return Err(Refused::Wrong);
         }
