@@ -239,7 +239,7 @@ mod tests {
         let issuer = Issuer::from_ca_cert_pem(&read(CA), ca_key).unwrap();
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(names).unwrap();
-        params.not_after = (SystemTime::now() + Duration::from_secs(20 * 86_400)).into();
+        params.not_after = (SystemTime::now() + Duration::from_secs(20 * 86_400 + 43_200)).into();
         fs_err::write(&made.certificate, params.signed_by(&key, &issuer).unwrap().pem()).unwrap();
         fs_err::write(&made.key, key.serialize_pem()).unwrap();
         Pair { certificate: made.certificate, key: made.key, own }
@@ -253,7 +253,7 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let tls = Tls::open(short(dir.path(), own)).unwrap();
             let (before, ca) = (tls.about(), fs_err::read(dir.path().join(CA)).unwrap());
-            assert_eq!(before.days_left, 19);
+            assert_eq!(before.days_left, 20);
             tls.warn(may_write);
             assert_eq!(tls.about() != before, anew, "{own} {may_write}");
             assert_eq!(tls.about().ends_soon(), !anew, "{own} {may_write}");
