@@ -53,7 +53,7 @@ const COMMON: &str =
 
 /// Names of commands that this version, or this build of it, does not have.
 const ELSEWHERE: &[&str] = &["mirror", "list", "delete", "prune", "resources"];
-const ELSEWHERE_REGISTRY: &[&str] = &["install", "upgrade", "uninstall", "status", "fsck"];
+const ELSEWHERE_REGISTRY: &[&str] = &["install", "upgrade", "uninstall", "status"];
 const FEATURED: &[&str] = &["init", "create", "import", "verify", "describe", "diff", "registry"];
 
 /// Carry container images across an air gap on media that somebody carries.

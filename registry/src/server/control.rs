@@ -27,7 +27,9 @@ use super::answer::{Answer, Payload};
 use super::limits::{HEAD_MAX, HEAD_TIME, HEADERS_MAX, STEP, STOP_TIME};
 use super::period::Period;
 use super::route::Query;
+use super::storage::Storage;
 use super::{App, ServerError, collection};
+use crate::store::check::FindingKind;
 use crate::store::{Collect, Collected, StoreError};
 
 /// The socket's name in the data directory.
@@ -136,6 +138,7 @@ async fn respond(
     let answer = match (request.method(), request.uri().path()) {
         (&Method::GET, "/status") => json(&status(app)),
         (&Method::POST, "/collect") => collect(app, request.uri().query(), stop).await,
+        (&Method::POST, "/repair") => repair(app, request.uri().query()).await,
         _ => Answer::new(StatusCode::NOT_FOUND),
     };
     answer.finish()
@@ -183,6 +186,36 @@ async fn collect(app: &Arc<App>, query: Option<&str>, stop: CancellationToken) -
 /// What the registry will not do as things are, in words for a person.
 fn refused(why: &str) -> Answer {
     Answer::new(StatusCode::CONFLICT).body(Payload::Bytes(why.to_owned().into()))
+}
+
+/// Repairs one finding of a check, `kind=KIND&what=WHAT`, or without one drops records that are not whole.
+async fn repair(app: &Arc<App>, query: Option<&str>) -> Answer {
+    let Storage::Files(store) = &app.store;
+    let store = Arc::clone(store);
+    let pair = |query: &str| {
+        let (kind, what) = query.strip_prefix("kind=")?.split_once("&what=")?;
+        let kind = serde_json::from_value(serde_json::Value::from(kind)).ok()?;
+        Some((kind, what.to_owned()))
+    };
+    let finding = match query.map(pair) {
+        Some(None) => return Answer::new(StatusCode::BAD_REQUEST),
+        found => found.flatten(),
+    };
+    let done = tokio::task::spawn_blocking(move || match finding {
+        Some((kind, what)) => store.repair(kind, &what),
+        None => store.drop_broken_records().map(|dropped| dropped > 0),
+    });
+    match done.await {
+        Ok(Ok(done)) => json(&done),
+        outcome => {
+            let why = outcome.map_or_else(
+                |error| error.to_string(),
+                |done| done.map_or_else(|error| error.to_string(), |_| String::new()),
+            );
+            tracing::error!(why, "a repair failed");
+            Answer::new(StatusCode::INTERNAL_SERVER_ERROR).body(Payload::Bytes(why.into()))
+        }
+    }
 }
 
 fn json(value: &impl Serialize) -> Answer {
@@ -249,6 +282,23 @@ pub async fn ask<T: serde::de::DeserializeOwned>(
         return Err(ControlError::Answer(format!("{status} {text}")));
     }
     serde_json::from_slice(&body).map_err(|error| broken(&error))
+}
+
+/// Lets the registry that runs on `data` repair a finding of a check; without one, drop records that are not whole.
+/// Whether it did something.
+///
+/// # Errors
+/// See [`ControlError`].
+pub async fn ask_repair(
+    data: &Path,
+    finding: Option<(FindingKind, &str)>,
+) -> Result<bool, ControlError> {
+    let query = finding.map(|(kind, what)| {
+        let kind = serde_json::to_value(kind).unwrap_or_default();
+        // Names, tags and digests have no character that means something in a query.
+        format!("?kind={}&what={what}", kind.as_str().unwrap_or_default())
+    });
+    ask(data, Method::POST, &format!("/repair{}", query.unwrap_or_default())).await
 }
 
 /// Whether a registry runs on `data`, and what it says of itself.

@@ -15,7 +15,7 @@ use http::{Method, StatusCode};
 use super::answer::{Answer, Fault, Payload, field};
 use super::limits::{FREE_BUFFERS_MAX, STEP};
 use super::range::{Wanted, wanted};
-use super::storage::Content;
+use super::storage::{Content, Storage};
 use super::{App, header};
 
 /// Answers HEAD or GET of a blob.
@@ -44,7 +44,8 @@ pub(super) async fn blob(
         .filter(|_| header(parts, IF_RANGE).is_none_or(|same| same == etag));
     let body = |at, left| match content {
         Content::File(file) => {
-            Payload::Blob(BlobBody { file, at, left, buffers: app.buffers.clone() })
+            let (digest, store) = (*digest, app.store.clone());
+            Payload::Blob(BlobBody { file, at, left, buffers: app.buffers.clone(), digest, store })
         }
     };
     match wanted(range, size) {
@@ -70,6 +71,8 @@ pub struct BlobBody {
     at: u64,
     left: u64,
     buffers: Buffers,
+    digest: Digest,
+    store: Storage,
 }
 
 impl BlobBody {
@@ -89,6 +92,7 @@ impl BlobBody {
         if let Err(error) = self.file.file().read_exact_at(&mut buffer.data[..length], self.at) {
             tracing::error!(path = %self.file.path().display(), %error, "cannot read a blob");
             self.left = 0;
+            self.store.suspect(self.digest);
             return Some(Err(error));
         }
         self.at += length as u64;

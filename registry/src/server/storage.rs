@@ -58,6 +58,21 @@ impl Storage {
         }
     }
 
+    /// A blob could not be read: it is hashed, and when it is damaged it reads as missing from then on, so that a push
+    /// repairs it.
+    pub(super) fn suspect(&self, digest: Digest) {
+        match self {
+            Self::Files(store) => {
+                let store = Arc::clone(store);
+                tokio::task::spawn_blocking(move || {
+                    if let Err(error) = store.quarantine_blob(&digest) {
+                        tracing::warn!(%digest, %error, "a blob cannot be read, and not be moved aside");
+                    }
+                });
+            }
+        }
+    }
+
     /// The size of a blob that this repository holds.
     pub(super) async fn has_blob(
         &self,

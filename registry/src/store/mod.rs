@@ -9,6 +9,7 @@
 //! <data>/blobs/sha256/<2 hex>/<hex>           the bytes of a blob, once for all repositories
 //! <data>/uploads/<id>                         the bytes of an unfinished upload
 //! <data>/tmp/<random>                         pointers being written; emptied at start
+//! <data>/quarantine/<what>-<hex>-<random>     damaged files that a repair took out of the way
 //! <data>/repositories/<name>/_blobs/<hex>     empty: this repository holds that blob
 //! <data>/repositories/<name>/_manifests/<hex> one line with the media type, then the exact bytes
 //! <data>/repositories/<name>/_tags/<tag>      the digest the tag stands for
@@ -29,6 +30,7 @@
 //!   (`collect`), which a request excludes by a hold on what it is at work with (`holds`).
 
 mod blobs;
+pub mod check;
 mod clock;
 mod collect;
 mod durable;
@@ -36,6 +38,7 @@ mod error;
 mod holds;
 mod lists;
 mod manifests;
+mod repair;
 mod sequences;
 mod touch;
 mod uploads;
@@ -66,7 +69,9 @@ const VERSION: &str = "bundle registry store 1\n";
 const VERSION_MAX: u64 = 256;
 /// Every name in a registry's data directory: the store's own, of which a crash at the first start leaves some, and
 /// those that may be there before the store.
-pub const NAMES: [&str; 14] = [
+pub const NAMES: [&str; 16] = [
+    "quarantine",
+    "fsck-cursor.json",
     "blobs",
     "repositories",
     "uploads",
@@ -100,6 +105,8 @@ pub struct Store {
     untouchable: AtomicBool,
     /// Held by the collection that runs.
     collecting: Mutex<()>,
+    /// Shared by who puts a blob in its place, alone for who moves one aside.
+    placing: RwLock<()>,
     // Held for as long as the store is open.
     _lock: Option<fs_err::File>,
 }
@@ -177,6 +184,7 @@ impl Store {
             touch_period: AtomicU64::new(Self::new_touch_period()),
             untouchable: AtomicBool::new(false),
             collecting: Mutex::default(),
+            placing: RwLock::new(()),
             _lock: lock,
         })
     }

@@ -100,27 +100,35 @@ impl Store {
     /// I/O.
     pub fn sequences(&self) -> Result<Vec<SequenceRecord>, StoreError> {
         let mut found = Vec::new();
-        self.each_repository(
-            &mut |repository| {
-                // Where a target allows few path components, the name is the end of a longer one.
-                if !repository.as_str().ends_with(LEDGER) {
-                    return Ok(());
-                }
-                for tag in super::lists::names(&self.tags_dir(repository))? {
-                    let Some((stream, sequence)) = record::sequence_of(&tag) else { continue };
-                    let tag = record::sequence_tag(stream, sequence);
-                    let manifest = self.resolve_tag(repository, &tag)?;
-                    let repository = repository.clone();
-                    found.push(SequenceRecord { repository, stream, sequence, manifest });
-                }
-                Ok(())
-            },
-            &mut |_| {},
-        )?;
+        self.each_ledger(&mut |repository| {
+            for tag in super::lists::names(&self.tags_dir(repository))? {
+                let Some((stream, sequence)) = record::sequence_of(&tag) else { continue };
+                let tag = record::sequence_tag(stream, sequence);
+                let manifest = self.resolve_tag(repository, &tag)?;
+                let repository = repository.clone();
+                found.push(SequenceRecord { repository, stream, sequence, manifest });
+            }
+            Ok(())
+        })?;
         found.sort_by(|a, b| {
             (a.stream, a.sequence, &a.repository).cmp(&(b.stream, b.sequence, &b.repository))
         });
         Ok(found)
+    }
+
+    /// Calls `visit` for each repository with records.
+    fn each_ledger(
+        &self,
+        visit: &mut dyn FnMut(&Repository) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        // Where a target allows few path components, the name is the end of a longer one.
+        self.each_repository(
+            &mut |repository| match repository.as_str().ends_with(LEDGER) {
+                true => visit(repository),
+                false => Ok(()),
+            },
+            &mut |_| {},
+        )
     }
 
     /// The head of a sequence.
@@ -186,19 +194,67 @@ impl Store {
     /// # Errors
     /// A record is not whole, or I/O. What was visited is then less than what is needed.
     pub fn pinned(&self, mut visit: impl FnMut(Digest)) -> Result<Vec<Pinned>, SequenceError> {
-        let records = self.sequences()?;
+        let (mut records, standings) = (self.sequences()?, self.standings()?);
         let mut pinned = Vec::new();
         let same = |a: &SequenceRecord, b: &SequenceRecord| {
             (a.stream, &a.repository) == (b.stream, &b.repository)
         };
-        let mut by_ledger = records;
-        by_ledger.sort_by(|a, b| {
+        records.sort_by(|a, b| {
             (&a.repository, a.stream, a.sequence).cmp(&(&b.repository, b.stream, b.sequence))
         });
-        for stream in by_ledger.chunk_by(same) {
+        for stream in records.chunk_by(same) {
             pinned.push(self.pin_stream(stream, &mut visit)?);
         }
+        for (repository, stream, standing) in standings {
+            // Unreadable, it may be anywhere.
+            let at = standing.unwrap_or(Sequence::FIRST);
+            let of = |one: &SequenceRecord| (&one.repository, one.stream) == (&repository, stream);
+            if !records.iter().any(of) {
+                pinned.push(Pinned { stream, from: at, to: at, gaps: vec![at] });
+            }
+        }
         Ok(pinned)
+    }
+
+    /// The streams that the store follows: in which repository, and where it stands.
+    fn standings(&self) -> Result<Vec<(Repository, StreamId, Option<Sequence>)>, StoreError> {
+        let mut found = Vec::new();
+        self.each_ledger(&mut |repository| {
+            for tag in super::lists::names(&self.tags_dir(repository))? {
+                let stream = tag.strip_prefix(STREAM_PREFIX).and_then(|text| text.parse().ok());
+                let Some(stream) = stream else { continue };
+                found.push((repository.clone(), stream, self.standing(repository, stream)?));
+            }
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    /// Takes away the tags of records of which something is missing, so that the next import of the sequence sees that
+    /// it has none and writes it again; returns how many.
+    ///
+    /// # Errors
+    /// Read-only, or I/O.
+    pub fn drop_broken_records(&self) -> Result<usize, StoreError> {
+        let mut dropped = 0;
+        for record in self.sequences()? {
+            let whole = match self.layers(&record) {
+                Ok(layers) => {
+                    let mut whole = true;
+                    for layer in &layers {
+                        whole &= self.has_blob(&record.repository, layer)?.is_some();
+                    }
+                    whole
+                }
+                Err(SequenceError::Store(error)) => return Err(error),
+                Err(SequenceError::Record { .. }) => false,
+            };
+            let tag = record::sequence_tag(record.stream, record.sequence);
+            if !whole && self.delete_tag(&record.repository, &tag)? {
+                dropped += 1;
+            }
+        }
+        Ok(dropped)
     }
 
     /// The same for the records of one stream, ascending.
@@ -234,7 +290,8 @@ impl Store {
             let base = (*base)?;
             bases.range(base..*sequence).next().is_none().then_some(base)
         });
-        let gaps = gaps.collect();
+        // And what the stream's own record says must have one.
+        let gaps = gaps.chain(standing.filter(|standing| *standing > last.sequence)).collect();
         Ok(Pinned { stream: last.stream, from, to: last.sequence, gaps })
     }
 

@@ -148,3 +148,24 @@ async fn the_part_with_a_good_copy_is_named() {
     place(manifest.digest, 2, part(2, piece), piece.offset, true);
     place(index, 2, "mirror_seq2.index".to_owned(), 0, true);
 }
+
+#[tokio::test]
+async fn a_record_that_lost_something_is_taken_away_and_leaves_a_gap() {
+    let (dir, store) = open();
+    let (repository, stream) = imported(&store, &[1, 2]).await;
+    assert_eq!(store.drop_broken_records().unwrap(), 0);
+    let lose = |name: &str| {
+        let hex = Digest::of(&file(name)).hex();
+        fs_err::remove_file(dir.path().join("blobs/sha256").join(&hex[..2]).join(&hex)).unwrap();
+    };
+    lose("mirror_seq2.index");
+    assert_eq!(store.drop_broken_records().unwrap(), 1);
+    let expected = Pinned { stream, from: at(1), to: at(1), gaps: vec![at(2)] };
+    assert_eq!(store.pinned(|_| {}).unwrap(), [expected]);
+    lose("mirror_seq1.manifest.json");
+    assert_eq!(store.drop_broken_records().unwrap(), 1);
+    // What is known of the stream is that it was followed.
+    let expected = Pinned { stream, from: at(2), to: at(2), gaps: vec![at(2)] };
+    assert_eq!(store.pinned(|_| {}).unwrap(), [expected]);
+    assert_eq!(store.tags(&repository, "", 10).unwrap().unwrap().entries.len(), 1);
+}

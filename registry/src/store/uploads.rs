@@ -340,6 +340,7 @@ impl Store {
         let _hold = self.holds.hold(expected);
         let dir = self.blob_dir(expected);
         self.durable.make_dirs(&self.root, &dir)?;
+        let _placing = self.placing.read().unwrap_or_else(PoisonError::into_inner);
         // Replaces a blob that is there already: pushing again repairs one that has rotted.
         self.durable.place(&upload.path, &dir, &expected.hex())?;
         self.link(repository, expected)?;

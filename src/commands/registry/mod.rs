@@ -3,6 +3,7 @@
 //! All of them find everything in one data directory: the settings (`registry.toml`), the certificates, the
 //! users and what is stored. `docs/decisions/0010` shows it.
 
+mod fsck;
 mod gc;
 mod rotate_cert;
 mod serve;
@@ -25,6 +26,7 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Action {
+    Fsck(fsck::Args),
     Serve(serve::Args),
     RotateCert(rotate_cert::Args),
     User(user::Args),
@@ -48,6 +50,7 @@ struct Data {
 
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     match args.action {
+        Action::Fsck(args) => fsck::run(args, context).await,
         Action::Serve(args) => serve::run(args, context).await,
         Action::User(args) => user::run(args, context),
         Action::RotateCert(args) => rotate_cert::run(&args, context),

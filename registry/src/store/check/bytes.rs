@@ -1,0 +1,219 @@
+//! The bytes of blobs, hashed: all of them, or the part of them that a slice is.
+//!
+//! In: the directory of blobs, a slice, where to go on. Out: findings, and cursors on the way. What must hold: a blob that
+//! is replaced while it is read is read again; reading takes no more than its rate and leaves the page cache to others.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use format_spec::Digest;
+use format_spec::digest::to_hex;
+use format_spec::hash::Hasher;
+
+use super::super::durable::is_absent;
+use super::super::lists::names;
+use super::super::{Store, StoreError};
+use super::{Checking, Cursor, FINDINGS_MAX, FindingKind, KEEP, Slice};
+
+/// Bytes read at a time.
+const STEP: usize = 1024 * 1024;
+
+/// What the bytes of a blob are.
+pub(in crate::store) enum Bytes {
+    /// Gone since it was listed.
+    Absent,
+    /// Those of its digest.
+    Good,
+    /// Others; the file in which they stand, by its number.
+    Bad(u64, String),
+}
+
+impl Store {
+    /// Hashes a blob; `moved` is told of every step and says whether to go on. `None` when it said no.
+    pub(in crate::store) fn hash_blob(
+        &self,
+        digest: &Digest,
+        moved: &mut dyn FnMut(usize) -> bool,
+    ) -> Result<Option<Bytes>, StoreError> {
+        let path = self.blob_dir(digest).join(digest.hex());
+        // Replaced while it was read: the new one counts. Nobody replaces it for ever.
+        for _ in 0..3 {
+            let Some((inode, outcome)) = hash(&path, moved)? else { return Ok(None) };
+            let bad = match outcome {
+                Outcome::Absent => return Ok(Some(Bytes::Absent)),
+                Outcome::Hashed(found, _) if found == *digest => {
+                    return Ok(Some(Bytes::Good));
+                }
+                Outcome::Hashed(found, size) => {
+                    format!("its {size} bytes have the digest {found}")
+                }
+                Outcome::Unreadable(why) => format!("it cannot be read: {why}"),
+            };
+            match fs_err::metadata(&path) {
+                Ok(now) if now.ino() == inode => return Ok(Some(Bytes::Bad(inode, bad))),
+                Ok(_) => {}
+                Err(error) if is_absent(&error) => return Ok(Some(Bytes::Absent)),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(Some(Bytes::Absent))
+    }
+}
+
+enum Outcome {
+    Absent,
+    Hashed(Digest, u64),
+    Unreadable(String),
+}
+
+fn hash(
+    path: &Path,
+    moved: &mut dyn FnMut(usize) -> bool,
+) -> Result<Option<(u64, Outcome)>, StoreError> {
+    use rustix::fs::{Advice, fadvise};
+    let file = match fs_err::File::open(path) {
+        Ok(file) => file,
+        Err(error) if is_absent(&error) => return Ok(Some((0, Outcome::Absent))),
+        Err(error) => return Err(error.into()),
+    };
+    let inode = file.metadata()?.ino();
+    let mut file: File = file.into_parts().0;
+    // Both are hints; a file system that has none is as good.
+    let _ = fadvise(&file, 0, None, Advice::Sequential);
+    let _ = fadvise(&file, 0, None, Advice::NoReuse);
+    let (mut hasher, mut size) = (Hasher::new(), 0);
+    let mut buffer = vec![0; STEP];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(Some((inode, Outcome::Hashed(hasher.finish(), size)))),
+            Ok(read) => {
+                hasher.update(&buffer[..read]);
+                size += read as u64;
+                if !moved(read) {
+                    return Ok(None);
+                }
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Ok(Some((inode, Outcome::Unreadable(error.to_string())))),
+        }
+    }
+}
+
+impl Checking<'_> {
+    /// Looks through the directory of blobs and hashes those of the slice.
+    pub(super) fn bytes(&mut self) -> Result<(), StoreError> {
+        let (progress, root) = (self.how.progress, self.store.root.join("blobs").join("sha256"));
+        let slice = self.how.read;
+        let cursor = self.how.from.clone().filter(|cursor| slice == Some(cursor.slice));
+        if let Some(slice) = slice {
+            progress.phase("adding up the blobs");
+            progress.expect(self.to_read(&root, slice, cursor.as_ref())?);
+        }
+        progress.phase(if slice.is_some() { "reading blobs" } else { "looking at blobs" });
+        let mut damaged = Vec::new();
+        for digest in cursor.iter().flat_map(|cursor| &cursor.damaged) {
+            // Perhaps repaired since.
+            self.blob(digest, &mut Pace::new(None), &mut damaged)?;
+        }
+        let after = cursor.map(|cursor| cursor.after);
+        let mut pace = Pace::new(self.how.rate);
+        let mut kept = Instant::now();
+        for first in 0..=u8::MAX {
+            let shard = root.join(to_hex(&[first]));
+            let mut blobs = Vec::new();
+            for name in names(&shard)? {
+                match Digest::from_hex(&name) {
+                    Ok(digest) if digest.as_bytes()[0] == first => blobs.push(digest),
+                    _ => self.stray(&shard.join(name)),
+                }
+            }
+            blobs.sort_unstable();
+            self.report.blobs += blobs.len() as u64;
+            let Some(slice) = slice else { continue };
+            let wanted =
+                |digest: &Digest| slice.has(digest) && after.is_none_or(|after| *digest > after);
+            for digest in blobs.into_iter().filter(wanted) {
+                if self.stopped() || !self.blob(&digest, &mut pace, &mut damaged)? {
+                    return Ok(());
+                }
+                if kept.elapsed() >= KEEP {
+                    (self.how.keep)(&Cursor { slice, after: digest, damaged: damaged.clone() });
+                    kept = Instant::now();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The bytes that are to be read.
+    fn to_read(
+        &self,
+        root: &Path,
+        slice: Slice,
+        cursor: Option<&Cursor>,
+    ) -> Result<u64, StoreError> {
+        let mut total = 0;
+        for first in 0..=u8::MAX {
+            let shard = root.join(to_hex(&[first]));
+            for name in names(&shard)? {
+                let Ok(digest) = Digest::from_hex(&name) else { continue };
+                if slice.has(&digest) && cursor.is_none_or(|cursor| digest > cursor.after) {
+                    total += fs_err::metadata(shard.join(name)).map_or(0, |file| file.len());
+                }
+            }
+        }
+        Ok(total)
+    }
+
+    /// Hashes one blob; `false` when the check is to end.
+    fn blob(
+        &mut self,
+        digest: &Digest,
+        pace: &mut Pace,
+        damaged: &mut Vec<Digest>,
+    ) -> Result<bool, StoreError> {
+        let how = self.how;
+        let mut read_now = 0;
+        let outcome = self.store.hash_blob(digest, &mut |read| {
+            how.progress.skip(read as u64);
+            read_now += read as u64;
+            pace.wait(read);
+            !how.cancel.is_cancelled()
+        })?;
+        let Some(outcome) = outcome else { return Ok(false) };
+        self.report.bytes_read += read_now;
+        self.report.blobs_read += u64::from(!matches!(outcome, Bytes::Absent));
+        if let Bytes::Bad(_, detail) = outcome {
+            if damaged.len() < FINDINGS_MAX {
+                damaged.push(*digest);
+            }
+            let kind = FindingKind::BlobDamaged;
+            self.note(kind, digest.to_string(), Some(*digest), None, detail);
+        }
+        Ok(true)
+    }
+}
+
+/// Holds reading to a rate.
+struct Pace {
+    rate: Option<u64>,
+    began: Instant,
+    read: u64,
+}
+
+impl Pace {
+    fn new(rate: Option<u64>) -> Self {
+        Self { rate, began: Instant::now(), read: 0 }
+    }
+
+    fn wait(&mut self, read: usize) {
+        let Some(rate) = self.rate.filter(|rate| *rate > 0) else { return };
+        self.read += read as u64;
+        let micros = u128::from(self.read) * 1_000_000 / u128::from(rate);
+        let due = Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX));
+        std::thread::sleep(due.saturating_sub(self.began.elapsed()));
+    }
+}

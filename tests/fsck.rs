@@ -1,0 +1,172 @@
+//! Damage in a registry's data: found, named with the part that has a good copy, moved aside, and put back by an import.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
+mod support;
+
+use std::path::{Path, PathBuf};
+
+use format_spec::Digest;
+use fs_err as fs;
+use support::site::Site;
+use support::wire::request;
+use support::{noise, text};
+
+const IMAGES: &[&str] = &["team/app:1", "team/tool:1"];
+
+/// A site whose target has imported its first sequence.
+fn imported() -> Site {
+    let site = Site::new();
+    site.source.image("team/app", "1", &[&noise(1, 150_000), &noise(2, 40_000)]);
+    site.source.image("team/tool", "1", &[&noise(1, 150_000), b"tool"]);
+    site.images(IMAGES);
+    site.create("media", &[]).ok();
+    site.import("media", &[]).ok();
+    site
+}
+
+fn blob(data: &Path, digest: &str) -> PathBuf {
+    let hex = digest.strip_prefix("sha256:").unwrap();
+    data.join("blobs/sha256").join(&hex[..2]).join(hex)
+}
+
+/// Turns one bit in the middle of a file, in place.
+fn rot(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(path, bytes).unwrap();
+}
+
+/// The digests of the layers that a tag of the target stands for.
+fn layers(site: &Site, repository: &str, tag: &str) -> Vec<String> {
+    let bytes = site.target.manifest(repository, tag).unwrap();
+    let manifest: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+    let layers = manifest["layers"].as_array().unwrap();
+    layers.iter().map(|layer| layer["digest"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn what_is_damaged_is_named_moved_aside_and_put_back_by_the_same_import() {
+    let site = imported();
+    let data = site.path("target");
+    let fsck = |more: &[&str]| {
+        let mut arguments = vec!["registry", "fsck", "--data-dir", text(&data)];
+        arguments.extend(more);
+        site.bundle(&arguments)
+    };
+    // Beside the registry that runs.
+    fsck(&[]).ok().says("all is in order");
+    fsck(&["--quick"]).ok();
+    fsck(&["--read-data", "2/3", "--rate", "1000"]).ok();
+    fsck(&["--read-data", "4/3"]).refused(&[64]);
+
+    let layer = layers(&site, "team/app", "1").pop().unwrap();
+    rot(&blob(&data, &layer));
+    let hex = Digest::of(&site.target.manifest("team/tool", "1").unwrap()).hex();
+    rot(&data.join("repositories/team/tool/_manifests").join(&hex));
+    // And the record of the sequence itself.
+    let tags = site.target.tags("bundle-ledger");
+    let record = tags.iter().find(|tag| tag.starts_with("sequence-")).unwrap();
+    let head = layers(&site, "bundle-ledger", record).remove(0);
+    rot(&blob(&data, &head));
+
+    let run = fsck(&["--output", "json"]).code(65).says("hint:").says("--repair");
+    let answer = run.json();
+    assert_eq!(answer["clean"], false);
+    let findings = answer["findings"].as_array().unwrap();
+    let find = |kind: &str, digest: &str| {
+        let of = |one: &&serde_json::Value| one["kind"] == kind && one["digest"] == digest;
+        findings.iter().find(of).unwrap_or_else(|| panic!("{kind} {digest}\n{run}"))
+    };
+    let found = find("blob-damaged", &layer);
+    assert_eq!(found["tags"], serde_json::json!(["team/app:1"]));
+    let part = found["holder"]["part"].as_str().unwrap();
+    assert!(part.starts_with("mirror_seq1_") && site.path("media").join(part).exists());
+    assert_eq!(found["holder"]["last"], true);
+    // The copy is where it is said to be.
+    let offset = usize::try_from(found["holder"]["offset"].as_u64().unwrap()).unwrap();
+    let bytes = fs::read(site.path("media").join(part)).unwrap();
+    let good = site.source.blob("team/app", &layer).unwrap();
+    assert!(bytes[offset..].starts_with(&good));
+    find("manifest-damaged", &format!("sha256:{hex}"));
+    let found = find("blob-damaged", &head);
+    assert_eq!(found["holder"]["part"], "mirror_seq1.manifest.json");
+    assert_eq!(findings.len(), 3, "{run}");
+
+    // The registry runs, so it repairs; then it says that it has them not.
+    fsck(&["--repair"]).code(65).says("moved to the quarantine").says("bundle import --from DIR");
+    let host = site.target.host.clone();
+    for path in [
+        format!("/v2/team/app/blobs/{layer}"),
+        format!("/v2/team/tool/manifests/sha256:{hex}"),
+        "/v2/team/tool/manifests/1".to_owned(),
+        format!("/v2/bundle-ledger/manifests/{record}"),
+    ] {
+        for method in ["HEAD", "GET"] {
+            assert_eq!(request(&host, method, &path, &[], &[]).unwrap().status, 404, "{path}");
+        }
+    }
+    assert_eq!(fs::read_dir(data.join("quarantine")).unwrap().count(), 3);
+    fsck(&[]).code(65).says("a blob is missing");
+
+    let run = site.import("media", &["--output", "json"]).ok();
+    assert_eq!(run.json()["sequences"][0]["blobsPushed"], 1, "only what was damaged\n{run}");
+    site.same(IMAGES);
+    fsck(&[]).ok().says("all is in order");
+    let run = site.import("media", &[]).ok();
+    assert!(run.stdout.contains("was there already"), "{run}");
+}
+
+#[test]
+fn a_stopped_registry_is_repaired_by_the_command() {
+    let site = imported();
+    let layer = layers(&site, "team/app", "1").pop().unwrap();
+    // The data of one that does not run.
+    let data = site.path("copy");
+    support::mirror(&site.path("target"), &data);
+    let _ = fs::remove_file(data.join("control"));
+    rot(&blob(&data, &layer));
+    let arguments = ["registry", "fsck", "--data-dir", text(&data)];
+    site.bundle(&[&arguments[..], &["--repair"]].concat())
+        .code(65)
+        .says("a blob is damaged")
+        .says("moved to the quarantine");
+    site.bundle(&arguments).code(65).says("a blob is missing");
+    let nothing = site.path("nothing");
+    fs::create_dir(&nothing).unwrap();
+    site.bundle(&["registry", "fsck", "--data-dir", text(&nothing)]).refused(&[64]);
+}
+
+#[test]
+fn a_blob_that_ends_too_early_for_the_registry_reads_as_missing_from_then_on() {
+    use std::io::{Read, Write};
+    let site = Site::new();
+    let layer = noise(3, 48_000_000);
+    let pushed = site.target.image("team/large", "1", &[&layer]);
+    let digest = Digest::of(&layer);
+    let path = blob(&site.path("target"), &digest.to_string());
+    // More than the sockets hold, so the registry is still at it when the file is cut.
+    let mut socket = std::net::TcpStream::connect(&site.target.host).unwrap();
+    let address = format!("/v2/team/large/blobs/{digest}");
+    write!(socket, "GET {address} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let mut some = [0; 1000];
+    socket.read_exact(&mut some).unwrap();
+    fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(1000).unwrap();
+    // It breaks off, and does not pad.
+    let mut rest = Vec::new();
+    let _ = socket.read_to_end(&mut rest);
+    assert!(rest.len() < layer.len());
+    let status = || request(&site.target.host, "HEAD", &address, &[], &[]).unwrap().status;
+    for _ in 0..500 {
+        if status() == 404 {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert_eq!(status(), 404);
+    // So a push repairs it.
+    site.target.put_blob("team/large", &layer);
+    assert_eq!(site.target.blob("team/large", &digest.to_string()), Some(layer));
+    assert_eq!(pushed.repo, "team/large");
+}
