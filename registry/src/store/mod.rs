@@ -29,6 +29,7 @@
 //! - Removing a blob removes the link of one repository. Its bytes stay until garbage collection
 //!   (`collect`), which a request excludes by a hold on what it is at work with (`holds`).
 
+pub mod adopt;
 mod blobs;
 pub mod check;
 mod clock;

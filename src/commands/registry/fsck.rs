@@ -132,18 +132,19 @@ async fn repair(data: &Path, report: &mut Report) -> Result<(), Failure> {
             for finding in &mut report.findings {
                 if finding.kind.is_damage() {
                     let wanted = Some((finding.kind, finding.what.as_str()));
-                    finding.repaired = ask_repair(data, wanted).await.map_err(control_failure)?;
+                    finding.repaired =
+                        ask_repair(data, wanted).await.map_err(|error| control_failure(&error))?;
                 }
             }
-            ask_repair(data, None).await.map_err(control_failure)?;
+            ask_repair(data, None).await.map_err(|error| control_failure(&error))?;
         }
         Err(error) => return Err(store_failure(error)),
     }
     Ok(())
 }
 
-fn control_failure(error: ControlError) -> Failure {
-    Failure::of(Kind::Failed, &error)
+fn control_failure(error: &ControlError) -> Failure {
+    Failure::of(Kind::Failed, error)
         .with_hint("run this as the user who runs the registry, or stop the registry and run the same command again")
 }
 

@@ -3,6 +3,7 @@
 //! All of them find everything in one data directory: the settings (`registry.toml`), the certificates, the
 //! users and what is stored. `docs/decisions/0010` shows it.
 
+mod adopt;
 mod fsck;
 mod gc;
 mod rotate_cert;
@@ -26,6 +27,7 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Action {
+    Adopt(adopt::Args),
     Fsck(fsck::Args),
     Serve(serve::Args),
     RotateCert(rotate_cert::Args),
@@ -50,6 +52,7 @@ struct Data {
 
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     match args.action {
+        Action::Adopt(args) => adopt::run(args, context).await,
         Action::Fsck(args) => fsck::run(args, context).await,
         Action::Serve(args) => serve::run(args, context).await,
         Action::User(args) => user::run(args, context),

@@ -1,0 +1,97 @@
+//! The directory of Debian's docker-registry, taken over: every digest is served as before, what is damaged is named.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
+mod support;
+
+use std::os::unix::fs::MetadataExt;
+
+use format_spec::Digest;
+use fs_err as fs;
+use support::command::{Run, bundle};
+use support::server::{Kind, Server};
+use support::{noise, snapshot, text, tree};
+
+#[test]
+fn a_directory_of_distribution_is_taken_over_and_served_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let (old, new) = (dir.path().join("old"), dir.path().join("new"));
+    let Some(source) = Server::start(Kind::Distribution, &old) else { return };
+    let base = noise(1, 300_000);
+    source.image("team/app", "1", &[&base, b"one"]);
+    let amd = source.image_for("team/deep/er/app", None, "amd64", &[&base, b"amd64"]);
+    let arm = source.image_for("team/deep/er/app", None, "arm64", &[&noise(2, 9_000)]);
+    source.index("team/deep/er/app", Some("multi"), &[(&amd, "amd64"), (&arm, "arm64")]);
+    source.docker_image("legacy", "7", &[&base]);
+    source.referrer_by_tag(&amd, "application/spdx+json", b"packages");
+    let hurt = noise(3, 5_000);
+    source.image("team/hurt", "1", &[&base, &hurt]);
+    let names = source.all_tags();
+    let pull = |registry: &support::wire::Registry, name: &str| {
+        let (repository, tag) = name.rsplit_once(':').unwrap();
+        registry.pull(repository, tag)
+    };
+    let digests: Vec<Vec<String>> = names.iter().map(|name| pull(&source, name)).collect();
+    drop(source);
+    let adopt = |more: &[&str]| {
+        let mut command = bundle(dir.path());
+        command.args(["registry", "adopt", "--from", text(&old), "--data-dir", text(&new)]);
+        Run::of(command.args(more))
+    };
+    let before = tree(&old);
+    adopt(&["--dry-run"]).ok().says("nothing was written");
+    assert!(!new.exists());
+
+    // One blob rotted.
+    let hex = Digest::of(&hurt).hex();
+    let rotten =
+        old.join("docker/registry/v2/blobs/sha256").join(&hex[..2]).join(&hex).join("data");
+    fs::write(&rotten, b"rotten").unwrap();
+    let files = snapshot(rotten.parent().unwrap());
+    let run = adopt(&["--output", "json"]).code(65).says(&format!("team/hurt@sha256:{hex}"));
+    let answer = run.json();
+    assert_eq!(answer["complete"], true);
+    assert_eq!(answer["copied"], 0, "both are on one file system: {run}");
+    assert_eq!(tree(&old), before);
+    assert_eq!(snapshot(rotten.parent().unwrap()), files);
+    // Again: nothing is taken twice.
+    let again = adopt(&["--output", "json"]).code(65).json();
+    assert_eq!((&again["linked"], &again["bytes"]), (&0.into(), &0.into()));
+    let base_hex = Digest::of(&base).hex();
+    let taken = new.join("blobs/sha256").join(&base_hex[..2]).join(&base_hex);
+    assert!(fs::metadata(taken).unwrap().nlink() > 1 || answer["cloned"] != 0);
+
+    let check = |code| {
+        let mut command = bundle(dir.path());
+        Run::of(command.args(["registry", "fsck", "--data-dir", text(&new)])).code(code)
+    };
+    check(0);
+    let target = Server::embedded(&new);
+    for (name, digests) in names.iter().zip(&digests) {
+        if name == "team/hurt:1" {
+            assert!(target.tags("team/hurt").is_empty());
+        } else {
+            assert_eq!(&pull(&target, name), digests, "{name}");
+        }
+    }
+    // The referrer is listed, which the old registry could not do.
+    let address = format!("/v2/team/deep/er/app/referrers/{}", amd.digest);
+    let list = support::wire::request(&target.host, "GET", &address, &[], &[]).unwrap();
+    assert!(String::from_utf8_lossy(&list.body).contains("application/spdx+json"));
+}
+
+#[test]
+fn what_is_no_directory_of_distribution_is_refused_with_a_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let adopt = |from: &std::path::Path| {
+        let mut command = bundle(dir.path());
+        Run::of(command.args(["registry", "adopt", "--from", text(from), "--data-dir", "new"]))
+    };
+    let quay = dir.path().join("quay");
+    fs::create_dir_all(quay.join("sha256/ab")).unwrap();
+    adopt(&quay).refused(&[64]).says("Quay").says("skopeo sync");
+    let empty = dir.path().join("empty");
+    fs::create_dir(&empty).unwrap();
+    adopt(&empty).refused(&[64]).says("docker/registry/v2");
+    assert!(!dir.path().join("new").exists());
+}
