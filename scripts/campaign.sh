@@ -3,7 +3,7 @@
 #
 #   scripts/campaign.sh              all of them
 #   scripts/campaign.sh NAME         one: corruption, lengths, swaps, hostile, signed_nonsense, structured_changes, every_bit,
-#                                    every_length, crash_points, kills, power_loss, two_creates, two_imports, a_create,
+#                                    every_length, crash_points, kills, registry_kills, power_loss, two_creates, two_imports, a_create,
 #                                    garbage (of a target, and of our registry: 10 minutes), faults
 #   BUNDLE_CAMPAIGN=quick …          the form of `cargo test`
 #

@@ -13,6 +13,7 @@ mod ends;
 mod garbage;
 mod hostile;
 mod power;
+mod registry_kills;
 mod scenario;
 mod served;
 mod together;
