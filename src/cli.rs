@@ -53,7 +53,7 @@ const COMMON: &str =
 
 /// Names of commands that this version, or this build of it, does not have.
 const ELSEWHERE: &[&str] = &["mirror", "list", "delete", "prune", "resources"];
-const ELSEWHERE_REGISTRY: &[&str] = &["install", "upgrade", "uninstall", "status"];
+const ELSEWHERE_REGISTRY: &[&str] = &[];
 const FEATURED: &[&str] = &["init", "create", "import", "verify", "describe", "diff", "registry"];
 
 /// Carry container images across an air gap on media that somebody carries.
@@ -218,7 +218,9 @@ fn explain(error: &clap::Error, arguments: &[OsString]) -> Failure {
         }
         _ => None,
     };
-    if let Some(advice) = argument.and_then(old_flags::advice) {
+    let below_registry = arguments.iter().any(|argument| argument == "registry");
+    let advice = if below_registry { old_flags::registry::advice } else { old_flags::advice };
+    if let Some(advice) = argument.and_then(advice) {
         first().with_hint(advice)
     } else if let Some(hint) = bare.and_then(|word| without_option(word, arguments)) {
         first().with_hint(hint)

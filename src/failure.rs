@@ -114,6 +114,16 @@ impl Exit {
     /// Everything was done.
     pub const DONE: Self = Self(0);
 
+    /// The work was done, and what was looked at is not as it should be.
+    #[cfg(feature = "serve")]
+    pub const UNHEALTHY: Self = Self(1);
+
+    /// As the same command ended on another machine.
+    #[cfg(feature = "serve")]
+    pub const fn of_remote(code: u8) -> Self {
+        Self(code)
+    }
+
     /// Done, but content of these classes could not be had.
     #[cfg(feature = "create")]
     pub const fn without(bits: u8) -> Self {
@@ -175,6 +185,13 @@ impl Failure {
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
+        self
+    }
+
+    /// With more words, as the last lines of another program's log.
+    #[must_use]
+    pub fn with_detail(mut self, words: &str) -> Self {
+        self.error.push_str(words);
         self
     }
 

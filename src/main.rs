@@ -14,6 +14,8 @@
 mod cli;
 mod commands;
 mod failure;
+#[cfg(feature = "serve")]
+mod host;
 mod interrupt;
 mod keyring;
 mod logging;

@@ -3,6 +3,8 @@
 //! People come with scripts. A flag of theirs that has no meaning here is refused, and the refusal says
 //! what to write instead; nothing is accepted and ignored.
 
+pub mod registry;
+
 /// What to do about an argument that another tool knows; `None` when nobody does.
 pub fn advice(argument: &str) -> Option<&'static str> {
     // `--flag=value` is told apart from the flag.

@@ -168,6 +168,12 @@ pub fn count(number: u64, noun: &str) -> String {
     if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }
 
+/// `1 repository`, `2 repositories`.
+#[cfg(feature = "serve")]
+pub fn repositories(number: u64) -> String {
+    if number == 1 { "1 repository".to_owned() } else { format!("{number} repositories") }
+}
+
 /// What a sequence carries: `3 references, 4 manifests, 9 blobs: 1.2 GiB`.
 pub fn totals(totals: &Totals) -> String {
     format!(

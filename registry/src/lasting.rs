@@ -68,9 +68,20 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     file.write_all(bytes).map_err(named)?;
     let rights = std::fs::Permissions::from_mode(mode);
     file.as_file().set_permissions(rights).map_err(named)?;
+    keep_owner(file.as_file(), directory).map_err(named)?;
     file.as_file().sync_all().map_err(named)?;
     file.persist(path).map_err(|error| named(error.error))?;
     sync(directory)
+}
+
+/// What root writes into the directory of a registry that runs under its own account must be readable by it.
+fn keep_owner(file: &std::fs::File, directory: &Path) -> io::Result<()> {
+    use std::os::unix::fs::{MetadataExt, fchown};
+    let about = fs_err::metadata(directory)?;
+    if rustix::process::geteuid().is_root() && about.uid() != 0 {
+        fchown(file, Some(about.uid()), Some(about.gid()))?;
+    }
+    Ok(())
 }
 
 /// Makes the name of a directory durable, which stands in the one above it.

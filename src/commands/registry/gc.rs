@@ -37,6 +37,7 @@ pub struct Args {
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let data = args.data.data;
     refuse_other_than_directory("--data-dir", &data)?;
+    crate::host::account::become_owner(&data)?;
     let settled = Settings::load(&data)?.unwrap_or_default().storage.grace;
     let done = match ask_collect(&data, args.grace, args.untagged, args.dry_run).await {
         Ok(done) => done,

@@ -6,8 +6,12 @@
 mod adopt;
 mod fsck;
 mod gc;
+mod install;
 mod rotate_cert;
 mod serve;
+mod status;
+mod uninstall;
+mod upgrade;
 mod user;
 
 use std::path::PathBuf;
@@ -29,6 +33,10 @@ pub struct Args {
 enum Action {
     Adopt(adopt::Args),
     Fsck(fsck::Args),
+    Install(Box<install::Args>),
+    Upgrade(upgrade::Args),
+    Uninstall(uninstall::Args),
+    Status(status::Args),
     Serve(serve::Args),
     RotateCert(rotate_cert::Args),
     User(user::Args),
@@ -54,6 +62,10 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     match args.action {
         Action::Adopt(args) => adopt::run(args, context).await,
         Action::Fsck(args) => fsck::run(args, context).await,
+        Action::Install(args) => install::run(*args, context).await,
+        Action::Upgrade(args) => upgrade::run(&args, context).await,
+        Action::Uninstall(args) => uninstall::run(&args, context).await,
+        Action::Status(args) => status::run(&args, context).await,
         Action::Serve(args) => serve::run(args, context).await,
         Action::User(args) => user::run(args, context),
         Action::RotateCert(args) => rotate_cert::run(&args, context),

@@ -30,6 +30,7 @@ pub struct Args {
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let data = args.data.data;
     refuse_other_than_directory("--data-dir", &data)?;
+    crate::host::account::become_owner(&data)?;
     let shown = data.display().to_string();
     let new = fs_err::read_dir(&data).map_or(!data.exists(), |mut files| files.next().is_none());
     let settings = Settings::load(&data)?.unwrap_or_default();
@@ -57,6 +58,7 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     }
     // Printed before the first request: a script that asked for port 0 waits for this line.
     context.output.print(&answer, &text)?;
+    crate::host::notify::ready();
     server.run(context.cancel.clone()).await?;
     Ok(Exit::DONE)
 }

@@ -1,0 +1,123 @@
+//! Doing what was planned.
+//!
+//! In: a [`Plan`]. Out: a registry that was seen to answer. What must hold: every step is noted before it is done, so that a
+//! failure leaves what was there before; the service starts last.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use registry::lasting;
+use registry::server::access::accounts::{Accounts, Role};
+use registry::server::{certificate, settings};
+use registry::store;
+
+use super::plan::{Plan, bare};
+use crate::commands::Context;
+use crate::failure::{Failure, Kind};
+use crate::host::account::Account;
+use crate::host::answers::{Question, Trial};
+use crate::host::place::Keeper;
+use crate::host::systemctl::{Systemctl, linger};
+use crate::host::undo::Undo;
+use crate::host::{program, unit};
+
+/// Makes it all.
+pub async fn make(plan: &Plan, undo: &mut Undo, context: &Context) -> Result<(), Failure> {
+    let place = &plan.place;
+    let systemctl = Systemctl::of(place);
+    if let Some(systemctl) = &systemctl {
+        systemctl.answers()?;
+    }
+    directory(&place.data, undo)
+        .map_err(|error| fault("cannot make the data directory", &error))?;
+    undo.path(&place.program);
+    program::install(&place.program)?;
+    certificates(plan)?;
+    users(plan)?;
+    let text = plan.settings.to_text();
+    lasting::replace(&place.data.join(settings::FILE), text.as_bytes(), 0o600)
+        .map_err(|error| fault("cannot write the settings", &error))?;
+    match systemctl {
+        Some(systemctl) => serve(plan, &systemctl, undo, context).await,
+        None => try_out(plan, context).await,
+    }
+}
+
+fn fault(doing: &str, error: &std::io::Error) -> Failure {
+    Failure::io(Kind::Failed, doing, error)
+}
+
+fn directory(data: &Path, undo: &mut Undo) -> std::io::Result<()> {
+    undo.path(data);
+    for name in store::NAMES {
+        undo.path(data.join(name));
+    }
+    lasting::make(data)?;
+    // Images, keys and hashes are not for every user of the machine.
+    fs_err::set_permissions(data, std::fs::Permissions::from_mode(0o700))
+}
+
+fn certificates(plan: &Plan) -> Result<(), Failure> {
+    let directory = certificate::directory(&plan.place.data);
+    let Some((certificate, key)) = &plan.brought else {
+        let settled: Vec<String> =
+            plan.settings.names().iter().map(|name| bare(name).to_owned()).collect();
+        let names = certificate::names(&settled, plan.settings.listen());
+        certificate::make(&directory, &names)?;
+        return Ok(());
+    };
+    let copy = || {
+        lasting::make(&directory)?;
+        fs_err::set_permissions(&directory, std::fs::Permissions::from_mode(0o700))?;
+        lasting::replace(&directory.join("site.key"), &fs_err::read(key)?, 0o600)?;
+        lasting::replace(&directory.join("site.crt"), &fs_err::read(certificate)?, 0o644)
+    };
+    copy().map_err(|error: std::io::Error| fault("cannot copy the certificate", &error))
+}
+
+fn users(plan: &Plan) -> Result<(), Failure> {
+    let Some(first) = &plan.first else { return Ok(()) };
+    let accounts = Accounts::open(&plan.place.data)?;
+    accounts.add_user(&first.name, &first.password)?;
+    accounts.grant(&first.name, Role::Admin, &[])?;
+    Ok(())
+}
+
+/// Hands it to systemd, and waits until it answers.
+async fn serve(
+    plan: &Plan,
+    systemctl: &Systemctl,
+    undo: &mut Undo,
+    context: &Context,
+) -> Result<(), Failure> {
+    let place = &plan.place;
+    let system = place.keeper == Keeper::System;
+    let account = if system { Account::have(&plan.machine) } else { None };
+    if let Some(account) = account {
+        account.own(&place.data)?;
+    }
+    let lingers = !system && plan.linger && !plan.machine.lingers() && linger(true);
+    if lingers {
+        undo.linger();
+    }
+    let low_port = plan.port < 1024;
+    let wishes = unit::Wishes { account: account.map(|_| Account::NAME), low_port, lingers };
+    if let Some(path) = &place.unit {
+        undo.path(path);
+        unit::write(path, &unit::text(place, &wishes))?;
+    }
+    undo.unit(systemctl);
+    systemctl.reload()?;
+    systemctl.enable()?;
+    question(plan).wait(&context.cancel, || systemctl.has_failed()).await
+}
+
+/// Starts it for a moment with the very command that a person will use.
+async fn try_out(plan: &Plan, context: &Context) -> Result<(), Failure> {
+    let mut trial = Trial::start(&plan.place)?;
+    question(plan).wait(&context.cancel, || trial.ended()).await
+}
+
+fn question(plan: &Plan) -> Question<'_> {
+    Question { data: &plan.place.data, settings: &plan.settings, login: plan.login() }
+}

@@ -1,0 +1,246 @@
+//! `bundle registry status`: whether a registry is well, and what to do if not.
+//!
+//! In: where it is. Out: what its process says, what its files say, and what it is missing; the exit code is 0 when it is well
+//! and 1 when not. What must hold: nothing is changed.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use registry::server::access::USERS;
+use registry::server::certificate::{self, Described};
+use registry::server::control::{self, Status};
+use registry::server::settings::Settings;
+use serde_json::json;
+
+use super::super::Context;
+use crate::cli;
+use crate::failure::{Exit, Failure};
+use crate::host::amount::Amount;
+use crate::host::answers::Question;
+use crate::host::place::{Keeper, Machine, Place};
+use crate::host::systemctl::Systemctl;
+use crate::output::plain;
+use crate::size;
+
+/// Bytes of the users' file that are counted.
+const USERS_MAX: u64 = 16 * 1024 * 1024;
+
+/// Say whether a registry is well; the exit code is 1 when it is not
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The registry's directory [default: where it was installed]
+    #[arg(long = "data-dir", short = 'r', aliases = ["data", "quayRoot", "quay-root"], value_name = "DIR",
+          value_parser = cli::directory)]
+    data: Option<PathBuf>,
+}
+
+/// Everything that was found out.
+struct Found {
+    place: Place,
+    running: Result<Status, String>,
+    unit: Option<String>,
+    certificate: Result<Described, String>,
+    users: Option<usize>,
+    amount: Amount,
+    free: Option<u64>,
+    /// What is not as it should be, with what to do.
+    faults: Vec<String>,
+}
+
+pub async fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
+    let place = Machine::here().find(args.data.as_deref())?;
+    // One that nobody installed and a person serves has a status too.
+    if !place.data.join("store-version").exists() {
+        readable(&place.data)?;
+        place.must_be_installed()?;
+    }
+    let found = look(place).await?;
+    let well = found.faults.is_empty();
+    context.output.print(&found.document(), &found.text())?;
+    Ok(if well { Exit::DONE } else { Exit::UNHEALTHY })
+}
+
+/// A directory of another user is not one without a registry.
+fn readable(data: &Path) -> Result<(), Failure> {
+    match fs_err::read_dir(data) {
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            Err(Failure::io(crate::failure::Kind::Usage, "cannot look at the registry", &error)
+                .with_hint(
+                    "run the same command as root, or as the user that the registry runs as",
+                ))
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn look(place: Place) -> Result<Found, Failure> {
+    readable(&place.data)?;
+    let settings = Settings::load(&place.data)?.unwrap_or_default();
+    let running = control::ask_status(&place.data).await.map_err(|error| error.to_string());
+    let systemctl = Systemctl::of(&place);
+    let unit = systemctl.as_ref().map(Systemctl::state);
+    let brought = settings.tls.pair(&place.data).map(|(certificate, _)| certificate);
+    let own = certificate::directory(&place.data).join(certificate::SERVER);
+    let certificate =
+        certificate::describe(&brought.unwrap_or(own)).map_err(|error| error.to_string());
+    let free = rustix::fs::statvfs(&place.data)
+        .ok()
+        .map(|state| state.f_bavail.saturating_mul(state.f_frsize));
+    let mut faults = Vec::new();
+    match &running {
+        Err(_) => faults.push(match place.keeper {
+            Keeper::System => {
+                "it does not run: `systemctl restart bundle-registry`; `journalctl -u bundle-registry` says why"
+                    .to_owned()
+            }
+            Keeper::User => "it does not run: `systemctl --user restart bundle-registry`; `journalctl --user -u \
+                             bundle-registry` says why"
+                .to_owned(),
+            Keeper::Nobody => format!(
+                "it does not run: `bundle registry serve --data-dir {}`",
+                crate::typed::quoted(&place.data.display().to_string())
+            ),
+        }),
+        Ok(status) => {
+            if let Some(failed) = &status.failed {
+                faults.push(format!(
+                    "it refuses every change since the disk failed ({failed}): look at the disk, then restart it"
+                ));
+            }
+            // Only as it was installed: another address or plain HTTP was chosen by a person.
+            let as_settled = status.address == settings.listen().to_string();
+            let question = Question { data: &place.data, settings: &settings, login: None };
+            if as_settled && certificate.is_ok() && let Err(error) = question.ask().await {
+                faults.push(format!("its process runs and does not serve: {error}: restart it"));
+            }
+        }
+    }
+    match &certificate {
+        Ok(about) if about.ends_soon() => faults.push(format!(
+            "its certificate ends in {} days: `bundle registry rotate-cert --data-dir DIR`, or bring a new one",
+            about.days_left
+        )),
+        _ => {}
+    }
+    Ok(Found {
+        users: users(&place.data),
+        amount: Amount::of(&place.data)?,
+        place,
+        running,
+        unit,
+        certificate,
+        free,
+        faults,
+    })
+}
+
+/// Lines of the users' file that are somebody.
+fn users(data: &Path) -> Option<usize> {
+    use std::io::Read as _;
+    let mut text = String::new();
+    let file = fs_err::File::open(data.join(USERS)).ok()?;
+    file.take(USERS_MAX).read_to_string(&mut text).ok()?;
+    Some(text.lines().filter(|line| line.contains(':') && !line.starts_with('#')).count())
+}
+
+impl Found {
+    fn document(&self) -> serde_json::Value {
+        json!({
+            "healthy": self.faults.is_empty(),
+            "faults": self.faults,
+            "data": self.place.data.display().to_string(),
+            "installed": self.place.is_installed(),
+            "keeper": self.place.keeper.name(),
+            "unit": self.unit,
+            "process": self.running.as_ref().ok(),
+            "certificate": self.certificate.as_ref().ok().map(|about| json!({
+                "subject": about.subject, "issuer": about.issuer, "names": about.names,
+                "until": about.not_after.to_string(), "daysLeft": about.days_left,
+                "fingerprint": about.fingerprint,
+            })),
+            "users": self.users,
+            "repositories": self.amount.repositories,
+            "blobs": self.amount.blobs,
+            "bytes": self.amount.bytes,
+            "freeBytes": self.free,
+        })
+    }
+
+    fn text(&self) -> String {
+        // Writing to a String cannot fail.
+        let mut text = String::new();
+        let word = if self.faults.is_empty() { "well" } else { "NOT WELL" };
+        let _ = writeln!(text, "state        {word}");
+        for fault in &self.faults {
+            let _ = writeln!(text, "             {}", plain(fault));
+        }
+        let _ = writeln!(text, "data         {}", plain(&self.place.data.display().to_string()));
+        match &self.running {
+            Ok(status) => {
+                let mode = if status.read_only { ", read-only" } else { "" };
+                let _ = writeln!(
+                    text,
+                    "process      {}, version {}, at {}, up {}{mode}",
+                    status.pid,
+                    plain(&status.version),
+                    plain(&status.address),
+                    duration(status.uptime)
+                );
+            }
+            Err(_) => text += "process      none\n",
+        }
+        let unit = match (&self.unit, self.place.is_installed()) {
+            (Some(state), _) => format!("{} unit, {}", self.place.keeper.name(), plain(state)),
+            (None, true) => "none, nothing starts it".to_owned(),
+            (None, false) => "none, not installed".to_owned(),
+        };
+        let _ = writeln!(text, "service      {unit}");
+        match &self.certificate {
+            Ok(about) => {
+                let _ = writeln!(
+                    text,
+                    "certificate  {} days left, for {}",
+                    about.days_left,
+                    plain(&about.names.join(", "))
+                );
+            }
+            Err(_) => text += "certificate  none\n",
+        }
+        let users = self.users.map_or("none".to_owned(), |users| users.to_string());
+        let _ = writeln!(text, "users        {users}");
+        let _ = writeln!(
+            text,
+            "content      {}, {}, {}",
+            size::repositories(self.amount.repositories),
+            size::count(self.amount.blobs, "blob"),
+            size::show(self.amount.bytes)
+        );
+        if let Some(free) = self.free {
+            let _ = writeln!(text, "free         {}", size::show(free));
+        }
+        text
+    }
+}
+
+/// Seconds for people.
+fn duration(seconds: u64) -> String {
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+    match (days, hours) {
+        (0, 0) if minutes == 0 => format!("{seconds} s"),
+        (0, 0) => format!("{minutes} min"),
+        (0, _) => format!("{hours} h {minutes} min"),
+        _ => format!("{days} d {hours} h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn times_are_shown_for_people() {
+        for (seconds, shown) in
+            [(59, "59 s"), (60, "1 min"), (3660, "1 h 1 min"), (90_000, "1 d 1 h")]
+        {
+            assert_eq!(super::duration(seconds), shown);
+        }
+    }
+}
