@@ -326,7 +326,11 @@ fn systemd_keeps_a_registry_of_the_machine() {
     host.stand_in("useradd", &format!("echo '{line}' >>'{}'", text(&passwd)));
     let answer = host.install(&["--output", "json"]).ok().json();
     assert_eq!((&answer["keeper"], &answer["running"]), (&"system".into(), &true.into()));
-    assert_eq!(host.calls("systemctl").lines().last(), Some("start bundle-registry"));
+    let calls = host.calls("systemctl");
+    assert!(
+        calls.contains("daemon-reload\nenable bundle-registry\nstart bundle-registry\n"),
+        "{calls}"
+    );
     assert!(host.calls("useradd").contains("--system"));
     // The data is the account's, and so is the process.
     for path in [&data, &data.join("users"), &data.join("store-version"), &data.join("control")] {
@@ -346,6 +350,7 @@ fn systemd_keeps_a_registry_of_the_machine() {
     // An upgrade that does not come up leaves the unit as it was; the next one writes it.
     let text_of_unit = fs::read_to_string(&unit).unwrap() + "# by hand\n";
     fs_write(&unit, text_of_unit.as_bytes());
+    fs::remove_file(&program).unwrap();
     fs_write(&program, b"#!/bin/sh\necho bundle 0.0.1\n");
     fs_write(&host.path("broken"), b"");
     host.run(&["upgrade"]).code(1).says("as they were before");

@@ -78,8 +78,7 @@ impl Question<'_> {
             if let Some(why) = ended() {
                 return Err(Failure::new(Kind::Failed, format!("the registry ended: {why}")));
             }
-            let may_come = matches!(error, ProbeError::Connect { .. } | ProbeError::Answer(..));
-            if !may_come || began.elapsed() > PATIENCE {
+            if !error.may_pass() || began.elapsed() > PATIENCE {
                 return Err(Failure::of(Kind::Unavailable, &error)
                     .with_hint("run the same command again with `--log-level debug`"));
             }

@@ -89,6 +89,18 @@ pub enum ProbeError {
     Login(SocketAddr),
 }
 
+impl ProbeError {
+    /// Whether a registry that is only just starting would be such.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Connect { .. } | Self::Answer(..) => true,
+            // Anything but what TLS itself finds wrong.
+            Self::Tls { error, .. } => error.kind() != std::io::ErrorKind::InvalidData,
+            Self::File { .. } | Self::Login(_) => false,
+        }
+    }
+}
+
 /// Asks once.
 ///
 /// # Errors
@@ -123,7 +135,7 @@ async fn ask(address: SocketAddr, probe: Probe<'_>) -> Result<StatusCode, ProbeE
         hyper::client::conn::http1::handshake(TokioIo::new(tls)).await.map_err(broken)?;
     let driver = tokio::spawn(connection);
     let mut request = Request::get("/v2/")
-        .header(header::HOST, format!("{}:{}", probe.name, address.port()))
+        .header(header::HOST, address.to_string())
         .header(header::USER_AGENT, concat!("bundle/", env!("CARGO_PKG_VERSION")));
     if let Some((user, password)) = probe.login {
         let pair = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));

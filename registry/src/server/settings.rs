@@ -81,6 +81,9 @@ pub struct Tls {
     /// Its key in PEM.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<PathBuf>,
+    /// Whether it may be good for other names only, as where clients come through a proxy.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub any_name: bool,
 }
 
 impl Tls {
@@ -194,6 +197,7 @@ mod tests {
             tls: Tls {
                 certificate: Some("tls/mine.crt".into()),
                 key: Some("/etc/mine.key".into()),
+                any_name: true,
             },
             storage: Storage { collect_every: Every(None), grace: "30h".parse().unwrap() },
         };

@@ -46,7 +46,8 @@ pub(super) fn pair(
     listen: SocketAddr,
 ) -> Result<Pair, CertificateError> {
     if let Some((certificate, key)) = settings.tls.pair(data) {
-        let names: Vec<String> = settings.hostname.iter().cloned().collect();
+        let wanted = settings.hostname.iter().filter(|_| !settings.tls.any_name);
+        let names: Vec<String> = wanted.cloned().collect();
         certificate::check(&certificate, &key, &names)?;
         return Ok(Pair { certificate, key, own: false });
     }

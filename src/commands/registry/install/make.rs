@@ -11,7 +11,7 @@ use registry::server::access::accounts::{Accounts, Role};
 use registry::server::{certificate, settings};
 use registry::store;
 
-use super::plan::{Plan, bare};
+use super::plan::Plan;
 use crate::commands::Context;
 use crate::failure::{Failure, Kind};
 use crate::host::account::Account;
@@ -60,9 +60,7 @@ fn directory(data: &Path, undo: &mut Undo) -> std::io::Result<()> {
 fn certificates(plan: &Plan) -> Result<(), Failure> {
     let directory = certificate::directory(&plan.place.data);
     let Some((certificate, key)) = &plan.brought else {
-        let settled: Vec<String> =
-            plan.settings.names().iter().map(|name| bare(name).to_owned()).collect();
-        let names = certificate::names(&settled, plan.settings.listen());
+        let names = certificate::names(&plan.settings.names(), plan.settings.listen());
         certificate::make(&directory, &names)?;
         return Ok(());
     };

@@ -68,7 +68,7 @@ impl Plan {
         refuse_foreign(&place.data)?;
         let kept = Settings::load(&place.data)?;
         let mut settings = kept.clone().unwrap_or_default();
-        let named = args.hostname.as_ref().map(|host| host.host().to_owned());
+        let named = args.hostname.as_ref().map(|host| bare(host.host()).to_owned());
         let hostname = named.or(settings.hostname.clone()).unwrap_or_else(checks::own_name);
         let port = port(args, kept.as_ref())?;
         let listen = checks::listen(port)?;
@@ -78,8 +78,9 @@ impl Plan {
         }
         settings.hostname = Some(hostname.clone());
         for name in &args.names {
-            if !settings.names.contains(name) {
-                settings.names.push(name.clone());
+            let name = bare(name).to_owned();
+            if !settings.names.contains(&name) {
+                settings.names.push(name);
             }
         }
         if args.anonymous_pull {
@@ -89,6 +90,8 @@ impl Plan {
         checks::warn(&hostname, &place.data);
         let first = first(args, &place.data)?;
         let (machine, linger) = (machine.clone(), args.linger);
+        // An address of version 6 has brackets wherever a port may follow.
+        let hostname = if hostname.contains(':') { format!("[{hostname}]") } else { hostname };
         Ok(Self { machine, place, settings, hostname, port, brought, first, linger })
     }
 
@@ -189,16 +192,17 @@ fn brought(args: &Args, settings: &mut Settings) -> Result<Option<(PathBuf, Path
     let (Some(certificate), Some(key)) = (&args.ssl_cert, &args.ssl_key) else { return Ok(None) };
     let names = match args.ssl_check_skip {
         true => Vec::new(),
-        false => settings.names().iter().map(|name| bare(name).to_owned()).collect(),
+        false => settings.names(),
     };
     certificate::check(certificate, key, &names)?;
     settings.tls.certificate = Some("tls/site.crt".into());
     settings.tls.key = Some("tls/site.key".into());
+    settings.tls.any_name = args.ssl_check_skip;
     Ok(Some((certificate.clone(), key.clone())))
 }
 
 /// An address without brackets, as certificates have it.
-pub fn bare(name: &str) -> &str {
+fn bare(name: &str) -> &str {
     name.trim_start_matches('[').trim_end_matches(']')
 }
 
