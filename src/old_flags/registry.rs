@@ -18,9 +18,13 @@ pub fn advice(argument: &str) -> Option<&'static str> {
         "--additionalArgs" => "leave it out: no Ansible is run that could take them",
         "--no-color" | "-c" => "leave it out: set NO_COLOR in the environment",
         "--verbose" | "-v" => "use `--log-level debug`",
-        "--quayHostname" | "--hostname" | "--port" | "--initUser" | "--init-user"
-        | "--initPassword" | "--init-password" | "--sslCert" | "--ssl-cert" | "--sslKey"
-        | "--ssl-key" | "--sslCheckSkip" => {
+        "--initPassword" | "--init-password" => {
+            "a password does not belong on a command line, which every process can read: give it by standard \
+             input, `--init-password-stdin`, or by a file, `--init-password-file FILE`; or leave it out: one is \
+             made and shown once"
+        }
+        "--quayHostname" | "--hostname" | "--port" | "--initUser" | "--init-user" | "--sslCert"
+        | "--ssl-cert" | "--sslKey" | "--ssl-key" | "--sslCheckSkip" => {
             "leave it out: only `bundle registry install` takes it, and what it was told then stands in the \
              `registry.toml` of the data directory"
         }
@@ -47,6 +51,7 @@ mod tests {
             "-i",
             "--askBecomePass",
             "-K",
+            "--initPassword=x",
             "--additionalArgs",
             "--no-color",
             "-v",

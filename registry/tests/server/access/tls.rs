@@ -138,8 +138,11 @@ async fn a_brought_certificate_is_judged_before_it_is_shown() {
         let dir = tempfile::tempdir().unwrap();
         let mut config = config(dir.path());
         config.settings.hostname = Some(hostname.to_owned());
-        config.settings.tls =
-            Tls { certificate: Some(made.certificate.clone()), key: Some(key.to_owned()) };
+        config.settings.tls = Tls {
+            certificate: Some(made.certificate.clone()),
+            key: Some(key.to_owned()),
+            any_name: false,
+        };
         async move { Server::bind(config).await.map(|server| (server, dir)) }
     };
     let (server, dir) = bind("mirror.example", &made.key).await.unwrap();

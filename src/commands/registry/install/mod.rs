@@ -57,10 +57,6 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     init_password_file: Option<PathBuf>,
 
-    /// Known so that it is refused with the way to do it.
-    #[arg(long = "initPassword", alias = "init-password", hide = true, num_args = 0..=1, default_missing_value = "")]
-    init_password: Option<String>,
-
     /// A certificate of the site's own, in PEM, with those that vouch for it
     #[arg(long, alias = "sslCert", value_name = "FILE", requires = "ssl_key")]
     ssl_cert: Option<PathBuf>,
@@ -112,24 +108,7 @@ pub struct Args {
     ssh_key: Option<PathBuf>,
 }
 
-impl Args {
-    /// A password that stands on the command line is known to every process of the machine by now.
-    fn refuse_secrets(&self) -> Result<(), Failure> {
-        match self.init_password {
-            None => Ok(()),
-            Some(_) => Err(Failure::usage(
-                "`--initPassword`: a password does not belong on a command line, which every process can read",
-            )
-            .with_hint(
-                "give it by standard input, `--init-password-stdin`, or by a file, `--init-password-file \
-                 FILE`; or leave it out: a password is made and shown once",
-            )),
-        }
-    }
-}
-
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
-    args.refuse_secrets()?;
     if args.target_host.is_some() {
         return elsewhere::run(&args, context);
     }
