@@ -77,7 +77,7 @@ fn commands_of_later_versions_are_named() {
         assert!(text.contains("`bundle --help` lists the commands"), "{text}");
     }
     #[cfg(feature = "serve")]
-    for name in ["install", "gc", "rotate-cert"] {
+    for name in ELSEWHERE_REGISTRY {
         let text = format!("{:?}", refused(&format!("registry {name}")));
         assert!(text.contains(&format!("`bundle registry {name}` is not part")), "{text}");
     }
