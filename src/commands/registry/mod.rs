@@ -22,7 +22,7 @@ use super::Context;
 use crate::cli;
 use crate::failure::{Exit, Failure};
 
-/// Serve a registry from a directory
+/// Install a mirror registry, serve it, look after it
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
