@@ -80,6 +80,10 @@ impl Pusher {
             .unwrap_or_else(|error| panic!("{method} {path}: {error}"))
     }
 
+    fn repository(&mut self) -> &'static str {
+        REPOSITORIES[usize::try_from(self.choose(3)).unwrap()]
+    }
+
     fn told(&self) {
         self.told.borrow_mut().get_or_insert_with(Instant::now);
     }
@@ -92,7 +96,7 @@ impl Pusher {
         self.told();
         let there = match self.choose(4) {
             0 => {
-                let from = REPOSITORIES[self.choose(3) as usize];
+                let from = self.repository();
                 let mount = format!("/v2/{repository}/blobs/uploads/?mount={digest}&from={from}");
                 self.ask("POST", &mount, "", b"").status == 201
             }
@@ -143,7 +147,7 @@ impl Pusher {
     /// One push, looked at from all sides, and gone again; `false` when this machine was too slow for it.
     fn round(&mut self, number: u64) -> bool {
         *self.told.borrow_mut() = None;
-        let repository = REPOSITORIES[self.choose(3) as usize];
+        let repository = self.repository();
         let tag = format!("t{number}");
         let kind = self.choose(4);
         let stored = match kind {

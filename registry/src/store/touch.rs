@@ -47,16 +47,14 @@ impl Store {
                 _ => set_time(path, stamp),
             }
         });
-        match touched {
-            Err(error) if !is_absent(&error) => {
-                if !self.untouchable.swap(true, Ordering::AcqRel) {
-                    tracing::error!(
-                        path = %path.display(), %error,
-                        "cannot move the time of a file on: garbage is not collected any more"
-                    );
-                }
-            }
-            _ => {}
+        if let Err(error) = touched
+            && !is_absent(&error)
+            && !self.untouchable.swap(true, Ordering::AcqRel)
+        {
+            tracing::error!(
+                path = %path.display(), %error,
+                "cannot move the time of a file on: garbage is not collected any more"
+            );
         }
     }
 }
