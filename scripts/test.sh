@@ -101,17 +101,21 @@ END
   echo "-- tools: $((SECONDS - start)) s"
 }
 
-# crane is one more client to agree with; it comes through the Go module proxy where Go is.
-install_crane() {
-  command -v crane >/dev/null && return
+# Through the Go module proxy, where Go is: one more client to agree with, and a real S3 server.
+install_go_tools() {
   export PATH=$target/go-bin:$PATH
-  command -v crane >/dev/null && return
-  [ -z "${NO_INSTALL:-}" ] || { skip crane "not installed"; return; }
-  command -v go >/dev/null || { skip crane "no Go on this machine"; return; }
-  local start=$SECONDS
-  GOBIN=$target/go-bin timeout 300 go install github.com/google/go-containerregistry/cmd/crane@v0.20.6 >"$logs/crane" 2>&1 ||
-    skip crane "go install failed: $(tail -n 1 "$logs/crane")"
-  echo "-- crane: $((SECONDS - start)) s"
+  go_tool crane github.com/google/go-containerregistry/cmd/crane@v0.20.6
+  go_tool versitygw github.com/versity/versitygw/cmd/versitygw@v1.8.0
+}
+
+go_tool() {
+  local name=$1 package=$2 start=$SECONDS
+  command -v "$name" >/dev/null && return
+  [ -z "${NO_INSTALL:-}" ] || { skip "$name" "not installed"; return; }
+  command -v go >/dev/null || { skip "$name" "no Go on this machine"; return; }
+  GOBIN=$target/go-bin timeout 600 go install "$package" >"$logs/$name" 2>&1 ||
+    skip "$name" "go install failed: $(tail -n 1 "$logs/$name")"
+  echo "-- $name: $((SECONDS - start)) s"
 }
 
 syntax() {
@@ -152,7 +156,7 @@ main() { # one function: a script that is edited while it runs goes on as it was
   fi
   rustc --version || { failed=1; failures+=("toolchain"); tell; exit 1; }
   install_tools
-  install_crane
+  install_go_tools
 
   step syntax syntax
   step codec codec_in_one_file

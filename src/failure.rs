@@ -552,6 +552,7 @@ impl From<registry::server::access::accounts::AccountError> for Failure {
 #[cfg(feature = "serve")]
 impl From<registry::server::ServerError> for Failure {
     fn from(error: registry::server::ServerError) -> Self {
+        use registry::objects::ObjectsError;
         use registry::server::ServerError;
         use registry::store::StoreError;
         let error = match error {
@@ -563,7 +564,17 @@ impl From<registry::server::ServerError> for Failure {
             ServerError::RemoteHttp(_) | ServerError::NoUsers { .. } => Kind::Usage,
             ServerError::Store(StoreError::Io(io)) => Kind::of_io(io, Kind::Failed),
             ServerError::Store(StoreError::ReadOnly | StoreError::Failed { .. }) => Kind::NoSpace,
-            ServerError::Store(StoreError::NotAStore { .. }) => Kind::Usage,
+            ServerError::Store(
+                StoreError::NotAStore { .. }
+                | StoreError::OverObjects { .. }
+                | StoreError::FilesToo { .. },
+            ) => Kind::Usage,
+            ServerError::Store(StoreError::Objects(objects)) => match objects {
+                ObjectsError::Unavailable { .. } => Kind::Unavailable,
+                ObjectsError::Refused { .. } => Kind::Credentials,
+                ObjectsError::Damaged { .. } => Kind::Damaged,
+                _ => Kind::Usage,
+            },
             ServerError::Store(StoreError::Locked { .. }) => Kind::Unavailable,
             _ => Kind::Failed,
         };
@@ -588,6 +599,29 @@ impl From<registry::server::ServerError> for Failure {
             ServerError::Store(StoreError::NotAStore { .. }) => {
                 failure.with_hint("name an empty or new directory")
             }
+            ServerError::Store(StoreError::OverObjects { .. }) => failure.with_hint(
+                "its images are reached through the running registry: `bundle registry serve` with the \
+                 `[objects]` of its registry.toml, and `bundle import` to that",
+            ),
+            ServerError::Store(StoreError::FilesToo { .. }) => failure.with_hint(
+                "take `[objects]` out of it, or name a new directory; `skopeo sync` between two running \
+                 registries carries images over",
+            ),
+            ServerError::Store(StoreError::Objects(objects)) => failure.with_hint(match objects {
+                ObjectsError::Unavailable { .. } => {
+                    "see that the `endpoint` of `[objects]` in registry.toml answers from this machine, \
+                     then run the same command again"
+                }
+                ObjectsError::Refused { .. } => {
+                    "put the right keys into the files of `access-key-file` and `secret-key-file`, and give \
+                     them the right to list, read, write and delete in the bucket"
+                }
+                ObjectsError::NoBucket { .. } => {
+                    "make the bucket with the store's own tools, or mend `bucket` of `[objects]` in registry.toml"
+                }
+                ObjectsError::Damaged { .. } => "restore the object from a backup of the bucket",
+                _ => "mend `[objects]` in registry.toml; docs/operations.md shows it whole",
+            }),
             ServerError::Store(StoreError::Io(io)) => failure.hinted(Some(io), None),
             _ => failure,
         }

@@ -531,6 +531,59 @@ fn a_registry_serves_until_it_is_told_to_stop() {
 }
 
 #[test]
+fn object_storage_that_cannot_be_used_is_told_with_what_to_mend() {
+    let dir = scratch();
+    fs_err::write(dir.path().join("key"), "some-key").unwrap();
+    let keys = "access-key-file = '../key'\nsecret-key-file = '../key'\n";
+    for (n, (objects, code, said)) in [
+        (keys.to_owned(), 64, "`bucket` is missing"),
+        ("bucket = 'b'".to_owned(), 64, "no credentials"),
+        (format!("bucket = 'b'\nendpoint = 'http://192.0.2.1:9'\n{keys}"), 64, "plain HTTP"),
+        (
+            "bucket = 'b'\naccess-key-file = 'no'\nsecret-key-file = 'no'".to_owned(),
+            64,
+            "no such file",
+        ),
+        (
+            format!("bucket = 'b'\nendpoint = 'http://127.0.0.1:1'\nallow-http = true\n{keys}"),
+            75,
+            "hint: see that the `endpoint`",
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let data = dir.path().join(n.to_string());
+        fs_err::create_dir(&data).unwrap();
+        fs_err::write(data.join("registry.toml"), format!("[objects]\n{objects}")).unwrap();
+        let serve = ["registry", "serve", "--http", "--data-dir", &n.to_string()];
+        let answer = bundle(dir.path(), &[&serve[..], &["--listen", "127.0.0.1:0"]].concat());
+        exit(&answer, code);
+        let text = err(&answer);
+        assert!(text.contains(said) && !text.contains("some-key"), "{n}: {answer:?}");
+    }
+    for command in [&["gc"][..], &["fsck"], &["adopt", "--from", "."]] {
+        let answer = bundle(dir.path(), &[&["registry"], command, &["--data-dir", "1"]].concat());
+        exit(&answer, 64);
+        assert!(err(&answer).contains("keeps its images in object storage"), "{answer:?}");
+    }
+    // Neither kind of data directory is taken for the other.
+    for (version, settings, said) in [
+        ("bundle registry store 1", "[objects]\nbucket = 'b'", "holds images in files"),
+        ("bundle registry over object storage 1", "", "keeps its content in object storage"),
+    ] {
+        let data = dir.path().join("data");
+        fs_err::create_dir_all(&data).unwrap();
+        fs_err::write(data.join("store-version"), format!("{version}\n")).unwrap();
+        fs_err::write(data.join("registry.toml"), settings).unwrap();
+        let serve = ["registry", "serve", "--http", "--data-dir", "data"];
+        let answer = bundle(dir.path(), &[&serve[..], &["--listen", "127.0.0.1:0"]].concat());
+        exit(&answer, 64);
+        assert!(err(&answer).contains(said), "{answer:?}");
+    }
+}
+
+#[test]
 fn a_file_in_the_place_of_a_directory_is_named_with_its_option() {
     let dir = scratch();
     let config = "kind: ImageSetConfiguration\napiVersion: mirror.openshift.io/v2alpha1\nmirror:\n  \

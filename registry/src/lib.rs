@@ -19,6 +19,8 @@ pub mod layout;
 pub mod limits;
 pub mod manifest;
 pub mod media_type;
+#[cfg(feature = "server")]
+pub mod objects;
 pub mod progress;
 pub mod record;
 pub mod reference;

@@ -58,6 +58,8 @@ mod session_tests;
 #[cfg(test)]
 mod testing;
 mod tls;
+#[cfg(feature = "server")]
+pub(crate) use tls::tls_for;
 #[cfg(test)]
 mod tls_tests;
 mod token;

@@ -87,6 +87,18 @@ pub(super) fn config(
     Ok(config)
 }
 
+/// The configuration for a host that is no registry; the text is a fault.
+#[cfg(feature = "server")]
+pub(crate) fn tls_for(
+    host: &str,
+    ca_files: Vec<PathBuf>,
+    plain: bool,
+) -> Result<ClientConfig, String> {
+    let options = ClientOptions { ca_files, certs_d: Vec::new(), ..ClientOptions::default() };
+    let tls = if plain { Tls::Never } else { Tls::Verify };
+    config(&options, &[host], tls).map_err(|fault| fault.to_string())
+}
+
 /// Whether it is the certificate of an authority that a host shows as its own. `openssl req -x509` makes such ones; WebPKI
 /// takes none for a host, OpenSSL and Go do.
 pub(super) fn is_authority_as_host(error: &rustls::Error) -> bool {

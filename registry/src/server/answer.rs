@@ -11,9 +11,10 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use hyper::body::{Body, Frame, SizeHint};
 
-use super::download::BlobBody;
+use super::download::{BlobBody, ObjectBody};
 use super::route::RouteError;
 use crate::manifest::ManifestError;
+use crate::objects::ObjectsError;
 use crate::store::StoreError;
 
 /// The body of an answer.
@@ -24,6 +25,8 @@ pub enum Payload {
     Bytes(Bytes),
     /// A blob, read while it is sent.
     Blob(BlobBody),
+    /// A blob that comes from an object store.
+    Object(ObjectBody),
 }
 
 impl Body for Payload {
@@ -32,7 +35,7 @@ impl Body for Payload {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        context: &mut Context<'_>,
     ) -> Poll<Option<std::io::Result<Frame<Bytes>>>> {
         Poll::Ready(match &mut *self {
             Self::Empty => None,
@@ -41,6 +44,9 @@ impl Body for Payload {
                 _ => None,
             },
             Self::Blob(blob) => blob.next_step().map(|step| step.map(Frame::data)),
+            Self::Object(blob) => {
+                return blob.poll_step(context).map(|step| step.map(|step| step.map(Frame::data)));
+            }
         })
     }
 
@@ -53,6 +59,7 @@ impl Body for Payload {
             Self::Empty => 0,
             Self::Bytes(bytes) => bytes.len() as u64,
             Self::Blob(blob) => blob.left(),
+            Self::Object(blob) => blob.left(),
         })
     }
 }
@@ -219,6 +226,19 @@ impl From<StoreError> for Fault {
             StoreError::TooLarge { .. } => {
                 Self::new(StatusCode::PAYLOAD_TOO_LARGE, "SIZE_INVALID", message)
             }
+            StoreError::TooManyPieces { .. } => {
+                Self::new(StatusCode::PAYLOAD_TOO_LARGE, "SIZE_INVALID", message)
+            }
+            StoreError::Objects(error @ ObjectsError::Damaged { .. }) => {
+                tracing::error!(%error, "storage failed");
+                Self::internal("the registry's storage failed; its log says why")
+            }
+            StoreError::Objects(error) => {
+                tracing::error!(%error, "the object store failed");
+                let text = "the registry's object store does not answer; try again";
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", text)
+                    .field(http::header::RETRY_AFTER, "5")
+            }
             StoreError::BlobUnknown(digest) => Self::new(
                 StatusCode::NOT_FOUND,
                 "MANIFEST_BLOB_UNKNOWN",
@@ -245,6 +265,9 @@ impl From<StoreError> for Fault {
             | StoreError::TooEarly { .. }
             | StoreError::Unpinned { .. }
             | StoreError::Untouchable
+            | StoreError::NotCollected
+            | StoreError::OverObjects { .. }
+            | StoreError::FilesToo { .. }
             | StoreError::NotAStore { .. }
             | StoreError::Version { .. } => Self::internal(message),
         }

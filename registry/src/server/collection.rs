@@ -57,7 +57,11 @@ pub(super) async fn collect(
 /// Collects from time to time.
 pub(super) async fn now_and_then(app: Arc<App>, stop: CancellationToken) {
     let storage = &app.storage;
-    let Some(every) = storage.collect_every.0.map(Period::duration).filter(|_| !app.read_only)
+    let Some(every) = storage
+        .collect_every
+        .0
+        .map(Period::duration)
+        .filter(|_| !app.read_only && app.store.collects())
     else {
         return;
     };

@@ -190,7 +190,9 @@ fn refused(why: &str) -> Answer {
 
 /// Repairs one finding of a check, `kind=KIND&what=WHAT`, or without one drops records that are not whole.
 async fn repair(app: &Arc<App>, query: Option<&str>) -> Answer {
-    let Storage::Files(store) = &app.store;
+    let Storage::Files(store) = &app.store else {
+        return refused("object storage is not repaired by this command");
+    };
     let store = Arc::clone(store);
     let pair = |query: &str| {
         let (kind, what) = query.strip_prefix("kind=")?.split_once("&what=")?;

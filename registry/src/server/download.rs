@@ -5,9 +5,12 @@
 
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use format_spec::{Digest, Repository};
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
 use http::header::{ACCEPT_RANGES, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_RANGE, RANGE};
 use http::request::Parts;
 use http::{Method, StatusCode};
@@ -42,19 +45,24 @@ pub(super) async fn blob(
     let range = header(parts, RANGE)
         // A range of another representation is no range of this one (RFC 9110 section 13.1.5).
         .filter(|_| header(parts, IF_RANGE).is_none_or(|same| same == etag));
-    let body = |at, left| match content {
+    let body = async |at, left| match content {
         Content::File(file) => {
             let (digest, store) = (*digest, app.store.clone());
-            Payload::Blob(BlobBody { file, at, left, buffers: app.buffers.clone(), digest, store })
+            let buffers = app.buffers.clone();
+            Ok(Payload::Blob(BlobBody { file, at, left, buffers, digest, store }))
+        }
+        Content::Object(blob) => {
+            let bytes = blob.read(at..at + left).await?.ok_or_else(Fault::no_blob)?;
+            Ok::<_, Fault>(Payload::Object(ObjectBody { bytes, left }))
         }
     };
     match wanted(range, size) {
-        Wanted::All => Ok(answer(StatusCode::OK).body(body(0, size))),
+        Wanted::All => Ok(answer(StatusCode::OK).body(body(0, size).await?)),
         Wanted::Part { start, length } => {
             let last = start + length - 1;
             Ok(answer(StatusCode::PARTIAL_CONTENT)
                 .header(CONTENT_RANGE, format!("bytes {start}-{last}/{size}"))
-                .body(body(start, length)))
+                .body(body(start, length).await?))
         }
         Wanted::Unsatisfiable => Err(Fault::new(
             StatusCode::RANGE_NOT_SATISFIABLE,
@@ -98,6 +106,40 @@ impl BlobBody {
         self.at += length as u64;
         self.left -= length as u64;
         Some(Ok(Bytes::from_owner(buffer).slice(..length)))
+    }
+}
+
+/// The rest of a blob that comes from an object store while it is sent.
+pub struct ObjectBody {
+    bytes: BoxStream<'static, std::io::Result<Bytes>>,
+    left: u64,
+}
+
+impl ObjectBody {
+    /// Bytes still to send.
+    pub fn left(&self) -> u64 {
+        self.left
+    }
+
+    /// The next bytes, `None` at the end.
+    pub fn poll_step(&mut self, context: &mut Context<'_>) -> Poll<Option<std::io::Result<Bytes>>> {
+        if self.left == 0 {
+            return Poll::Ready(None);
+        }
+        let step = match ready!(self.bytes.poll_next_unpin(context)) {
+            Some(Ok(bytes)) if bytes.len() as u64 <= self.left => Ok(bytes),
+            Some(Ok(_)) => Err(std::io::Error::other("a piece is longer than it was")),
+            Some(Err(error)) => Err(error),
+            None => Err(std::io::ErrorKind::UnexpectedEof.into()),
+        };
+        match &step {
+            Ok(bytes) => self.left -= bytes.len() as u64,
+            Err(error) => {
+                tracing::error!(%error, "cannot read a blob");
+                self.left = 0;
+            }
+        }
+        Poll::Ready(Some(step))
     }
 }
 

@@ -54,7 +54,8 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::store::{Store, StoreError, UPLOAD_LIFETIME};
+use crate::objects::Objects;
+use crate::store::{StoreError, UPLOAD_LIFETIME};
 use access::{Access, Caller};
 use answer::{Answer, Fault, Payload, field};
 use limits::{CONNECTIONS_MAX, DRAIN_MAX, DRAIN_TIME, EXPIRY_PERIOD};
@@ -189,6 +190,24 @@ impl Server {
     /// # Errors
     /// See [`ServerError`].
     pub async fn bind(config: ServerConfig) -> Result<Self, ServerError> {
+        Self::bind_with(config, None).await
+    }
+
+    /// The same over an object store that is open already, whatever the settings say.
+    ///
+    /// # Errors
+    /// See [`ServerError`].
+    pub async fn bind_over(
+        config: ServerConfig,
+        objects: Arc<Objects>,
+    ) -> Result<Self, ServerError> {
+        Self::bind_with(config, Some(objects)).await
+    }
+
+    async fn bind_with(
+        config: ServerConfig,
+        objects: Option<Arc<Objects>>,
+    ) -> Result<Self, ServerError> {
         if config.transport == Transport::Http && !config.listen.ip().is_loopback() {
             return Err(ServerError::RemoteHttp(config.listen));
         }
@@ -199,9 +218,9 @@ impl Server {
         let failed = |error| ServerError::Listen { address: config.listen, error };
         let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let store = match config.read_only {
-            true => Store::open_read_only(&config.data)?,
-            false => Store::open(&config.data)?,
+        let store = match objects {
+            Some(objects) => Storage::Objects(objects),
+            None => Storage::open(&config.data, &config.settings, config.read_only).await?,
         };
         let (data, settings) = (&config.data, &config.settings);
         let access = match config.transport {
@@ -218,10 +237,9 @@ impl Server {
             Transport::Http => None,
             Transport::Tls => Some(tls::Tls::open(tls::pair(data, settings, address)?)?),
         };
-        store.set_grace(config.settings.storage.grace.duration());
         raise_file_limit();
         let app = App {
-            store: Storage::Files(Arc::new(store)),
+            store,
             read_only: config.read_only,
             tls,
             access,

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::period::{Every, Period};
+use crate::objects::ObjectsSettings;
 use crate::store::UPLOAD_LIFETIME;
 
 /// The name of the file in the data directory.
@@ -44,6 +45,9 @@ pub struct Settings {
     /// What is kept, and how much of it.
     #[serde(skip_serializing_if = "Storage::is_usual")]
     pub storage: Storage,
+    /// Where the images are, when not in files of the data directory. A table, so it comes last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub objects: Option<ObjectsSettings>,
 }
 
 /// Who may come, besides users and robots.
@@ -200,6 +204,11 @@ mod tests {
                 any_name: true,
             },
             storage: Storage { collect_every: Every(None), grace: "30h".parse().unwrap() },
+            objects: Some(ObjectsSettings {
+                bucket: "mirror".to_owned(),
+                endpoint: Some("https://s3.example:9000".to_owned()),
+                ..ObjectsSettings::default()
+            }),
         };
         let pair = settings.tls.pair(Path::new("/data")).unwrap();
         assert_eq!(pair, ("/data/tls/mine.crt".into(), "/etc/mine.key".into()));

@@ -3,6 +3,7 @@
 //! In: what the requests want of the storage. Out: the same from either. What must hold: the files' way costs
 //! nothing more than calling the store, in place or on a thread of its own; nothing above knows which it is.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,8 @@ use format_spec::{Digest, Repository, Tag};
 use tokio_util::sync::CancellationToken;
 
 use super::answer::Fault;
-use super::blocking;
+use super::{Settings, blocking};
+use crate::objects::{self, Blob, Objects};
 use crate::store::{
     self, Collect, Collected, Page, Pushed, Referrers, Store, StoreError, StoredManifest, Upload,
     UploadId,
@@ -21,21 +23,49 @@ use crate::store::{
 pub(super) enum Storage {
     /// Files in the data directory.
     Files(Arc<Store>),
+    /// A bucket.
+    Objects(Arc<Objects>),
 }
 
 /// The bytes of a blob, ready to be read.
 pub(super) enum Content {
     /// A file.
     File(fs_err::File),
+    /// Pieces in a bucket.
+    Object(Blob),
 }
 
 /// The right to write to an upload; one at a time.
 pub(super) enum Appender {
     /// To a file.
     File(store::Appender),
+    /// To a bucket.
+    Object(Box<objects::Appender>),
 }
 
 impl Storage {
+    /// Opens what the settings name.
+    pub(super) async fn open(
+        data: &Path,
+        settings: &Settings,
+        read_only: bool,
+    ) -> Result<Self, StoreError> {
+        if let Some(objects) = &settings.objects {
+            return Ok(Self::Objects(Arc::new(Objects::open(objects, data, read_only).await?)));
+        }
+        let store = match read_only {
+            true => Store::open_read_only(data)?,
+            false => Store::open(data)?,
+        };
+        store.set_grace(settings.storage.grace.duration());
+        Ok(Self::Files(Arc::new(store)))
+    }
+
+    /// Whether [`Storage::collect`] does anything.
+    pub(super) fn collects(&self) -> bool {
+        matches!(self, Self::Files(_))
+    }
+
     /// Collects garbage; `step` is called for each file, and ends the collection with `false`.
     pub(super) async fn collect(
         &self,
@@ -48,6 +78,7 @@ impl Storage {
                 let collection = tokio::task::spawn_blocking(move || store.collect(&how, &step));
                 collection.await.unwrap_or_else(|error| Err(std::io::Error::other(error).into()))
             }
+            Self::Objects(_) => Err(StoreError::NotCollected),
         }
     }
 
@@ -55,6 +86,7 @@ impl Storage {
     pub(super) fn failed(&self) -> Option<&str> {
         match self {
             Self::Files(store) => store.failed(),
+            Self::Objects(_) => None,
         }
     }
 
@@ -70,6 +102,8 @@ impl Storage {
                     }
                 });
             }
+            // A piece that is gone makes the blob read as missing by itself.
+            Self::Objects(_) => {}
         }
     }
 
@@ -81,6 +115,7 @@ impl Storage {
     ) -> Result<Option<u64>, Fault> {
         match self {
             Self::Files(store) => Ok(store.has_blob(repository, digest)?),
+            Self::Objects(objects) => Ok(objects.has_blob(repository, digest).await?),
         }
     }
 
@@ -94,6 +129,13 @@ impl Storage {
             Self::Files(store) => {
                 let opened = store.open_blob(repository, digest)?;
                 Ok(opened.map(|(file, size)| (Content::File(file), size)))
+            }
+            Self::Objects(objects) => {
+                let opened = objects.open_blob(repository, digest).await?;
+                Ok(opened.map(|blob| {
+                    let size = blob.size();
+                    (Content::Object(blob), size)
+                }))
             }
         }
     }
@@ -109,6 +151,7 @@ impl Storage {
                 let store = Arc::clone(store);
                 blocking(move || store.delete_blob(&repository, &digest)).await
             }
+            Self::Objects(objects) => Ok(objects.delete_blob(&repository, &digest).await?),
         }
     }
 
@@ -124,6 +167,7 @@ impl Storage {
                 let store = Arc::clone(store);
                 blocking(move || store.mount_blob(&from, &repository, &digest)).await
             }
+            Self::Objects(objects) => Ok(objects.mount_blob(&from, &repository, &digest).await?),
         }
     }
 
@@ -131,6 +175,7 @@ impl Storage {
     pub(super) async fn begin_upload(&self, repository: &Repository) -> Result<UploadId, Fault> {
         match self {
             Self::Files(store) => Ok(store.begin_upload(repository)?.id().clone()),
+            Self::Objects(objects) => Ok(objects.begin_upload(repository).await?),
         }
     }
 
@@ -140,6 +185,10 @@ impl Storage {
             Self::Files(store) => {
                 Ok(Appender::File(store.begin_upload(repository)?.append().await?))
             }
+            Self::Objects(objects) => {
+                let id = objects.begin_upload(repository).await?;
+                Ok(Appender::Object(Box::new(objects.append(&id).await?)))
+            }
         }
     }
 
@@ -147,6 +196,7 @@ impl Storage {
     pub(super) async fn append(&self, id: &UploadId) -> Result<Appender, Fault> {
         match self {
             Self::Files(store) => Ok(Appender::File(find(store, id).await?.append().await?)),
+            Self::Objects(objects) => Ok(Appender::Object(Box::new(objects.append(id).await?))),
         }
     }
 
@@ -154,6 +204,7 @@ impl Storage {
     pub(super) async fn upload_offset(&self, id: &UploadId) -> Result<Option<u64>, Fault> {
         match self {
             Self::Files(store) => Ok(store.upload_offset(id)?),
+            Self::Objects(objects) => Ok(objects.upload_offset(id).await?),
         }
     }
 
@@ -169,6 +220,10 @@ impl Storage {
                 let store = Arc::clone(store);
                 blocking(move || store.finish_upload(&repository, appender, &digest)).await
             }
+            (Self::Objects(objects), Appender::Object(appender)) => {
+                Ok(objects.finish_upload(&repository, *appender, &digest).await?)
+            }
+            _ => Err(Fault::internal("an upload of another storage")),
         }
     }
 
@@ -176,6 +231,7 @@ impl Storage {
     pub(super) async fn cancel_upload(&self, id: &UploadId) -> Result<bool, Fault> {
         match self {
             Self::Files(store) => Ok(store.cancel_upload(id).await?),
+            Self::Objects(objects) => Ok(objects.cancel_upload(id).await?),
         }
     }
 
@@ -186,6 +242,7 @@ impl Storage {
                 let store = Arc::clone(store);
                 blocking(move || store.expire_uploads(lifetime)).await
             }
+            Self::Objects(objects) => Ok(objects.expire_uploads(lifetime).await?),
         }
     }
 
@@ -207,6 +264,12 @@ impl Storage {
                 })
                 .await
             }
+            Self::Objects(objects) => {
+                let kind = media_type.as_deref();
+                let stored =
+                    objects.put_manifest(&repository, expected.as_ref(), &tags, kind, &bytes);
+                Ok(stored.await?)
+            }
         }
     }
 
@@ -218,6 +281,7 @@ impl Storage {
     ) -> Result<Option<Digest>, Fault> {
         match self {
             Self::Files(store) => Ok(store.resolve_tag(repository, tag)?),
+            Self::Objects(objects) => Ok(objects.resolve_tag(repository, tag).await?),
         }
     }
 
@@ -229,6 +293,7 @@ impl Storage {
     ) -> Result<Option<StoredManifest>, Fault> {
         match self {
             Self::Files(store) => Ok(store.get_manifest(repository, digest)?),
+            Self::Objects(objects) => Ok(objects.get_manifest(repository, digest).await?),
         }
     }
 
@@ -243,6 +308,7 @@ impl Storage {
                 let store = Arc::clone(store);
                 blocking(move || store.delete_manifest(&repository, &digest)).await
             }
+            Self::Objects(objects) => Ok(objects.delete_manifest(&repository, &digest).await?),
         }
     }
 
@@ -253,6 +319,7 @@ impl Storage {
                 let store = Arc::clone(store);
                 blocking(move || store.delete_tag(&repository, &tag)).await
             }
+            Self::Objects(objects) => Ok(objects.delete_tag(&repository, &tag).await?),
         }
     }
 
@@ -268,6 +335,7 @@ impl Storage {
                 let store = Arc::clone(store);
                 blocking(move || store.tags(&repository, &last, limit)).await
             }
+            Self::Objects(objects) => Ok(objects.tags(&repository, &last, limit).await?),
         }
     }
 
@@ -283,6 +351,7 @@ impl Storage {
                 let store = Arc::clone(store);
                 blocking(move || store.visible_repositories(&last, limit, &visible)).await
             }
+            Self::Objects(objects) => Ok(objects.repositories(&last, limit).await?),
         }
     }
 
@@ -303,6 +372,11 @@ impl Storage {
                 })
                 .await
             }
+            Self::Objects(objects) => {
+                let kind = kind.as_deref();
+                let page = objects.referrers(&repository, &subject, kind, last.as_ref(), budget);
+                Ok(page.await?)
+            }
         }
     }
 }
@@ -317,6 +391,7 @@ impl Appender {
     pub(super) fn id(&self) -> &UploadId {
         match self {
             Self::File(appender) => appender.id(),
+            Self::Object(appender) => appender.id(),
         }
     }
 
@@ -324,6 +399,7 @@ impl Appender {
     pub(super) fn offset(&self) -> u64 {
         match self {
             Self::File(appender) => appender.offset(),
+            Self::Object(appender) => appender.offset(),
         }
     }
 
@@ -331,6 +407,7 @@ impl Appender {
     pub(super) fn interrupted(&self) -> &CancellationToken {
         match self {
             Self::File(appender) => appender.interrupted(),
+            Self::Object(appender) => appender.interrupted(),
         }
     }
 
@@ -338,6 +415,23 @@ impl Appender {
     pub(super) async fn write(&mut self, data: &[u8]) -> Result<(), StoreError> {
         match self {
             Self::File(appender) => appender.write(data),
+            Self::Object(appender) => appender.write(data).await,
+        }
+    }
+
+    /// Waits until the bytes at hand should be stored although no more come.
+    pub(super) async fn pause(&self) {
+        match self {
+            Self::File(_) => std::future::pending().await,
+            Self::Object(appender) => appender.pause().await,
+        }
+    }
+
+    /// Stores the bytes at hand.
+    pub(super) async fn flush(&mut self) -> Result<(), StoreError> {
+        match self {
+            Self::File(_) => Ok(()),
+            Self::Object(appender) => appender.flush().await,
         }
     }
 }

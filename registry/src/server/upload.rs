@@ -13,6 +13,8 @@ use http::{Method, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
+use tokio::time::Instant;
+
 use super::access::Caller;
 use super::access::roles::Action;
 use super::answer::{Answer, Fault, field};
@@ -83,7 +85,7 @@ pub(super) async fn go_on(
         Method::PATCH => {
             let mut appender = app.store.append(&id).await?;
             let chunk = expected_chunk(parts, &repository, &id, &appender)?;
-            let received = receive(body, &mut appender, chunk).await;
+            let received = receive_and_flush(body, &mut appender, chunk).await;
             let offset = appender.offset();
             drop(appender);
             if let Err(fault) = received {
@@ -98,7 +100,7 @@ pub(super) async fn go_on(
             let digest = parse_digest(&digest)?;
             let mut appender = app.store.append(&id).await?;
             let chunk = expected_chunk(parts, &repository, &id, &appender)?;
-            if let Err(fault) = receive(body, &mut appender, chunk).await {
+            if let Err(fault) = receive_and_flush(body, &mut appender, chunk).await {
                 drop(appender);
                 return Err(give_up_when_full(app, &id, fault).await);
             }
@@ -141,6 +143,21 @@ fn expected_chunk(
     Ok(Some(length))
 }
 
+/// The same, and what came is stored also when the body broke off, unless another request goes on with it.
+async fn receive_and_flush(
+    body: &mut Incoming,
+    appender: &mut Appender,
+    expected: Option<u64>,
+) -> Result<(), Fault> {
+    let received = receive(body, appender, expected).await;
+    if received.is_err() && appender.interrupted().is_cancelled() {
+        return received;
+    }
+    let flushed = appender.flush().await;
+    received?;
+    Ok(flushed?)
+}
+
 /// Writes a body to the upload. What arrived before a failure stays, and can be continued.
 async fn receive(
     body: &mut Incoming,
@@ -149,9 +166,14 @@ async fn receive(
 ) -> Result<(), Fault> {
     let start = appender.offset();
     let interrupted = appender.interrupted().clone();
+    let mut moved = Instant::now();
     loop {
         let frame = tokio::select! {
-            frame = tokio::time::timeout(STALL, body.frame()) => frame,
+            frame = tokio::time::timeout_at(moved + STALL, body.frame()) => frame,
+            () = appender.pause() => {
+                appender.flush().await?;
+                continue;
+            }
             () = interrupted.cancelled() => {
                 return Err(crate::store::StoreError::UploadTaken.into());
             }
@@ -180,6 +202,7 @@ async fn receive(
             }
             appender.write(data).await?;
         }
+        moved = Instant::now();
     }
     if expected.is_some_and(|expected| appender.offset() - start != expected) {
         return Err(wrong_size());

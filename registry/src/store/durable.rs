@@ -199,7 +199,7 @@ pub(super) fn remove_if_there(path: &Path) -> Result<bool, StoreError> {
 ///
 /// # Errors
 /// The file is larger than `max` bytes, or cannot be read.
-pub(super) fn read_bounded(path: &Path, max: u64) -> Result<Option<Vec<u8>>, StoreError> {
+pub(crate) fn read_bounded(path: &Path, max: u64) -> Result<Option<Vec<u8>>, StoreError> {
     let file = match fs_err::File::open(path) {
         Ok(file) => file,
         Err(error) if is_absent(&error) => return Ok(None),

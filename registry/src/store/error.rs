@@ -7,6 +7,7 @@ use std::time::Duration;
 use format_spec::Digest;
 
 use crate::manifest::ManifestError;
+use crate::objects::ObjectsError;
 
 /// A fault of the store.
 #[derive(Debug, thiserror::Error)]
@@ -97,6 +98,34 @@ pub enum StoreError {
         "nothing is collected since the time of a file could not be moved on; the log names it"
     )]
     Untouchable,
+    /// The blob came in too many small pieces.
+    #[error("the upload has more than {limit} pieces: send larger chunks")]
+    TooManyPieces {
+        /// The limit.
+        limit: usize,
+    },
+    /// The directory is that of a registry whose content is elsewhere.
+    #[error(
+        "the registry of `{path}` keeps its content in object storage, which this cannot work on"
+    )]
+    OverObjects {
+        /// The data directory.
+        path: PathBuf,
+    },
+    /// The directory has content, and the settings say it is elsewhere.
+    #[error(
+        "`{path}` holds images in files, and its registry.toml says that they are in object storage"
+    )]
+    FilesToo {
+        /// The data directory.
+        path: PathBuf,
+    },
+    /// Nobody has built it.
+    #[error("garbage in object storage is not collected by this version")]
+    NotCollected,
+    /// The object store.
+    #[error(transparent)]
+    Objects(#[from] ObjectsError),
     /// The manifest is not acceptable.
     #[error(transparent)]
     Manifest(#[from] ManifestError),

@@ -11,7 +11,7 @@ use format_spec::{Digest, Repository};
 
 use super::blobs::exists;
 use super::durable::is_absent;
-use super::{Store, StoreError};
+use super::{Store, StoreError, StoredManifest};
 use crate::manifest::Manifest;
 
 /// One page of names, in lexical order.
@@ -48,7 +48,7 @@ pub struct Referrers {
 }
 
 /// Manifests read for one page of referrers: a filter may let none of them through.
-const REFERRERS_READ: usize = 1000;
+pub(crate) const REFERRERS_READ: usize = 1000;
 
 /// Keeps the `limit` smallest names after `last`.
 struct Smallest {
@@ -59,9 +59,9 @@ struct Smallest {
 }
 
 /// A name as it is sorted: without case first, and by its bytes where that is the same.
-type Lexical = (String, String);
+pub(crate) type Lexical = (String, String);
 
-fn lexical(name: String) -> Lexical {
+pub(crate) fn lexical(name: String) -> Lexical {
     (name.to_ascii_lowercase(), name)
 }
 
@@ -148,50 +148,31 @@ impl Store {
         last: Option<&Digest>,
         budget: usize,
     ) -> Result<Referrers, StoreError> {
-        // Descriptor without annotations, in JSON.
-        const DESCRIPTOR: usize = 512;
         let last = last.map(Digest::hex).unwrap_or_default();
         let mut smallest = Smallest::new(&last, REFERRERS_READ);
         for name in names(&self.referrers_dir(repository, subject))? {
             smallest.offer(name);
         }
         let candidates = smallest.page();
-        let mut page = Referrers::default();
-        let (mut spent, mut read) = (0, None);
+        let mut page = ReferrersPage::new(artifact_type, budget);
         for digest in candidates.entries.iter().filter_map(|name| Digest::from_hex(name).ok()) {
-            if let Some(referrer) = self.referrer(repository, &digest)?
-                && artifact_type.is_none_or(|kind| referrer.artifact_type.as_deref() == Some(kind))
-            {
-                let annotations = referrer.annotations.iter();
-                spent +=
-                    DESCRIPTOR + annotations.map(|(k, v)| k.len() + v.len() + 8).sum::<usize>();
-                if spent > budget && !page.entries.is_empty() {
-                    page.next = read;
-                    return Ok(page);
-                }
-                page.entries.push(referrer);
+            let stored = self.get_manifest(repository, &digest)?;
+            if !page.offer(digest, stored.and_then(Referrer::of)) {
+                return Ok(page.cut());
             }
-            read = Some(digest);
         }
-        if candidates.more {
-            page.next = read;
-        }
-        Ok(page)
+        Ok(if candidates.more { page.cut() } else { page.whole() })
     }
+}
 
-    fn referrer(
-        &self,
-        repository: &Repository,
-        digest: &Digest,
-    ) -> Result<Option<Referrer>, StoreError> {
-        let Some(stored) = self.get_manifest(repository, digest)? else { return Ok(None) };
+impl Referrer {
+    /// What a list says of a stored manifest.
+    pub(crate) fn of(stored: StoredManifest) -> Option<Self> {
         let size = stored.bytes.len() as u64;
         // One that is empty counts as missing.
         let given = |kind: Option<String>| kind.filter(|kind| !kind.is_empty());
         // It was parsed before it was stored.
-        let Ok(manifest) = Manifest::parse(&stored.bytes, Some(&stored.media_type)) else {
-            return Ok(None);
-        };
+        let manifest = Manifest::parse(&stored.bytes, Some(&stored.media_type)).ok()?;
         let (artifact_type, annotations) = match manifest {
             Manifest::Image(image) => (
                 // OCI distribution specification, "Listing Referrers".
@@ -200,8 +181,54 @@ impl Store {
             ),
             Manifest::Index(index) => (given(index.artifact_type), index.annotations),
         };
-        let media_type = stored.media_type;
-        Ok(Some(Referrer { digest: *digest, media_type, size, artifact_type, annotations }))
+        let (digest, media_type) = (stored.digest, stored.media_type);
+        Some(Self { digest, media_type, size, artifact_type, annotations })
+    }
+}
+
+/// One page of referrers as it is filled.
+pub(crate) struct ReferrersPage<'a> {
+    artifact_type: Option<&'a str>,
+    budget: usize,
+    spent: usize,
+    read: Option<Digest>,
+    page: Referrers,
+}
+
+impl<'a> ReferrersPage<'a> {
+    pub(crate) fn new(artifact_type: Option<&'a str>, budget: usize) -> Self {
+        Self { artifact_type, budget, spent: 0, read: None, page: Referrers::default() }
+    }
+
+    /// Takes the next one in the order of digests, `None` when there is no such manifest; `false` when the page
+    /// is full without it.
+    pub(crate) fn offer(&mut self, digest: Digest, referrer: Option<Referrer>) -> bool {
+        // Descriptor without annotations, in JSON.
+        const DESCRIPTOR: usize = 512;
+        let wanted = |referrer: &Referrer| {
+            self.artifact_type.is_none_or(|kind| referrer.artifact_type.as_deref() == Some(kind))
+        };
+        if let Some(referrer) = referrer.filter(wanted) {
+            let annotations = referrer.annotations.iter();
+            self.spent +=
+                DESCRIPTOR + annotations.map(|(k, v)| k.len() + v.len() + 8).sum::<usize>();
+            if self.spent > self.budget && !self.page.entries.is_empty() {
+                return false;
+            }
+            self.page.entries.push(referrer);
+        }
+        self.read = Some(digest);
+        true
+    }
+
+    /// The page, when more may follow.
+    pub(crate) fn cut(self) -> Referrers {
+        Referrers { next: self.read, ..self.page }
+    }
+
+    /// The page, when it is the last.
+    pub(crate) fn whole(self) -> Referrers {
+        self.page
     }
 }
 

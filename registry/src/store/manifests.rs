@@ -16,7 +16,7 @@ use crate::manifest::Manifest;
 use crate::media_type::is_foreign_layer;
 
 /// Bytes of the line before a stored manifest; a media type is at most 255 by RFC 6838.
-const HEADING_MAX: u64 = 512;
+pub(crate) const HEADING_MAX: u64 = 512;
 
 /// Bytes of a tag file: one digest and a line feed.
 const POINTER_MAX: u64 = 128;
@@ -30,6 +30,16 @@ pub struct StoredManifest {
     pub digest: Digest,
     /// The content type they were pushed with.
     pub media_type: String,
+}
+
+impl StoredManifest {
+    /// Reads the stored form, a line with the media type and the bytes; `None` when those have another digest.
+    pub(crate) fn parse(stored: &Bytes, digest: &Digest) -> Option<Self> {
+        let end = stored.iter().position(|byte| *byte == b'\n')?;
+        let media_type = std::str::from_utf8(&stored[..end]).ok()?.to_owned();
+        let bytes = stored.slice(end + 1..);
+        (Digest::of(&bytes) == *digest).then(|| Self { bytes, digest: *digest, media_type })
+    }
 }
 
 /// What was stored.
@@ -212,16 +222,8 @@ pub(super) fn read_stored(path: &Path, digest: &Digest) -> Result<Stored, StoreE
     let Some(stored) = read_bounded(path, HEADING_MAX + MANIFEST_MAX)? else {
         return Ok(Stored::Absent);
     };
-    let stored = Bytes::from(stored);
-    let heading = stored.iter().position(|byte| *byte == b'\n');
-    let media_type = heading.and_then(|end| std::str::from_utf8(&stored[..end]).ok());
-    let (Some(end), Some(media_type)) = (heading, media_type) else { return Ok(Stored::Damaged) };
-    let bytes = stored.slice(end + 1..);
-    if Digest::of(&bytes) != *digest {
-        return Ok(Stored::Damaged);
-    }
-    let media_type = media_type.to_owned();
-    Ok(Stored::Whole(StoredManifest { bytes, digest: *digest, media_type }))
+    let found = StoredManifest::parse(&Bytes::from(stored), digest);
+    Ok(found.map_or(Stored::Damaged, Stored::Whole))
 }
 
 /// The digest in a tag file; a damaged one counts as missing, and pushing the tag repairs it.

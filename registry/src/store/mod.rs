@@ -53,10 +53,14 @@ use format_spec::digest::to_hex;
 use format_spec::{Digest, Repository};
 
 pub use collect::{Collect, Collected, Kept, LetGo, Tally};
+pub(crate) use durable::read_bounded;
 pub use error::StoreError;
 pub use lists::{Page, Referrer, Referrers};
+pub(crate) use lists::{REFERRERS_READ, ReferrersPage, lexical};
+pub(crate) use manifests::HEADING_MAX;
 pub use manifests::{Pushed, StoredManifest};
 pub use sequences::{Holder, Pinned, SequenceError, SequenceRecord};
+pub(crate) use uploads::random_hex;
 pub use uploads::{Appender, PENDING_MAX, UPLOAD_LIFETIME, Upload, UploadId};
 
 use crate::lasting;
@@ -66,6 +70,8 @@ use holds::Holds;
 use uploads::Uploads;
 
 const VERSION: &str = "bundle registry store 1\n";
+/// In the data directory of a registry over object storage, so that nothing takes it for an empty one.
+const OVER_OBJECTS: &str = "bundle registry over object storage 1\n";
 /// A version file is one short line.
 const VERSION_MAX: u64 = 256;
 /// Every name in a registry's data directory: the store's own, of which a crash at the first start leaves some, and
@@ -247,6 +253,9 @@ impl Store {
 fn check_version(dir: &Path) -> Result<bool, StoreError> {
     match durable::read_bounded(&dir.join("store-version"), VERSION_MAX)? {
         Some(text) if text == VERSION.as_bytes() => Ok(true),
+        Some(text) if text == OVER_OBJECTS.as_bytes() => {
+            Err(StoreError::OverObjects { path: dir.to_owned() })
+        }
         Some(text) => Err(StoreError::Version {
             path: dir.to_owned(),
             found: String::from_utf8_lossy(&text).trim().to_owned(),
@@ -277,6 +286,28 @@ fn lock(dir: &Path) -> Result<fs_err::File, StoreError> {
         Err(rustix::io::Errno::WOULDBLOCK) => Err(StoreError::Locked { path: dir.to_owned() }),
         Err(error) => Err(StoreError::Io(error.into())),
     }
+}
+
+/// Takes the lock of `dir` for a replica over object storage, when it may be the data directory of one.
+pub(crate) fn lock_for_objects(dir: &Path) -> Result<fs_err::File, StoreError> {
+    let new = !dir.is_dir();
+    lasting::make(dir)?;
+    if new {
+        restrict(dir)?;
+    }
+    match check_version(dir) {
+        Ok(true) => Err(StoreError::FilesToo { path: dir.to_owned() }),
+        Ok(false) | Err(StoreError::OverObjects { .. }) => lock(dir),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes `dir` known as the data directory of a replica over object storage.
+pub(crate) fn mark_for_objects(dir: &Path) -> Result<(), StoreError> {
+    if !dir.join("store-version").exists() {
+        lasting::replace(&dir.join("store-version"), OVER_OBJECTS.as_bytes(), 0o600)?;
+    }
+    Ok(())
 }
 
 /// Images are not for every user of the machine.

@@ -43,7 +43,7 @@ const REHASH_BUFFER: usize = 256 * 1024;
 pub struct UploadId(String);
 
 impl UploadId {
-    fn new(repository: &Repository) -> io::Result<Self> {
+    pub(crate) fn new(repository: &Repository) -> io::Result<Self> {
         Ok(Self(format!("{}-{}", random_hex()?, Self::owner(repository))))
     }
 
@@ -66,7 +66,7 @@ impl UploadId {
 }
 
 /// 32 random hexadecimal digits.
-pub(super) fn random_hex() -> io::Result<String> {
+pub(crate) fn random_hex() -> io::Result<String> {
     use ring::rand::SecureRandom;
     let mut bytes = [0; 16];
     ring::rand::SystemRandom::new()

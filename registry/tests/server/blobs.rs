@@ -156,8 +156,7 @@ async fn cancel() {
         refusal(registry.send("PUT", &put).await).await,
         (404, "BLOB_UPLOAD_UNKNOWN".into())
     );
-    let uploads = registry.dir.path().join("uploads");
-    assert_eq!(fs_err::read_dir(uploads).unwrap().count(), 0);
+    assert_eq!(registry.uploads().await, 0);
     assert_eq!(registry.send("GET", "/v2/a/blobs/uploads/none").await.status(), 404);
 }
 
@@ -193,8 +192,7 @@ async fn wrong_content_is_refused_every_way_and_invisible() {
         let answer = registry.send("GET", &format!("/v2/a/blobs/{hidden}")).await;
         assert_eq!(refusal(answer).await, (404, "BLOB_UNKNOWN".into()));
     }
-    let left = fs_err::read_dir(registry.dir.path().join("uploads")).unwrap().count();
-    assert_eq!(left, 0);
+    assert_eq!(registry.uploads().await, 0);
 }
 
 #[tokio::test]

@@ -29,7 +29,8 @@ async fn plain_http_stays_on_this_machine() {
 
 #[tokio::test]
 async fn data_in_use_and_foreign_directories_are_refused() {
-    let registry = Registry::start().await;
+    // Over a bucket several are welcome.
+    let registry = Registry::over(None).await;
     let config = ServerConfig::new(registry.dir.path(), "127.0.0.1:0".parse().unwrap());
     let refused = Server::bind(config).await.err().unwrap().to_string();
     assert!(refused.contains("in use by another process"), "{refused}");
@@ -80,12 +81,11 @@ async fn a_truncated_single_push_leaves_nothing() {
     );
     socket.write_all(head.as_bytes()).await.unwrap();
     socket.write_all(&data[..150_000]).await.unwrap();
-    let uploads = registry.dir.path().join("uploads");
-    while fs_err::read_dir(&uploads).unwrap().count() == 0 {
+    while registry.uploads().await == 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     drop(socket);
-    while fs_err::read_dir(&uploads).unwrap().count() != 0 {
+    while registry.uploads().await != 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert_eq!(registry.send("HEAD", &format!("/v2/a/blobs/{digest}")).await.status(), 404);
@@ -157,6 +157,9 @@ fn uploads(registry: &Registry) -> usize {
 
 #[tokio::test]
 async fn thousands_of_abandoned_uploads_are_a_limit_and_expire() {
+    if crate::bucket().is_some() {
+        return; // made by hand in files here; `src/objects/tests.rs` has those of a bucket
+    }
     const MANY: u32 = 10_000;
     let dir = Registry::start().await.stop().await;
     abandoned(dir.path(), MANY, SystemTime::now());
@@ -180,6 +183,9 @@ async fn thousands_of_abandoned_uploads_are_a_limit_and_expire() {
 
 #[tokio::test]
 async fn a_clock_that_was_wrong_expires_nothing() {
+    if crate::bucket().is_some() {
+        return; // made by hand in files here; `src/objects/tests.rs` has those of a bucket
+    }
     let dir = Registry::start().await.stop().await;
     // Written when the clock was a year ahead.
     abandoned(dir.path(), 1, SystemTime::now() + Duration::from_secs(365 * 24 * 60 * 60));
@@ -245,6 +251,9 @@ async fn no_path_leads_out_of_the_store() {
         }
     }
     assert!(!outside.exists());
+    if registry.bucket.is_some() {
+        return;
+    }
     let names: Vec<_> = fs_err::read_dir(registry.dir.path().join("repositories"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name())

@@ -91,7 +91,11 @@ async fn skopeo_there_and_back() {
         println!("skipped: skopeo is not installed");
         return;
     }
-    let registry = Registry::start().await;
+    there_and_back(&Registry::start().await).await;
+}
+
+/// An index of two platforms to the registry, back, and between repositories.
+pub async fn there_and_back(registry: &Registry) {
     let dir = tempfile::tempdir().unwrap();
     let (source, back) = (dir.path().join("source"), dir.path().join("back"));
     let index = layout(&source);

@@ -1,18 +1,29 @@
 //! A registry in this process, and the steps that most tests begin with.
 
-use std::sync::Once;
+use std::path::Path;
+use std::sync::{Arc, Once};
 
 use format_spec::{Digest, digest::to_hex};
+use futures_util::StreamExt;
+use object_store::ObjectStore;
 use registry::media_type::{OCI_CONFIG, OCI_LAYER, OCI_MANIFEST};
+use registry::objects::Objects;
 use registry::server::{Server, ServerConfig};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+/// An object store, when the registries of these tests are over one.
+pub type Bucket = Option<Arc<dyn ObjectStore>>;
+
+/// What the keys in it begin with.
+pub const PREFIX: &str = "some/registry";
+
 pub struct Registry {
     pub base: String,
     pub dir: TempDir,
+    pub bucket: Bucket,
     pub client: Client,
     stop: CancellationToken,
     running: JoinHandle<()>,
@@ -26,8 +37,29 @@ pub fn client() -> Client {
     Client::builder().no_proxy().build().unwrap()
 }
 
-async fn run(config: ServerConfig) -> (String, CancellationToken, JoinHandle<()>) {
-    let server = Server::bind(config).await.unwrap();
+/// A server over the bucket, or over files when there is none.
+pub async fn bind(config: ServerConfig, bucket: &Bucket) -> Server {
+    let Some(store) = bucket else { return Server::bind(config).await.unwrap() };
+    let objects = Objects::over(Arc::clone(store), PREFIX, config.read_only).await.unwrap();
+    Server::bind_over(config, Arc::new(objects)).await.unwrap()
+}
+
+/// How many uploads are unfinished.
+pub async fn uploads(dir: &Path, bucket: &Bucket) -> usize {
+    match bucket {
+        None => fs_err::read_dir(dir.join("uploads")).unwrap().count(),
+        Some(store) => {
+            let prefix = object_store::path::Path::from(format!("{PREFIX}/uploads"));
+            store.list(Some(&prefix)).count().await
+        }
+    }
+}
+
+async fn run(config: ServerConfig, bucket: &Bucket) -> (String, CancellationToken, JoinHandle<()>) {
+    go(bind(config, bucket).await)
+}
+
+fn go(server: Server) -> (String, CancellationToken, JoinHandle<()>) {
     let scheme = if server.ca().is_some() { "https" } else { "http" };
     let base = format!("{scheme}://{}", server.local_addr());
     let stop = CancellationToken::new();
@@ -40,29 +72,38 @@ async fn run(config: ServerConfig) -> (String, CancellationToken, JoinHandle<()>
 
 impl Registry {
     pub async fn start() -> Self {
-        Self::start_in(tempfile::tempdir().unwrap()).await
+        Self::over(crate::bucket()).await
+    }
+
+    pub async fn over(bucket: Bucket) -> Self {
+        Self::start_with(tempfile::tempdir().unwrap(), bucket).await
     }
 
     /// Starts on data that is there.
     pub async fn start_in(dir: TempDir) -> Self {
+        Self::start_with(dir, crate::bucket()).await
+    }
+
+    async fn start_with(dir: TempDir, bucket: Bucket) -> Self {
         let config = ServerConfig::new(dir.path(), "127.0.0.1:0".parse().unwrap());
-        let (base, stop, running) = run(config).await;
-        Self { base, dir, client: client(), stop, running }
+        let (base, stop, running) = run(config, &bucket).await;
+        Self { base, dir, bucket, client: client(), stop, running }
     }
 
     /// One with this configuration, spoken to by this client.
     pub async fn of(dir: TempDir, config: ServerConfig, client: Client) -> Self {
-        let (base, stop, running) = run(config).await;
-        Self { base, dir, client, stop, running }
+        let (base, stop, running) = run(config, &None).await;
+        Self { base, dir, bucket: None, client, stop, running }
     }
 
     /// Stops, and starts again on the same data and another port.
     pub async fn restart(self, read_only: bool) -> Self {
+        let bucket = self.bucket.clone();
         let dir = self.stop().await;
         let mut config = ServerConfig::new(dir.path(), "127.0.0.1:0".parse().unwrap());
         config.read_only = read_only;
-        let (base, stop, running) = run(config).await;
-        Self { base, dir, client: client(), stop, running }
+        let (base, stop, running) = run(config, &bucket).await;
+        Self { base, dir, bucket, client: client(), stop, running }
     }
 
     pub async fn stop(self) -> TempDir {
@@ -70,6 +111,11 @@ impl Registry {
         drop(self.client);
         self.running.await.unwrap();
         self.dir
+    }
+
+    /// How many uploads are unfinished.
+    pub async fn uploads(&self) -> usize {
+        uploads(self.dir.path(), &self.bucket).await
     }
 
     pub fn host(&self) -> &str {
@@ -175,6 +221,7 @@ pub fn noise(seed: u64, length: usize) -> Vec<u8> {
 }
 
 /// A name that no other test uses.
+#[allow(dead_code)] // not every program of tests needs one
 pub fn unique(seed: u64) -> String {
     to_hex(&seed.to_be_bytes())
 }

@@ -35,6 +35,7 @@ pub struct Args {
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let data = args.data.data;
     refuse_other_than_directory("--data-dir", &data)?;
+    super::refuse_object_storage("adopt", &data)?;
     if root_of(&args.from).is_none() {
         return Err(no_source(&args.from));
     }

@@ -65,6 +65,7 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let data = args.data.data.clone();
     refuse_other_than_directory("--data-dir", &data)?;
     crate::host::account::become_owner(&data)?;
+    super::refuse_object_storage("fsck", &data)?;
     let store = open(&data, Store::open_read_only)?;
     let slice = (!args.quick).then(|| args.read_data.unwrap_or(Slice::WHOLE));
     let from = if args.resume { left(&data, slice)? } else { None };

@@ -38,6 +38,7 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let data = args.data.data;
     refuse_other_than_directory("--data-dir", &data)?;
     crate::host::account::become_owner(&data)?;
+    super::refuse_object_storage("gc", &data)?;
     let settled = Settings::load(&data)?.unwrap_or_default().storage.grace;
     let done = match ask_collect(&data, args.grace, args.untagged, args.dry_run).await {
         Ok(done) => done,

@@ -14,13 +14,15 @@ mod uninstall;
 mod upgrade;
 mod user;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
+use registry::server::Settings;
 
 use super::Context;
 use crate::cli;
 use crate::failure::{Exit, Failure};
+use crate::output::plain;
 
 /// Install a mirror registry, serve it, look after it
 #[derive(Debug, clap::Args)]
@@ -56,6 +58,25 @@ struct Data {
     /// The registry's directory: settings, certificates, users, images
     #[arg(long = "data-dir", alias = "data", value_name = "DIR", value_parser = cli::directory)]
     data: PathBuf,
+}
+
+/// Refuses a command that works on files only.
+fn refuse_object_storage(command: &str, data: &Path) -> Result<(), Failure> {
+    if Settings::load(data)?.is_none_or(|settings| settings.objects.is_none()) {
+        return Ok(());
+    }
+    let shown = plain(&data.display().to_string());
+    Err(Failure::usage(format!(
+        "`bundle registry {command}` works on files, and the registry of `{shown}` keeps its images in object storage"
+    ))
+    .with_hint(match command {
+        "gc" => {
+            "leave what nothing names where it is: no rule of the bucket that deletes by age knows what is still \
+             needed"
+        }
+        "adopt" => "serve that directory with its own registry, and copy with `skopeo sync` from it to this one",
+        _ => "use the checks of the object store; every client hashes what it pulls",
+    }))
 }
 
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {

@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use format_spec::digest::to_hex;
 use registry::media_type::{OCI_CONFIG, OCI_LAYER, OCI_MANIFEST};
-use registry::server::{Server, ServerConfig};
+use registry::server::ServerConfig;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
+
+use crate::support::{self, Bucket};
 
 /// Every code that the specification has ("Error Codes").
 const CODES: [&str; 14] = [
@@ -112,6 +114,7 @@ pub struct Site {
     pub dir: TempDir,
     pub host: String,
     connection: Mutex<Option<BufReader<TcpStream>>>,
+    bucket: Bucket,
     stop: CancellationToken,
     running: Option<JoinHandle<()>>,
 }
@@ -139,19 +142,34 @@ impl Site {
         let config = ServerConfig::new(dir.path(), "127.0.0.1:0".parse().unwrap());
         let stop = CancellationToken::new();
         let (ready, address) = mpsc::channel();
+        let bucket = crate::bucket();
         let running = std::thread::spawn({
-            let stop = stop.clone();
+            let (stop, bucket) = (stop.clone(), bucket.clone());
             move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
                 runtime.unwrap().block_on(async {
-                    let server = Server::bind(config).await.unwrap();
+                    let server = support::bind(config, &bucket).await;
                     ready.send(server.local_addr().to_string()).unwrap();
                     server.run(stop).await.unwrap();
                 });
             }
         });
         let host = address.recv().unwrap();
-        Self { algorithm, dir, host, connection: Mutex::default(), stop, running: Some(running) }
+        Self {
+            algorithm,
+            dir,
+            bucket,
+            host,
+            connection: Mutex::default(),
+            stop,
+            running: Some(running),
+        }
+    }
+
+    /// How many uploads are unfinished.
+    pub fn uploads(&self) -> usize {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(support::uploads(self.dir.path(), &self.bucket))
     }
 
     pub fn get(&self, path: &str) -> Answer {

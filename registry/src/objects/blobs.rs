@@ -1,0 +1,159 @@
+//! Blobs by repository: look, open, link, mount, remove.
+//!
+//! In: a repository and a digest. Out: the size, or the bytes as they come. What must hold: a repository shows
+//! only the blobs it links; two requests at once at most, whatever the size.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use format_spec::{Digest, Repository};
+use futures_util::stream::{self, BoxStream};
+use futures_util::{StreamExt, TryStreamExt};
+
+use super::bucket::Bucket;
+use super::error::ObjectsError;
+use super::limits::POINTER_MAX;
+use super::pointer::Pointer;
+use super::{Objects, keys};
+use crate::store::StoreError;
+
+/// A blob that can be read.
+pub struct Blob {
+    bucket: Bucket,
+    pointer: Pointer,
+}
+
+impl Blob {
+    /// Its size in bytes.
+    pub fn size(&self) -> u64 {
+        self.pointer.size
+    }
+
+    /// The bytes of a range of it; `None` when the first piece is gone. The request for the next piece is under
+    /// way while one is read.
+    ///
+    /// # Errors
+    /// The object store's.
+    pub async fn read(
+        &self,
+        range: Range<u64>,
+    ) -> Result<Option<BoxStream<'static, std::io::Result<Bytes>>>, StoreError> {
+        let mut pieces = pieces(&self.bucket, &self.pointer, range);
+        // Before the answer begins, so that it can be another one.
+        let first = match pieces.next().await {
+            None => return Ok(Some(stream::empty().boxed())),
+            Some(Ok(first)) => first,
+            Some(Err(StoreError::Objects(error @ ObjectsError::Damaged { .. }))) => {
+                tracing::error!(%error, "a blob is damaged: push it again");
+                return Ok(None);
+            }
+            Some(Err(error)) => return Err(error),
+        };
+        let all = first.chain(pieces.try_flatten());
+        Ok(Some(all.map_err(std::io::Error::other).boxed()))
+    }
+}
+
+type Piece = BoxStream<'static, Result<Bytes, StoreError>>;
+
+/// The pieces of a range of a blob, one opened ahead.
+fn pieces(
+    bucket: &Bucket,
+    pointer: &Pointer,
+    range: Range<u64>,
+) -> BoxStream<'static, Result<Piece, StoreError>> {
+    let bucket = bucket.clone();
+    stream::iter(pointer.parts(&range))
+        .map(move |(key, part)| {
+            let bucket = bucket.clone();
+            async move {
+                let bytes = bucket.read(&key, part).await?;
+                let fault = move |error| -> StoreError {
+                    ObjectsError::of(format!("reading `{key}`"), &error).into()
+                };
+                Ok(bytes.map_err(fault).boxed())
+            }
+        })
+        .buffered(2)
+        .boxed()
+}
+
+/// The bytes of a range of a blob.
+pub(super) fn read(bucket: &Bucket, pointer: &Pointer, range: Range<u64>) -> Piece {
+    pieces(bucket, pointer, range).try_flatten().boxed()
+}
+
+impl Objects {
+    /// The size in bytes of a blob that this repository holds.
+    ///
+    /// # Errors
+    /// The object store's.
+    pub async fn has_blob(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<Option<u64>, StoreError> {
+        Ok(self.open_blob(repository, digest).await?.map(|blob| blob.size()))
+    }
+
+    /// Opens a blob that this repository holds.
+    ///
+    /// # Errors
+    /// The object store's.
+    pub async fn open_blob(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<Option<Blob>, StoreError> {
+        let link = keys::link(repository, digest);
+        let (link, pointer) =
+            futures_util::try_join!(self.bucket.head(&link), self.pointer(digest))?;
+        let opened = link.and(pointer);
+        Ok(opened.map(|pointer| Blob { bucket: self.bucket.clone(), pointer }))
+    }
+
+    /// Where the bytes of a blob are that any repository holds or held.
+    pub(super) async fn pointer(&self, digest: &Digest) -> Result<Option<Pointer>, StoreError> {
+        let key = keys::blob(digest);
+        let Some(bytes) = self.bucket.get(&key, POINTER_MAX).await? else { return Ok(None) };
+        match Pointer::parse(&key, &bytes) {
+            Ok(pointer) => Ok(Some(pointer)),
+            // It counts as missing, so that pushing it again repairs it.
+            Err(error) => {
+                tracing::error!(%error, "a blob is damaged: push it again");
+                Ok(None)
+            }
+        }
+    }
+
+    /// Lets `repository` hold a blob that `from` holds; `false` when `from` does not hold it.
+    ///
+    /// # Errors
+    /// Read-only, or the object store's.
+    pub async fn mount_blob(
+        &self,
+        from: &Repository,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<bool, StoreError> {
+        self.writable()?;
+        if self.has_blob(from, digest).await?.is_none() {
+            return Ok(false);
+        }
+        self.bucket.mark(&keys::link(repository, digest)).await?;
+        Ok(true)
+    }
+
+    /// Takes a blob out of one repository; `false` when it does not hold it.
+    ///
+    /// # Errors
+    /// Read-only, or the object store's.
+    pub async fn delete_blob(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<bool, StoreError> {
+        self.writable()?;
+        self.bucket.remove(&keys::link(repository, digest)).await
+    }
+}

@@ -1,0 +1,77 @@
+//! Where everything is in the bucket.
+//!
+//! ```text
+//! <prefix>/registry-version                         "bundle registry objects 1"
+//! <prefix>/blobs/sha256/<2 hex>/<hex>               a blob's pointer: its size and its pieces
+//! <prefix>/data/<id>/<offset>                       the pieces of an upload, and of the blob it became
+//! <prefix>/uploads/<id>                             the state of an unfinished upload
+//! <prefix>/repositories/<name>/_blobs/<hex>         empty: this repository holds that blob
+//! <prefix>/repositories/<name>/_manifests/<hex>     one line with the media type, then the exact bytes
+//! <prefix>/repositories/<name>/_tags/<lower>!<tag>  the digest the tag stands for
+//! <prefix>/repositories/<name>/_tagged/<hex>/<tag>  empty: the tag stands or stood for that manifest
+//! <prefix>/repositories/<name>/_referrers/<hex of subject>/<hex of manifest>   empty
+//! <prefix>/catalog/<name>!                          empty: the repository holds a manifest
+//! ```
+//!
+//! What must hold: object stores list in the order of the bytes, and pages of tags go without regard to case;
+//! so a tag's key begins with its lower case. `!` sorts before every character of a name, so that `a` comes
+//! before `a-b`, and no key is the beginning of another one's directory.
+
+use format_spec::{Digest, Repository, Tag};
+
+pub(super) const VERSION: &str = "registry-version";
+pub(super) const UPLOADS: &str = "uploads";
+pub(super) const CATALOG: &str = "catalog";
+
+pub(super) fn blob(digest: &Digest) -> String {
+    let hex = digest.hex();
+    format!("blobs/sha256/{}/{hex}", &hex[..2])
+}
+
+pub(super) fn data(id: &str) -> String {
+    format!("data/{id}")
+}
+
+pub(super) fn piece(id: &str, offset: u64) -> String {
+    format!("data/{id}/{offset:020}")
+}
+
+pub(super) fn upload(id: &str) -> String {
+    format!("{UPLOADS}/{id}")
+}
+
+pub(super) fn links(repository: &Repository) -> String {
+    format!("repositories/{repository}/_blobs")
+}
+
+pub(super) fn link(repository: &Repository, digest: &Digest) -> String {
+    format!("{}/{}", links(repository), digest.hex())
+}
+
+pub(super) fn manifests(repository: &Repository) -> String {
+    format!("repositories/{repository}/_manifests")
+}
+
+pub(super) fn manifest(repository: &Repository, digest: &Digest) -> String {
+    format!("{}/{}", manifests(repository), digest.hex())
+}
+
+pub(super) fn tags(repository: &Repository) -> String {
+    format!("repositories/{repository}/_tags")
+}
+
+pub(super) fn tag(repository: &Repository, tag: &Tag) -> String {
+    format!("{}/{}!{tag}", tags(repository), tag.as_str().to_ascii_lowercase())
+}
+
+pub(super) fn tagged(repository: &Repository, digest: &Digest) -> String {
+    format!("repositories/{repository}/_tagged/{}", digest.hex())
+}
+
+pub(super) fn referrers(repository: &Repository, subject: &Digest) -> String {
+    format!("repositories/{repository}/_referrers/{}", subject.hex())
+}
+
+pub(super) fn catalog(repository: &Repository) -> String {
+    format!("{CATALOG}/{repository}!")
+}
