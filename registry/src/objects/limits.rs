@@ -9,8 +9,8 @@ pub const PIECE: u64 = 8 * 1024 * 1024;
 /// Bytes of one block of a buffer: what arrives is copied into these.
 pub const BLOCK: usize = 256 * 1024;
 
-/// Blocks of all uploads together: 32 MiB. Above that, pieces are sent before they are full.
-pub const BLOCKS_MAX: usize = 128;
+/// Blocks of all uploads together: 16 MiB. Above that, pieces are sent before they are full.
+pub const BLOCKS_MAX: usize = 64;
 
 /// Pieces of one blob. With full pieces that is 800 GiB; a client that sends in crumbs is stopped here.
 pub const PIECES_MAX: usize = 100_000;
