@@ -82,6 +82,7 @@ pigz pigz
 strace strace
 mkfs.vfat dosfstools
 musl-gcc musl-tools
+chromium chromium
 END
   [ ${#missing[@]} -gt 0 ] || { echo "-- tools: all there"; return; }
   if [ -n "${NO_INSTALL:-}" ]; then skip tools "not installed: ${missing[*]}"; return; fi

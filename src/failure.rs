@@ -576,6 +576,7 @@ impl From<registry::server::ServerError> for Failure {
                 _ => Kind::Usage,
             },
             ServerError::Store(StoreError::Locked { .. }) => Kind::Unavailable,
+            ServerError::Log { error, .. } => Kind::of_io(error, Kind::NoSpace),
             _ => Kind::Failed,
         };
         let failure = Self::of(kind, &error);
@@ -623,6 +624,12 @@ impl From<registry::server::ServerError> for Failure {
                 _ => "mend `[objects]` in registry.toml; docs/operations.md shows it whole",
             }),
             ServerError::Store(StoreError::Io(io)) => failure.hinted(Some(io), None),
+            ServerError::Log { setting, .. } => {
+                let key = setting.rsplit('.').next().unwrap_or(setting);
+                failure.with_hint(format!(
+                    "mend the rights of that directory, or name another file in `registry.toml`,                      section `[log]`: `{key} = \"/var/log/bundle/{key}.jsonl\"`"
+                ))
+            }
             _ => failure,
         }
     }

@@ -4,15 +4,19 @@
 //! slow enough that they do not notice, and its report. What must hold: the grace is never shorter than what an
 //! unfinished upload has; a registry that stops does not wait for a collection.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::App;
+use super::audit::Event;
+use super::logs::Logs;
+use super::metrics::Text;
 use super::period::Period;
-use super::storage::Storage;
 use crate::store::{Collect, Collected, StoreError, UPLOAD_LIFETIME};
 
 /// Files looked at between two pauses.
@@ -24,9 +28,71 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// After the start, until the first collection: a registry that is started every day would have none otherwise.
 const FIRST: Duration = Duration::from_secs(90 * 60);
 
+/// The collections since the start.
+#[derive(Default)]
+pub(super) struct Collections {
+    runs: AtomicU64,
+    failures: AtomicU64,
+    freed: AtomicU64,
+    last: Mutex<Option<LastCollection>>,
+}
+
+/// The last collection that removed something, or could have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LastCollection {
+    /// When it ended, in seconds since 1970.
+    pub time: i64,
+    /// Bytes that it freed.
+    pub freed: u64,
+    /// Whether it came to its end.
+    pub complete: bool,
+}
+
+impl Collections {
+    /// The last one.
+    pub(super) fn last(&self) -> Option<LastCollection> {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes the counters.
+    pub(super) fn write(&self, to: &mut Text) {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        to.counter("collections_total", "Collections that ended well.", load(&self.runs));
+        let help = "Collections that failed.";
+        to.counter("collections_failed_total", help, load(&self.failures));
+        to.counter("collected_bytes_total", "Bytes that collections freed.", load(&self.freed));
+        if let Some(last) = self.last() {
+            let help = "When the last collection ended.";
+            to.gauge("last_collection_timestamp_seconds", help, last.time);
+        }
+    }
+
+    fn note(&self, logs: &Logs, outcome: &Result<Collected, StoreError>) {
+        let (word, detail) = match outcome {
+            Ok(done) => {
+                let freed = done.blobs.removed_bytes;
+                self.runs.fetch_add(1, Ordering::Relaxed);
+                self.freed.fetch_add(freed, Ordering::Relaxed);
+                let (time, complete) = (Timestamp::now().as_second(), done.complete);
+                *self.last.lock().unwrap_or_else(PoisonError::into_inner) =
+                    Some(LastCollection { time, freed, complete });
+                let (blobs, manifests) = (done.blobs.removed, done.manifests.removed);
+                ("ok", format!("{blobs} blobs, {freed} bytes, {manifests} manifests"))
+            }
+            Err(error) => {
+                self.failures.fetch_add(1, Ordering::Relaxed);
+                ("failed", error.to_string())
+            }
+        };
+        let detail = Some(detail.as_str());
+        logs.audit(&Event { action: "collect", outcome: word, detail, ..Event::default() });
+    }
+}
+
 /// Collects now, beside the requests.
 pub(super) async fn collect(
-    store: Storage,
+    app: &App,
     how: Collect,
     stop: CancellationToken,
 ) -> Result<Collected, StoreError> {
@@ -37,7 +103,10 @@ pub(super) async fn collect(
         }
         !stop.is_cancelled()
     };
-    let outcome = store.collect(how, step).await;
+    let outcome = app.store.collect(how, step).await;
+    if !how.dry_run {
+        app.collections.note(&app.logs, &outcome);
+    }
     match &outcome {
         Ok(done) if !how.dry_run => tracing::info!(
             freed = done.blobs.removed_bytes,
@@ -78,7 +147,7 @@ pub(super) async fn now_and_then(app: Arc<App>, stop: CancellationToken) {
             beside: true,
         };
         // What went wrong is in the log, and the next one tries again.
-        let _ = collect(app.store.clone(), how, stop.clone()).await;
+        let _ = collect(&app, how, stop.clone()).await;
         pause = every;
     }
 }

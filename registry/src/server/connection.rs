@@ -5,7 +5,7 @@
 
 use std::convert::Infallible;
 use std::io::{self, IoSlice};
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -24,11 +24,11 @@ use super::limits::{HEAD_MAX, HEAD_TIME, HEADERS_MAX, STALL, STEP, STOP_TIME};
 pub(super) async fn serve(
     app: Arc<App>,
     mut socket: TcpStream,
-    address: IpAddr,
+    remote: SocketAddr,
     stop: CancellationToken,
 ) {
     if app.tls.is_none() {
-        return speak(app, Moving::new(socket), address, stop).await;
+        return speak(app, Moving::new(socket), remote, stop).await;
     }
     let encrypted = async {
         match &app.tls {
@@ -44,19 +44,19 @@ pub(super) async fn serve(
         () = stop.cancelled() => return,
     };
     if let Some(socket) = socket {
-        speak(app, socket, address, stop).await;
+        speak(app, socket, remote, stop).await;
     }
 }
 
 async fn speak(
     app: Arc<App>,
     socket: impl AsyncRead + AsyncWrite + Unpin,
-    address: IpAddr,
+    remote: SocketAddr,
     stop: CancellationToken,
 ) {
     let service = service_fn(move |request| {
         let app = Arc::clone(&app);
-        async move { Ok::<_, Infallible>(super::respond(&app, request, address).await) }
+        async move { Ok::<_, Infallible>(super::respond(&app, remote, request).await) }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())

@@ -28,9 +28,11 @@ use super::limits::{HEAD_MAX, HEAD_TIME, HEADERS_MAX, STEP, STOP_TIME};
 use super::period::Period;
 use super::route::Query;
 use super::storage::Storage;
-use super::{App, ServerError, collection};
+use super::{App, ServerError, collection, health};
 use crate::store::check::FindingKind;
 use crate::store::{Collect, Collected, StoreError};
+
+pub use super::collection::LastCollection;
 
 /// The socket's name in the data directory.
 const NAME: &str = "control";
@@ -52,6 +54,20 @@ pub struct Status {
     /// Why it refuses every change since a sync failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failed: Option<String>,
+    /// Bytes that it can still write to the file system of its data.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub free_bytes: Option<u64>,
+    /// Bytes of that file system.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total_bytes: Option<u64>,
+    /// Days that the certificate is still good for; none without TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate_days: Option<i64>,
+    /// The last collection of garbage since the start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_collection: Option<LastCollection>,
+    /// Uploads that are not finished.
+    pub uploads: usize,
 }
 
 /// The listening end.
@@ -136,23 +152,12 @@ async fn respond(
     stop: CancellationToken,
 ) -> Response<Payload> {
     let answer = match (request.method(), request.uri().path()) {
-        (&Method::GET, "/status") => json(&status(app)),
+        (&Method::GET, "/status") => json(&health::status(app)),
         (&Method::POST, "/collect") => collect(app, request.uri().query(), stop).await,
         (&Method::POST, "/repair") => repair(app, request.uri().query()).await,
         _ => Answer::new(StatusCode::NOT_FOUND),
     };
     answer.finish()
-}
-
-fn status(app: &App) -> Status {
-    Status {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        pid: std::process::id(),
-        address: app.address.to_string(),
-        uptime: app.began.elapsed().as_secs(),
-        read_only: app.read_only,
-        failed: app.store.failed().map(str::to_owned),
-    }
 }
 
 async fn collect(app: &Arc<App>, query: Option<&str>, stop: CancellationToken) -> Answer {
@@ -175,7 +180,7 @@ async fn collect(app: &Arc<App>, query: Option<&str>, stop: CancellationToken) -
         dry_run: query.get("dry-run").is_some(),
         beside: true,
     };
-    match collection::collect(app.store.clone(), how, stop).await {
+    match collection::collect(app, how, stop).await {
         Ok(done) => json(&done),
         Err(error @ StoreError::Io(_)) => Answer::new(StatusCode::INTERNAL_SERVER_ERROR)
             .body(Payload::Bytes(error.to_string().into())),

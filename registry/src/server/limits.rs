@@ -47,6 +47,32 @@ pub const TAG_PARAMETERS_MAX: usize = 32;
 /// Free read buffers kept for the next answer: 8 MiB.
 pub const FREE_BUFFERS_MAX: usize = 64;
 
+/// Lines that wait for the writer of a log. With the longest paths and agents 10 MB.
+pub const LOG_QUEUE: usize = 4096;
+
+/// Bytes of lines that go out in one write.
+pub const LOG_WRITE: usize = 64 * 1024;
+
+/// A pause of the writer after each write: at ten thousand requests a second one write for 200 lines instead of
+/// as many, and nobody looks at a log faster.
+pub const LOG_REST: Duration = Duration::from_millis(20);
+
+/// How often the writer of a log looks whether its file was moved.
+pub const LOG_LOOK: Duration = Duration::from_secs(1);
+
+/// Characters of a path, or of any text of an event, in a log. The longest honest one is an upload in a
+/// repository with a long name, of below 400.
+pub const LOG_PATH: usize = 1024;
+
+/// Characters of a user agent in a log.
+pub const LOG_AGENT: usize = 256;
+
+/// Bytes at the end of an audit log that are read at the start: more than any line has.
+pub const AUDIT_TAIL: u64 = 64 * 1024;
+
+/// Bytes that shall stay free on the file system of the data.
+pub const RESERVE: u64 = 256 * 1024 * 1024;
+
 /// How often unfinished uploads are looked through.
 pub const EXPIRY_PERIOD: Duration = Duration::from_secs(60 * 60);
 

@@ -12,8 +12,8 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, LOCATION};
 use http::request::Parts;
 use http::{Method, StatusCode};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 
+use super::account::Received;
 use super::answer::{Answer, Fault, Payload, field};
 use super::limits::{STALL, TAG_PARAMETERS_MAX};
 use super::route::Query;
@@ -29,7 +29,7 @@ enum By {
 pub(super) async fn manifest(
     app: &Arc<App>,
     parts: &Parts,
-    body: &mut Incoming,
+    body: &mut Received,
     repository: Repository,
     reference: &str,
 ) -> Result<Answer, Fault> {
@@ -72,7 +72,7 @@ pub(super) async fn manifest(
 async fn put(
     app: &Arc<App>,
     parts: &Parts,
-    body: &mut Incoming,
+    body: &mut Received,
     repository: Repository,
     reference: &str,
 ) -> Result<Answer, Fault> {
@@ -131,7 +131,7 @@ fn by(reference: &str) -> Result<By, Fault> {
     reference.parse().map(By::Tag).map_err(|_| Fault::no_manifest())
 }
 
-async fn read(parts: &Parts, body: &mut Incoming) -> Result<Bytes, Fault> {
+async fn read(parts: &Parts, body: &mut Received) -> Result<Bytes, Fault> {
     let too_large = || {
         let text = format!("a manifest has at most {MANIFEST_MAX} bytes");
         Fault::new(StatusCode::PAYLOAD_TOO_LARGE, "SIZE_INVALID", text)

@@ -7,22 +7,32 @@
 //! 4. `access` says who sends a request and what they may do; `audit` tells of it.
 //! 5. `certificate` makes certificates, `tls` shows them, `watch` notices that files changed.
 //! 6. `control` answers the `bundle registry` commands of this machine, over a socket in the data directory.
-//! 7. `answer` makes responses, and errors in the JSON of the specification.
+//! 7. `health` says how it is; `account` follows each request to its end, for `metrics` and `logs`.
+//! 8. `page` shows a person with a browser what is stored.
+//! 9. `answer` makes responses, and errors in the JSON of the specification.
 //!
 //! In: requests of any client, none of which is trusted. Out: answers. What must hold: memory is
 //! bounded by the number of connections; 201 is only said of what is durable.
 
 pub mod access;
+mod access_log;
+mod account;
 mod answer;
 mod audit;
 pub mod certificate;
+mod chain;
 mod collection;
 mod connection;
 pub mod control;
 mod download;
+mod health;
 pub mod limits;
 mod listing;
+mod log_file;
+pub mod logs;
 mod manifest;
+mod metrics;
+mod page;
 pub mod period;
 pub mod probe;
 mod random;
@@ -39,7 +49,7 @@ pub mod tls;
 mod upload;
 mod watch;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -57,9 +67,12 @@ use tokio_util::sync::CancellationToken;
 use crate::objects::Objects;
 use crate::store::{StoreError, UPLOAD_LIFETIME};
 use access::{Access, Caller};
-use answer::{Answer, Fault, Payload, field};
+use account::{Account, Received, Sent};
+use answer::{Answer, Fault, field};
 use limits::{CONNECTIONS_MAX, DRAIN_MAX, DRAIN_TIME, EXPIRY_PERIOD};
-use route::Route;
+use logs::Logs;
+use metrics::Metrics;
+use route::{Kind, Route};
 pub use settings::Settings;
 use storage::Storage;
 
@@ -139,6 +152,16 @@ pub enum ServerError {
     /// The data cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A log cannot be written.
+    #[error("cannot write the log `{path}` that `{setting}` names: {error}")]
+    Log {
+        /// Which setting names it.
+        setting: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
     /// The socket of `bundle registry` commands cannot be made.
     #[error("cannot make the control socket in `{data}`: {error}")]
     Control {
@@ -182,6 +205,13 @@ struct App {
     address: SocketAddr,
     began: Instant,
     storage: settings::Storage,
+    data: PathBuf,
+    metrics: Metrics,
+    logs: Arc<Logs>,
+    transport: Transport,
+    free_metrics: bool,
+    pages: Semaphore,
+    collections: collection::Collections,
 }
 
 impl Server {
@@ -223,9 +253,15 @@ impl Server {
             None => Storage::open(&config.data, &config.settings, config.read_only).await?,
         };
         let (data, settings) = (&config.data, &config.settings);
+        let logs = Logs::open(data, &settings.log, config.read_only)
+            .map_err(|(setting, path, error)| ServerError::Log { setting, path, error })?;
+        let logs = Arc::new(logs);
         let access = match config.transport {
             Transport::Http => None,
-            Transport::Tls => Some(Access::open(data, settings, address, !config.read_only)?),
+            Transport::Tls => {
+                let write = !config.read_only;
+                Some(Access::open(data, settings, address, write, Arc::clone(&logs))?)
+            }
         };
         if let Some(access) = &access
             && !access.is_guarded()
@@ -247,6 +283,13 @@ impl Server {
             address,
             began: Instant::now(),
             storage: config.settings.storage.clone(),
+            data: config.data.clone(),
+            metrics: Metrics::default(),
+            logs,
+            transport: config.transport,
+            free_metrics: config.settings.metrics.anonymous,
+            pages: page::turns(),
+            collections: collection::Collections::default(),
         };
         let control = match config.read_only {
             true => None,
@@ -288,7 +331,7 @@ impl Server {
                 () = stop.cancelled() => break,
             };
             while connections.try_join_next().is_some() {}
-            let (socket, peer) = match accepted {
+            let (socket, remote) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     // Out of file descriptors, or a connection that died in the queue: go on.
@@ -299,10 +342,11 @@ impl Server {
             };
             // Answers go out as a whole; waiting for more only delays them.
             let _ = socket.set_nodelay(true);
-            let served = connection::serve(Arc::clone(&self.app), socket, peer.ip(), stop.clone());
+            let served = connection::serve(Arc::clone(&self.app), socket, remote, stop.clone());
+            let open = self.app.metrics.connection(&self.app);
             connections.spawn(async move {
                 served.await;
-                drop(slot);
+                drop((slot, open));
             });
         }
         drop(self.listener);
@@ -315,6 +359,8 @@ impl Server {
         if let Some(control) = control {
             let _ = control.await;
         }
+        let logs = Arc::clone(&self.app.logs);
+        let _ = tokio::task::spawn_blocking(move || logs.close()).await;
         Ok(())
     }
 }
@@ -348,9 +394,15 @@ fn raise_file_limit() {
 }
 
 /// Answers one request.
-async fn respond(app: &Arc<App>, request: Request<Incoming>, address: IpAddr) -> Response<Payload> {
-    let (parts, mut body) = request.into_parts();
-    let outcome = dispatch(app, &parts, &mut body, address).await;
+async fn respond(app: &Arc<App>, remote: SocketAddr, request: Request<Incoming>) -> Response<Sent> {
+    let (parts, body) = request.into_parts();
+    let route = route::parse(parts.uri.path());
+    let mut account = Account::new(app, remote, &parts, Kind::of(&route));
+    let mut body = account.receive(body);
+    let outcome = match &route {
+        Ok(route) => dispatch(app, &parts, &mut body, route.clone(), &mut account).await,
+        Err(error) => Err(error.clone().into()),
+    };
     let answer = outcome.unwrap_or_else(|fault| {
         tracing::debug!(status = fault.status.as_u16(), code = fault.code, message = %fault.message, "refused");
         fault.answer()
@@ -359,35 +411,38 @@ async fn respond(app: &Arc<App>, request: Request<Incoming>, address: IpAddr) ->
     let response = answer.header(field::API_VERSION, "registry/2.0").finish();
     let (method, path) = (&parts.method, parts.uri.path());
     tracing::debug!(%method, path, status = response.status().as_u16(), "answered");
-    response
+    if let Ok(route) = &route {
+        audit::change(&app.logs, &account, route, &response);
+    }
+    let status = response.status();
+    response.map(|payload| account.send(status, payload))
 }
 
 async fn dispatch(
     app: &Arc<App>,
     parts: &Parts,
-    body: &mut Incoming,
-    address: IpAddr,
+    body: &mut Received,
+    route: Route,
+    account: &mut Account,
 ) -> Result<Answer, Fault> {
-    let path = parts.uri.path();
-    if path == "/token"
-        && let Some(access) = &app.access
-    {
-        return access.token(parts, body, address).await;
-    }
-    let route = route::parse(path)?;
-    let caller = match &app.access {
-        None => Caller::Everyone,
-        Some(access) => access.check(parts, &route, address).await?,
+    let address = account.remote.ip();
+    let free = match &route {
+        Route::Alive | Route::Ready => true,
+        Route::Metrics => app.free_metrics,
+        _ => false,
     };
-    let outcome = carry_out(app, parts, body, route, &caller).await;
-    audit::change(&caller, address, parts, &outcome);
-    outcome
+    let caller = match &app.access {
+        Some(access) if route == Route::Token => return access.token(parts, body, address).await,
+        Some(access) if !free => access.check(parts, &route, address, &mut account.user).await?,
+        _ => Caller::Everyone,
+    };
+    carry_out(app, parts, body, route, &caller).await
 }
 
 async fn carry_out(
     app: &Arc<App>,
     parts: &Parts,
-    body: &mut Incoming,
+    body: &mut Received,
     route: Route,
     caller: &Caller,
 ) -> Result<Answer, Fault> {
@@ -396,6 +451,14 @@ async fn carry_out(
         return Err(StoreError::ReadOnly.into());
     }
     match route {
+        Route::Token => Err(route::RouteError::Unknown.into()),
+        Route::Alive | Route::Ready | Route::Metrics if !reading => {
+            Err(Fault::unsupported("only GET"))
+        }
+        Route::Alive => Ok(health::alive()),
+        Route::Ready => Ok(health::ready(app).await),
+        Route::Metrics => Ok(health::metrics(app).await),
+        Route::Page(rest) => page::answer(app, parts, &rest, caller).await,
         Route::Root if reading => {
             Ok(Answer::json(http::StatusCode::OK, "application/json", &serde_json::json!({})))
         }
@@ -443,7 +506,7 @@ fn header(parts: &Parts, name: HeaderName) -> Option<&str> {
 
 /// Reads what is left of a refused request's body, within limits: a connection closed over unread
 /// bytes is reset, and the client never sees the answer.
-async fn drain(parts: &Parts, body: &mut Incoming) {
+async fn drain(parts: &Parts, body: &mut Received) {
     // A client that waits for "100 Continue" sends nothing after an answer.
     if parts.headers.contains_key(EXPECT) {
         return;

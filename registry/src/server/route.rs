@@ -26,6 +26,79 @@ pub enum Route {
     Manifest(Repository, String),
     /// `/v2/<name>/referrers/<digest>`
     Referrers(Repository, Digest),
+    /// `/token`
+    Token,
+    /// `/healthz`
+    Alive,
+    /// `/readyz`
+    Ready,
+    /// `/metrics`
+    Metrics,
+    /// `/`, and `/ui/<rest>`; the rest as sent
+    Page(String),
+}
+
+/// What sort of object it is: a word that counters are kept under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `/v2/` and `/token`
+    Root,
+    /// Lists of repositories, tags and referrers
+    List,
+    /// Blobs
+    Blob,
+    /// Uploads
+    Upload,
+    /// Manifests
+    Manifest,
+    /// `/healthz`, `/readyz`, `/metrics`
+    Health,
+    /// The web page
+    Page,
+    /// No endpoint, or a name that is none
+    Other,
+}
+
+impl Kind {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 8] = [
+        Self::Root,
+        Self::List,
+        Self::Blob,
+        Self::Upload,
+        Self::Manifest,
+        Self::Health,
+        Self::Page,
+        Self::Other,
+    ];
+
+    /// Its word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Root => "root",
+            Self::List => "list",
+            Self::Blob => "blob",
+            Self::Upload => "upload",
+            Self::Manifest => "manifest",
+            Self::Health => "health",
+            Self::Page => "page",
+            Self::Other => "other",
+        }
+    }
+
+    /// The kind of what a path came to.
+    pub fn of(route: &Result<Route, RouteError>) -> Self {
+        match route {
+            Ok(Route::Root | Route::Token) => Self::Root,
+            Ok(Route::Catalog | Route::Tags(_) | Route::Referrers(..)) => Self::List,
+            Ok(Route::Blob(..)) => Self::Blob,
+            Ok(Route::Uploads(_) | Route::Upload(..)) => Self::Upload,
+            Ok(Route::Manifest(..)) => Self::Manifest,
+            Ok(Route::Alive | Route::Ready | Route::Metrics) => Self::Health,
+            Ok(Route::Page(_)) => Self::Page,
+            Err(_) => Self::Other,
+        }
+    }
 }
 
 /// Why a path is no [`Route`].
@@ -41,6 +114,17 @@ pub enum RouteError {
 
 /// Reads a path.
 pub fn parse(path: &str) -> Result<Route, RouteError> {
+    match path {
+        "/token" => return Ok(Route::Token),
+        "/healthz" => return Ok(Route::Alive),
+        "/readyz" => return Ok(Route::Ready),
+        "/metrics" => return Ok(Route::Metrics),
+        "/" | "/ui" => return Ok(Route::Page(String::new())),
+        _ => {}
+    }
+    if let Some(rest) = path.strip_prefix("/ui/") {
+        return Ok(Route::Page(rest.to_owned()));
+    }
     // Some clients escape the colon of a digest. Nothing else in a valid path needs an escape.
     let path = path.replace("%3A", ":").replace("%3a", ":");
     let rest = match path.strip_prefix("/v2") {
@@ -123,8 +207,17 @@ mod tests {
     }
 
     #[test]
+    fn each_kind_has_its_number() {
+        for (number, kind) in Kind::ALL.into_iter().enumerate() {
+            assert_eq!(kind as usize, number);
+        }
+    }
+
+    #[test]
     fn bad_paths_are_refused() {
-        for path in ["", "/", "/v1/", "/v2a", "/v2/a", "/v2/a/b", "/v2/a/tags/lists"] {
+        assert_eq!(parse("/"), Ok(Route::Page(String::new())));
+        assert_eq!(parse("/ui/image/a:b"), Ok(Route::Page("image/a:b".to_owned())));
+        for path in ["", "/uix", "/v1/", "/v2a", "/v2/a", "/v2/a/b", "/v2/a/tags/lists"] {
             assert_eq!(parse(path), Err(RouteError::Unknown), "{path}");
         }
         for path in [

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub use super::logs::LogSettings;
 use super::period::{Every, Period};
 use crate::objects::ObjectsSettings;
 use crate::store::UPLOAD_LIFETIME;
@@ -45,9 +46,29 @@ pub struct Settings {
     /// What is kept, and how much of it.
     #[serde(skip_serializing_if = "Storage::is_usual")]
     pub storage: Storage,
+    /// Where the logs go.
+    #[serde(skip_serializing_if = "LogSettings::is_default")]
+    pub log: LogSettings,
+    /// Who may read the counters.
+    #[serde(skip_serializing_if = "MetricsSettings::is_default")]
+    pub metrics: MetricsSettings,
     /// Where the images are, when not in files of the data directory. A table, so it comes last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub objects: Option<ObjectsSettings>,
+}
+
+/// Who may read `/metrics`, besides everybody who logs in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct MetricsSettings {
+    /// Everybody.
+    pub anonymous: bool,
+}
+
+impl MetricsSettings {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Who may come, besides users and robots.
@@ -197,6 +218,8 @@ mod tests {
             hostname: Some("mirror.example".to_owned()),
             names: vec!["10.0.0.5".to_owned()],
             read_only: true,
+            log: LogSettings { access: Some("log/access.jsonl".to_owned()), audit: None },
+            metrics: MetricsSettings { anonymous: true },
             access: Access { anonymous: Anonymous::Pull },
             tls: Tls {
                 certificate: Some("tls/mine.crt".into()),

@@ -107,6 +107,23 @@ impl Storage {
         }
     }
 
+    /// The files, where it is files: what only looks around reads them without waiting for anyone.
+    pub(super) fn files(&self) -> Option<&Store> {
+        match self {
+            Self::Files(store) => Some(store),
+            Self::Objects(_) => None,
+        }
+    }
+
+    /// Uploads that are not finished.
+    pub(super) fn pending_uploads(&self) -> usize {
+        match self {
+            Self::Files(store) => store.pending_uploads(),
+            // All replicas have them together, and none counts those of the others.
+            Self::Objects(_) => 0,
+        }
+    }
+
     /// The size of a blob that this repository holds.
     pub(super) async fn has_blob(
         &self,

@@ -11,12 +11,12 @@ use http::header::{CONTENT_RANGE, LOCATION, RANGE};
 use http::request::Parts;
 use http::{Method, StatusCode};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 
 use tokio::time::Instant;
 
 use super::access::Caller;
 use super::access::roles::Action;
+use super::account::Received;
 use super::answer::{Answer, Fault, field};
 use super::limits::STALL;
 use super::range;
@@ -29,7 +29,7 @@ use crate::store::UploadId;
 pub(super) async fn begin(
     app: &Arc<App>,
     parts: &Parts,
-    body: &mut Incoming,
+    body: &mut Received,
     repository: Repository,
     caller: &Caller,
 ) -> Result<Answer, Fault> {
@@ -72,7 +72,7 @@ pub(super) async fn begin(
 pub(super) async fn go_on(
     app: &Arc<App>,
     parts: &Parts,
-    body: &mut Incoming,
+    body: &mut Received,
     repository: Repository,
     id: &str,
 ) -> Result<Answer, Fault> {
@@ -145,7 +145,7 @@ fn expected_chunk(
 
 /// The same, and what came is stored also when the body broke off, unless another request goes on with it.
 async fn receive_and_flush(
-    body: &mut Incoming,
+    body: &mut Received,
     appender: &mut Appender,
     expected: Option<u64>,
 ) -> Result<(), Fault> {
@@ -160,7 +160,7 @@ async fn receive_and_flush(
 
 /// Writes a body to the upload. What arrived before a failure stays, and can be continued.
 async fn receive(
-    body: &mut Incoming,
+    body: &mut Received,
     appender: &mut Appender,
     expected: Option<u64>,
 ) -> Result<(), Fault> {

@@ -56,7 +56,7 @@ pub(super) async fn watch(app: Arc<App>, stop: CancellationToken) {
         }
         tokio::select! {
             () = tokio::time::sleep(LOOK_PERIOD) => {}
-            () = hung_up(&mut hangup) => {}
+            () = hung_up(&mut hangup) => app.logs.reopen(),
             () = stop.cancelled() => return,
         }
     }

@@ -51,7 +51,7 @@ pub struct Referrers {
 pub(crate) const REFERRERS_READ: usize = 1000;
 
 /// Keeps the `limit` smallest names after `last`.
-struct Smallest {
+pub(super) struct Smallest {
     last: Option<Lexical>,
     limit: usize,
     names: BTreeSet<Lexical>,
@@ -66,12 +66,12 @@ pub(crate) fn lexical(name: String) -> Lexical {
 }
 
 impl Smallest {
-    fn new(last: &str, limit: usize) -> Self {
+    pub(super) fn new(last: &str, limit: usize) -> Self {
         let last = (!last.is_empty()).then(|| lexical(last.to_owned()));
         Self { last, limit, names: BTreeSet::new(), more: false }
     }
 
-    fn offer(&mut self, name: String) {
+    pub(super) fn offer(&mut self, name: String) {
         let name = lexical(name);
         if self.last.as_ref().is_some_and(|last| name <= *last) {
             return;
@@ -83,7 +83,7 @@ impl Smallest {
         }
     }
 
-    fn page(self) -> Page<String> {
+    pub(super) fn page(self) -> Page<String> {
         Page { entries: self.names.into_iter().map(|(_, name)| name).collect(), more: self.more }
     }
 }
@@ -232,7 +232,7 @@ impl<'a> ReferrersPage<'a> {
     }
 }
 
-/// Offers every repository below `dir` that holds a manifest. Names have at most 255 characters, so
+/// Offers every repository below `dir` that holds a manifest and is to be seen. Names have at most 255 characters, so
 /// the depth is bounded.
 fn walk(
     dir: &Path,

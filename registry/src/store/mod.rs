@@ -31,6 +31,7 @@
 
 pub mod adopt;
 mod blobs;
+mod browse;
 pub mod check;
 mod clock;
 mod collect;
@@ -76,7 +77,7 @@ const OVER_OBJECTS: &str = "bundle registry over object storage 1\n";
 const VERSION_MAX: u64 = 256;
 /// Every name in a registry's data directory: the store's own, of which a crash at the first start leaves some, and
 /// those that may be there before the store.
-pub const NAMES: [&str; 16] = [
+pub const NAMES: [&str; 17] = [
     "quarantine",
     "fsck-cursor.json",
     "blobs",
@@ -86,6 +87,7 @@ pub const NAMES: [&str; 16] = [
     "store-version",
     "lock",
     "control",
+    "log",
     "robots",
     "users",
     "roles.toml",

@@ -228,6 +228,11 @@ impl Uploads {
 }
 
 impl Store {
+    /// Uploads that are not finished.
+    pub fn pending_uploads(&self) -> usize {
+        self.uploads.pending.load(Ordering::Acquire)
+    }
+
     /// Starts an upload into a repository.
     ///
     /// # Errors

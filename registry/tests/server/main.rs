@@ -12,7 +12,9 @@ mod crash;
 mod interop;
 mod lists;
 mod manifests;
+mod operations;
 mod own_client;
+mod page;
 mod support;
 
 /// The registries of these tests are over files.

@@ -10,7 +10,6 @@ use http::header::{AUTHORIZATION, CACHE_CONTROL, WWW_AUTHENTICATE};
 use http::request::Parts;
 use http::{Method, StatusCode};
 use http_body_util::{BodyExt, Limited};
-use hyper::body::Incoming;
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -18,6 +17,7 @@ use super::login::Refused;
 use super::roles::Action;
 use super::scope::{self, Proof, Scope};
 use super::{Access, SERVICE, State, busy, token};
+use crate::server::account::Received;
 use crate::server::answer::{Answer, Fault};
 use crate::server::limits::STALL;
 use crate::server::route::Query;
@@ -33,7 +33,7 @@ impl Access {
     pub(in crate::server) async fn token(
         &self,
         parts: &Parts,
-        body: &mut Incoming,
+        body: &mut Received,
         address: IpAddr,
     ) -> Result<Answer, Fault> {
         match parts.method {
@@ -141,7 +141,7 @@ fn refused(text: &str) -> Fault {
         .field(WWW_AUTHENTICATE, format!("Basic realm=\"{SERVICE}\""))
 }
 
-async fn form(body: &mut Incoming) -> Result<String, Fault> {
+async fn form(body: &mut Received) -> Result<String, Fault> {
     let bad = |text: &str| Fault::new(StatusCode::BAD_REQUEST, "UNSUPPORTED", text);
     let bytes = tokio::time::timeout(STALL, Limited::new(body, FORM_MAX).collect())
         .await

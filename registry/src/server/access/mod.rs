@@ -24,6 +24,7 @@ mod token;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use format_spec::Repository;
@@ -38,6 +39,7 @@ use self::scope::{Proof, Scope};
 use self::token::Signer;
 use super::answer::Fault;
 use super::audit;
+use super::logs::Logs;
 use super::route::Route;
 use super::settings::{Anonymous, Settings};
 use super::watch::Stamp;
@@ -97,6 +99,8 @@ pub(super) struct Access {
     login: Login,
     signer: Signer,
     anonymous_pull: bool,
+    logs: Arc<Logs>,
+    refused: AtomicU64,
     /// What clients call this registry when they do not say it.
     authority: String,
 }
@@ -145,14 +149,6 @@ impl Caller {
             Self::Known(known) => known.may(Action::Pull, repository),
         }
     }
-
-    /// The name, for the audit.
-    pub(super) fn name(&self) -> &str {
-        match self {
-            Self::Everyone | Self::Anonymous => "",
-            Self::Known(known) => &known.name,
-        }
-    }
 }
 
 impl Known {
@@ -169,6 +165,8 @@ impl Known {
 /// What a request needs.
 enum Need<'a> {
     Login,
+    /// The web page, of which everybody sees what they may pull.
+    Page,
     Catalog,
     In(&'a Repository, Action),
 }
@@ -181,7 +179,10 @@ impl<'a> Need<'a> {
             _ => Action::Push,
         };
         match route {
-            Route::Root => Self::Login,
+            Route::Page(_) => Self::Page,
+            Route::Root | Route::Token | Route::Alive | Route::Ready | Route::Metrics => {
+                Self::Login
+            }
             Route::Catalog => Self::Catalog,
             Route::Uploads(repository) | Route::Upload(repository, _) => {
                 Self::In(repository, Action::Push)
@@ -198,7 +199,7 @@ impl<'a> Need<'a> {
     /// What to ask the token server for.
     fn scope(&self) -> Option<Scope> {
         match self {
-            Self::Login => None,
+            Self::Login | Self::Page => None,
             Self::Catalog => Some(Scope::catalog()),
             Self::In(repository, Action::Pull) => {
                 Some(Scope::repository(repository.as_str(), &[Action::Pull]))
@@ -220,6 +221,7 @@ impl Access {
         settings: &Settings,
         listen: SocketAddr,
         may_write: bool,
+        logs: Arc<Logs>,
     ) -> Result<Self, AccessError> {
         let signer = Signer::open(data, may_write)?;
         let seen = stamps(data);
@@ -235,6 +237,8 @@ impl Access {
             login: Login::new()?,
             signer,
             anonymous_pull: settings.access.anonymous == Anonymous::Pull,
+            logs,
+            refused: AtomicU64::new(0),
             authority,
         })
     }
@@ -242,6 +246,11 @@ impl Access {
     /// Whether there are users at all.
     pub(super) fn is_guarded(&self) -> bool {
         self.state().guarded
+    }
+
+    /// Logins refused so far.
+    pub(super) fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
     }
 
     fn state(&self) -> Arc<State> {
@@ -267,7 +276,7 @@ impl Access {
                 let after = Arc::new(after);
                 *self.state.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&after);
                 self.login.forget();
-                audit::changed(&before.marks, &after.marks);
+                audit::changed(&self.logs, &before.marks, &after.marks);
                 tracing::info!(
                     users = after.users.len(),
                     robots = after.robots.len(),
@@ -280,23 +289,27 @@ impl Access {
         }
     }
 
-    /// Who sends this, and that they may.
+    /// Who sends this, and that they may. The name is told of those as well who may not.
     pub(super) async fn check(
         &self,
         parts: &Parts,
         route: &Route,
         address: IpAddr,
+        user: &mut Option<Arc<str>>,
     ) -> Result<Caller, Fault> {
         let need = Need::of(&parts.method, route);
         let Some(caller) = self.who(parts, address, &need).await? else {
             return match need {
-                Need::In(_, Action::Pull) if self.anonymous_pull => Ok(Caller::Anonymous),
+                Need::Page | Need::In(_, Action::Pull) if self.anonymous_pull => {
+                    Ok(Caller::Anonymous)
+                }
                 _ => Err(self.unknown(parts, need.scope().as_ref(), None, "log in first")),
             };
         };
         let Caller::Known(known) = &caller else { return Ok(caller) };
+        *user = Some(known.name.as_str().into());
         let (allowed, covered) = match &need {
-            Need::Login => (true, true),
+            Need::Login | Need::Page => (true, true),
             // The list shows only what its reader may pull.
             Need::Catalog => (true, known.granted(Scope::is_catalog)),
             Need::In(repository, action) => {
@@ -369,9 +382,12 @@ impl Access {
         address: IpAddr,
     ) -> Result<(), Refused> {
         let first = self.login.verify(state, name, password, address).await;
+        if first.is_err() {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+        }
         match &first {
-            Ok(true) => audit::login(name, address, true),
-            Err(Refused::Wrong) => audit::login(name, address, false),
+            Ok(true) => audit::login(&self.logs, name, address, true),
+            Err(Refused::Wrong) => audit::login(&self.logs, name, address, false),
             Ok(false) | Err(Refused::Wait(_)) => {}
         }
         first.map(|_| ())
@@ -413,7 +429,7 @@ fn denied(name: &str, need: &Need<'_>) -> Fault {
         Need::In(repository, action) => {
             format!("`{name}` has no right to {} in `{repository}`", action.name())
         }
-        Need::Login | Need::Catalog => format!("`{name}` has no right to this"),
+        Need::Login | Need::Page | Need::Catalog => format!("`{name}` has no right to this"),
     };
     Fault::new(StatusCode::FORBIDDEN, "DENIED", text)
 }

@@ -2,6 +2,7 @@
 
 mod clients;
 mod logins;
+mod operations;
 mod roles;
 mod tls;
 mod tokens;

@@ -162,7 +162,7 @@ fn a_part_of_a_blob() {
 #[test]
 fn what_is_no_endpoint() {
     each(|site| {
-        for path in ["/", "/v1/", "/v2/a", "/v2/a/blob/x", "/v2/a/tags", "/v2/a/tags/all"] {
+        for path in ["/v1/", "/v2/a", "/v2/a/blob/x", "/v2/a/tags", "/v2/a/tags/all"] {
             site.get(path).refused(404, "UNSUPPORTED");
         }
         let digest = site.push("a", "x");

@@ -1,0 +1,167 @@
+//! How single values look: sizes, times, digests, names in addresses.
+//!
+//! In: values. Out: text, or a piece of the page. What must hold: everything goes through the template, which escapes
+//! it; a digest is shortened for the eye and whole in the `title`.
+
+use format_spec::{Digest, Repository};
+use jiff::Timestamp;
+use maud::{Markup, html};
+
+/// Bytes as a person reads them: powers of 1000, as media and networks are sold.
+pub(super) fn size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
+    if bytes < 1000 {
+        return format!("{bytes} B");
+    }
+    let (mut unit, mut whole) = (0, 1000_u64);
+    while unit + 1 < UNITS.len() && bytes / whole >= 1000 {
+        unit += 1;
+        whole *= 1000;
+    }
+    // In integers, so that nothing is rounded twice; 999.5 kB and more is 1.0 MB.
+    let rounded =
+        |steps: u128| (u128::from(bytes) * steps + u128::from(whole) / 2) / u128::from(whole);
+    let (ones, tenths) = (rounded(1), rounded(10));
+    if ones >= 1000 && unit + 1 < UNITS.len() {
+        return format!("1.0 {}", UNITS[unit + 1]);
+    }
+    match tenths {
+        0..1000 => format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit]),
+        _ => format!("{ones} {}", UNITS[unit]),
+    }
+}
+
+/// Bytes, with the exact number in the title.
+pub(super) fn bytes(bytes: u64) -> Markup {
+    html! { span title=(format!("{bytes} bytes")) { (size(bytes)) } }
+}
+
+/// A digest: its first digits, and the whole one in the title.
+pub(super) fn digest(digest: &Digest) -> Markup {
+    html! { code title=(digest) { (short(digest)) } }
+}
+
+/// The first digits of a digest.
+pub(super) fn short(digest: &Digest) -> String {
+    digest.hex()[..12].to_owned()
+}
+
+/// A time: its day, and all of it in the title. What images made to be reproducible say is no time.
+pub(super) fn time(time: Option<Timestamp>) -> Markup {
+    html! {
+        @match time.filter(|time| time.as_second() > 24 * 3600) {
+            Some(time) => {
+                time datetime=(format!("{time:.0}")) title=(format!("{time:.0}")) {
+                    (time.strftime("%Y-%m-%d"))
+                }
+            }
+            None => { span.soft { "–" } }
+        }
+    }
+}
+
+/// How long something took or lasts, in two of its largest units.
+pub(super) fn duration(seconds: u64) -> String {
+    const UNITS: [(u64, &str); 4] = [(86_400, "d"), (3600, "h"), (60, "min"), (1, "s")];
+    let first = UNITS.iter().position(|(unit, _)| seconds >= *unit).unwrap_or(3);
+    let (unit, name) = UNITS[first];
+    let whole = format!("{} {name}", seconds / unit);
+    match UNITS.get(first + 1) {
+        Some((below, name)) if seconds % unit >= *below => {
+            format!("{whole} {} {name}", seconds % unit / below)
+        }
+        _ => whole,
+    }
+}
+
+/// How many of something.
+pub(super) fn count(n: usize, one: &str, many: &str) -> String {
+    match n {
+        1 => format!("1 {one}"),
+        n => format!("{n} {many}"),
+    }
+}
+
+/// The address of a repository's page. Names need no escapes in a path.
+pub(super) fn repository_at(repository: &Repository) -> String {
+    format!("/ui/repository/{repository}")
+}
+
+/// The address of the page of an image by its tag.
+pub(super) fn tag_at(repository: &Repository, tag: &str) -> String {
+    format!("/ui/image/{repository}:{tag}")
+}
+
+/// The address of the page of an image by its digest.
+pub(super) fn digest_at(repository: &Repository, digest: &Digest) -> String {
+    format!("/ui/image/{repository}@{digest}")
+}
+
+/// At most so many characters of a text.
+pub(super) fn clip(text: &str, characters: usize) -> String {
+    let mut clipped: String = text.chars().take(characters).collect();
+    if clipped.len() < text.len() {
+        clipped.push('…');
+    }
+    clipped
+}
+
+/// What a media type is, in a word or two.
+pub(super) fn media(media_type: &str) -> &str {
+    use crate::media_type as known;
+    match media_type {
+        known::OCI_MANIFEST => "OCI image",
+        known::OCI_INDEX => "OCI index",
+        known::DOCKER_MANIFEST => "Docker image",
+        known::DOCKER_LIST => "Docker list",
+        known::OCI_LAYER => "tar",
+        known::OCI_LAYER_GZIP | known::DOCKER_LAYER_GZIP => "tar, gzip",
+        known::OCI_LAYER_ZSTD => "tar, zstd",
+        known::DOCKER_FOREIGN_LAYER => "foreign",
+        known::OCI_CONFIG | known::DOCKER_CONFIG => "image config",
+        known::OCI_EMPTY => "empty",
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_rounded_to_what_is_read() {
+        let shown = [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1000, "1.0 kB"),
+            (1449, "1.4 kB"),
+            (1450, "1.5 kB"),
+            (99_949, "99.9 kB"),
+            (99_950, "100 kB"),
+            (999_499, "999 kB"),
+            (999_950, "1.0 MB"),
+            (1_234_567_890, "1.2 GB"),
+            (u64::MAX, "18447 PB"),
+        ];
+        for (bytes, text) in shown {
+            assert_eq!(size(bytes), text);
+        }
+    }
+
+    #[test]
+    fn durations_have_two_units() {
+        let shown = [
+            (0, "0 s"),
+            (59, "59 s"),
+            (60, "1 min"),
+            (61, "1 min 1 s"),
+            (3600, "1 h"),
+            (86_399, "23 h 59 min"),
+            (90_061, "1 d 1 h"),
+            (86_461, "1 d"),
+        ];
+        for (seconds, text) in shown {
+            assert_eq!(duration(seconds), text);
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! A registry in operation, through the binary: signals, and what its logs hold afterwards.
+
+// Helpers outside of `#[test]` functions are tests all the same.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use format_spec::Digest;
+use fs_err as fs;
+use serde_json::Value;
+
+use support::command::{Process, Run, bundle, sh};
+use support::{free_port, noise, text, tool, wire};
+
+/// `bundle registry serve` that a test sends signals to.
+fn serve(dir: &Path, settings: &str) -> (Process, String) {
+    fs::create_dir_all(dir).unwrap();
+    fs::write(dir.join("registry.toml"), settings).unwrap();
+    let host = format!("127.0.0.1:{}", free_port());
+    let log = fs::File::create(dir.with_extension("err")).unwrap().into_parts().0;
+    let child = bundle(dir)
+        .args(["registry", "serve", "--http", "--data-dir", text(dir), "--listen", &host])
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .unwrap();
+    let process = Process(child);
+    wait(|| TcpStream::connect(&host).is_ok());
+    (process, host)
+}
+
+/// Waits until something is so; the limit only keeps a failure from hanging.
+#[track_caller]
+fn wait(what: impl Fn() -> bool) {
+    for _ in 0..6000 {
+        if what() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("it did not happen");
+}
+
+fn signal(process: &Process, name: &str) {
+    sh("kill", &[name, &process.0.id().to_string()]);
+}
+
+fn lines(path: &Path) -> Vec<Value> {
+    let Ok(text) = fs::read_to_string(path) else { return Vec::new() };
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn sigterm_finishes_what_is_under_way_and_the_logs_have_it() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("data");
+    let (mut process, host) = serve(&dir, "[log]\naccess = \"log/access.jsonl\"\n");
+    let data = noise(7, 300_000);
+    let digest = Digest::of(&data);
+    let mut push = TcpStream::connect(&host).unwrap();
+    write!(
+        push,
+        "POST /v2/a/blobs/uploads/?digest={digest} HTTP/1.1\r\nhost: x\r\ncontent-length: 300000\r\n\r\n"
+    )
+    .unwrap();
+    push.write_all(&data[..100_000]).unwrap();
+    let uploads = dir.join("uploads");
+    wait(|| fs::read_dir(&uploads).is_ok_and(|mut files| files.next().is_some()));
+    signal(&process, "-TERM");
+    // It takes no more connections, and waits for this one.
+    wait(|| TcpStream::connect(&host).is_err());
+    push.write_all(&data[100_000..]).unwrap();
+    let mut answer = String::new();
+    push.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+    assert!(process.0.wait().unwrap().success());
+    let access = lines(&dir.join("log/access.jsonl"));
+    assert_eq!(access.last().unwrap()["bytesIn"], 300_000);
+    assert_eq!(access.last().unwrap()["status"], 201);
+    let audit = lines(&dir.join("log/audit.jsonl"));
+    let actions: Vec<_> = audit.iter().map(|line| line["action"].as_str().unwrap()).collect();
+    assert_eq!(actions, ["start", "stop"]);
+}
+
+#[test]
+fn sighup_begins_new_logs_and_the_documented_check_follows_the_chain() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("data");
+    let (mut process, host) = serve(&dir, "[log]\naccess = \"log/access.jsonl\"\n");
+    let [access, audit] = ["access", "audit"].map(|name| dir.join(format!("log/{name}.jsonl")));
+    let [old_access, old_audit] =
+        ["access", "audit"].map(|name| dir.join(format!("log/{name}.jsonl.1")));
+    let delete = |tag: &str| {
+        let path = format!("/v2/a/manifests/{tag}");
+        assert_eq!(wire::request(&host, "DELETE", &path, &[], b"").unwrap().status, 404);
+    };
+    delete("v1");
+    wait(|| lines(&audit).len() == 2 && !lines(&access).is_empty());
+    fs::rename(&access, &old_access).unwrap();
+    fs::rename(&audit, &old_audit).unwrap();
+    signal(&process, "-HUP");
+    wait(|| access.exists() && !lines(&audit).is_empty());
+    delete("v2");
+    signal(&process, "-TERM");
+    assert!(process.0.wait().unwrap().success());
+    assert!(lines(&access).iter().any(|line| line["path"] == "/v2/a/manifests/v2"));
+    let actions: Vec<_> =
+        lines(&audit).iter().map(|line| line["action"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(actions, ["new-file", "delete", "stop"]);
+
+    let Some(python) = tool("python3") else { return };
+    let page = fs::read_to_string("docs/operations.md").unwrap();
+    let script = page.split("```python\n").nth(1).unwrap().split("```").next().unwrap();
+    let check = |files: &[&Path]| {
+        let mut command = std::process::Command::new(&python);
+        Run::of(command.args(["-c", script]).args(files).stdin(Stdio::null()))
+    };
+    let run = check(&[&old_audit, &audit]).ok();
+    assert!(run.stdout.contains("5 lines"), "{run}");
+    let changed = fs::read_to_string(&old_audit).unwrap().replace("v1", "v9");
+    fs::write(&old_audit, changed).unwrap();
+    check(&[&old_audit, &audit]).code(1);
+}
+
+#[test]
+fn a_log_that_cannot_be_written_is_told_with_its_setting() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("data");
+    fs::create_dir_all(&dir).unwrap();
+    fs::write(dir.join("registry.toml"), "[log]\naccess = \"tmp\"\n").unwrap();
+    let mut command = bundle(home.path());
+    command.args(["registry", "serve", "--http", "--data-dir", text(&dir)]);
+    command.args(["--listen", "127.0.0.1:0"]);
+    Run::of(&mut command).refused(&[1, 73]).says("log.access");
+}
