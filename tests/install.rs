@@ -144,6 +144,10 @@ fn a_user_installs_uses_and_removes_a_registry() {
     while host.run(&["status"]).code != 0 {
         assert!(began.elapsed().as_secs() < 60, "it does not come up");
     }
+    // Every command finds the registry that is installed.
+    host.run(&["user", "list"]).ok().says("init");
+    host.run(&["fsck"]).ok();
+    host.run(&["gc", "--dry-run"]).ok();
     let status = host.run(&["status", "--output", "json"]).ok().json();
     assert_eq!((&status["healthy"], &status["users"]), (&true.into(), &1.into()));
     assert!(status["certificate"]["daysLeft"].as_i64().unwrap() > 300);

@@ -33,7 +33,7 @@ pub struct Args {
 }
 
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
-    let data = args.data.data;
+    let data = args.data.path()?;
     refuse_other_than_directory("--data-dir", &data)?;
     super::refuse_object_storage("adopt", &data)?;
     if root_of(&args.from).is_none() {

@@ -35,7 +35,7 @@ pub struct Args {
 }
 
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
-    let data = args.data.data;
+    let data = args.data.path()?;
     refuse_other_than_directory("--data-dir", &data)?;
     crate::host::account::become_owner(&data)?;
     super::refuse_object_storage("gc", &data)?;

@@ -22,6 +22,7 @@ use registry::server::Settings;
 use super::Context;
 use crate::cli;
 use crate::failure::{Exit, Failure};
+use crate::host::place::Machine;
 use crate::output::plain;
 
 /// Install a mirror registry, serve it, look after it
@@ -55,9 +56,21 @@ impl Args {
 /// Where everything of a registry is.
 #[derive(Debug, clap::Args)]
 struct Data {
-    /// The registry's directory: settings, certificates, users, images
+    /// The registry's directory: settings, certificates, users, images [default: where it was installed]
     #[arg(long = "data-dir", alias = "data", value_name = "DIR", value_parser = cli::directory)]
-    data: PathBuf,
+    data: Option<PathBuf>,
+}
+
+impl Data {
+    /// The directory: the one that was named, else that of the registry which is installed here.
+    fn path(&self) -> Result<PathBuf, Failure> {
+        if let Some(data) = &self.data {
+            return Ok(data.clone());
+        }
+        let place = Machine::here().find(None)?;
+        place.must_be_installed()?;
+        Ok(place.data)
+    }
 }
 
 /// Refuses a command that works on files only.

@@ -132,7 +132,7 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let output = context.output;
     match args.action {
         Verb::Add { data, name, robot, expires, password, role, repository } => {
-            let accounts = Accounts::open(&data.data)?;
+            let accounts = Accounts::open(&data.path()?)?;
             let (word, secret) = if robot {
                 let end = expires.map(end).transpose()?;
                 ("token", Some(accounts.add_robot(&name, end)?))
@@ -153,7 +153,7 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
             output.print(&answer, &text)?;
         }
         Verb::Passwd { data, name, password } => {
-            let accounts = Accounts::open(&data.data)?;
+            let accounts = Accounts::open(&data.path()?)?;
             let (secret, made) = password.read()?;
             accounts.set_password(&name, &secret)?;
             let (mut answer, mut text) =
@@ -185,7 +185,7 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
 
 /// The accounts of a directory that is there: a wrong name must not make a new one.
 fn existing(data: &Data) -> Result<Accounts, Failure> {
-    let path = &data.data;
+    let path = &data.path()?;
     if !path.is_dir() {
         return Err(Failure::usage(format!("`{}` is not a directory", path.display()))
             .with_hint("name the registry's directory: `--data-dir DIR`"));
