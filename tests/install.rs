@@ -118,8 +118,11 @@ impl Drop for Host {
 #[test]
 fn a_user_installs_uses_and_removes_a_registry() {
     let host = Host::new();
-    let answer = host.install(&["--user", "--output", "json"]).ok().json();
+    let quota = ["--user", "--quota", "500GiB", "--output", "json"];
+    let answer = host.install(&quota).ok().json();
     let (name, data) = (format!("localhost:{}", host.port), host.data());
+    let settings = fs::read_to_string(data.join("registry.toml")).unwrap();
+    assert!(settings.contains("quota = \"500GiB\""), "{settings}");
     assert_eq!(answer["url"], format!("https://{name}"));
     assert_eq!((&answer["keeper"], &answer["running"]), (&"none".into(), &false.into()));
     let password = answer["password"].as_str().unwrap();
@@ -291,6 +294,7 @@ fn an_installation_that_fails_leaves_nothing() {
     drop(taken);
     host.install(&["--user", "--init-user", "a b"]).refused(&[64]);
     host.install(&["--user", "--name", "no name!"]).refused(&[64]);
+    host.install(&["--user", "--quota", "500G"]).refused(&[64]).says("unknown unit `G`");
     fs_write(&host.path("short"), b"x");
     host.install(&["--user", "--init-password-file", text(&host.path("short"))]).refused(&[64]);
     assert!(!host.data().exists());

@@ -16,6 +16,7 @@ use fs_err as fs;
 use serde_json::Value;
 
 use support::command::{Process, Run, bundle, sh};
+use support::site::Site;
 use support::{free_port, noise, text, tool, wire};
 
 /// `bundle registry serve` that a test sends signals to.
@@ -138,4 +139,42 @@ fn a_log_that_cannot_be_written_is_told_with_its_setting() {
     command.args(["registry", "serve", "--http", "--data-dir", text(&dir)]);
     command.args(["--listen", "127.0.0.1:0"]);
     Run::of(&mut command).refused(&[1, 73]).says("log.access");
+}
+
+#[test]
+fn a_quota_that_is_too_small_ends_an_import_with_what_to_do() {
+    let site = Site::new();
+    site.source.image("team/app", "1", &[&noise(1, 150_000), &noise(2, 90_000)]);
+    site.images(&["team/app:1"]);
+    site.create("media", &[]).ok();
+    let data = site.path("small");
+    let settings = |quota: &str| format!("[storage]\nquota = \"{quota}\"\nreserve = 0\n");
+    let (process, host) = serve(&data, &settings("200KiB"));
+    let run = site.import_into(&host, "media", &[]).code(73);
+    run.says("its quota is 200.0 KiB")
+        .says("`bundle registry gc`")
+        .says("then run the same command again");
+    let status = || site.bundle(&["registry", "status", "--data-dir", text(&data)]);
+    let run = status().says("quota        200.0 KiB, ");
+    assert!(run.stdout.contains(" used\n"), "{run}");
+    if tool("skopeo").is_some() {
+        let run = Run::of(std::process::Command::new("skopeo").args([
+            "copy",
+            "--src-tls-verify=false",
+            "--dest-tls-verify=false",
+            &format!("docker://{}/team/app:1", site.source.host),
+            &format!("docker://{host}/team/copy:1"),
+        ]));
+        assert_ne!(run.code, 0, "{run}");
+        run.says("its quota is 200.0 KiB");
+    }
+    drop(process);
+
+    let (_process, host) = serve(&data, &settings("2MiB"));
+    site.import_into(&host, "media", &[]).ok();
+    status().says("quota        2.0 MiB, ");
+    let document =
+        site.bundle(&["registry", "status", "--data-dir", text(&data), "--output", "json"]).json();
+    assert_eq!(document["quotaBytes"], 2 << 20);
+    assert!(document["process"]["usedBytes"].as_u64().unwrap() > 240_000, "{document}");
 }

@@ -27,4 +27,6 @@ pub mod reference;
 #[cfg(feature = "server")]
 pub mod server;
 #[cfg(feature = "server")]
+pub mod size;
+#[cfg(feature = "server")]
 pub mod store;

@@ -135,6 +135,8 @@ pub struct Fault {
     pub code: &'static str,
     /// What happened, for a person.
     pub message: String,
+    /// Whether there is no room for what was sent.
+    pub full: bool,
     /// More header fields.
     pub fields: Vec<(HeaderName, String)>,
 }
@@ -142,7 +144,13 @@ pub struct Fault {
 impl Fault {
     /// An error with this status, code and text.
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), fields: Vec::new() }
+        Self { status, code, message: message.into(), full: false, fields: Vec::new() }
+    }
+
+    /// There is no room. Not 507 and not 413: clients built on containers/image and on Docker's library show the text of an
+    /// answer only below 500, some of them try a 5xx again, and 413 reads like a limit of a proxy.
+    pub fn full(message: impl Into<String>) -> Self {
+        Self { full: true, ..Self::new(StatusCode::FORBIDDEN, "DENIED", message) }
     }
 
     /// With one more header field.
@@ -250,10 +258,10 @@ impl From<StoreError> for Fault {
             StoreError::Manifest(_) => {
                 Self::new(StatusCode::BAD_REQUEST, "MANIFEST_INVALID", message)
             }
-            ref full if full.is_full() => Self::new(
-                StatusCode::INSUFFICIENT_STORAGE,
-                "UNKNOWN",
-                "the registry's disk is full: free space there and push again",
+            StoreError::NoRoom(_) => Self::full(message),
+            ref full if full.is_full() => Self::full(
+                "the registry's storage limit is reached: its disk is full; remove what is not needed and run \
+                 `bundle registry gc`, or use a larger disk",
             ),
             // Paths of the server are not the client's business; the log has them.
             StoreError::Io(_) | StoreError::Failed { .. } => {

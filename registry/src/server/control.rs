@@ -60,6 +60,15 @@ pub struct Status {
     /// Bytes of that file system.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub total_bytes: Option<u64>,
+    /// Bytes that stay free there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reserve_bytes: Option<u64>,
+    /// The most bytes that blobs and unfinished uploads may have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota_bytes: Option<u64>,
+    /// Bytes that they have; none until they are counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used_bytes: Option<u64>,
     /// Days that the certificate is still good for; none without TLS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub certificate_days: Option<i64>,

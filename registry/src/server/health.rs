@@ -16,7 +16,6 @@ use super::App;
 use super::access::Access;
 use super::answer::{Answer, Payload};
 use super::control::Status;
-use super::limits::RESERVE;
 use super::metrics::Text;
 
 /// Room of the file system that the data are on.
@@ -42,6 +41,7 @@ pub(super) fn space(data: &Path) -> Option<Space> {
 /// What a person or a program may be told about this registry.
 pub(super) fn status(app: &App) -> Status {
     let space = space(&app.data);
+    let usage = app.store.usage();
     let certificate = app.tls.as_ref().map(|tls| tls.about().not_after);
     Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -52,6 +52,9 @@ pub(super) fn status(app: &App) -> Status {
         failed: app.store.failed().map(str::to_owned),
         free_bytes: space.map(|space| space.free),
         total_bytes: space.map(|space| space.total),
+        reserve_bytes: usage.map(|usage| usage.reserve),
+        quota_bytes: usage.and_then(|usage| usage.quota),
+        used_bytes: usage.and_then(|usage| usage.used),
         certificate_days: certificate
             .map(|end| (end.as_second() - Timestamp::now().as_second()) / 86_400),
         last_collection: app.collections.last(),
@@ -66,8 +69,10 @@ pub(super) fn reasons(app: &App) -> Vec<&'static str> {
         reasons.push("a sync of the storage has failed: every change is refused");
     }
     // Who only reads needs no room.
-    let writes = !app.read_only && app.store.files().is_some();
-    if writes && space(&app.data).is_some_and(|space| space.free < RESERVE) {
+    let usage = app.store.usage().filter(|_| !app.read_only);
+    if let Some(usage) = usage
+        && space(&app.data).is_some_and(|space| space.free < usage.reserve)
+    {
         reasons.push("less space is free than is kept in reserve");
     }
     if app.tls.as_ref().is_some_and(|tls| tls.about().not_after <= Timestamp::now()) {
@@ -124,6 +129,15 @@ fn text(app: &App) -> String {
     if let (Some(free), Some(total)) = (status.free_bytes, status.total_bytes) {
         text.gauge("free_bytes", "Bytes free on the file system of the data.", free);
         text.gauge("size_bytes", "Bytes of the file system of the data.", total);
+    }
+    for (name, help, bytes) in [
+        ("reserve_bytes", "Bytes that stay free on it.", status.reserve_bytes),
+        ("quota_bytes", "Bytes that blobs and uploads may have.", status.quota_bytes),
+        ("used_bytes", "Bytes that they have, once they are counted.", status.used_bytes),
+    ] {
+        if let Some(bytes) = bytes {
+            text.gauge(name, help, bytes);
+        }
     }
     app.collections.write(&mut text);
     let refused = app.access.as_ref().map_or(0, Access::refused);

@@ -70,9 +70,6 @@ pub const LOG_AGENT: usize = 256;
 /// Bytes at the end of an audit log that are read at the start: more than any line has.
 pub const AUDIT_TAIL: u64 = 64 * 1024;
 
-/// Bytes that shall stay free on the file system of the data.
-pub const RESERVE: u64 = 256 * 1024 * 1024;
-
 /// How often unfinished uploads are looked through.
 pub const EXPIRY_PERIOD: Duration = Duration::from_secs(60 * 60);
 

@@ -316,6 +316,10 @@ impl Server {
         let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let mut connections = JoinSet::new();
         let expiry = tokio::spawn(expire(Arc::clone(&self.app), stop.clone()));
+        let counting = tokio::spawn({
+            let (app, stop) = (Arc::clone(&self.app), stop.clone());
+            async move { app.store.count(stop).await }
+        });
         let watch = tokio::spawn(watch::watch(Arc::clone(&self.app), stop.clone()));
         let collection =
             tokio::spawn(collection::now_and_then(Arc::clone(&self.app), stop.clone()));
@@ -355,6 +359,7 @@ impl Server {
         // All end by the same token.
         let _ = expiry.await;
         let _ = watch.await;
+        let _ = counting.await;
         let _ = collection.await;
         if let Some(control) = control {
             let _ = control.await;

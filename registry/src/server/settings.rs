@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 pub use super::logs::LogSettings;
 use super::period::{Every, Period};
 use crate::objects::ObjectsSettings;
+use crate::size::Size;
 use crate::store::UPLOAD_LIFETIME;
 
 /// The name of the file in the data directory.
@@ -130,6 +131,14 @@ pub struct Storage {
     pub collect_every: Every,
     /// What was touched within this time is not garbage.
     pub grace: Period,
+    /// The most that blobs and unfinished uploads may have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quota: Option<Size>,
+    /// What stays free on the disk: 1 GiB when nothing is said, or 5 % of the file system where that is less. A
+    /// gibibyte lets manifests, logs and the file system itself go on while somebody makes room; of a disk of
+    /// a few gibibytes it would take a large part.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reserve: Option<Size>,
 }
 
 impl Storage {
@@ -138,9 +147,20 @@ impl Storage {
     }
 }
 
+impl Storage {
+    fn has_room(&self) -> bool {
+        self.quota.is_some() || self.reserve.is_some()
+    }
+}
+
 impl Default for Storage {
     fn default() -> Self {
-        Self { collect_every: Every(Some(Period::hours(24))), grace: Period::hours(24) }
+        Self {
+            collect_every: Every(Some(Period::hours(24))),
+            grace: Period::hours(24),
+            quota: None,
+            reserve: None,
+        }
     }
 }
 
@@ -176,6 +196,13 @@ impl Settings {
         if settings.tls.certificate.is_some() != settings.tls.key.is_some() {
             return Err(fail(
                 "`[tls]` needs both `certificate` and `key`, or none of them".to_owned(),
+            ));
+        }
+        if settings.objects.is_some() && settings.storage.has_room() {
+            return Err(fail(
+                "`storage.quota` and `storage.reserve` are for files, and `[objects]` says that the images are in object \
+                 storage: set a quota of the bucket there"
+                    .to_owned(),
             ));
         }
         let least = UPLOAD_LIFETIME.as_secs() / 3600;
@@ -226,7 +253,11 @@ mod tests {
                 key: Some("/etc/mine.key".into()),
                 any_name: true,
             },
-            storage: Storage { collect_every: Every(None), grace: "30h".parse().unwrap() },
+            storage: Storage {
+                collect_every: Every(None),
+                grace: "30h".parse().unwrap(),
+                ..Storage::default()
+            },
             objects: Some(ObjectsSettings {
                 bucket: "mirror".to_owned(),
                 endpoint: Some("https://s3.example:9000".to_owned()),
@@ -246,10 +277,19 @@ mod tests {
         for (text, said) in [
             ("[storage]\ngrace = \"90m\"\n", "uploads"),
             ("[storage]\ncollect-every = \"often\"\n", "`never`"),
+            ("[storage]\nquota = \"500G\"\n", "unknown unit `G`"),
+            ("[storage]\nreserve = -1\n", "-1"),
+            ("[storage]\nquota = 1\n[objects]\nbucket = \"b\"\n", "object storage"),
         ] {
             fs_err::write(dir.path().join(FILE), text).unwrap();
             let error = Settings::load(dir.path()).unwrap_err().to_string();
             assert!(error.contains(said), "{error}");
         }
+        let text = "[storage]\nquota = \"500GiB\"\nreserve = 0\n";
+        fs_err::write(dir.path().join(FILE), text).unwrap();
+        let read = Settings::load(dir.path()).unwrap().unwrap();
+        assert_eq!(read.storage.quota, Some(Size::new(500 << 30)));
+        assert_eq!(read.storage.reserve, Some(Size::new(0)));
+        assert!(read.to_text().contains("quota = \"500GiB\""), "{}", read.to_text());
     }
 }

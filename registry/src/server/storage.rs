@@ -13,9 +13,10 @@ use tokio_util::sync::CancellationToken;
 use super::answer::Fault;
 use super::{Settings, blocking};
 use crate::objects::{self, Blob, Objects};
+use crate::size::Size;
 use crate::store::{
     self, Collect, Collected, Page, Pushed, Referrers, Store, StoreError, StoredManifest, Upload,
-    UploadId,
+    UploadId, Usage,
 };
 
 /// The storage of a registry.
@@ -58,6 +59,8 @@ impl Storage {
             false => Store::open(data)?,
         };
         store.set_grace(settings.storage.grace.duration());
+        let bytes = |size: Option<Size>| size.map(Size::bytes);
+        store.set_room(bytes(settings.storage.quota), bytes(settings.storage.reserve));
         Ok(Self::Files(Arc::new(store)))
     }
 
@@ -80,6 +83,44 @@ impl Storage {
             }
             Self::Objects(_) => Err(StoreError::NotCollected),
         }
+    }
+
+    /// Whether an upload of so many bytes has room now. A bucket's owner sets its limits.
+    pub(super) fn fits(&self, bytes: u64) -> Result<(), StoreError> {
+        match self {
+            Self::Files(store) => store.fits(bytes),
+            Self::Objects(_) => Ok(()),
+        }
+    }
+
+    /// How full it is.
+    pub(super) fn usage(&self) -> Option<Usage> {
+        self.files().map(Store::usage)
+    }
+
+    /// Counts what is stored when that is not known.
+    pub(super) async fn count(&self, stop: CancellationToken) {
+        let Self::Files(store) = self else { return };
+        if store.usage().used.is_some() {
+            return;
+        }
+        let store = Arc::clone(store);
+        let counted = tokio::task::spawn_blocking(move || {
+            let began = std::time::Instant::now();
+            match store.count(&|| !stop.is_cancelled()) {
+                Ok(true) => {
+                    let bytes = store.usage().used;
+                    let took = began.elapsed().as_millis();
+                    tracing::info!(bytes, took, "counted what is stored");
+                }
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "cannot count what is stored: no quota is held");
+                }
+            }
+        });
+        // A panic is in the log.
+        let _ = counted.await;
     }
 
     /// Why every write is refused.

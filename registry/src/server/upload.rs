@@ -54,6 +54,7 @@ pub(super) async fn begin(
         }
     } else if let Some(digest) = query.get("digest") {
         let digest = parse_digest(&digest)?;
+        fits(app, parts)?;
         let mut appender = app.store.begin_whole(&repository).await?;
         if let Err(fault) = receive(body, &mut appender, None).await {
             let id = appender.id().clone();
@@ -85,7 +86,10 @@ pub(super) async fn go_on(
         Method::PATCH => {
             let mut appender = app.store.append(&id).await?;
             let chunk = expected_chunk(parts, &repository, &id, &appender)?;
-            let received = receive_and_flush(body, &mut appender, chunk).await;
+            let received = match fits(app, parts) {
+                Ok(()) => receive_and_flush(body, &mut appender, chunk).await,
+                Err(full) => Err(full),
+            };
             let offset = appender.offset();
             drop(appender);
             if let Err(fault) = received {
@@ -100,7 +104,11 @@ pub(super) async fn go_on(
             let digest = parse_digest(&digest)?;
             let mut appender = app.store.append(&id).await?;
             let chunk = expected_chunk(parts, &repository, &id, &appender)?;
-            if let Err(fault) = receive_and_flush(body, &mut appender, chunk).await {
+            let received = match fits(app, parts) {
+                Ok(()) => receive_and_flush(body, &mut appender, chunk).await,
+                Err(full) => Err(full),
+            };
+            if let Err(fault) = received {
                 drop(appender);
                 return Err(give_up_when_full(app, &id, fault).await);
             }
@@ -112,6 +120,12 @@ pub(super) async fn go_on(
         },
         _ => Err(Fault::unsupported("uploads have GET, PATCH, PUT and DELETE")),
     }
+}
+
+/// Refuses a body that says it is too long for the room there is, before any of it is read.
+fn fits(app: &App, parts: &Parts) -> Result<(), Fault> {
+    let announced = header(parts, http::header::CONTENT_LENGTH).and_then(|text| text.parse().ok());
+    Ok(announced.map_or(Ok(()), |length| app.store.fits(length))?)
 }
 
 /// The bytes of a chunk whose position is given, after it was found right.
@@ -215,9 +229,9 @@ fn wrong_size() -> Fault {
     Fault::new(StatusCode::BAD_REQUEST, "SIZE_INVALID", text)
 }
 
-/// On a full disk the bytes of the upload are part of what fills it.
+/// Where there is no room the bytes of the upload are part of what takes it.
 async fn give_up_when_full(app: &Arc<App>, id: &UploadId, fault: Fault) -> Fault {
-    if fault.status == StatusCode::INSUFFICIENT_STORAGE
+    if fault.full
         && let Err(error) = app.store.cancel_upload(id).await
     {
         tracing::warn!(error = %error.message, "cannot remove the upload that filled the disk");

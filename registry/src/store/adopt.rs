@@ -139,6 +139,9 @@ impl Store {
             bad: HashSet::new(),
             counted: HashSet::new(),
         };
+        if !how.dry_run {
+            self.uncounted();
+        }
         how.progress.phase("taking over");
         adopting.below(&root.join("repositories"), "")?;
         let mut done = adopting.done;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use format_spec::Digest;
 
+use super::NoRoom;
 use crate::manifest::ManifestError;
 use crate::objects::ObjectsError;
 
@@ -126,6 +127,9 @@ pub enum StoreError {
     /// The object store.
     #[error(transparent)]
     Objects(#[from] ObjectsError),
+    /// The quota or the reserve leaves no room.
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
     /// The manifest is not acceptable.
     #[error(transparent)]
     Manifest(#[from] ManifestError),

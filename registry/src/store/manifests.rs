@@ -11,6 +11,7 @@ use format_spec::limits::MANIFEST_MAX;
 use format_spec::{Digest, Repository, Tag};
 
 use super::durable::read_bounded;
+use super::room::length;
 use super::{Store, StoreError};
 use crate::manifest::Manifest;
 use crate::media_type::is_foreign_layer;
@@ -96,6 +97,10 @@ impl Store {
             self.durable.mark(&dir, &name)?;
         }
         let dir = self.manifests(repository);
+        // Not counted; but with the quota reached only what is there may be sent again and tagged.
+        if length(&dir.join(&name))? == 0 {
+            self.room.fits_quota(bytes.len() as u64)?;
+        }
         self.durable.make_dirs(&self.root, &dir)?;
         self.durable.write(&dir, &name, &[media_type.as_bytes(), b"\n", bytes])?;
         self.touch(&dir.join(&name));

@@ -8,6 +8,7 @@
 //! <data>/lock                                 held (flock) by the one process that writes
 //! <data>/blobs/sha256/<2 hex>/<hex>           the bytes of a blob, once for all repositories
 //! <data>/uploads/<id>                         the bytes of an unfinished upload
+//! <data>/usage                                bytes of the blobs, while nobody has the store open
 //! <data>/tmp/<random>                         pointers being written; emptied at start
 //! <data>/quarantine/<what>-<hex>-<random>     damaged files that a repair took out of the way
 //! <data>/repositories/<name>/_blobs/<hex>     empty: this repository holds that blob
@@ -41,6 +42,7 @@ mod holds;
 mod lists;
 mod manifests;
 mod repair;
+mod room;
 mod sequences;
 mod touch;
 mod uploads;
@@ -48,7 +50,7 @@ mod walk;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use format_spec::digest::to_hex;
 use format_spec::{Digest, Repository};
@@ -60,6 +62,7 @@ pub use lists::{Page, Referrer, Referrers};
 pub(crate) use lists::{REFERRERS_READ, ReferrersPage, lexical};
 pub(crate) use manifests::HEADING_MAX;
 pub use manifests::{Pushed, StoredManifest};
+pub use room::{NoRoom, Usage};
 pub use sequences::{Holder, Pinned, SequenceError, SequenceRecord};
 pub(crate) use uploads::random_hex;
 pub use uploads::{Appender, PENDING_MAX, UPLOAD_LIFETIME, Upload, UploadId};
@@ -68,6 +71,7 @@ use crate::lasting;
 use clock::Clock;
 use durable::Durable;
 use holds::Holds;
+use room::Room;
 use uploads::Uploads;
 
 const VERSION: &str = "bundle registry store 1\n";
@@ -77,7 +81,8 @@ const OVER_OBJECTS: &str = "bundle registry over object storage 1\n";
 const VERSION_MAX: u64 = 256;
 /// Every name in a registry's data directory: the store's own, of which a crash at the first start leaves some, and
 /// those that may be there before the store.
-pub const NAMES: [&str; 17] = [
+pub const NAMES: [&str; 18] = [
+    room::FILE,
     "quarantine",
     "fsck-cursor.json",
     "blobs",
@@ -104,6 +109,7 @@ pub struct Store {
     root: PathBuf,
     durable: Durable,
     uploads: Uploads,
+    room: Arc<Room>,
     shards: Vec<RwLock<()>>,
     read_only: bool,
     clock: Clock,
@@ -145,7 +151,9 @@ impl Store {
         if fresh {
             durable.write(&dir, "store-version", &[VERSION.as_bytes()])?;
         }
-        Self::assemble(dir, durable, false, Some(lock))
+        let stored = room::taken(&dir)?;
+        let stored = if fresh { Some(0) } else { stored };
+        Self::assemble(dir, durable, false, Some(lock), stored)
     }
 
     /// Opens an existing store without writing anything to it, so the medium may be read-only.
@@ -159,7 +167,7 @@ impl Store {
             return Err(StoreError::NotAStore { path: dir });
         }
         let durable = Durable::new(dir.join("tmp"));
-        Self::assemble(dir, durable, true, None)
+        Self::assemble(dir, durable, true, None, None)
     }
 
     /// Opens a store that is there, for reading only or for everything; never makes one.
@@ -179,13 +187,16 @@ impl Store {
         durable: Durable,
         read_only: bool,
         lock: Option<fs_err::File>,
+        stored: Option<i64>,
     ) -> Result<Self, StoreError> {
-        let uploads = Uploads::new(root.join("uploads"))?;
+        let (uploads, bytes) = Uploads::new(root.join("uploads"))?;
+        let room = Arc::new(Room::new(&root, stored, bytes));
         let shards = (0..SHARDS).map(|_| RwLock::new(())).collect();
         Ok(Self {
             root,
             durable,
             uploads,
+            room,
             shards,
             read_only,
             clock: Clock::of_the_machine(),

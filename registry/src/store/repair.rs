@@ -109,8 +109,11 @@ impl Store {
             Ok(now) if now.ino() == inode => {}
             _ => return Ok(false),
         }
-        self.set_aside(&path, &format!("blob-{name}"))?;
-        self.durable.sync_dir(&directory)?;
+        self.room.remove(&path, || {
+            self.set_aside(&path, &format!("blob-{name}"))?;
+            self.durable.sync_dir(&directory)?;
+            Ok(true)
+        })?;
         tracing::error!(%digest, detail, "a damaged blob was moved aside: push or import it again");
         Ok(true)
     }

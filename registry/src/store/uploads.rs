@@ -20,7 +20,8 @@ use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::CancellationToken;
 
 use super::blobs::exists;
-use super::durable::{is_absent, remove_if_there};
+use super::durable::is_absent;
+use super::room::{Change, Room, length};
 use super::{Store, StoreError};
 
 /// An upload that nothing was added to for this long is removed.
@@ -80,6 +81,7 @@ pub struct Upload {
     id: UploadId,
     path: PathBuf,
     offset: AtomicU64,
+    room: Arc<Room>,
     turn: Mutex<CancellationToken>,
     state: Arc<tokio::sync::Mutex<State>>,
 }
@@ -150,7 +152,7 @@ impl Appender {
     /// tried again from [`Appender::offset`].
     ///
     /// # Errors
-    /// The blob grows too large, or I/O.
+    /// The blob grows too large, there is no room, or I/O.
     pub fn write(&mut self, data: &[u8]) -> Result<(), StoreError> {
         let Some(growing) = self.state.as_mut() else { return Err(StoreError::UploadUnknown) };
         let offset = self.upload.offset.load(Ordering::Acquire);
@@ -158,7 +160,11 @@ impl Appender {
         if end > BLOB_MAX {
             return Err(StoreError::TooLarge { limit: BLOB_MAX });
         }
+        self.upload.room.take(data.len() as u64)?;
         growing.file.file().write_all_at(data, offset).map_err(|error| {
+            // Some of it may stand there, and is not counted.
+            let _ = growing.file.set_len(offset);
+            self.upload.room.give(data.len() as u64);
             io::Error::new(error.kind(), format!("cannot write the upload: {error}"))
         })?;
         growing.hasher.update(data);
@@ -175,13 +181,20 @@ pub(super) struct Uploads {
 }
 
 impl Uploads {
-    pub(super) fn new(dir: PathBuf) -> Result<Self, StoreError> {
-        let pending = match fs_err::read_dir(&dir) {
-            Ok(entries) => entries.count(),
-            Err(error) if is_absent(&error) => 0,
+    /// The uploads in `dir`, and their bytes.
+    pub(super) fn new(dir: PathBuf) -> Result<(Self, u64), StoreError> {
+        let (mut pending, mut bytes) = (0, 0);
+        match fs_err::read_dir(&dir) {
+            Ok(entries) => {
+                for entry in entries {
+                    pending += 1;
+                    bytes += entry.and_then(|entry| entry.metadata()).map_or(0, |file| file.len());
+                }
+            }
+            Err(error) if is_absent(&error) => {}
             Err(error) => return Err(error.into()),
-        };
-        Ok(Self { dir, live: Mutex::default(), pending: AtomicUsize::new(pending) })
+        }
+        Ok((Self { dir, live: Mutex::default(), pending: AtomicUsize::new(pending) }, bytes))
     }
 
     fn keep(
@@ -189,6 +202,7 @@ impl Uploads {
         id: UploadId,
         offset: u64,
         growing: Growing,
+        room: &Arc<Room>,
     ) -> Result<Option<Arc<Upload>>, StoreError> {
         let mut live = lock(&self.live);
         // Two requests may have opened it again at the same time: the first one counts.
@@ -210,6 +224,7 @@ impl Uploads {
             path: self.dir.join(id.as_str()),
             id: id.clone(),
             offset: AtomicU64::new(offset),
+            room: Arc::clone(room),
             turn: Mutex::default(),
             state: Arc::new(tokio::sync::Mutex::new(Some(growing))),
         });
@@ -250,7 +265,7 @@ impl Store {
             .open(self.uploads.dir.join(id.as_str()))?;
         self.uploads.pending.fetch_add(1, Ordering::AcqRel);
         let growing = Growing { file, hasher: Hasher::new() };
-        self.uploads.keep(id, 0, growing)?.ok_or(StoreError::UploadUnknown)
+        self.uploads.keep(id, 0, growing, &self.room)?.ok_or(StoreError::UploadUnknown)
     }
 
     /// Finds an unfinished upload. One that is not open any more is read and hashed again.
@@ -280,7 +295,7 @@ impl Store {
                 }
             }
         }
-        self.uploads.keep(id.clone(), offset, Growing { file, hasher })
+        self.uploads.keep(id.clone(), offset, Growing { file, hasher }, &self.room)
     }
 
     /// Whether the upload exists; cheaper than [`Store::find_upload`] when it is not open.
@@ -316,7 +331,7 @@ impl Store {
         let outcome = self.store_blob(repository, &upload, growing, expected, size);
         if outcome.is_err() {
             // Expiry removes what cannot be removed now.
-            let _ = remove_if_there(&upload.path);
+            let _ = self.remove_upload(&upload.path);
         }
         // Not earlier: whoever looked for it meanwhile would have opened a file that became a blob.
         self.uploads.forget(&upload.id);
@@ -347,7 +362,12 @@ impl Store {
         self.durable.make_dirs(&self.root, &dir)?;
         let _placing = self.placing.read().unwrap_or_else(PoisonError::into_inner);
         // Replaces a blob that is there already: pushing again repairs one that has rotted.
-        self.durable.place(&upload.path, &dir, &expected.hex())?;
+        self.room.change(&dir, || {
+            let replaced = length(&dir.join(expected.hex()))?;
+            self.durable.place(&upload.path, &dir, &expected.hex())?;
+            let stored = i64::try_from(size).unwrap_or(i64::MAX) - replaced;
+            Ok::<_, StoreError>(((), Change { stored, used: -replaced }))
+        })?;
         self.link(repository, expected)?;
         Ok(())
     }
@@ -366,7 +386,7 @@ impl Store {
                 Err(error) => return Err(error),
             }
         }
-        let removed = remove_if_there(&self.uploads.dir.join(id.as_str()));
+        let removed = self.remove_upload(&self.uploads.dir.join(id.as_str()));
         self.uploads.forget(id);
         if let Ok(true) = removed {
             self.uploads.uncount();
@@ -403,7 +423,7 @@ impl Store {
                 }
                 live.remove(&id);
             }
-            if remove_if_there(&entry.path())? {
+            if self.remove_upload(&entry.path())? {
                 self.uploads.uncount();
                 removed += 1;
             }

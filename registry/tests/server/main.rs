@@ -15,6 +15,7 @@ mod manifests;
 mod operations;
 mod own_client;
 mod page;
+mod quota;
 mod support;
 
 /// The registries of these tests are over files.

@@ -10,6 +10,7 @@ use registry::server::access::USERS;
 use registry::server::certificate::{self, Described};
 use registry::server::control::{self, Status};
 use registry::server::settings::Settings;
+use registry::size::Size;
 use serde_json::json;
 
 use super::super::Context;
@@ -43,6 +44,7 @@ struct Found {
     users: Option<usize>,
     amount: Amount,
     free: Option<u64>,
+    quota: Option<u64>,
     /// What is not as it should be, with what to do.
     faults: Vec<String>,
 }
@@ -107,6 +109,13 @@ async fn look(place: Place) -> Result<Found, Failure> {
                     "it refuses every change since the disk failed ({failed}): look at the disk, then restart it"
                 ));
             }
+            if status.reserve_bytes.zip(free).is_some_and(|(reserve, free)| free < reserve) {
+                faults.push(
+                    "its disk is full but for the reserve, and it takes no blobs: remove what is not needed and run \
+                     `bundle registry gc --data-dir DIR`, or use a larger disk"
+                        .to_owned(),
+                );
+            }
             // Only as it was installed: another address or plain HTTP was chosen by a person.
             let as_settled = status.address == settings.listen().to_string();
             let question = Question { data: &place.data, settings: &settings, login: None };
@@ -130,6 +139,7 @@ async fn look(place: Place) -> Result<Found, Failure> {
         unit,
         certificate,
         free,
+        quota: settings.storage.quota.map(Size::bytes),
         faults,
     })
 }
@@ -163,6 +173,7 @@ impl Found {
             "blobs": self.amount.blobs,
             "bytes": self.amount.bytes,
             "freeBytes": self.free,
+            "quotaBytes": self.quota,
         })
     }
 
@@ -216,7 +227,19 @@ impl Found {
             size::show(self.amount.bytes)
         );
         if let Some(free) = self.free {
-            let _ = writeln!(text, "free         {}", size::show(free));
+            let reserve = self.running.as_ref().ok().and_then(|status| status.reserve_bytes);
+            let reserve = reserve.map(|reserve| format!(", {} in reserve", size::show(reserve)));
+            let _ =
+                writeln!(text, "free         {}{}", size::show(free), reserve.unwrap_or_default());
+        }
+        let status = self.running.as_ref().ok();
+        if let Some(quota) = self.quota {
+            let used = match status.map(|status| status.used_bytes) {
+                Some(Some(used)) => format!(", {} used", size::show(used)),
+                Some(None) => ", not held until what is stored is counted".to_owned(),
+                None => String::new(),
+            };
+            let _ = writeln!(text, "quota        {}{used}", size::show(quota));
         }
         text
     }

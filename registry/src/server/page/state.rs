@@ -46,6 +46,20 @@ pub(super) fn draw(view: &View) -> Drawn {
             html! { (show::bytes(free)) " " small { "of " (show::size(total)) } },
         ));
     }
+    if let Some(quota) = status.quota_bytes {
+        pairs.push((
+            "Quota",
+            html! {
+                (show::bytes(quota)) " "
+                small {
+                    @match status.used_bytes {
+                        Some(used) => { (show::size(used)) " used" }
+                        None => { "what is stored is being counted" }
+                    }
+                }
+            },
+        ));
+    }
     Ok(Some((
         "Health".to_owned(),
         html! {

@@ -158,6 +158,12 @@ impl Store {
             .sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.repository.cmp(&b.repository)));
         collected.repositories.truncate(REPORT_MAX);
         collected.unreadable.truncate(REPORT_MAX);
+        if !how.dry_run && collected.complete {
+            // Whatever else has removed or damaged files: from here on the count is right again.
+            if let Err(error) = self.count(step) {
+                tracing::warn!(%error, "cannot count what is stored");
+            }
+        }
         Ok(collected)
     }
 }

@@ -11,6 +11,7 @@ use format_spec::{Digest, Repository};
 
 use super::super::durable::{is_absent, remove_if_there};
 use super::super::holds::Watch;
+use super::super::room::Change;
 use super::super::{Store, StoreError};
 use super::mark::{self, Key, Node, Unreadable, list};
 use super::{Collect, Collected, LetGo, Tally};
@@ -400,7 +401,12 @@ impl<'a> Run<'a> {
                 let fate = match () {
                     () if self.linked.contains(&key) => Fate::Named,
                     () if self.pinned.contains(&key) => Fate::Pinned,
-                    () => self.fate(&path, &digest)?,
+                    () => self.store.room.change(&directory, || {
+                        let fate = self.fate(&path, &digest)?;
+                        let gone = matches!(fate, Fate::Removed) && !self.how.dry_run;
+                        let less = if gone { -i64::try_from(size).unwrap_or(i64::MAX) } else { 0 };
+                        Ok::<_, Halt>((fate, Change { stored: less, used: less }))
+                    })?,
                 };
                 removed |= matches!(fate, Fate::Removed);
                 self.done.blobs.add(&fate, size);

@@ -74,6 +74,7 @@ fn options(args: &Args, target: &str) -> Vec<String> {
     option("--data-dir", args.data.as_ref().map(|data| data.display().to_string()));
     option("--hostname", args.hostname.as_ref().map(|host| host.as_str().to_owned()));
     option("--port", args.port.map(|port| port.to_string()));
+    option("--quota", args.quota.map(|quota| quota.to_string()));
     option("--init-user", args.init_user.clone());
     for name in &args.names {
         option("--name", Some(name.clone()));

@@ -16,6 +16,7 @@ mod report;
 use std::path::PathBuf;
 
 use registry::reference::RegistryHost;
+use registry::size::Size;
 
 use super::super::Context;
 use crate::cli;
@@ -84,6 +85,10 @@ pub struct Args {
     /// Let everybody pull without a login
     #[arg(long)]
     anonymous_pull: bool,
+
+    /// The most that images and unfinished uploads may take, as 500GiB; none: the disk
+    #[arg(long, value_name = "SIZE")]
+    quota: Option<Size>,
 
     /// Accepted for scripts: installing asks no question
     #[arg(long, alias = "autoApprove")]

@@ -86,6 +86,9 @@ impl Plan {
         if args.anonymous_pull {
             settings.access.anonymous = Anonymous::Pull;
         }
+        if args.quota.is_some() {
+            settings.storage.quota = args.quota;
+        }
         let brought = brought(args, &mut settings)?;
         checks::warn(&hostname, &place.data);
         let first = first(args, &place.data)?;

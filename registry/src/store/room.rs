@@ -1,0 +1,425 @@
+//! Room: how many bytes are stored, how many may be, and how many are free on the disk.
+//!
+//! In: every step of an upload before it is written, every blob that comes or goes. Out: yes, or why not. What must hold:
+//! uploads in parallel pass the quota by no byte and the reserve by a step each at most; a step costs a few atomic
+//! operations, and asks the file system at most once a second or once every [`ASK_BYTES`].
+//!
+//! Counted are the bytes of blobs and of unfinished uploads. Manifests, tags and links are not: they are small, and
+//! without them nothing could be tagged or repaired. What is stored is counted while the store is open and written to the
+//! file [`FILE`] when it is closed; the next one that opens the store takes the file away. So after a crash there is none, and
+//! [`Store::count`] counts anew, beside the requests: each directory while no blob is put into it or taken out, and what
+//! changes in those that were counted already is added. Until then the quota cannot be held, and is not.
+
+use std::collections::HashSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError, RwLock};
+use std::time::Instant;
+
+use super::durable::{is_absent, read_bounded, remove_if_there};
+use super::lists::names;
+use super::{Store, StoreError};
+use crate::lasting;
+use crate::size::show;
+
+/// What is stored, in the data directory of a store that nobody has open.
+pub(super) const FILE: &str = "usage";
+
+/// The first line of the file.
+const HEADING: &str = "bundle registry usage 1";
+
+/// Bytes of the file: two short lines.
+const FILE_MAX: u64 = 128;
+
+/// The reserve when nothing is said: enough for the links, manifests, logs and the journal of the file system while
+/// somebody makes room; and never more than a twentieth, so that a small disk can be used.
+const RESERVE: u64 = 1 << 30;
+
+/// Bytes written before the file system is asked again how many are free: at the most that disks write in a second
+/// it is asked some ten times.
+const ASK_BYTES: i64 = 256 << 20;
+
+/// Milliseconds after which it is asked again in any case: somebody else may fill the disk.
+const ASK_TIME: u64 = 1000;
+
+/// No quota.
+const NONE: u64 = u64::MAX;
+
+/// Why a blob has no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NoRoom {
+    /// More than a person allowed.
+    #[error(
+        "the registry's storage limit is reached: its quota is {}, and {} of it are free; remove what is not \
+         needed and run `bundle registry gc`, or raise `quota` in registry.toml",
+        show(*.quota), show(.quota.saturating_sub(*.used))
+    )]
+    Quota {
+        /// The quota in bytes.
+        quota: u64,
+        /// Bytes of it that are used.
+        used: u64,
+    },
+    /// Less would be free than is kept in reserve.
+    #[error(
+        "the registry's storage limit is reached: {} are free on its disk, and {} are kept in reserve; remove what is \
+         not needed and run `bundle registry gc`, or use a larger disk (`reserve` in registry.toml says how much stays free)",
+        show(*.free), show(*.reserve)
+    )]
+    Reserve {
+        /// The reserve in bytes.
+        reserve: u64,
+        /// Bytes that are free.
+        free: u64,
+    },
+}
+
+/// How full a store is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// The most bytes that may be used.
+    pub quota: Option<u64>,
+    /// Bytes of blobs and unfinished uploads; `None` until they are counted.
+    pub used: Option<u64>,
+    /// Bytes that shall stay free on the disk.
+    pub reserve: u64,
+}
+
+/// The room of a store.
+pub(super) struct Room {
+    root: PathBuf,
+    quota: AtomicU64,
+    reserve: AtomicU64,
+    /// Blobs and unfinished uploads.
+    used: AtomicI64,
+    /// Blobs only.
+    stored: AtomicI64,
+    /// Whether `stored` is the truth.
+    known: AtomicBool,
+    /// The count that runs. Shared by who puts a blob in its place or takes it away.
+    walk: RwLock<Option<Walk>>,
+    /// One for each directory of blobs: the same blob may come twice at the same moment, and counts once.
+    naming: Vec<Mutex<()>>,
+    free: Free,
+}
+
+/// What is free on the disk, as far as is known.
+struct Free {
+    bytes: AtomicI64,
+    /// Bytes taken since it was asked.
+    since: AtomicI64,
+    /// When that was, in milliseconds after `began`; zero: never.
+    asked: AtomicU64,
+    began: Instant,
+}
+
+#[derive(Default)]
+struct Walk {
+    seen: HashSet<PathBuf>,
+    counted: AtomicI64,
+}
+
+/// What became of a blob, in bytes.
+pub(super) struct Change {
+    /// Blobs.
+    pub stored: i64,
+    /// Blobs and unfinished uploads.
+    pub used: i64,
+}
+
+impl Room {
+    /// The room of the store in `root`; `stored` is what its blobs have, if that is known.
+    pub(super) fn new(root: &Path, stored: Option<i64>, uploads: u64) -> Self {
+        let blobs = stored.unwrap_or(0);
+        Self {
+            root: root.to_owned(),
+            quota: AtomicU64::new(NONE),
+            reserve: AtomicU64::new(0),
+            used: AtomicI64::new(blobs.saturating_add(signed(uploads))),
+            stored: AtomicI64::new(blobs),
+            known: AtomicBool::new(stored.is_some()),
+            walk: RwLock::new(None),
+            naming: (0..=u8::MAX).map(|_| Mutex::default()).collect(),
+            free: Free {
+                bytes: AtomicI64::new(0),
+                since: AtomicI64::new(0),
+                asked: AtomicU64::new(0),
+                began: Instant::now(),
+            },
+        }
+    }
+
+    /// Takes room for bytes that are going to be written to an upload.
+    pub(super) fn take(&self, bytes: u64) -> Result<(), NoRoom> {
+        let more = signed(bytes);
+        let used = self.used.fetch_add(more, Ordering::AcqRel);
+        let taken = self.within_quota(used, more).and_then(|()| self.beyond_reserve(more, true));
+        if taken.is_err() {
+            self.used.fetch_sub(more, Ordering::AcqRel);
+        }
+        taken
+    }
+
+    /// Whether so many bytes have room now. Takes none: they may never come.
+    pub(super) fn fits(&self, bytes: u64) -> Result<(), NoRoom> {
+        let more = signed(bytes);
+        self.within_quota(self.used.load(Ordering::Acquire), more)?;
+        self.beyond_reserve(more, false)
+    }
+
+    /// Whether so many bytes are within the quota.
+    pub(super) fn fits_quota(&self, bytes: u64) -> Result<(), NoRoom> {
+        self.within_quota(self.used.load(Ordering::Acquire), signed(bytes))
+    }
+
+    /// Gives back what was taken, as the bytes are gone.
+    pub(super) fn give(&self, bytes: u64) {
+        self.used.fetch_sub(signed(bytes), Ordering::AcqRel);
+    }
+
+    fn within_quota(&self, used: i64, more: i64) -> Result<(), NoRoom> {
+        let quota = self.quota.load(Ordering::Acquire);
+        let fits = used.saturating_add(more) <= signed(quota);
+        if more == 0 || fits || !self.known.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        Err(NoRoom::Quota { quota, used: u64::try_from(used).unwrap_or(0) })
+    }
+
+    fn beyond_reserve(&self, more: i64, take: bool) -> Result<(), NoRoom> {
+        let reserve = self.reserve.load(Ordering::Acquire);
+        if reserve == 0 || more == 0 {
+            return Ok(());
+        }
+        let enough = |free: i64| free.saturating_sub(more) >= signed(reserve);
+        // What was known does not decide against anybody: somebody may have made room since.
+        let free = match self.free.known() {
+            Some(free) if enough(free) => free,
+            _ => self.free.ask(&self.root),
+        };
+        if !enough(free) {
+            return Err(NoRoom::Reserve { reserve, free: u64::try_from(free).unwrap_or(0) });
+        }
+        if take {
+            self.free.bytes.fetch_sub(more, Ordering::AcqRel);
+            self.free.since.fetch_add(more, Ordering::AcqRel);
+        }
+        Ok(())
+    }
+
+    /// Does `how`, which puts blobs into a directory or takes them out of it, and keeps count.
+    pub(super) fn change<T, E>(
+        &self,
+        directory: &Path,
+        how: impl FnOnce() -> Result<(T, Change), E>,
+    ) -> Result<T, E> {
+        let walk = self.walk.read().unwrap_or_else(PoisonError::into_inner);
+        let name = directory.file_name().and_then(|name| name.to_str());
+        let shard = name.and_then(|name| u8::from_str_radix(name, 16).ok()).unwrap_or(0);
+        let _one = self.naming[usize::from(shard)].lock().unwrap_or_else(PoisonError::into_inner);
+        let (value, change) = how()?;
+        self.stored.fetch_add(change.stored, Ordering::AcqRel);
+        self.used.fetch_add(change.used, Ordering::AcqRel);
+        if let Some(walk) = walk.as_ref().filter(|walk| walk.seen.contains(directory)) {
+            walk.counted.fetch_add(change.stored, Ordering::AcqRel);
+        }
+        Ok(value)
+    }
+
+    /// The same for a file that goes away, if `remove` says so.
+    pub(super) fn remove(
+        &self,
+        path: &Path,
+        remove: impl FnOnce() -> Result<bool, StoreError>,
+    ) -> Result<bool, StoreError> {
+        let directory = path.parent().unwrap_or(Path::new(""));
+        self.change(directory, || {
+            let size = length(path)?;
+            let removed = remove()?;
+            let less = if removed { -size } else { 0 };
+            Ok((removed, Change { stored: less, used: less }))
+        })
+    }
+}
+
+impl Free {
+    /// What was free when it was asked, less what was taken since; `None` when it is time to ask again.
+    fn known(&self) -> Option<i64> {
+        let asked = self.asked.load(Ordering::Acquire);
+        let fresh = asked != 0
+            && self.now().saturating_sub(asked) < ASK_TIME
+            && self.since.load(Ordering::Acquire) < ASK_BYTES;
+        fresh.then(|| self.bytes.load(Ordering::Acquire))
+    }
+
+    fn ask(&self, root: &Path) -> i64 {
+        // Where the system does not say, the disk itself says when it is full.
+        let free = rustix::fs::statvfs(root)
+            .map_or(i64::MAX, |told| signed(told.f_bavail.saturating_mul(told.f_frsize)));
+        self.bytes.store(free, Ordering::Release);
+        self.since.store(0, Ordering::Release);
+        self.asked.store(self.now(), Ordering::Release);
+        free
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX).max(1)
+    }
+}
+
+impl Store {
+    /// Sets the most bytes that blobs and uploads may have, and those that stay free on the disk; without a reserve it is
+    /// 1 GiB, or a twentieth of the file system where that is less.
+    pub fn set_room(&self, quota: Option<u64>, reserve: Option<u64>) {
+        let usual = || match rustix::fs::statvfs(&self.root) {
+            Ok(told) => RESERVE.min(told.f_blocks.saturating_mul(told.f_frsize) / 20),
+            Err(_) => RESERVE,
+        };
+        self.room.quota.store(quota.unwrap_or(NONE), Ordering::Release);
+        self.room.reserve.store(reserve.unwrap_or_else(usual), Ordering::Release);
+    }
+
+    /// How full it is.
+    pub fn usage(&self) -> Usage {
+        let quota = self.room.quota.load(Ordering::Acquire);
+        let used = u64::try_from(self.room.used.load(Ordering::Acquire)).unwrap_or(0);
+        Usage {
+            quota: (quota != NONE).then_some(quota),
+            used: self.room.known.load(Ordering::Acquire).then_some(used),
+            reserve: self.room.reserve.load(Ordering::Acquire),
+        }
+    }
+
+    /// Whether an upload of so many bytes has room now.
+    ///
+    /// # Errors
+    /// It has not.
+    pub fn fits(&self, bytes: u64) -> Result<(), StoreError> {
+        Ok(self.room.fits(bytes)?)
+    }
+
+    /// Counts what is stored, beside the requests; `false` when `step`, which is called for each directory, ended it,
+    /// or another count runs.
+    ///
+    /// # Errors
+    /// A directory cannot be read.
+    pub fn count(&self, step: &dyn Fn() -> bool) -> Result<bool, StoreError> {
+        if self.read_only {
+            return Ok(false);
+        }
+        match &mut *self.walk() {
+            Some(_) => return Ok(false),
+            none => *none = Some(Walk::default()),
+        }
+        let outcome = self.walk_all(step);
+        let mut walk = self.walk();
+        let done = walk.take();
+        if let (Ok(true), Some(mut done)) = (&outcome, done) {
+            // Directories that were made after they were listed.
+            for directory in self.blob_dirs()? {
+                done.add(directory)?;
+            }
+            let counted = done.counted.into_inner();
+            let before = self.room.stored.swap(counted, Ordering::AcqRel);
+            self.room.used.fetch_add(counted - before, Ordering::AcqRel);
+            self.room.known.store(true, Ordering::Release);
+        }
+        outcome
+    }
+
+    fn walk_all(&self, step: &dyn Fn() -> bool) -> Result<bool, StoreError> {
+        for directory in self.blob_dirs()? {
+            if !step() {
+                return Ok(false);
+            }
+            if let Some(walk) = &mut *self.walk() {
+                walk.add(directory)?;
+            }
+        }
+        Ok(true)
+    }
+
+    fn walk(&self) -> std::sync::RwLockWriteGuard<'_, Option<Walk>> {
+        self.room.walk.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn blob_dirs(&self) -> Result<Vec<PathBuf>, StoreError> {
+        let blobs = self.root.join("blobs");
+        let mut directories = Vec::new();
+        for algorithm in names(&blobs)? {
+            let all = blobs.join(algorithm);
+            directories.extend(names(&all)?.map(|shard| all.join(shard)));
+        }
+        Ok(directories)
+    }
+
+    /// Somebody is about to change what is stored without keeping count.
+    pub(super) fn uncounted(&self) {
+        self.room.known.store(false, Ordering::Release);
+    }
+
+    /// Removes the file of an unfinished upload; `false` when there is none.
+    pub(super) fn remove_upload(&self, path: &Path) -> Result<bool, StoreError> {
+        let bytes = length(path)?;
+        let removed = remove_if_there(path)?;
+        if removed {
+            self.room.used.fetch_sub(bytes, Ordering::AcqRel);
+        }
+        Ok(removed)
+    }
+}
+
+impl Walk {
+    fn add(&mut self, directory: PathBuf) -> Result<(), StoreError> {
+        if self.seen.contains(&directory) {
+            return Ok(());
+        }
+        let mut bytes = 0;
+        for name in names(&directory)? {
+            bytes += length(&directory.join(name))?;
+        }
+        *self.counted.get_mut() += bytes;
+        self.seen.insert(directory);
+        Ok(())
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        if self.read_only || self.failed().is_some() || !self.room.known.load(Ordering::Acquire) {
+            return;
+        }
+        let text = format!("{HEADING}\n{}\n", self.room.stored.load(Ordering::Acquire));
+        // Without the file it is counted again.
+        if let Err(error) = lasting::replace(&self.root.join(FILE), text.as_bytes(), 0o600) {
+            tracing::debug!(%error, "cannot write down how much is stored");
+        }
+    }
+}
+
+/// Takes the file of the last one that had the store open; `None` when there is none that is whole.
+pub(super) fn taken(root: &Path) -> Result<Option<i64>, StoreError> {
+    let path = root.join(FILE);
+    let text = read_bounded(&path, FILE_MAX).unwrap_or_default();
+    if remove_if_there(&path)? {
+        // It must not come back after a loss of power: it would be old.
+        lasting::sync(root)?;
+    }
+    let text = text.and_then(|text| String::from_utf8(text).ok()).unwrap_or_default();
+    let stored = text.strip_prefix(HEADING).and_then(|rest| rest.trim().parse().ok());
+    Ok(stored.filter(|stored: &i64| *stored >= 0))
+}
+
+/// The bytes of a file; none when there is none.
+pub(super) fn length(path: &Path) -> io::Result<i64> {
+    match fs_err::symlink_metadata(path) {
+        Ok(found) => Ok(signed(found.len())),
+        Err(error) if is_absent(&error) => Ok(0),
+        Err(error) => Err(error),
+    }
+}
+
+fn signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
