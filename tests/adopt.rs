@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 
 use format_spec::Digest;
 use fs_err as fs;
-use support::command::{Run, bundle};
+use support::command::{Run, bundle, sh};
 use support::server::{Kind, Server};
 use support::{noise, snapshot, text, tree};
 
@@ -78,6 +78,19 @@ fn a_directory_of_distribution_is_taken_over_and_served_as_it_was() {
     let address = format!("/v2/team/deep/er/app/referrers/{}", amd.digest);
     let list = support::wire::request(&target.host, "GET", &address, &[], &[]).unwrap();
     assert!(String::from_utf8_lossy(&list.body).contains("application/spdx+json"));
+    drop(target);
+
+    // By root, for a registry under an account of its own: it is all that account's, and nothing of the source is.
+    if support::is_root() {
+        let theirs = dir.path().join("theirs");
+        fs::create_dir(&theirs).unwrap();
+        sh("chown", &["65534:65534", text(&theirs)]);
+        let mut command = bundle(dir.path());
+        command.args(["registry", "adopt", "--from", text(&old), "--data-dir", text(&theirs)]);
+        Run::of(&mut command).code(65);
+        assert_eq!(sh("find", &[text(&theirs), "!", "-uid", "65534"]), "");
+        assert_eq!(sh("find", &[text(&old), "-uid", "65534"]), "");
+    }
 }
 
 #[test]

@@ -915,6 +915,16 @@ fn users_come_and_go_and_log_in() {
         let text = err(&refused);
         assert!(text.contains("hint: ") || text.contains("--help"), "{bad:?}: {refused:?}");
     }
+    // Nothing of a refused account stays in the way of the right command.
+    assert!(!out(&user(&["list"])).lines().any(|line| line.starts_with("y ")));
+    // Somebody's directory is not made a registry by a wrong name.
+    fs_err::create_dir(dir.path().join("photos")).unwrap();
+    fs_err::write(dir.path().join("photos/1.jpg"), "a").unwrap();
+    for words in [&["list"][..], &["add", "x"]] {
+        let line = [&["registry", "user"], words, &["--data-dir", "photos"]].concat();
+        exit(&bundle(dir.path(), &line), 64);
+    }
+    assert_eq!(fs_err::read_dir(dir.path().join("photos")).unwrap().count(), 1);
     let list = user(&["list"]);
     let text = out(&list);
     for said in [

@@ -126,6 +126,23 @@ impl Account {
     }
 }
 
+/// Gives the owner of the data everything in it, after root has written there what only root could read elsewhere.
+pub fn give_back(data: &Path) -> Result<(), Failure> {
+    let Ok(about) = fs_err::metadata(data) else { return Ok(()) };
+    if !rustix::process::geteuid().is_root() || about.uid() == 0 {
+        return Ok(());
+    }
+    let give = || {
+        let top = fs_err::File::open(data)?;
+        Account { uid: about.uid(), gid: about.gid() }.give(top.file().as_fd())
+    };
+    give().map_err(|error: std::io::Error| {
+        Failure::io(Kind::Failed, "cannot give the data to its owner", &error).with_hint(
+            "run it again as the user of the registry, or give that user all files: `chown -R`",
+        )
+    })
+}
+
 /// Goes on as the owner of the data, when root calls a command on a registry that runs under its own account: a file
 /// that root makes there could not be read by the registry. Returns only where there is nothing to change.
 pub fn become_owner(data: &Path) -> Result<(), Failure> {

@@ -1,7 +1,7 @@
 //! Taking over what another registry holds: the file storage of CNCF distribution (Docker's registry), version 2 layout.
 //!
 //! In: its directory, read only. Out: the same blobs, manifests and tags in a store, and what was damaged and left out.
-//! Blobs come as hard links where both lie on one file system, as clones where the file system has them, else as copies;
+//! Blobs come as hard links where both lie on one file system and belong to one user, as clones where the file system has them, else as copies;
 //! each is hashed before it gets its name. What must hold: nothing in the source changes; blobs, then manifests, then
 //! tags; a run that was stopped goes on where it was, as what is there is not taken again.
 //!
@@ -326,7 +326,8 @@ impl Adopting<'_> {
         digest: &Digest,
     ) -> Result<Result<Way, String>, StoreError> {
         // The file that gets the name is the one that is hashed, whatever becomes of the source's name.
-        let (way, found) = if fs_err::hard_link(from, temporary).is_ok() {
+        let (way, found) = if self.same_owner(source)? && fs_err::hard_link(from, temporary).is_ok()
+        {
             (Way::Linked, self.hash(&mut fs_err::File::open(temporary)?, None)?)
         } else {
             let mut file = fs_err::OpenOptions::new()
@@ -353,6 +354,13 @@ impl Adopting<'_> {
         durable.make_dirs(&self.store.root, &directory)?;
         durable.place(temporary, &directory, &digest.hex())?;
         Ok(Ok(way))
+    }
+
+    /// Whether the store and a file of the source belong to one user. A registry cannot keep up the times of files
+    /// that are another's, nor may it be given them: they stay the source's too.
+    fn same_owner(&self, source: &fs_err::File) -> std::io::Result<bool> {
+        use std::os::unix::fs::MetadataExt as _;
+        Ok(source.metadata()?.uid() == fs_err::metadata(&self.store.root)?.uid())
     }
 
     /// Hashes a file, and copies it on the way. The inner error is one of reading: a full disk is no damage of the source.

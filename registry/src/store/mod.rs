@@ -156,6 +156,14 @@ impl Store {
         Self::assemble(dir, durable, false, Some(lock), stored)
     }
 
+    /// Whether `dir`, which exists, is a registry's or could become one: it holds nothing that is somebody else's.
+    ///
+    /// # Errors
+    /// It does, or it holds a later version, or I/O fails.
+    pub fn may_be(dir: &Path) -> Result<(), StoreError> {
+        check_version(dir).map(drop)
+    }
+
     /// Opens an existing store without writing anything to it, so the medium may be read-only.
     /// Every change is refused with [`StoreError::ReadOnly`].
     ///

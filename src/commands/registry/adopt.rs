@@ -56,6 +56,10 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     });
     let adopted = adopted.await.map_err(|error| Failure::of(Kind::Failed, &error));
     drop(drawing);
+    // Root reads what the other registry kept from everybody; the registry must be able to, too.
+    if !args.dry_run {
+        crate::host::account::give_back(&data)?;
+    }
     let adopted = adopted?.map_err(registry::server::ServerError::Store)?;
     context.output.print(&adopted, &text(&adopted, &data))?;
     if !adopted.complete {

@@ -7,6 +7,7 @@ use clap::{Subcommand, ValueEnum};
 use jiff::{Timestamp, ToSpan};
 use registry::server::access::accounts::{Account, Accounts, Role, generate_password};
 use registry::server::access::roles::{Action, Grant};
+use registry::store::Store;
 use serde_json::{Value, json};
 
 use super::super::Context;
@@ -42,7 +43,7 @@ enum Verb {
         /// What it may do; without a role it may log in, and nothing else
         #[arg(long, value_enum)]
         role: Option<Word>,
-        /// Where, as `team/app`, `team/*` (one component) or `team/**` (all below); repeatable [default: everywhere]
+        /// Where, as `team/app`, `team/*` (one component) or `team/**` (itself and all below); repeatable [default: everywhere]
         #[arg(long, value_name = "PATTERN", requires = "role")]
         repository: Vec<String>,
     },
@@ -132,7 +133,11 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let output = context.output;
     match args.action {
         Verb::Add { data, name, robot, expires, password, role, repository } => {
-            let accounts = Accounts::open(&data.path()?)?;
+            let accounts = own(&data)?;
+            // Before there is an account: half of one would stand in the way of the corrected command.
+            if let Some(role) = role {
+                accounts.check_grant(&name, role.into(), &repository)?;
+            }
             let (word, secret) = if robot {
                 let end = expires.map(end).transpose()?;
                 ("token", Some(accounts.add_robot(&name, end)?))
@@ -153,7 +158,7 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
             output.print(&answer, &text)?;
         }
         Verb::Passwd { data, name, password } => {
-            let accounts = Accounts::open(&data.path()?)?;
+            let accounts = own(&data)?;
             let (secret, made) = password.read()?;
             accounts.set_password(&name, &secret)?;
             let (mut answer, mut text) =
@@ -162,7 +167,17 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
             output.print(&answer, &text)?;
         }
         Verb::Remove { data, name } => {
-            existing(&data)?.remove(&name)?;
+            let accounts = existing(&data)?;
+            accounts.remove(&name)?;
+            if !accounts
+                .list()?
+                .iter()
+                .any(|account| account.grants.iter().any(|grant| grant.admin))
+            {
+                tracing::warn!(
+                    "nobody may do everything any more: `bundle registry user grant NAME --role admin`"
+                );
+            }
             output.print(&json!({ "name": name }), &format!("removed `{name}`"))?;
         }
         Verb::List { data } => {
@@ -189,6 +204,15 @@ fn existing(data: &Data) -> Result<Accounts, Failure> {
     if !path.is_dir() {
         return Err(Failure::usage(format!("`{}` is not a directory", path.display()))
             .with_hint("name the registry's directory: `--data-dir DIR`"));
+    }
+    own(data)
+}
+
+/// The accounts of a directory that is a registry's, or may become one.
+fn own(data: &Data) -> Result<Accounts, Failure> {
+    let path = &data.path()?;
+    if path.is_dir() {
+        Store::may_be(path).map_err(registry::server::ServerError::Store)?;
     }
     Ok(Accounts::open(path)?)
 }

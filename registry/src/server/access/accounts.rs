@@ -210,6 +210,20 @@ impl Accounts {
         self.edit(if account.robot { ROBOTS } else { USERS }, name, None)
     }
 
+    /// Whether a role could be granted to such a name, also before it exists.
+    ///
+    /// # Errors
+    /// See [`AccountError`].
+    pub fn check_grant(
+        &self,
+        name: &str,
+        role: Role,
+        places: &[String],
+    ) -> Result<(), AccountError> {
+        let text = Grants { grant: vec![role.grant(name, places)?] }.to_text();
+        Grants::parse(&text).map(drop).map_err(|problem| self.roles(problem))
+    }
+
     /// Grants a role. What is granted already stays as it is.
     ///
     /// # Errors
