@@ -188,11 +188,13 @@ impl Store {
         let _removing = self.removing(repository);
         let stored = self.get_manifest(repository, digest)?;
         let tags = self.tags_dir(repository);
+        let mut named = Vec::new();
         for name in super::lists::names(&tags)? {
             if read_pointer(&tags.join(&name))? == Some(*digest) {
-                self.durable.remove(&tags, &name)?;
+                named.push(name);
             }
         }
+        self.durable.remove_all(&tags, &named)?;
         let removed = self.durable.remove(&self.manifests(repository), &digest.hex())?;
         let subject = stored
             .and_then(|stored| Manifest::parse(&stored.bytes, Some(&stored.media_type)).ok())
@@ -242,6 +244,15 @@ fn read_pointer(path: &Path) -> Result<Option<Digest>, StoreError> {
 
 /// The same, where a damaged one is told apart: `Some(None)`.
 pub(super) fn read_tag(path: &Path) -> Result<Option<Option<Digest>>, StoreError> {
-    let Some(text) = read_bounded(path, POINTER_MAX)? else { return Ok(None) };
+    use std::io::ErrorKind::{InvalidData, IsADirectory};
+    let text = match read_bounded(path, POINTER_MAX) {
+        Ok(Some(text)) => text,
+        Ok(None) => return Ok(None),
+        // Longer than any pointer, or no file: one damaged tag must not stop what looks at all of them.
+        Err(StoreError::Io(error)) if matches!(error.kind(), InvalidData | IsADirectory) => {
+            return Ok(Some(None));
+        }
+        Err(error) => return Err(error),
+    };
     Ok(Some(std::str::from_utf8(&text).ok().and_then(|text| text.trim_end().parse().ok())))
 }

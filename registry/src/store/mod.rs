@@ -135,12 +135,12 @@ impl Store {
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
         let dir = std::path::absolute(dir)?;
         let durable = Durable::new(dir.join("tmp"));
-        let new = !dir.is_dir();
         lasting::make(&dir)?;
-        if new {
+        let fresh = !check_version(&dir)?;
+        // Also where the directory was there: what is in it is not for everybody from now on.
+        if fresh {
             restrict(&dir)?;
         }
-        let fresh = !check_version(&dir)?;
         let lock = lock(&dir)?;
         durable.clear_temporary()?;
         for name in ["uploads", "repositories", "blobs", "blobs/sha256"] {
@@ -334,8 +334,12 @@ pub(crate) fn mark_for_objects(dir: &Path) -> Result<(), StoreError> {
 /// Images are not for every user of the machine.
 fn restrict(dir: &Path) -> Result<(), StoreError> {
     use std::os::unix::fs::PermissionsExt;
-    fs_err::set_permissions(dir, std::fs::Permissions::from_mode(0o700))?;
-    Ok(())
+    let outcome = fs_err::set_permissions(dir, std::fs::Permissions::from_mode(0o700));
+    match outcome {
+        // Somebody else's directory that this user may write to: its owner has settled who else may.
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Ok(()),
+        other => Ok(other?),
+    }
 }
 
 #[cfg(test)]

@@ -263,3 +263,32 @@ async fn lists_are_paged_in_byte_order() {
     assert_eq!(store.tags(&name("none"), "", 1).unwrap(), None);
     assert!(store.tags(&name("blobs-only"), "", 1).unwrap().unwrap().entries.is_empty());
 }
+
+#[tokio::test]
+async fn a_tag_that_is_no_pointer_stops_nothing() {
+    let (dir, store) = open();
+    let a = name("a");
+    let config = push(&store, &a, b"{}").await;
+    let text = image(&config, &config);
+    let pushed = store.put_manifest(&a, None, &[tag("good")], None, text.as_bytes()).unwrap();
+    let tags = dir.path().join("repositories/a/_tags");
+    fs_err::write(tags.join("long"), [b'x'; 200]).unwrap();
+    fs_err::create_dir(tags.join("directory")).unwrap();
+    let pipe = std::process::Command::new("mkfifo").arg(tags.join("pipe")).status().unwrap();
+    assert!(pipe.success());
+    for odd in ["long", "directory", "pipe"] {
+        assert_eq!(store.resolve_tag(&a, &tag(odd)).unwrap(), None, "{odd}");
+    }
+    assert!(store.delete_manifest(&a, &pushed.digest).unwrap());
+    assert_eq!(store.resolve_tag(&a, &tag("good")).unwrap(), None);
+}
+
+#[test]
+fn a_directory_that_was_there_is_closed_to_others() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    fs_err::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    drop(Store::open(dir.path()).unwrap());
+    let mode = fs_err::metadata(dir.path()).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode, 0o700);
+}

@@ -31,6 +31,8 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let data = args.data.path()?;
     refuse_other_than_directory("--data-dir", &data)?;
     crate::host::account::become_owner(&data)?;
+    // What is stored is for the registry alone, also in a directory that others may look into.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let shown = data.display().to_string();
     let new = fs_err::read_dir(&data).map_or(!data.exists(), |mut files| files.next().is_none());
     let settings = Settings::load(&data)?.unwrap_or_default();

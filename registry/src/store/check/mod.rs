@@ -28,7 +28,8 @@ use crate::progress::Progress;
 pub(super) use bytes::Bytes as BlobBytes;
 pub(super) use tree::Stored;
 
-/// Findings in a report. A store with more has lost a disk, and is filled again.
+/// Findings of one kind in a report; of one kind, as what a client can bring about (a manifest that lies about sizes)
+/// must not hide what a disk did. A store with more has lost a disk, and is filled again.
 pub const FINDINGS_MAX: usize = 1000;
 
 /// Repositories, and tags, named in one finding.
@@ -193,6 +194,7 @@ impl Store {
             how,
             report: Report::default(),
             found: BTreeMap::new(),
+            of_kind: BTreeMap::new(),
             more: 0,
         };
         how.progress.phase("checking tags and manifests");
@@ -222,6 +224,7 @@ struct Checking<'a> {
     how: &'a Check<'a>,
     report: Report,
     found: BTreeMap<(FindingKind, String), Finding>,
+    of_kind: BTreeMap<FindingKind, usize>,
     more: u64,
 }
 
@@ -240,9 +243,13 @@ impl Checking<'_> {
         detail: impl Into<String>,
     ) {
         let key = (kind, what.into());
-        if !self.found.contains_key(&key) && self.found.len() >= FINDINGS_MAX {
-            self.more += u64::from(kind.is_damage());
-            return;
+        if !self.found.contains_key(&key) {
+            let of_kind = self.of_kind.entry(kind).or_default();
+            if *of_kind >= FINDINGS_MAX {
+                self.more += u64::from(kind.is_damage());
+                return;
+            }
+            *of_kind += 1;
         }
         let finding = self.found.entry(key).or_insert_with_key(|(kind, what)| {
             let detail = detail.into();

@@ -236,6 +236,8 @@ async fn a_list_of_findings_is_bounded_and_counts_on() {
     for number in 0..FINDINGS_MAX + 5 {
         fs_err::write(bench.inner(&format!("_tags/t{number}")), b"x").unwrap();
     }
+    // What is found last, of another kind, is not crowded out.
+    fs_err::write(bench.blob(&bench.layer), b"rotte").unwrap();
     let how = Check {
         read: Some(Slice::WHOLE),
         from: None,
@@ -245,7 +247,9 @@ async fn a_list_of_findings_is_bounded_and_counts_on() {
         keep: &|_| *kept.lock().unwrap() += 1,
     };
     let report = bench.store.check(&how).unwrap();
-    assert_eq!((report.findings.len(), report.more_findings), (FINDINGS_MAX, 5));
+    assert_eq!((report.findings.len(), report.more_findings), (FINDINGS_MAX + 1, 5));
+    let rotten = |finding: &&Finding| finding.what.contains(&bench.layer.to_string());
+    assert_eq!(report.findings.iter().filter(rotten).count(), 1);
     assert!(!report.is_clean());
     how.cancel.cancel();
     assert!(!bench.store.check(&how).unwrap().complete);
