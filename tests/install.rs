@@ -294,7 +294,7 @@ fn an_installation_that_fails_leaves_nothing() {
     drop(taken);
     host.install(&["--user", "--init-user", "a b"]).refused(&[64]);
     host.install(&["--user", "--name", "no name!"]).refused(&[64]);
-    host.install(&["--user", "--quota", "500G"]).refused(&[64]).says("unknown unit `G`");
+    host.install(&["--user", "--quota", "500G"]).code(64).says("unknown unit `G`");
     fs_write(&host.path("short"), b"x");
     host.install(&["--user", "--init-password-file", text(&host.path("short"))]).refused(&[64]);
     assert!(!host.data().exists());

@@ -603,6 +603,6 @@ fn find(directory: &Path, content: &[u8]) -> Option<PathBuf> {
         if path.is_dir() {
             return find(&path, content);
         }
-        (fs_err::read(&path).unwrap() == content).then_some(path)
+        (path.is_file() && fs_err::read(&path).unwrap() == content).then_some(path)
     })
 }

@@ -178,12 +178,18 @@ pub fn files(dir: &Path) -> Vec<String> {
 
 /// Every file and directory below a directory, by its path there, sorted.
 pub fn tree(dir: &Path) -> Vec<String> {
+    use std::os::unix::fs::FileTypeExt as _;
     fn walk(root: &Path, below: &Path, found: &mut Vec<String>) {
         let Ok(entries) = fs::read_dir(root.join(below)) else { return };
         for entry in entries.map(Result::unwrap) {
+            let kind = entry.file_type().unwrap();
+            // What a killed registry leaves of its control socket holds nothing.
+            if kind.is_socket() {
+                continue;
+            }
             let path = below.join(entry.file_name());
             found.push(text(&path).to_owned());
-            if entry.file_type().unwrap().is_dir() {
+            if kind.is_dir() {
                 walk(root, &path, found);
             }
         }

@@ -6,7 +6,7 @@
 //! host. What must hold: a credential is only found for exactly its host (CVE-2019-10214).
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use base64::Engine;
@@ -190,8 +190,11 @@ fn usual_places() -> Vec<PathBuf> {
     match files::env_path("XDG_RUNTIME_DIR") {
         Some(dir) => places.push(dir.join("containers/auth.json")),
         None => {
-            let user = rustix::process::getuid().as_raw();
-            places.push(PathBuf::from(format!("/run/containers/{user}/auth.json")));
+            let (user, all) = (rustix::process::getuid().as_raw(), Path::new("/run/containers"));
+            // Root's podman makes this directory for root alone; then nobody else has a login in it.
+            if rustix::fs::access(all, rustix::fs::Access::EXEC_OK).is_ok() {
+                places.push(all.join(format!("{user}/auth.json")));
+            }
         }
     }
     places.extend(files::containers_dir().map(|dir| dir.join("auth.json")));
