@@ -5,7 +5,7 @@
 //! steps in order.
 //!
 //! 1. [`place`] says where program, unit and data are, and finds an installation again;
-//! 2. [`program`] copies this binary, [`account`] makes the user that runs it, [`unit`] writes what systemd reads,
+//! 2. [`program`] copies this binary, [`account`] makes the user that runs it, [`mod@unit`] writes what systemd reads,
 //!    [`systemctl`] calls it; [`undo`] takes back what a failed installation made;
 //! 3. [`answers`] waits until the registry serves; [`notify`] is how a registry tells systemd that it does;
 //! 4. [`trust`] tells what podman, containerd and OpenShift need; [`amount`] what a removal would take;

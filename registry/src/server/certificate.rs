@@ -1,7 +1,7 @@
 //! The certificate that the registry shows: made here by an authority of its own, or brought by a person.
 //!
 //! 1. [`names`] collects what clients may call this registry.
-//! 2. [`make`] and [`make_anew`] write `ca.crt`, `ca.key`, `server.crt` and `server.key` into a directory (`make.rs`).
+//! 2. [`mod@make`] and [`make_anew`] write `ca.crt`, `ca.key`, `server.crt` and `server.key` into a directory (`make.rs`).
 //! 3. [`check`] judges a pair that a person brings, before a client does; [`describe`] says what a file holds
 //!    (`reading.rs`).
 //!
