@@ -6,6 +6,7 @@ use std::str::FromStr;
 use clap::ValueEnum;
 use format_spec::head::Totals;
 use format_spec::limits::{PART_MAX, PART_MIN};
+pub use registry::size::show;
 
 /// Bytes of a medium that are not for parts: the file system, and copies of head, index, checksums
 /// and label, so that a single medium describes itself.
@@ -145,22 +146,6 @@ impl fmt::Display for Media {
             Self::Clamav => "scanner",
         })
     }
-}
-
-/// Bytes for people: `1.5 GiB`, `512 B`.
-pub fn show(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
-    if bytes < 1024 {
-        return format!("{bytes} B");
-    }
-    // In tenths, in whole numbers: 1023.99 must not become `1024.0`.
-    let mut tenths = u128::from(bytes) * 10 / 1024;
-    let mut unit = 0;
-    while tenths >= 10240 && unit + 1 < UNITS.len() {
-        tenths /= 1024;
-        unit += 1;
-    }
-    format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
 }
 
 /// A number and its noun: `1 part`, `2 parts`.

@@ -27,8 +27,8 @@ use crate::limits::{BLOBS_MAX, INDEX_MAX, REFERENCES_MAX};
 use crate::names::{Sequence, StreamId, Tag};
 use crate::part::Piece;
 
-pub(crate) const MAGIC: &[u8; 8] = b"BNDLIDX\0";
-pub(crate) const VERSION: u16 = 1;
+const MAGIC: &[u8; 8] = b"BNDLIDX\0";
+const VERSION: u16 = 1;
 pub(crate) const PREFIX: usize = 24;
 #[allow(clippy::cast_possible_truncation, reason = "512 MiB fits")]
 const LIMIT: usize = INDEX_MAX as usize;
@@ -162,15 +162,8 @@ impl Write for Count {
     }
 }
 
-/// Decodes an index file. Its digest must have been compared with the signed head before; the
-/// caller then calls [`Index::validate`].
-pub fn decode(bytes: &[u8]) -> Result<Index, CodecError> {
-    if bytes.len() as u64 > INDEX_MAX {
-        return Err(CodecError::TooLarge(bytes.len() as u64));
-    }
-    let Some((prefix, payload)) = bytes.split_at_checked(PREFIX) else {
-        return Err(CodecError::Magic);
-    };
+/// The bytes of the payload, as the prefix of an index file says.
+pub(crate) fn payload_len(prefix: &[u8; PREFIX]) -> Result<u64, CodecError> {
     if &prefix[..8] != MAGIC || prefix[10..16] != [0; 6] {
         return Err(CodecError::Magic);
     }
@@ -180,7 +173,19 @@ pub fn decode(bytes: &[u8]) -> Result<Index, CodecError> {
     }
     let mut length = [0; 8];
     length.copy_from_slice(&prefix[16..]);
-    let said = u64::from_le_bytes(length);
+    Ok(u64::from_le_bytes(length))
+}
+
+/// Decodes an index file. Its digest must have been compared with the signed head before; the
+/// caller then calls [`Index::validate`].
+pub fn decode(bytes: &[u8]) -> Result<Index, CodecError> {
+    if bytes.len() as u64 > INDEX_MAX {
+        return Err(CodecError::TooLarge(bytes.len() as u64));
+    }
+    let Some((prefix, payload)) = bytes.split_first_chunk() else {
+        return Err(CodecError::Magic);
+    };
+    let said = payload_len(prefix)?;
     if said != payload.len() as u64 {
         return Err(CodecError::Length { said });
     }

@@ -6,7 +6,7 @@
 
 use std::io::{ErrorKind, Read};
 
-use crate::codec::{CodecError, MAGIC, PREFIX, VERSION};
+use crate::codec::{CodecError, PREFIX, payload_len};
 use crate::digest::{DIGEST_LEN, Digest};
 use crate::head::ContentClass;
 use crate::index::{Blob, Encoding, ManifestEntry, ReferenceEntry, Removal, Required};
@@ -64,16 +64,7 @@ impl<R: Read> Entries<R> {
             ErrorKind::UnexpectedEof => CodecError::Magic,
             _ => CodecError::Payload(error.to_string()),
         })?;
-        if &prefix[..8] != MAGIC || prefix[10..16] != [0; 6] {
-            return Err(CodecError::Magic);
-        }
-        let version = u16::from_le_bytes([prefix[8], prefix[9]]);
-        if version != VERSION {
-            return Err(CodecError::Version(version));
-        }
-        let mut length = [0; 8];
-        length.copy_from_slice(&prefix[16..]);
-        let left = u64::from_le_bytes(length);
+        let left = payload_len(&prefix)?;
         if left > INDEX_MAX {
             return Err(CodecError::TooLarge(left));
         }

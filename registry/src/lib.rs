@@ -26,7 +26,6 @@ pub mod record;
 pub mod reference;
 #[cfg(feature = "server")]
 pub mod server;
-#[cfg(feature = "server")]
 pub mod size;
 #[cfg(feature = "server")]
 pub mod store;

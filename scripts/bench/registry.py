@@ -7,7 +7,7 @@ the rounds' ratios. Work directory, corpus, binary and client come by environmen
 import argparse, hashlib, json, os, re, shutil, socket, statistics, subprocess, sys, time, urllib.request
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from run import MIB, Server, first_line, free_port, log
+from run import MIB, Server, first_line, free_port, into_page, log
 
 PARTS = ["push", "pull", "cold", "manifests", "small", "memory", "start"]
 SIDES = ("bundle", "distribution")
@@ -321,12 +321,7 @@ class Bench:
         text = "\n".join(head + self.rows) + "\n"
         print(text)
         if self.options.write:
-            path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "docs", "benchmarks.md")
-            page = open(path).read()
-            begin, end = "<!-- registry: begin -->\n", "<!-- registry: end -->"
-            before, rest = page.split(begin)
-            with open(path, "w") as f:
-                f.write(before + begin + text + end + rest.split(end)[1])
+            into_page("registry", text)
 
     def all(self):
         parts = self.options.only.split(",") if self.options.only else PARTS

@@ -47,6 +47,16 @@ class Server:
             self.process.wait()
 
 
+def into_page(mark, text):
+    """Puts a table into docs/benchmarks.md, between the two lines with this mark."""
+    path = os.path.join(here, "..", "..", "docs", "benchmarks.md")
+    page = open(path).read()
+    begin, end = "<!-- %s: begin -->\n" % mark, "<!-- %s: end -->" % mark
+    before, rest = page.split(begin)
+    with open(path, "w") as f:
+        f.write(before + begin + text + end + rest.split(end)[1])
+
+
 class Bench:
     def __init__(self, options):
         self.options = options
@@ -416,12 +426,7 @@ class Bench:
         text = "\n".join(head + self.rows + ([""] + self.notes if self.notes else [])) + "\n"
         print(text)
         if self.options.write:
-            path = os.path.join(here, "..", "..", "docs", "benchmarks.md")
-            page = open(path).read()
-            begin, end = "<!-- table: begin -->\n", "<!-- table: end -->"
-            before, rest = page.split(begin)
-            with open(path, "w") as f:
-                f.write(before + begin + text + end + rest.split(end)[1])
+            into_page("table", text)
 
     def all(self):
         only = self.options.only.split(",") if self.options.only else ["sequences", "link", "refuse", "many", "peers"]

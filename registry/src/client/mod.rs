@@ -47,6 +47,8 @@ mod pull_tests;
 mod push;
 #[cfg(test)]
 mod push_tests;
+#[cfg(test)]
+mod resume_tests;
 mod retry;
 mod room;
 #[cfg(test)]

@@ -10,7 +10,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use hyper::service::service_fn;
+use bytes::Bytes;
+use http::{Request, Response};
+use hyper::body::{Body, Incoming};
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -58,6 +61,18 @@ async fn speak(
         let app = Arc::clone(&app);
         async move { Ok::<_, Infallible>(super::respond(&app, remote, request).await) }
     });
+    converse(socket, service, stop).await;
+}
+
+/// Speaks HTTP/1.1, within the server's limits, until the peer ends it or for a moment longer than `stop`.
+pub(super) async fn converse<S, B>(
+    socket: impl AsyncRead + AsyncWrite + Unpin,
+    service: S,
+    stop: CancellationToken,
+) where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+    B: Body<Data = Bytes, Error = io::Error> + 'static,
+{
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME)

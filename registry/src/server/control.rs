@@ -17,14 +17,14 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::answer::{Answer, Payload};
-use super::limits::{HEAD_MAX, HEAD_TIME, HEADERS_MAX, STEP, STOP_TIME};
+use super::connection::converse;
 use super::period::Period;
 use super::route::Query;
 use super::storage::Storage;
@@ -137,22 +137,7 @@ async fn connection(app: Arc<App>, socket: UnixStream, stop: CancellationToken) 
         let (app, stop) = (Arc::clone(&app), ending.clone());
         async move { Ok::<_, Infallible>(respond(&app, &request, stop).await) }
     });
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIME)
-        .max_headers(HEADERS_MAX)
-        .max_header_size(HEAD_MAX)
-        .max_buf_size(STEP)
-        .serve_connection(TokioIo::new(socket), service);
-    tokio::pin!(connection);
-    tokio::select! {
-        _ = connection.as_mut() => {}
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            // Cut after that: the command says so.
-            let _ = tokio::time::timeout(STOP_TIME, connection).await;
-        }
-    }
+    converse(socket, service, stop).await;
 }
 
 async fn respond(

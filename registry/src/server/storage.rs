@@ -206,8 +206,7 @@ impl Storage {
     ) -> Result<bool, Fault> {
         match self {
             Self::Files(store) => {
-                let store = Arc::clone(store);
-                blocking(move || store.delete_blob(&repository, &digest)).await
+                aside(store, move |store| store.delete_blob(&repository, &digest)).await
             }
             Self::Objects(objects) => Ok(objects.delete_blob(&repository, &digest).await?),
         }
@@ -222,8 +221,7 @@ impl Storage {
     ) -> Result<bool, Fault> {
         match self {
             Self::Files(store) => {
-                let store = Arc::clone(store);
-                blocking(move || store.mount_blob(&from, &repository, &digest)).await
+                aside(store, move |store| store.mount_blob(&from, &repository, &digest)).await
             }
             Self::Objects(objects) => Ok(objects.mount_blob(&from, &repository, &digest).await?),
         }
@@ -275,8 +273,7 @@ impl Storage {
     ) -> Result<u64, Fault> {
         match (self, appender) {
             (Self::Files(store), Appender::File(appender)) => {
-                let store = Arc::clone(store);
-                blocking(move || store.finish_upload(&repository, appender, &digest)).await
+                aside(store, move |store| store.finish_upload(&repository, appender, &digest)).await
             }
             (Self::Objects(objects), Appender::Object(appender)) => {
                 Ok(objects.finish_upload(&repository, *appender, &digest).await?)
@@ -296,10 +293,7 @@ impl Storage {
     /// Removes uploads that nothing was added to for `lifetime`; returns how many.
     pub(super) async fn expire_uploads(&self, lifetime: Duration) -> Result<usize, Fault> {
         match self {
-            Self::Files(store) => {
-                let store = Arc::clone(store);
-                blocking(move || store.expire_uploads(lifetime)).await
-            }
+            Self::Files(store) => aside(store, move |store| store.expire_uploads(lifetime)).await,
             Self::Objects(objects) => Ok(objects.expire_uploads(lifetime).await?),
         }
     }
@@ -315,8 +309,7 @@ impl Storage {
     ) -> Result<Pushed, Fault> {
         match self {
             Self::Files(store) => {
-                let store = Arc::clone(store);
-                blocking(move || {
+                aside(store, move |store| {
                     let kind = media_type.as_deref();
                     store.put_manifest(&repository, expected.as_ref(), &tags, kind, &bytes)
                 })
@@ -363,8 +356,7 @@ impl Storage {
     ) -> Result<bool, Fault> {
         match self {
             Self::Files(store) => {
-                let store = Arc::clone(store);
-                blocking(move || store.delete_manifest(&repository, &digest)).await
+                aside(store, move |store| store.delete_manifest(&repository, &digest)).await
             }
             Self::Objects(objects) => Ok(objects.delete_manifest(&repository, &digest).await?),
         }
@@ -374,8 +366,7 @@ impl Storage {
     pub(super) async fn delete_tag(&self, repository: Repository, tag: Tag) -> Result<bool, Fault> {
         match self {
             Self::Files(store) => {
-                let store = Arc::clone(store);
-                blocking(move || store.delete_tag(&repository, &tag)).await
+                aside(store, move |store| store.delete_tag(&repository, &tag)).await
             }
             Self::Objects(objects) => Ok(objects.delete_tag(&repository, &tag).await?),
         }
@@ -390,8 +381,7 @@ impl Storage {
     ) -> Result<Option<Page<String>>, Fault> {
         match self {
             Self::Files(store) => {
-                let store = Arc::clone(store);
-                blocking(move || store.tags(&repository, &last, limit)).await
+                aside(store, move |store| store.tags(&repository, &last, limit)).await
             }
             Self::Objects(objects) => Ok(objects.tags(&repository, &last, limit).await?),
         }
@@ -406,8 +396,7 @@ impl Storage {
     ) -> Result<Page<String>, Fault> {
         match self {
             Self::Files(store) => {
-                let store = Arc::clone(store);
-                blocking(move || store.visible_repositories(&last, limit, &visible)).await
+                aside(store, move |store| store.visible_repositories(&last, limit, &visible)).await
             }
             Self::Objects(objects) => Ok(objects.repositories(&last, limit).await?),
         }
@@ -424,8 +413,7 @@ impl Storage {
     ) -> Result<Referrers, Fault> {
         match self {
             Self::Files(store) => {
-                let store = Arc::clone(store);
-                blocking(move || {
+                aside(store, move |store| {
                     store.referrers(&repository, &subject, kind.as_deref(), last.as_ref(), budget)
                 })
                 .await
@@ -440,8 +428,17 @@ impl Storage {
 }
 
 async fn find(store: &Arc<Store>, id: &UploadId) -> Result<Arc<Upload>, Fault> {
-    let (store, id) = (Arc::clone(store), id.clone());
-    blocking(move || store.find_upload(&id)).await?.ok_or_else(Fault::no_upload)
+    let id = id.clone();
+    aside(store, move |store| store.find_upload(&id)).await?.ok_or_else(Fault::no_upload)
+}
+
+/// Lets the files do what waits for the disk on a thread of its own.
+async fn aside<T: Send + 'static>(
+    store: &Arc<Store>,
+    work: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, Fault> {
+    let store = Arc::clone(store);
+    blocking(move || work(&store)).await
 }
 
 impl Appender {

@@ -1,0 +1,113 @@
+//! What the errors of the connected side become.
+
+use super::{ACCESS, Failure, Finding, Kind};
+use crate::size;
+use bundler::config::{self, ConfigErrors};
+use bundler::{CreateError, ErrorKind, Large};
+
+impl From<ConfigErrors> for Failure {
+    fn from(error: ConfigErrors) -> Self {
+        // A configuration that cannot be read is a wrong command line, whatever the disk says.
+        let mut failure = Self::of(Kind::Usage, &error);
+        failure.findings = error.findings().iter().map(Finding::of).collect();
+        if matches!(error, ConfigErrors::Missing { .. }) {
+            return failure
+                .with_hint("name the file that there is: `--config FILE`")
+                .with_hint("`bundle init > imageset-config.yaml` makes one to begin with");
+        }
+        failure.with_hint(
+            "mend the configuration and run the same command again; `bundle init` prints one with \
+             every field explained",
+        )
+    }
+}
+
+impl Failure {
+    /// A configuration that asks for what this version does not carry.
+    pub fn unsupported(findings: &[config::Finding]) -> Self {
+        use std::fmt::Write as _;
+        let mut text =
+            "the configuration asks for content that this version does not carry".to_owned();
+        for finding in findings {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "\n  {finding}");
+            if let Some(hint) = &finding.hint {
+                let _ = write!(text, "\n    hint: {hint}");
+            }
+        }
+        let mut failure = Self::usage(text);
+        failure.findings = findings.iter().map(Finding::of).collect();
+        failure.with_hint("take these out of the configuration and run the same command again")
+    }
+}
+
+impl Finding {
+    fn of(finding: &config::Finding) -> Self {
+        Self {
+            file: finding.file.clone(),
+            line: finding.line,
+            column: finding.column,
+            field: finding.field.clone(),
+            problem: finding.problem.clone(),
+            hint: finding.hint.clone(),
+        }
+    }
+}
+
+/// How much is missing on the medium, and what takes the most: the eye finds what should not be so large.
+fn need(needed: u64, available: u64, largest: &[Large]) -> String {
+    let (needed, available) = (size::show(needed), size::show(available));
+    let mut text = format!(": the sequence needs {needed} there, {available} are free");
+    if !largest.is_empty() {
+        text += "; its largest blobs:";
+    }
+    for Large { digest, size, image } in largest {
+        text += &format!("\n  {}  {image}  {digest}", size::show(*size));
+    }
+    text
+}
+
+impl From<CreateError> for Failure {
+    fn from(error: CreateError) -> Self {
+        let kind = match error.kind() {
+            ErrorKind::Usage => Kind::Usage,
+            ErrorKind::Damaged => Kind::Damaged,
+            ErrorKind::Unavailable => Kind::Unavailable,
+            ErrorKind::Credentials => Kind::Credentials,
+            ErrorKind::NoSpace => Kind::NoSpace,
+            ErrorKind::Content(bits) => Kind::Content(bits),
+            ErrorKind::Fork => Kind::Fork,
+            // Waiting and running again mends it, like a registry that is away.
+            ErrorKind::Other
+                if matches!(error, CreateError::Busy(_) | CreateError::Moved { .. }) =>
+            {
+                Kind::Unavailable
+            }
+            ErrorKind::Other if matches!(error, CreateError::Cancelled) => Kind::Interrupted,
+            ErrorKind::Other => Kind::Failed,
+        };
+        let cause = match &error {
+            CreateError::File { source, .. } => Some(source),
+            _ => None,
+        };
+        let mut failure = Self::of(kind, &error).hinted(cause, error.hint());
+        failure = failure.or_hint(match error {
+            CreateError::Wire(_) => ACCESS,
+            _ => {
+                "carry less at once: larger parts with `--size`, or several configurations with a \
+                  `--workspace` each"
+            }
+        });
+        match error {
+            CreateError::Content { failures, .. } => {
+                failure.failures = failures;
+                failure.written = Some(false);
+            }
+            CreateError::Space { needed, available, largest, .. } => {
+                failure.error += &need(needed, available, &largest);
+            }
+            _ => {}
+        }
+        failure
+    }
+}
