@@ -119,6 +119,109 @@ fn what_is_damaged_is_named_moved_aside_and_put_back_by_the_same_import() {
 }
 
 #[test]
+fn damage_of_an_old_sequence_is_put_back_from_its_own_medium() {
+    let site = Site::new();
+    site.source.image("team/app", "1", &[&noise(1, 700_000), &noise(2, 400_000)]);
+    site.source.image("team/old", "1", &[&noise(1, 700_000), &noise(9, 3_900_000)]);
+    site.images(&["team/app:1", "team/old:1"]);
+    site.create("media1", &["--size", "1MiB"]).ok();
+    // Its tag moves, and what it has of the first sequence is required from then on.
+    site.source.image("team/app", "1", &[&noise(1, 700_000), &noise(3, 40_000)]);
+    site.create("media2", &[]).ok();
+    site.source.image("team/tool", "1", &[&noise(1, 700_000), b"tool"]);
+    site.images(&["team/app:1", "team/old:1", "team/tool:1"]);
+    site.create("media3", &[]).ok();
+    site.import("media1", &["--put-back"])
+        .code(64)
+        .says("never imported")
+        .says("without `--put-back`");
+    for media in ["media1", "media2", "media3"] {
+        site.import(media, &[]).ok();
+    }
+    let data = site.path("target");
+    let fsck = |more: &[&str]| {
+        let mut arguments = vec!["registry", "fsck", "--data-dir", text(&data)];
+        arguments.extend(more);
+        site.bundle(&arguments)
+    };
+    let stands = || {
+        let of = |repository: &str| {
+            let tags = site.target.tags(repository);
+            tags.into_iter()
+                .map(|tag| (site.target.manifest(repository, &tag).unwrap(), tag))
+                .collect::<Vec<_>>()
+        };
+        ["team/app", "team/old", "team/tool", "bundle-ledger"].map(of)
+    };
+    let before = stands();
+    fsck(&[]).ok();
+
+    // A layer that all three need, a manifest that only the first brought, and the head of the first.
+    let layer = layers(&site, "team/tool", "1").remove(0);
+    rot(&blob(&data, &layer));
+    let hex = Digest::of(&site.target.manifest("team/old", "1").unwrap()).hex();
+    rot(&data.join("repositories/team/old/_manifests").join(&hex));
+    let tags = site.target.tags("bundle-ledger");
+    let record =
+        tags.iter().find(|tag| tag.starts_with("sequence-") && tag.ends_with("-1")).unwrap();
+    let head = layers(&site, "bundle-ledger", record).remove(0);
+    rot(&blob(&data, &head));
+    let run = fsck(&["--repair", "--output", "json"])
+        .code(65)
+        .says("put back what is missing of sequence 1")
+        .says("`bundle import --put-back --from DIR docker://HOST:PORT`");
+    let findings = run.json()["findings"].clone();
+    let found =
+        findings.as_array().unwrap().iter().find(|one| one["digest"] == *layer).unwrap().clone();
+    assert_eq!(
+        (&found["holder"]["sequence"], &found["holder"]["last"]),
+        (&1.into(), &false.into())
+    );
+    let part = found["holder"]["part"].as_str().unwrap();
+    assert!(part.starts_with("mirror_seq1_") && found["holder"]["offset"].is_u64(), "{run}");
+
+    // As it was: an older sequence is refused, and says how it may help.
+    site.import("media1", &[]).code(69).says("--put-back");
+    // The part with it is on another disk: named, and nothing is done.
+    let (away, there) = (site.path("away"), site.path("media1").join(part));
+    fs::rename(&there, &away).unwrap();
+    site.import("media1", &["--put-back"]).code(66).says(part);
+    fs::rename(&away, &there).unwrap();
+    // Parts that nothing is needed of may be missing.
+    // What does not fit into a part goes on in the next.
+    let number = |name: &str| name[12..18].parse::<u32>().unwrap();
+    let needed: Vec<u32> = findings
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|one| one["holder"]["part"].as_str().filter(|name| name.ends_with(".tar")))
+        .flat_map(|name| [number(name), number(name) + 1])
+        .collect();
+    let parts = support::files(&site.path("media1"));
+    let spare = |name: &&String| name.ends_with(".tar") && !needed.contains(&number(name));
+    let spare: Vec<&String> = parts.iter().filter(spare).collect();
+    assert!(!spare.is_empty(), "{parts:?} {needed:?}");
+    for name in &spare {
+        fs::remove_file(site.path("media1").join(name)).unwrap();
+    }
+    let planned = site.import("media1", &["--put-back", "--dry-run"]).ok();
+    planned.says("1 blob to put back");
+    let run = site.import("media1", &["--put-back", "--output", "json"]).ok();
+    let done = &run.json()["sequences"][0];
+    assert_eq!(done["outcome"], "known");
+    assert_eq!((&done["blobsPushed"], &done["tagsPut"]), (&1.into(), &0.into()), "{run}");
+    fsck(&[]).ok().says("all is in order");
+    assert_eq!(stands(), before, "no tag moved, and the records are as they were");
+    site.same(&["team/app:1", "team/old:1", "team/tool:1"]);
+    // Nothing more to do, and the next sequence is taken as ever.
+    site.import("media1", &["--put-back"]).ok().says("says of damaged bytes that they are there");
+    site.source.image("team/app", "2", &[&noise(1, 700_000), b"two"]);
+    site.images(&["team/app:1", "team/app:2", "team/old:1", "team/tool:1"]);
+    site.create("media4", &[]).ok();
+    site.import("media4", &[]).ok();
+}
+
+#[test]
 fn a_stopped_registry_is_repaired_by_the_command() {
     let site = imported();
     let layer = layers(&site, "team/app", "1").pop().unwrap();

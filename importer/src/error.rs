@@ -324,6 +324,12 @@ pub enum ImportError {
         /// Images that need it.
         images: Vec<String>,
     },
+    /// What is to be put back was never there.
+    #[error("sequence {sequence} was never imported into this target")]
+    NeverImported {
+        /// The sequence.
+        sequence: Sequence,
+    },
     /// A name at the target is not possible.
     #[error("the name at the target is not possible: {0}")]
     Name(#[from] NameError),
@@ -453,6 +459,7 @@ impl ImportError {
             Self::Directory { .. }
             | Self::TooMany { .. }
             | Self::Name(_)
+            | Self::NeverImported { .. }
             | Self::Collision { .. } => ErrorKind::Usage,
             Self::NothingThere(_) | Self::Missing { .. } => ErrorKind::Incomplete,
             Self::Size(_)

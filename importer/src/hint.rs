@@ -81,13 +81,18 @@ impl ImportError {
                 .into(),
             // Those before it are stale there.
             Self::RequiredMissing { stands: Some(stands), .. } => format!(
-                "import sequence {stands} again, which puts back what it carries; if that is not it, create one on the \
-                 connected side that {ALONE}"
+                "put back what the media of sequence {stands} and those before it carry, which need not be all: the same \
+                 command with `--put-back`, and `--from DIR` for each; or create one on the connected side that {ALONE}"
             ),
             Self::RequiredMissing { .. } => format!(
                 "bring the earlier sequences again, or create one on the connected side that {ALONE}"
             ),
             Self::TwoHeads { .. } => FORK.into(),
+            Self::NeverImported { .. } => {
+                "import it: the same command without `--put-back`; or name the address and namespace into which it was \
+                 imported: `docker://HOST/NAMESPACE`"
+                    .into()
+            }
             Self::Nested { stands: 0, .. } => {
                 "leave `--max-nested-paths` out, as earlier imports did".into()
             }
@@ -194,9 +199,8 @@ fn order_hint(error: &OrderError, stream: StreamId) -> String {
             without(*first_missing)
         ),
         OrderError::Stale { current, .. } => format!(
-            "nothing is to be done: bring what follows sequence {current}. To import sequence {current} \
-             again puts back what the target lost of that one only; for all of it, or for a new target, \
-             create one on the connected side that {ALONE}"
+            "nothing is to be done: bring what follows sequence {current}. What the target lost of this one is put back \
+             by the same command with `--put-back`; for a new target, create one on the connected side that {ALONE}"
         ),
         // No command with what was typed: that names the very medium that is not to be imported.
         OrderError::Fork { .. } => FORK.into(),
@@ -240,7 +244,7 @@ mod tests {
             ),
             (
                 order(OrderError::Stale { arrived: at(1), current: at(3) }),
-                "puts back what the target lost of that one only",
+                "the same command with `--put-back`",
             ),
             (
                 order(OrderError::Fork { at: at(3), arrived: digest, known: Digest::of(b"x") }),

@@ -18,7 +18,7 @@ use crate::intake::Media;
 use crate::ledger::{self, Record, Remote};
 use crate::limits::{MANIFEST_ROOM, READ_BACKS};
 use crate::lock::{Lease, LocalLock, lock_local};
-use crate::order::{Arranged, Step, arrange, restore};
+use crate::order::{self, Arranged, Step, arrange, restore};
 use crate::paths::Destination;
 use crate::push::{Counts, Push};
 use crate::readiness;
@@ -28,7 +28,7 @@ use crate::subjects::Subjects;
 use crate::survey::{self, Promised, Work};
 use crate::uploads::Uploads;
 use crate::verify::{self, Received, Verified, passed};
-use crate::{ImportOptions, durable, receipt, sequences};
+use crate::{ImportOptions, durable, put_back, receipt, sequences};
 
 /// Imports the sequences in the directories that the target does not have yet.
 pub async fn import(options: ImportOptions) -> Result<Imported, ImportError> {
@@ -59,6 +59,8 @@ struct Run {
     /// The repositories into which it writes, and the first index of which children are left out.
     wanted: Vec<Repository>,
     sparse: Option<Sparse>,
+    /// What is missing of media of which some parts may do.
+    lacking: put_back::Lacking,
     /// What a dry run would have brought so far: each sequence is counted as if those before it were there.
     promised: Promised,
 }
@@ -75,6 +77,8 @@ struct Intake {
     arrived: Vec<Verified>,
     /// Sequences before the record of this workspace; not looked at yet.
     past: Vec<Received>,
+    /// What is put back needs no other parts than those that hold it.
+    lacking: put_back::Lacking,
     local: Vec<Record>,
 }
 
@@ -98,6 +102,7 @@ impl Run {
             warnings: Vec::new(),
             wanted: Vec::new(),
             sparse: None,
+            lacking: put_back::Lacking::new(),
             promised: Promised::default(),
         })
     }
@@ -106,7 +111,8 @@ impl Run {
     async fn prepare(&mut self) -> Result<Prepared, ImportError> {
         // The medium alone: nothing has been asked of the target yet.
         self.options.progress.phase("checking signatures");
-        let Intake { media, mut arrived, past, local } = self.take_in().await?;
+        let Intake { media, mut arrived, past, lacking, local } = self.take_in().await?;
+        self.lacking = lacking;
         self.wanted = self.written(arrived.iter())?;
         let lock = if self.options.dry_run { None } else { Some(self.lock()?) };
 
@@ -117,6 +123,14 @@ impl Run {
         };
         let (records, disagreements) = ledger::merge(&local, &remote.records)?;
         ledger::same_names(&records, arrived.iter().map(|one| one.head.stream), self.at.nested)?;
+        if self.options.put_back {
+            let (at, warnings) = (&self.at, &mut self.warnings);
+            warnings.extend(disagreements);
+            let had = put_back::had(at, arrived, &records, &remote, warnings).await?;
+            self.wanted = self.written(had.iter())?;
+            let arranged = order::put_back(had);
+            return Ok(Prepared { arranged, known: Known { local, remote }, _lock: lock });
+        }
         let new_stream = self.options.new_stream;
         let mut restored = None;
         if !disagreements.is_empty() {
@@ -214,11 +228,17 @@ impl Run {
         let from = self.options.from.clone();
         let trusted = self.options.trusted.clone();
         let directory = self.directory.clone();
+        let old = self.options.put_back;
         let read = move || {
             let media = Media::open(&from)?;
             let local = ledger::read_local(&directory)?;
             // What came before the record of this workspace needs no second look, unless there is
             // nothing else: then the order table shall say so.
+            if old {
+                let heads = verify::receive(&media)?;
+                let (arrived, lacking) = put_back::examine(heads, &media, &trusted)?;
+                return Ok(Intake { media, arrived, past: Vec::new(), lacking, local });
+            }
             let before: HashSet<Digest> =
                 local.iter().flat_map(|r| &r.tail).map(|link| link.digest).collect();
             let (mut past, mut heads): (Vec<_>, Vec<_>) = verify::receive(&media)?
@@ -233,7 +253,8 @@ impl Run {
                 let there = local.iter().any(|record| record.digest == head.digest);
                 arrived.push(head.verify(&media, &trusted, !there)?);
             }
-            Ok::<_, ImportError>(Intake { media, arrived, past, local })
+            let lacking = put_back::Lacking::new();
+            Ok::<_, ImportError>(Intake { media, arrived, past, lacking, local })
         };
         let mut intake = tokio::task::spawn_blocking(read).await??;
         self.warnings.append(&mut intake.media.warnings);
@@ -360,6 +381,13 @@ impl Run {
         } else {
             work.await?
         };
+        let mut work = work;
+        if step == Step::PutBack {
+            put_back::leave_out(&mut work, one.verified(), &mut self.warnings);
+            if let Some(missing) = put_back::missing(one.verified(), &work, &mut self.lacking) {
+                return Err(missing);
+            }
+        }
         if dry_run {
             let outcome = if step == Step::Accept { Outcome::Planned } else { Outcome::Known };
             let mut report = summary(one.verified(), outcome);
@@ -383,6 +411,14 @@ impl Run {
             }
             return Ok(report);
         }
+        if step == Step::PutBack
+            && work.is_nothing()
+            && sequences::is_there(&self.at, one.verified()).await?
+        {
+            let mut report = summary(one.verified(), Outcome::Known);
+            report.blobs_present = work.present;
+            return Ok(report);
+        }
         self.take_lease(known, lease).await?;
         let lease = lease.as_ref().expect("taken just now");
         tokio::select! {
@@ -397,17 +433,17 @@ impl Run {
     /// What is to be done for a sequence.
     async fn work(&self, one: &Arranged, places: &[Repository]) -> Result<Work, ImportError> {
         let index = &one.verified().index;
-        let (at, repair) = (&self.at, one.step == Step::Repair);
+        let at = &self.at;
         let promised = self.options.dry_run.then_some(&self.promised);
         let (blobs, present) = survey::blobs(at, places, index, promised).await?;
         let required = survey::required(at, places, index, promised).await?;
-        let (manifests, tags) = if repair {
-            (
+        let (manifests, tags) = match one.step {
+            Step::Repair => (
                 survey::manifests(at, places, index).await?,
                 survey::tags(at, places, index, survey::all_tags(index)).await?,
-            )
-        } else {
-            (survey::all_manifests(index), survey::all_tags(index))
+            ),
+            Step::PutBack => (survey::manifests(at, places, index).await?, Vec::new()),
+            Step::Accept | Step::Past => (survey::all_manifests(index), survey::all_tags(index)),
         };
         Ok(Work { blobs, required, manifests, tags, present })
     }
@@ -450,7 +486,7 @@ impl Run {
         known: &Known,
         lease: &Lease,
     ) -> Result<ImportedSequence, ImportError> {
-        let whole = one.step == Step::Accept;
+        let (whole, by_digest) = (one.step == Step::Accept, one.step == Step::PutBack);
         let push = Push {
             at: self.at.clone(),
             places,
@@ -473,6 +509,9 @@ impl Run {
             return Err(ImportError::Lost(format!("{}/{place}@{digest}", self.at.host())));
         }
         lease.holder().await?;
+        if by_digest {
+            return self.put_back(&push, &work).await;
+        }
         let tags = async {
             push.tags(&work.tags).await?;
             self.read_back(&push, &work.tags).await
@@ -492,14 +531,18 @@ impl Run {
         ledger::write_remote(&self.at, record).await?;
         self.remember(record, known)?;
         let outcome = if whole { Outcome::Imported } else { Outcome::Known };
-        let mut report = summary(push.sequence.verified(), outcome);
-        report.blobs_pushed = push.counts.sent.load(Ordering::Relaxed);
-        report.bytes_pushed = push.counts.sent_bytes.load(Ordering::Relaxed);
-        report.blobs_mounted = push.counts.mounted.load(Ordering::Relaxed);
-        report.blobs_present = work.present;
-        (report.manifests_put, report.tags_put) = work.names();
+        let mut report = done(&push, &work, outcome);
         report.receipt = Some(self.write_receipt(&report)?);
         Ok(report)
+    }
+
+    /// The end of what puts back by digest: the sequence's own record has its bytes too. Written again it is the same, so
+    /// its tag does not move.
+    async fn put_back(&self, push: &Push, work: &Work) -> Result<ImportedSequence, ImportError> {
+        let verified = push.sequence.verified();
+        sequences::send_ahead(&self.at, verified, true).await?;
+        sequences::write(&self.at, verified).await?;
+        Ok(done(push, work, Outcome::Known))
     }
 
     fn write_receipt(&self, report: &ImportedSequence) -> Result<PathBuf, ImportError> {
@@ -537,6 +580,17 @@ impl Run {
         }
         Ok(())
     }
+}
+
+/// The report of a sequence of which something was moved.
+fn done(push: &Push, work: &Work, outcome: Outcome) -> ImportedSequence {
+    let mut report = summary(push.sequence.verified(), outcome);
+    report.blobs_pushed = push.counts.sent.load(Ordering::Relaxed);
+    report.bytes_pushed = push.counts.sent_bytes.load(Ordering::Relaxed);
+    report.blobs_mounted = push.counts.mounted.load(Ordering::Relaxed);
+    report.blobs_present = work.present;
+    (report.manifests_put, report.tags_put) = work.names();
+    report
 }
 
 /// The report of a sequence of which nothing was moved yet.

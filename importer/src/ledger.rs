@@ -142,6 +142,11 @@ pub(crate) struct Remote {
 }
 
 impl Remote {
+    /// Whether there is a tag for the record of this sequence.
+    pub(crate) fn names(&self, stream: StreamId, sequence: Sequence) -> bool {
+        self.sequences.contains(&(stream, sequence))
+    }
+
     /// Whether the target says so itself that it took this sequence, and what it brought.
     pub(crate) fn has(&self, record: &Record) -> bool {
         self.sequences.contains(&(record.stream, record.sequence))

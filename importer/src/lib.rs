@@ -13,7 +13,7 @@
 //!    registry does not.
 //! 7. [`sequences`] leaves the record of what came, the [`ledger`] moves last; a [`receipt`] says what happened.
 //!
-//! Apart from that, [`against`](mod@against) reads from a target what sequences promised to it.
+//! Apart from that, [`put_back`] brings again by digest what a target lost of sequences that it has had, and [`against`](mod@against) reads from a target what sequences promised to it.
 //!
 //! A crash at any point leaves the old tags and the old record; the same command again finds what is
 //! there and goes on. The types follow the trust: `Received → Verified → Sequenced`.
@@ -37,6 +37,7 @@ mod order;
 mod paths;
 mod profile;
 mod push;
+mod put_back;
 mod readiness;
 mod receipt;
 mod report;
@@ -97,6 +98,8 @@ pub struct ImportOptions {
     pub trusted: Vec<PublicKey>,
     /// A further stream is allowed at the target.
     pub new_stream: bool,
+    /// Put back what the target lost of sequences that it has had, of any age, by digest: no tag moves, no record changes.
+    pub put_back: bool,
     /// Only plan: nothing is written, neither at the target nor in the workspace.
     pub dry_run: bool,
     /// Blobs sent at one time; 6 is a good number.

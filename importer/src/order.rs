@@ -29,6 +29,8 @@ pub(crate) enum Step {
     Accept,
     /// It is the last one at the target: put back what is missing.
     Repair,
+    /// The target has had it: put back by digest what is missing, and leave names and records alone.
+    PutBack,
     /// A later one that is at the target, or that is imported now, came after it.
     Past,
 }
@@ -83,6 +85,12 @@ pub(crate) fn arrange(
     let steps = steps(&heads_of(&arrived), records, new_stream)
         .map_err(|(stream, error)| ImportError::Order { error, stream })?;
     Ok(zip(arrived, steps))
+}
+
+/// Sequences of which what is missing is put back, ascending.
+pub(crate) fn put_back(mut had: Vec<Verified>) -> Vec<Arranged> {
+    sort(&mut had);
+    had.into_iter().map(|verified| Arranged { verified, step: Step::PutBack }).collect()
 }
 
 /// The way to bring a target that was set back again to where the workspace saw it, when the media

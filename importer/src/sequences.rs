@@ -24,6 +24,7 @@ use crate::artifact::{self, Layer};
 use crate::error::ImportError;
 use crate::intake::Found;
 use crate::paths::Destination;
+use crate::survey;
 use crate::verify::Verified;
 
 /// Bytes of a file that are read and sent at a time.
@@ -47,6 +48,22 @@ pub(crate) async fn send_ahead(
 ) -> Result<(), ImportError> {
     let [head, index] = layers(verified);
     try_join(send(at, head, ask), send(at, index, ask)).await.map(drop)
+}
+
+/// Whether the target has the record, and the bytes of both files.
+pub(crate) async fn is_there(at: &Destination, verified: &Verified) -> Result<bool, ImportError> {
+    let tag = record::sequence_tag(verified.head.stream, verified.head.sequence);
+    let layers = layers(verified).map(|(layer, _)| layer);
+    let Some(manifest) = artifact::get(at, &tag).await? else { return Ok(false) };
+    if !manifest.layers.iter().map(|layer| layer.digest).eq(layers.map(|layer| layer.digest)) {
+        return Ok(false);
+    }
+    for layer in layers {
+        if !survey::has_blob(at, &at.ledger, layer.digest, layer.size).await? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 async fn send(

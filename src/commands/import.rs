@@ -40,6 +40,10 @@ pub struct Args {
     /// Let the target follow a further stream
     #[arg(long)]
     new_stream: bool,
+    /// Put back what the target lost of sequences that it has had, of any age: what is missing is sent again by digest,
+    /// no tag moves; the parts that hold it are enough
+    #[arg(long, conflicts_with = "new_stream")]
+    put_back: bool,
     /// Only say what would be pushed; proves signatures, presence and order, but not the bytes of the parts, as
     /// `bundle verify` does
     #[arg(long)]
@@ -58,6 +62,9 @@ struct Answer<'a> {
     /// The data of the embedded registry, when it was the target.
     #[serde(skip_serializing_if = "Option::is_none")]
     store: Option<String>,
+    /// Whether every sequence was looked at for what the target lost.
+    #[serde(skip)]
+    put_back: bool,
 }
 
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
@@ -79,6 +86,7 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         told_as: place.store.as_ref().map(|store| store.display().to_string()),
         trusted,
         new_stream: args.new_stream,
+        put_back: args.put_back,
         dry_run: args.dry_run,
         parallel_blobs: context.common.parallel_blobs.unwrap_or(cli::IMPORT_BLOBS),
         max_nested_paths: args.max_nested_paths,
@@ -94,7 +102,7 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     for warning in &imported.warnings {
         tracing::warn!("{}", plain(warning));
     }
-    let answer = Answer { imported: &imported, store };
+    let answer = Answer { imported: &imported, store, put_back: args.put_back };
     context.output.print(&answer, &text(&answer))?;
     Ok(Exit::DONE)
 }
@@ -218,12 +226,12 @@ fn text(answer: &Answer<'_>) -> String {
 }
 
 fn last_lines(text: &mut String, answer: &Answer<'_>) -> std::fmt::Result {
-    let Answer { imported, store } = answer;
+    let Answer { imported, store, put_back } = answer;
     let place = match store {
         Some(store) => format!("in the store `{store}`"),
         None => format!("at {}", imported.target),
     };
-    let what = settled(&imported.sequences);
+    let what = settled(&imported.sequences, *put_back);
     if imported.dry_run {
         let new = imported.sequences.iter().any(|sequence| sequence.outcome == Outcome::Planned);
         return match (new, imported.sequences.iter().any(ImportedSequence::moves)) {
@@ -238,6 +246,12 @@ fn last_lines(text: &mut String, answer: &Answer<'_>) -> std::fmt::Result {
         };
     }
     writeln!(text, "{what} is {place}")?;
+    if *put_back && !imported.sequences.iter().any(ImportedSequence::moves) {
+        return writeln!(
+            text,
+            "a registry says of damaged bytes that they are there: `bundle registry fsck --repair` moves them aside first"
+        );
+    }
     match store {
         Some(store) => writeln!(text, "next: `bundle registry serve --http --data {store}`"),
         None => Ok(()),
@@ -246,11 +260,11 @@ fn last_lines(text: &mut String, answer: &Answer<'_>) -> std::fmt::Result {
 
 /// What is known to be at the target. Of a sequence that was there already only what it carries itself was looked at,
 /// and only where the target stands at it.
-fn settled(sequences: &[ImportedSequence]) -> String {
-    let imported = |sequence: &&ImportedSequence| sequence.outcome == Outcome::Imported;
+fn settled(sequences: &[ImportedSequence], put_back: bool) -> String {
+    let imported = |sequence: &&ImportedSequence| put_back || sequence.outcome == Outcome::Imported;
     let mut numbers: Vec<String> =
         sequences.iter().filter(imported).map(|sequence| sequence.sequence.to_string()).collect();
-    if numbers.len() == sequences.len() {
+    if numbers.len() == sequences.len() && !put_back {
         return "everything".to_owned();
     }
     if numbers.is_empty() {

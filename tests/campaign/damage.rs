@@ -126,6 +126,7 @@ impl Bench {
             told_as: None,
             trusted: vec![self.trusted],
             new_stream: false,
+            put_back: false,
             dry_run: false,
             parallel_blobs: 6,
             max_nested_paths: 0,

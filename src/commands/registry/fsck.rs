@@ -11,7 +11,9 @@ use std::sync::Arc;
 
 use format_spec::json;
 use registry::progress::Progress;
+use registry::server::certificate;
 use registry::server::control::{ControlError, ask_repair};
+use registry::server::settings::Settings;
 use registry::store::check::{Check, Cursor, Finding, FindingKind, Report, Slice, words};
 use registry::store::{Store, StoreError};
 use serde::Serialize;
@@ -283,17 +285,16 @@ fn failure(report: &Report, data: &Path, repaired: bool) -> Failure {
         of.insert((holder.sequence, holder.part.as_str()));
     }
     let then = if repaired || !movable { "" } else { "then " };
+    let into = into(data);
     for (sequence, parts) in by_sequence(&last) {
         failure = failure.with_hint(format!(
-            "{then}import sequence {sequence} again, which puts back what is missing: `bundle import --from DIR \
-             docker://HOST:PORT`, with its medium ({parts}) and the registry's address"
+            "{then}import sequence {sequence} again, which puts back what is missing, with its medium ({parts}): \
+             `bundle import --from DIR {into}`"
         ));
     }
     for (sequence, parts) in by_sequence(&earlier) {
         failure = failure.with_hint(format!(
-            "sequence {sequence} ({parts}) is older than the last one, and import takes it no more: push what is \
-             missing from its parts' contents with another tool, or ask the connected side for `bundle create --full`, \
-             which brings everything again"
+            "{then}put back what is missing of sequence {sequence}, with its medium ({parts}): `bundle import --put-back --from DIR {into}`"
         ));
     }
     if last.is_empty() && earlier.is_empty() {
@@ -301,6 +302,33 @@ fn failure(report: &Report, data: &Path, repaired: bool) -> Failure {
             .with_hint("no record of a sequence has it: push it again from where it came from");
     }
     failure
+}
+
+/// The target of an import into this registry, as far as it is known here, with what a client needs for it.
+fn into(data: &Path) -> String {
+    let settings = Settings::load(data).ok().flatten().unwrap_or_default();
+    let Some(hostname) = &settings.hostname else {
+        // That of a workspace is filled without an address.
+        let workspace = data.parent().filter(|place| {
+            data.file_name().is_some_and(|name| name == "registry") && place.join("import").is_dir()
+        });
+        return workspace.map_or_else(
+            || "docker://HOST:PORT".to_owned(),
+            |workspace| {
+                format!("--workspace {}", crate::typed::quoted(&workspace.display().to_string()))
+            },
+        );
+    };
+    let bracketed = hostname.contains(':');
+    let hostname = if bracketed { format!("[{hostname}]") } else { hostname.clone() };
+    let host = format!("{hostname}:{}", settings.listen().port());
+    let ca = certificate::directory(data).join(certificate::CA);
+    match settings.tls.certificate.is_none() && ca.exists() {
+        true => {
+            format!("docker://{host} --ca-file {}", crate::typed::quoted(&ca.display().to_string()))
+        }
+        false => format!("docker://{host}"),
+    }
 }
 
 /// The sequences with their files.
