@@ -201,8 +201,10 @@ class Bench:
     def forget(side):
         """Takes the files of a registry out of the page cache, and of nobody else."""
         for directory, _, names in os.walk(side.data):
-            for name in names:
-                file = os.open(os.path.join(directory, name), os.O_RDONLY)
+            for path in (os.path.join(directory, name) for name in names):
+                if not os.path.isfile(path):
+                    continue  # our control socket
+                file = os.open(path, os.O_RDONLY)
                 os.fsync(file)
                 os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
                 os.close(file)
