@@ -7,7 +7,7 @@
 //!    shipped as they were found. [`layout`] reads the same things from an `oci:` directory.
 //! 4. The [`server`] is the mirror registry on the other side of the gap, over the [`store`].
 //! 5. [`record`] names what imports leave in a registry, for who writes it and who reads it.
-//! 6. [`lasting`] makes the directories in which each side keeps what must survive.
+//! 6. [`lasting`] makes the directories in which each side keeps what must survive, [`regular`] opens files that are files.
 //!
 //! Names, digests and their grammar come from `format_spec`; every limit stands in [`limits`] or
 //! there.
@@ -24,6 +24,7 @@ pub mod objects;
 pub mod progress;
 pub mod record;
 pub mod reference;
+pub mod regular;
 #[cfg(feature = "server")]
 pub mod server;
 pub mod size;

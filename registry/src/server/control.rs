@@ -54,6 +54,9 @@ pub struct Status {
     /// Why it refuses every change since a sync failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failed: Option<String>,
+    /// Why not all of what the files of users, robots and roles say now counts, but what they said before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_problem: Option<String>,
     /// Bytes that it can still write to the file system of its data.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub free_bytes: Option<u64>,

@@ -50,6 +50,7 @@ pub(super) fn status(app: &App) -> Status {
         uptime: app.began.elapsed().as_secs(),
         read_only: app.read_only,
         failed: app.store.failed().map(str::to_owned),
+        access_problem: app.access.as_ref().and_then(Access::problem),
         free_bytes: space.map(|space| space.free),
         total_bytes: space.map(|space| space.total),
         reserve_bytes: usage.map(|usage| usage.reserve),
@@ -142,6 +143,10 @@ fn text(app: &App) -> String {
     app.collections.write(&mut text);
     let refused = app.access.as_ref().map_or(0, Access::refused);
     text.counter("logins_refused_total", "Logins refused.", refused);
+    let held = u8::from(status.access_problem.is_some());
+    let help =
+        "1 when a file of users, robots or roles is broken or gone, and what it said before holds.";
+    text.gauge("access_files_held", help, held);
     if let Some(tls) = &app.tls {
         let ends = tls.about().not_after.as_second();
         text.gauge("certificate_expiry_timestamp_seconds", "When the certificate ends.", ends);

@@ -109,6 +109,12 @@ async fn look(place: Place) -> Result<Found, Failure> {
                     "it refuses every change since the disk failed ({failed}): look at the disk, then restart it"
                 ));
             }
+            if let Some(problem) = &status.access_problem {
+                faults.push(format!(
+                    "what the files of users and roles said before holds, as not all can be used ({problem}): mend it, and the \
+                     registry reads it within seconds"
+                ));
+            }
             if status.reserve_bytes.zip(free).is_some_and(|(reserve, free)| free < reserve) {
                 faults.push(
                     "its disk is full but for the reserve, and it takes no blobs: remove what is not needed and run \
@@ -148,7 +154,7 @@ async fn look(place: Place) -> Result<Found, Failure> {
 fn users(data: &Path) -> Option<usize> {
     use std::io::Read as _;
     let mut text = String::new();
-    let file = fs_err::File::open(data.join(USERS)).ok()?;
+    let file = registry::regular::open(&data.join(USERS)).ok()?;
     file.take(USERS_MAX).read_to_string(&mut text).ok()?;
     Some(text.lines().filter(|line| line.contains(':') && !line.starts_with('#')).count())
 }

@@ -15,7 +15,8 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::files::{self, LineError};
 use super::roles::{Action, Grant, Grants};
-use super::{AccessError, ROBOTS, ROLES, USERS, text};
+use super::state::text;
+use super::{AccessError, ROBOTS, ROLES, USERS};
 use crate::lasting;
 use crate::server::random;
 

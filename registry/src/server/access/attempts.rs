@@ -66,6 +66,11 @@ impl Attempts {
         of_address.max(left(&Who::Name(name.to_owned())))
     }
 
+    /// Whether the name logged in from this address before.
+    pub(super) fn is_proven(&self, name: &str, address: IpAddr) -> bool {
+        self.kept().proven.contains(&(name.to_owned(), block(address)))
+    }
+
     /// Counts a failure.
     pub(super) fn failed(&self, name: &str, address: IpAddr, now: Instant) {
         let mut kept = self.kept();
@@ -111,7 +116,7 @@ impl Attempts {
 }
 
 /// One customer of a provider has 2^64 addresses of version 6.
-fn block(address: IpAddr) -> IpAddr {
+pub(in crate::server) fn block(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(six) => {
             let mut octets = six.octets();

@@ -16,7 +16,7 @@ use serde_json::json;
 use super::login::Refused;
 use super::roles::Action;
 use super::scope::{self, Proof, Scope};
-use super::{Access, SERVICE, State, busy, token};
+use super::{Access, SERVICE, State, busy, full, token};
 use crate::server::account::Received;
 use crate::server::answer::{Answer, Fault};
 use crate::server::limits::STALL;
@@ -83,6 +83,7 @@ impl Access {
                 self.log_in(&state, &name, &password, address).await.map_err(|it| match it {
                     Refused::Wrong => refused("wrong user name or password"),
                     Refused::Wait(time) => busy(time),
+                    Refused::Full => full(),
                 })?;
                 if state.robots.get(&name).is_some_and(super::login::has_ended) {
                     return Err(refused("the robot's token has ended"));

@@ -1,8 +1,9 @@
 //! Who may do what: every request passes here before its object is touched.
 //!
-//! 1. `files` reads `users` and `robots`, `roles` reads `roles.toml` (with `pattern`); [`Access::look`] reads them again when they change.
-//! 2. `scope` reads what a request proves itself with; `login` verifies passwords, slowly for those who guess (`attempts`); `token` reads
-//!    what this registry signed.
+//! 1. `files` reads `users` and `robots`, `roles` reads `roles.toml` (with `pattern`), `state` puts them together; [`Access::look`] reads
+//!    them again when they change.
+//! 2. `scope` reads what a request proves itself with; `login` verifies passwords, slowly for those who guess (`attempts`) and in turns
+//!    (`queue`); `token` reads what this registry signed.
 //! 3. [`Access::check`] puts both together: a [`Caller`], or the refusal of the specification with the way to log in.
 //! 4. `endpoint` answers `/token`, where a login becomes a token.
 //! 5. [`accounts`] changes the files, for the `bundle registry user` commands.
@@ -17,32 +18,35 @@ mod endpoint;
 pub mod files;
 mod login;
 mod pattern;
+mod queue;
 pub mod roles;
 mod scope;
+mod state;
 mod token;
 
-use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Instant;
 
 use format_spec::Repository;
 use http::header::{AUTHORIZATION, HOST, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::request::Parts;
 use http::{Method, StatusCode};
 
-use self::files::{LineError, Robot};
+use self::files::LineError;
 use self::login::{Login, Refused};
-use self::roles::{Action, Grants, Roles};
+use self::roles::Action;
 use self::scope::{Proof, Scope};
+pub(super) use self::state::has_files;
+use self::state::{Seen, State};
 use self::token::Signer;
 use super::answer::Fault;
 use super::audit;
 use super::logs::Logs;
 use super::route::Route;
 use super::settings::{Anonymous, Settings};
-use super::watch::Stamp;
 
 /// The users' file in the data directory.
 pub const USERS: &str = "users";
@@ -50,9 +54,6 @@ pub const USERS: &str = "users";
 pub const ROBOTS: &str = "robots";
 /// The roles' file.
 pub const ROLES: &str = "roles.toml";
-
-/// Bytes of one of these files: tens of thousands of entries.
-const FILE_MAX: u64 = 4 * 1024 * 1024;
 
 /// How the registry calls itself in challenges and tokens.
 const SERVICE: &str = "bundle-registry";
@@ -77,25 +78,11 @@ pub enum AccessError {
     },
 }
 
-/// What the files say.
-#[derive(Debug, Default)]
-struct State {
-    /// Whether anybody was ever named; if not, this machine alone is served, and everybody on it may do everything.
-    guarded: bool,
-    users: HashMap<String, String>,
-    robots: HashMap<String, Robot>,
-    roles: Roles,
-    /// What tokens of a name must carry.
-    marks: HashMap<String, String>,
-    /// Told apart from what the files said before.
-    generation: u64,
-}
-
 /// The rules, and who was verified lately.
 pub(super) struct Access {
     data: PathBuf,
     state: RwLock<Arc<State>>,
-    seen: Mutex<[Stamp; 3]>,
+    seen: Mutex<Seen>,
     login: Login,
     signer: Signer,
     anonymous_pull: bool,
@@ -224,8 +211,8 @@ impl Access {
         logs: Arc<Logs>,
     ) -> Result<Self, AccessError> {
         let signer = Signer::open(data, may_write)?;
-        let seen = stamps(data);
-        let state = load(data, &signer, 1)?;
+        let seen = Seen::of(data);
+        let state = State::load(data, &signer)?;
         let authority = match &settings.hostname {
             Some(name) => format!("{name}:{}", listen.port()),
             None => listen.to_string(),
@@ -257,36 +244,26 @@ impl Access {
         Arc::clone(&self.state.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Reads the files again if one changed. What is broken, or gone, changes nothing.
+    /// Reads the files again if one changed. What is broken, or gone, changes nothing, and what is empty only if it stays so.
     pub(super) fn look(&self) {
-        let found = stamps(&self.data);
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if found == *seen {
-            return;
-        }
-        *seen = found;
         let before = self.state();
-        match load(&self.data, &self.signer, before.generation + 1) {
-            Ok(after) if before.guarded && !after.guarded => {
-                tracing::error!(
-                    "the files of users and roles are gone: what they said still holds"
-                );
-            }
-            Ok(after) => {
-                let after = Arc::new(after);
-                *self.state.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&after);
-                self.login.forget();
-                audit::changed(&self.logs, &before.marks, &after.marks);
-                tracing::info!(
-                    users = after.users.len(),
-                    robots = after.robots.len(),
-                    "users, robots and roles were read again"
-                );
-            }
-            Err(error) => {
-                tracing::error!(%error, "what the files said before still holds");
-            }
-        }
+        let Some(after) = seen.look(&self.data, &self.signer, &before, Instant::now()) else {
+            return;
+        };
+        let after = Arc::new(after);
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&after);
+        audit::changed(&self.logs, &before.marks, &after.marks);
+        tracing::info!(
+            users = after.users.len(),
+            robots = after.robots.len(),
+            "users, robots and roles were read again"
+        );
+    }
+
+    /// Why not all of what the files say now counts; paths are in it.
+    pub(super) fn problem(&self) -> Option<String> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).problem.clone()
     }
 
     /// Who sends this, and that they may. The name is told of those as well who may not.
@@ -354,6 +331,7 @@ impl Access {
                             self.unknown(parts, scope.as_ref(), None, "wrong user name or password")
                         }
                         Refused::Wait(time) => busy(time),
+                        Refused::Full => full(),
                     }
                 })?;
                 (name, None)
@@ -388,7 +366,7 @@ impl Access {
         match &first {
             Ok(true) => audit::login(&self.logs, name, address, true),
             Err(Refused::Wrong) => audit::login(&self.logs, name, address, false),
-            Ok(false) | Err(Refused::Wait(_)) => {}
+            Ok(false) | Err(Refused::Wait(_) | Refused::Full) => {}
         }
         first.map(|_| ())
     }
@@ -441,57 +419,10 @@ fn busy(time: std::time::Duration) -> Fault {
         .field(RETRY_AFTER, seconds.to_string())
 }
 
-/// Whether anybody was ever named.
-pub(super) fn has_files(data: &Path) -> bool {
-    [USERS, ROBOTS, ROLES].iter().any(|name| data.join(name).exists())
-}
-
-fn stamps(data: &Path) -> [Stamp; 3] {
-    [USERS, ROBOTS, ROLES].map(|name| Stamp::of(&data.join(name)))
-}
-
-/// Reads all three files; one that is not there is as one that is empty.
-fn load(data: &Path, signer: &Signer, generation: u64) -> Result<State, AccessError> {
-    let (users_text, robots_text, roles_text) =
-        (text(data, USERS)?, text(data, ROBOTS)?, text(data, ROLES)?);
-    let guarded = users_text.is_some() || robots_text.is_some() || roles_text.is_some();
-    let line = |name: &str| {
-        let path = data.join(name);
-        move |(line, problem)| LineError { path, line, problem }
-    };
-    let users = files::users(users_text.as_deref().unwrap_or_default()).map_err(line(USERS))?;
-    let robots = files::robots(robots_text.as_deref().unwrap_or_default()).map_err(line(ROBOTS))?;
-    if let Some(name) = robots.keys().find(|name| users.contains_key(*name)) {
-        let problem = format!("`{name}` is a user as well");
-        return Err(LineError { path: data.join(ROBOTS), line: 1, problem }.into());
-    }
-    let wrong = |problem| AccessError::Roles { path: data.join(ROLES), problem };
-    let grants = Grants::parse(roles_text.as_deref().unwrap_or_default()).map_err(wrong)?;
-    let roles = Roles::of(&grants).map_err(wrong)?;
-    let mut marks = HashMap::with_capacity(users.len() + robots.len());
-    for (name, hash) in &users {
-        marks.insert(name.clone(), signer.mark(&format!("{name}:{hash}")));
-    }
-    for (name, robot) in &robots {
-        marks.insert(name.clone(), signer.mark(&format!("{name}:{:?}", robot.sha256)));
-    }
-    Ok(State { guarded, users, robots, roles, marks, generation })
-}
-
-/// The text of a file in the data directory.
-fn text(data: &Path, name: &str) -> Result<Option<String>, AccessError> {
-    use std::io::Read;
-    let path = data.join(name);
-    let file = match fs_err::File::open(&path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    let mut text = String::new();
-    file.take(FILE_MAX + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > FILE_MAX {
-        let text = format!("`{}` is larger than {FILE_MAX} bytes", path.display());
-        return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, text).into());
-    }
-    Ok(Some(text))
+fn full() -> Fault {
+    let text = format!(
+        "too many logins at once from one address: {} wait; try again in 2 s",
+        queue::WAITING_MAX
+    );
+    Fault::new(StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS", text).field(RETRY_AFTER, "2")
 }

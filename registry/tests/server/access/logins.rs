@@ -57,8 +57,15 @@ async fn a_name_that_many_guess_at_still_lets_its_owner_in() {
         let status = try_at(&registry, 10 + n, "puller", "guess").await;
         assert!(status == 401 || status == 429, "{status}");
     }
-    // New to the registry since the files were read again, and so verified again.
-    fs_err::write(registry.dir.path().join("robots"), "").unwrap();
+    // Another hash of the same password, and so it is verified again.
+    let data = registry.dir.path();
+    let users = fs_err::read_to_string(data.join("users")).unwrap();
+    let others = users
+        .lines()
+        .filter(|line| !line.starts_with("puller:"))
+        .fold(String::new(), |text, line| text + line + "\n");
+    fs_err::write(data.join("users"), others + &line("puller", &right)).unwrap();
+    fs_err::write(data.join("robots"), format!("robot:{}\n", digest("another").hex())).unwrap();
     becomes(&registry, &basic("robot", "robot token"), "/v2/", 401).await;
     assert_eq!(try_at(&registry, 2, "puller", &right).await, 200);
     // From an address that was never seen: after a wait of seconds.
@@ -71,4 +78,41 @@ async fn a_name_that_many_guess_at_still_lets_its_owner_in() {
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
     assert_eq!(status, 200);
+}
+
+#[tokio::test]
+async fn a_users_file_that_is_gone_locks_nobody_out() {
+    let registry = guarded(Anonymous::None).await;
+    let data = registry.dir.path();
+    fs_err::rename(data.join("users"), data.join("users.new")).unwrap();
+    // The other files are read while it is gone, which shows that it was looked at.
+    fs_err::write(data.join("robots"), format!("robot:{}\n", digest("another").hex())).unwrap();
+    becomes(&registry, &basic("robot", "another"), "/v2/", 200).await;
+    assert_eq!(send_as(&registry, "puller", "GET", "/v2/").await.status(), 200);
+    let status = registry::server::control::ask_status(data).await.unwrap();
+    let problem = status.access_problem.unwrap();
+    assert!(problem.contains("users` is gone"), "{problem}");
+    let metrics = send_as(&registry, "root", "GET", "/metrics").await.text().await.unwrap();
+    assert!(metrics.contains("bundle_registry_access_files_held 1\n"), "{metrics}");
+    fs_err::rename(data.join("users.new"), data.join("users")).unwrap();
+    for _ in 0..150 {
+        let status = registry::server::control::ask_status(data).await.unwrap();
+        if status.access_problem.is_none() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("the file that came back was not read");
+}
+
+#[tokio::test]
+async fn a_pipe_is_no_users_file() {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    let dir = tempfile::tempdir().unwrap();
+    prepare(dir.path());
+    fs_err::remove_file(dir.path().join("users")).unwrap();
+    let path = dir.path().join("users");
+    mknodat(CWD, &path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+    let refused = registry::server::Server::bind(config(dir.path())).await.err().unwrap();
+    assert!(refused.to_string().contains("users` is a pipe, not a regular file"), "{refused}");
 }
