@@ -20,11 +20,13 @@ use jiff::Timestamp;
 
 use super::App;
 use super::answer::Payload;
+use super::peers::Busy;
 use super::route::Kind;
 
 /// A request from its head to the last byte of its answer.
 pub(super) struct Account {
     app: Arc<App>,
+    _busy: Busy,
     /// When the head was there.
     pub(super) time: Timestamp,
     began: Instant,
@@ -47,9 +49,16 @@ pub(super) struct Account {
 
 impl Account {
     /// Begins with a request's head.
-    pub(super) fn new(app: &Arc<App>, remote: SocketAddr, parts: &Parts, kind: Kind) -> Self {
+    pub(super) fn new(
+        app: &Arc<App>,
+        remote: SocketAddr,
+        busy: Busy,
+        parts: &Parts,
+        kind: Kind,
+    ) -> Self {
         Self {
             app: Arc::clone(app),
+            _busy: busy,
             time: Timestamp::now(),
             began: Instant::now(),
             remote,

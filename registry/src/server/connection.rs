@@ -22,16 +22,32 @@ use tokio_util::sync::CancellationToken;
 
 use super::App;
 use super::limits::{HEAD_MAX, HEAD_TIME, HEADERS_MAX, STALL, STEP, STOP_TIME};
+use super::peers::Guest;
 
 /// Serves a connection until it ends, or for a moment longer than `stop`.
 pub(super) async fn serve(
     app: Arc<App>,
+    socket: TcpStream,
+    remote: SocketAddr,
+    guest: Guest,
+    stop: CancellationToken,
+) {
+    let guest = Arc::new(guest);
+    tokio::select! {
+        () = greet(app, socket, remote, Arc::clone(&guest), stop) => {}
+        () = guest.unheard() => {}
+    }
+}
+
+async fn greet(
+    app: Arc<App>,
     mut socket: TcpStream,
     remote: SocketAddr,
+    guest: Arc<Guest>,
     stop: CancellationToken,
 ) {
     if app.tls.is_none() {
-        return speak(app, Moving::new(socket), remote, stop).await;
+        return speak(app, Moving::new(socket), remote, guest, stop).await;
     }
     let encrypted = async {
         match &app.tls {
@@ -47,7 +63,7 @@ pub(super) async fn serve(
         () = stop.cancelled() => return,
     };
     if let Some(socket) = socket {
-        speak(app, socket, remote, stop).await;
+        speak(app, socket, remote, guest, stop).await;
     }
 }
 
@@ -55,19 +71,23 @@ async fn speak(
     app: Arc<App>,
     socket: impl AsyncRead + AsyncWrite + Unpin,
     remote: SocketAddr,
+    guest: Arc<Guest>,
     stop: CancellationToken,
 ) {
+    let leave = guest.leave();
     let service = service_fn(move |request| {
-        let app = Arc::clone(&app);
-        async move { Ok::<_, Infallible>(super::respond(&app, remote, request).await) }
+        let (app, busy) = (Arc::clone(&app), guest.busy());
+        async move { Ok::<_, Infallible>(super::respond(&app, remote, busy, request).await) }
     });
-    converse(socket, service, stop).await;
+    converse(socket, service, leave, stop).await;
 }
 
-/// Speaks HTTP/1.1, within the server's limits, until the peer ends it or for a moment longer than `stop`.
+/// Speaks HTTP/1.1, within the server's limits, until the peer ends it, until the end of the request under way at `leave`, or
+/// for a moment longer than `stop`.
 pub(super) async fn converse<S, B>(
     socket: impl AsyncRead + AsyncWrite + Unpin,
     service: S,
+    leave: CancellationToken,
     stop: CancellationToken,
 ) where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
@@ -81,8 +101,16 @@ pub(super) async fn converse<S, B>(
         .max_buf_size(STEP)
         .serve_connection(TokioIo::new(socket), service);
     tokio::pin!(connection);
+    let spoken = async {
+        tokio::select! {
+            outcome = connection.as_mut() => return outcome,
+            () = leave.cancelled() => {}
+        }
+        connection.as_mut().graceful_shutdown();
+        connection.as_mut().await
+    };
     let outcome = tokio::select! {
-        outcome = connection.as_mut() => outcome,
+        outcome = spoken => outcome,
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
             match tokio::time::timeout(STOP_TIME, connection).await {

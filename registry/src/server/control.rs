@@ -140,7 +140,8 @@ async fn connection(app: Arc<App>, socket: UnixStream, stop: CancellationToken) 
         let (app, stop) = (Arc::clone(&app), ending.clone());
         async move { Ok::<_, Infallible>(respond(&app, &request, stop).await) }
     });
-    converse(socket, service, stop).await;
+    // Who may open the socket is never in the way.
+    converse(socket, service, CancellationToken::new(), stop).await;
 }
 
 async fn respond(

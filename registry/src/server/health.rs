@@ -140,6 +140,10 @@ fn text(app: &App) -> String {
             text.gauge(name, help, bytes);
         }
     }
+    let dropped = app.peers.dropped();
+    let help =
+        "Connections that did nothing and made room for others, or were too many of one address.";
+    text.counter("connections_dropped_total", help, dropped);
     app.collections.write(&mut text);
     let refused = app.access.as_ref().map_or(0, Access::refused);
     text.counter("logins_refused_total", "Logins refused.", refused);

@@ -2,9 +2,20 @@
 
 use std::time::Duration;
 
-/// Connections at one time. With about 1 MiB each at most, half a gigabyte in the worst case; the
-/// ones above wait in the kernel's queue.
+/// Connections at one time. With about 1 MiB each at most, half a gigabyte in the worst case; one that
+/// does nothing makes room for the next, and when all are at work that waits.
 pub const CONNECTIONS_MAX: usize = 512;
+
+/// Connections of one address (of version 6: of one network). A proxy or a gateway that stands for a site has one address, so it
+/// is much; what is left over is for the others. Loopback has no such limit.
+pub const CONNECTIONS_SHARE: usize = CONNECTIONS_MAX / 4 * 3;
+
+/// From an accepted connection to its first request, with the TLS handshake. Clients connect when they want something; who
+/// does not is not waited for as one who may come back.
+pub const FIRST_TIME: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 30 });
+
+/// Between two looks for a connection that can make room, when all are taken and none could.
+pub const FULL_LOOK: Duration = Duration::from_millis(100);
 
 /// Bytes read from or written to a socket at once. Large steps keep the cost of a step small against
 /// copying and hashing; a connection holds up to two, so larger ones are memory.

@@ -1,7 +1,7 @@
 //! The mirror registry: the OCI distribution specification over the [`store`](crate::store).
 //!
 //! 1. [`Server::bind`] opens the store and the socket; [`Server::run`] accepts until it is told to stop.
-//! 2. `connection` speaks HTTP/1.1 on each socket and calls `respond`.
+//! 2. `connection` speaks HTTP/1.1 on each socket and calls `respond`; `peers` keeps an address from taking all places.
 //! 3. `route` turns the path into a `Route`; `upload`, `download`, `manifest` and
 //!    `listing` answer it.
 //! 4. `access` says who sends a request and what they may do; `audit` tells of it.
@@ -33,6 +33,7 @@ pub mod logs;
 mod manifest;
 mod metrics;
 mod page;
+mod peers;
 pub mod period;
 pub mod probe;
 mod random;
@@ -54,13 +55,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::header::{EXPECT, HeaderName};
+use http::header::{EXPECT, HOST, HeaderName};
 use http::request::Parts;
 use http::{Method, Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -69,9 +70,10 @@ use crate::store::{StoreError, UPLOAD_LIFETIME};
 use access::{Access, Caller};
 use account::{Account, Received, Sent};
 use answer::{Answer, Fault, field};
-use limits::{CONNECTIONS_MAX, DRAIN_MAX, DRAIN_TIME, EXPIRY_PERIOD};
+use limits::{CONNECTIONS_MAX, DRAIN_MAX, DRAIN_TIME, EXPIRY_PERIOD, FULL_LOOK};
 use logs::Logs;
 use metrics::Metrics;
+use peers::{Busy, Guest, Peers};
 use route::{Kind, Route};
 pub use settings::Settings;
 use storage::Storage;
@@ -212,6 +214,7 @@ struct App {
     free_metrics: bool,
     pages: Semaphore,
     collections: collection::Collections,
+    peers: Arc<peers::Peers>,
 }
 
 impl Server {
@@ -290,6 +293,7 @@ impl Server {
             free_metrics: config.settings.metrics.anonymous,
             pages: page::turns(),
             collections: collection::Collections::default(),
+            peers: Arc::default(),
         };
         let control = match config.read_only {
             true => None,
@@ -326,10 +330,7 @@ impl Server {
         let control = self
             .control
             .map(|control| tokio::spawn(control.serve(Arc::clone(&self.app), stop.clone())));
-        while let Some(slot) = tokio::select! {
-            slot = Arc::clone(&slots).acquire_owned() => slot.ok(),
-            () = stop.cancelled() => None,
-        } {
+        loop {
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
                 () = stop.cancelled() => break,
@@ -344,9 +345,15 @@ impl Server {
                     continue;
                 }
             };
+            let Some(guest) = self.app.peers.enter(remote.ip()) else {
+                tracing::debug!(%remote, "too many connections of one address");
+                continue;
+            };
+            let Some(slot) = place(&slots, &self.app.peers, &guest, &stop).await else { break };
             // Answers go out as a whole; waiting for more only delays them.
             let _ = socket.set_nodelay(true);
-            let served = connection::serve(Arc::clone(&self.app), socket, remote, stop.clone());
+            let served =
+                connection::serve(Arc::clone(&self.app), socket, remote, guest, stop.clone());
             let open = self.app.metrics.connection(&self.app);
             connections.spawn(async move {
                 served.await;
@@ -367,6 +374,27 @@ impl Server {
         let logs = Arc::clone(&self.app.logs);
         let _ = tokio::task::spawn_blocking(move || logs.close()).await;
         Ok(())
+    }
+}
+
+/// A place for a connection, where somebody who does nothing makes room for it when there is none; `None` when it is time to stop.
+async fn place(
+    slots: &Arc<Semaphore>,
+    peers: &Peers,
+    guest: &Guest,
+    stop: &CancellationToken,
+) -> Option<OwnedSemaphorePermit> {
+    if let Ok(slot) = Arc::clone(slots).try_acquire_owned() {
+        return Some(slot);
+    }
+    loop {
+        peers.make_room(guest);
+        tokio::select! {
+            slot = Arc::clone(slots).acquire_owned() => return slot.ok(),
+            // All may have been at work.
+            () = tokio::time::sleep(FULL_LOOK) => {}
+            () = stop.cancelled() => return None,
+        }
     }
 }
 
@@ -399,12 +427,21 @@ fn raise_file_limit() {
 }
 
 /// Answers one request.
-async fn respond(app: &Arc<App>, remote: SocketAddr, request: Request<Incoming>) -> Response<Sent> {
+async fn respond(
+    app: &Arc<App>,
+    remote: SocketAddr,
+    busy: Busy,
+    request: Request<Incoming>,
+) -> Response<Sent> {
     let (parts, body) = request.into_parts();
     let route = route::parse(parts.uri.path());
-    let mut account = Account::new(app, remote, &parts, Kind::of(&route));
+    let mut account = Account::new(app, remote, busy, &parts, Kind::of(&route));
     let mut body = account.receive(body);
     let outcome = match &route {
+        _ if !has_one_host(&parts) => {
+            let text = "a request of HTTP/1.1 has the header `Host` once (RFC 9112, 3.2)";
+            Err(Fault::new(http::StatusCode::BAD_REQUEST, "UNSUPPORTED", text))
+        }
         Ok(route) => dispatch(app, &parts, &mut body, route.clone(), &mut account).await,
         Err(error) => Err(error.clone().into()),
     };
@@ -501,6 +538,15 @@ async fn blocking<T: Send + 'static>(
             tracing::error!(%error, "a storage operation broke off");
             Err(Fault::internal("the registry failed; its log says why"))
         }
+    }
+}
+
+/// Programs between a client and this one may each take another of two hosts, and so another registry.
+fn has_one_host(parts: &Parts) -> bool {
+    match parts.headers.get_all(HOST).iter().count() {
+        1 => true,
+        0 => parts.version < http::Version::HTTP_11,
+        _ => false,
     }
 }
 

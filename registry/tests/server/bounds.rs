@@ -128,6 +128,76 @@ async fn nonsense_is_answered_and_the_server_lives() {
 }
 
 #[tokio::test]
+async fn a_request_names_its_host_once() {
+    let registry = Registry::start().await;
+    for (head, good) in [
+        ("GET /v2/ HTTP/1.1\r\nhost: x\r\n\r\n", true),
+        ("GET /v2/ HTTP/1.1\r\n\r\n", false),
+        ("GET /v2/ HTTP/1.1\r\nhost: x\r\nHost: y\r\n\r\n", false),
+        ("GET http://x/v2/ HTTP/1.1\r\n\r\n", false),
+        // Older than the header field; some health checks speak it.
+        ("GET /healthz HTTP/1.0\r\n\r\n", true),
+        ("GET /healthz HTTP/1.0\r\nhost: x\r\nhost: x\r\n\r\n", false),
+    ] {
+        let answer = raw(&registry, head.as_bytes()).await;
+        let status = if good { " 200 " } else { " 400 " };
+        assert!(answer.lines().next().unwrap().contains(status), "{head}: {answer}");
+    }
+}
+
+/// Connections from another address of this machine.
+async fn connections(registry: &Registry, count: usize) -> Vec<TcpStream> {
+    let mut all = Vec::new();
+    for _ in 0..count {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        all.push(socket.connect(registry.host().parse().unwrap()).await.unwrap());
+    }
+    all
+}
+
+#[tokio::test]
+async fn connections_that_do_nothing_keep_nobody_out() {
+    const MORE: usize = registry::server::limits::CONNECTIONS_MAX + 50;
+    let registry = Registry::start().await;
+    // The limit only keeps a failure from hanging: without room this is two minutes.
+    let soon = |future| tokio::time::timeout(Duration::from_secs(30), future);
+    let silent = connections(&registry, MORE).await;
+    let answer = soon(registry.request("GET", "/v2/").send()).await.expect("locked out");
+    assert_eq!(answer.unwrap().status(), 200);
+    drop(silent);
+    // The same of those that have asked for something and stay.
+    let mut asked = connections(&registry, MORE).await;
+    let mut kept = 0;
+    for socket in &mut asked {
+        let _ = socket.write_all(b"GET /v2/ HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    }
+    for socket in &mut asked {
+        let mut answer = vec![0; 1024];
+        kept += usize::from(matches!(socket.read(&mut answer).await, Ok(length) if length > 0));
+    }
+    assert!(kept >= MORE - 100, "{kept}");
+    let fresh = client().get(format!("{}/v2/", registry.base));
+    let answer = soon(fresh.send()).await.expect("locked out").unwrap();
+    assert_eq!(answer.status(), 200);
+    // An upload under way is never what makes room.
+    let location = registry.begin("a").await;
+    let mut working = TcpStream::connect(registry.host()).await.unwrap();
+    let head = format!(
+        "PUT {location}?digest={} HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nla",
+        digest("layer")
+    );
+    working.write_all(head.as_bytes()).await.unwrap();
+    drop(asked);
+    let flood = connections(&registry, MORE).await;
+    working.write_all(b"yer").await.unwrap();
+    let mut answer = vec![0; 1024];
+    let length = working.read(&mut answer).await.unwrap();
+    assert!(answer[..length].starts_with(b"HTTP/1.1 201"));
+    drop(flood);
+}
+
+#[tokio::test]
 async fn stopping_does_not_wait_for_idle_or_hanging_peers() {
     let registry = Registry::start().await;
     let idle = TcpStream::connect(registry.host()).await.unwrap();

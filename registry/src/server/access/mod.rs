@@ -35,6 +35,7 @@ use http::header::{AUTHORIZATION, HOST, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::request::Parts;
 use http::{Method, StatusCode};
 
+pub(super) use self::attempts::block;
 use self::files::LineError;
 use self::login::{Login, Refused};
 use self::roles::Action;
