@@ -130,7 +130,7 @@ impl Guest {
             () = tokio::time::sleep(FIRST_TIME) => {}
         }
         if lock(&self.peer.doing).asked {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }
