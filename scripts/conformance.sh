@@ -47,6 +47,7 @@ done
 # refused on purpose (MANIFEST_BLOB_UNKNOWN); an index whose manifests are not there is taken, as our own matrix checks.
 export OCI_API_BLOBS_DIGEST_HEADER=${OCI_API_BLOBS_DIGEST_HEADER:-true} OCI_API_BLOBS_UPLOAD_CANCEL=${OCI_API_BLOBS_UPLOAD_CANCEL:-true}
 export OCI_API_MANIFESTS_DIGEST_HEADER=${OCI_API_MANIFESTS_DIGEST_HEADER:-true} OCI_API_MANIFESTS_TAG_PARAM=${OCI_API_MANIFESTS_TAG_PARAM:-true}
+export OCI_DATA_SHA512=${OCI_DATA_SHA512:-true}
 export OCI_VERSION=${OCI_VERSION:-1.1} OCI_REGISTRY=${OCI_REGISTRY:-$address} OCI_TLS=${OCI_TLS:-disabled}
 export OCI_RESULTS_DIR=$work/results
 code=0

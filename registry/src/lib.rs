@@ -13,6 +13,7 @@
 //! there.
 
 pub mod client;
+pub mod content;
 mod json;
 pub mod lasting;
 pub mod layout;

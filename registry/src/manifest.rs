@@ -6,12 +6,15 @@
 //! ever written back.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::str::FromStr;
 
 use bytes::Bytes;
 use format_spec::Digest;
 use format_spec::limits::{BLOB_MAX, DEPTH_MAX, MANIFEST_MAX, TEXT_MAX};
 use serde_json::{Map, Value};
 
+use crate::content::ContentDigest;
 use crate::limits::DESCRIPTORS_MAX;
 use crate::media_type::{
     self, OCI_INDEX, OCI_MANIFEST, essence, is_index, is_manifest, is_schema1,
@@ -60,13 +63,13 @@ pub enum ManifestError {
         /// What it must be.
         expected: &'static str,
     },
-    /// A digest that is malformed, or of an algorithm other than sha256.
+    /// A digest that is malformed, or of an algorithm that is not carried here.
     #[error("the manifest's `{field}`: {error}")]
     Digest {
         /// Path of the field.
         field: String,
         /// What is wrong.
-        error: format_spec::digest::DigestError,
+        error: String,
     },
     /// More than [`DESCRIPTORS_MAX`] descriptors.
     #[error("the manifest lists {0} descriptors, more than the limit of {DESCRIPTORS_MAX}")]
@@ -88,11 +91,11 @@ pub struct Platform {
 
 /// What a manifest or blob is, and how large.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Descriptor {
+pub struct Descriptor<D = Digest> {
     /// Media type of the content.
     pub media_type: String,
     /// Digest of the content.
-    pub digest: Digest,
+    pub digest: D,
     /// Length of the content in bytes, at most [`BLOB_MAX`].
     pub size: u64,
     /// What it runs on (children of an index).
@@ -107,15 +110,15 @@ pub struct Descriptor {
 
 /// An image or artifact manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ImageManifest {
+pub struct ImageManifest<D = Digest> {
     /// Its own media type.
     pub media_type: String,
     /// The configuration.
-    pub config: Descriptor,
+    pub config: Descriptor<D>,
     /// The layers, in order.
-    pub layers: Vec<Descriptor>,
+    pub layers: Vec<Descriptor<D>>,
     /// The manifest this one refers to (signatures, attestations).
-    pub subject: Option<Descriptor>,
+    pub subject: Option<Descriptor<D>>,
     /// Type of the artifact.
     pub artifact_type: Option<String>,
     /// Free text.
@@ -124,13 +127,13 @@ pub struct ImageManifest {
 
 /// An image index or manifest list.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct IndexManifest {
+pub struct IndexManifest<D = Digest> {
     /// Its own media type.
     pub media_type: String,
     /// The children, in order.
-    pub manifests: Vec<Descriptor>,
+    pub manifests: Vec<Descriptor<D>>,
     /// The manifest this one refers to.
-    pub subject: Option<Descriptor>,
+    pub subject: Option<Descriptor<D>>,
     /// Type of the artifact.
     pub artifact_type: Option<String>,
     /// Free text.
@@ -140,11 +143,11 @@ pub struct IndexManifest {
 /// A manifest of either kind.
 #[allow(clippy::large_enum_variant)] // one at a time, short-lived: a box would only cost
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Manifest {
+pub enum Manifest<D = Digest> {
     /// Configuration and layers.
-    Image(ImageManifest),
+    Image(ImageManifest<D>),
     /// Other manifests.
-    Index(IndexManifest),
+    Index(IndexManifest<D>),
 }
 
 /// A manifest exactly as it was received.
@@ -169,6 +172,19 @@ impl Manifest {
     /// Parses the bytes of a manifest. `media_type` is what the transport or the parent's descriptor
     /// said (parameters allowed); general types such as `application/json` count as not said.
     pub fn parse(bytes: &[u8], media_type: Option<&str>) -> Result<Self, ManifestError> {
+        Self::read(bytes, media_type)
+    }
+}
+
+impl Manifest<ContentDigest> {
+    /// The same, where digests may be of any kind that a registry stores.
+    pub fn parse_any(bytes: &[u8], media_type: Option<&str>) -> Result<Self, ManifestError> {
+        Self::read(bytes, media_type)
+    }
+}
+
+impl<D: FromStr<Err: Display>> Manifest<D> {
+    fn read(bytes: &[u8], media_type: Option<&str>) -> Result<Self, ManifestError> {
         if bytes.len() as u64 > MANIFEST_MAX {
             return Err(ManifestError::TooLarge(bytes.len() as u64));
         }
@@ -225,7 +241,9 @@ impl Manifest {
             }))
         }
     }
+}
 
+impl<D> Manifest<D> {
     /// The manifest's own media type.
     pub fn media_type(&self) -> &str {
         match self {
@@ -235,7 +253,7 @@ impl Manifest {
     }
 
     /// The manifest this one refers to.
-    pub fn subject(&self) -> Option<&Descriptor> {
+    pub fn subject(&self) -> Option<&Descriptor<D>> {
         match self {
             Self::Image(image) => image.subject.as_ref(),
             Self::Index(index) => index.subject.as_ref(),
@@ -243,7 +261,7 @@ impl Manifest {
     }
 
     /// Configuration and layers, in order; nothing for an index.
-    pub fn blobs(&self) -> Vec<&Descriptor> {
+    pub fn blobs(&self) -> Vec<&Descriptor<D>> {
         match self {
             Self::Image(image) => std::iter::once(&image.config).chain(&image.layers).collect(),
             Self::Index(_) => Vec::new(),
@@ -251,12 +269,12 @@ impl Manifest {
     }
 
     /// Everything it names: configuration, layers or children, and the manifest it refers to.
-    pub fn named(&self) -> impl Iterator<Item = &Descriptor> {
+    pub fn named(&self) -> impl Iterator<Item = &Descriptor<D>> {
         self.blobs().into_iter().chain(self.children()).chain(self.subject())
     }
 
     /// The manifests of an index, in order; nothing for an image.
-    pub fn children(&self) -> &[Descriptor] {
+    pub fn children(&self) -> &[Descriptor<D>] {
         match self {
             Self::Image(_) => &[],
             Self::Index(index) => &index.manifests,
@@ -349,7 +367,7 @@ struct Below<'a> {
 }
 
 impl Below<'_> {
-    fn descriptor(&self) -> Result<Descriptor, ManifestError> {
+    fn descriptor<D: FromStr<Err: Display>>(&self) -> Result<Descriptor<D>, ManifestError> {
         Fields { map: self.map, path: &self.path }.as_descriptor()
     }
 }
@@ -398,7 +416,10 @@ impl<'a> Fields<'a> {
     }
 
     /// A list of descriptors. Absent is an error, null is an empty list: Go writes it so.
-    fn descriptors(&self, key: &str) -> Result<Vec<Descriptor>, ManifestError> {
+    fn descriptors<D: FromStr<Err: Display>>(
+        &self,
+        key: &str,
+    ) -> Result<Vec<Descriptor<D>>, ManifestError> {
         let list = match self.map.get(key) {
             None => return Err(ManifestError::Missing(self.at(key))),
             Some(Value::Null) => return Ok(Vec::new()),
@@ -419,14 +440,15 @@ impl<'a> Fields<'a> {
             .collect()
     }
 
-    fn as_descriptor(&self) -> Result<Descriptor, ManifestError> {
+    fn as_descriptor<D: FromStr<Err: Display>>(&self) -> Result<Descriptor<D>, ManifestError> {
         let need = |key: &str| ManifestError::Missing(self.at(key));
         let media_type = self.text("mediaType")?.ok_or_else(|| need("mediaType"))?;
-        let digest = self
-            .text("digest")?
-            .ok_or_else(|| need("digest"))?
-            .parse()
-            .map_err(|error| ManifestError::Digest { field: self.at("digest"), error })?;
+        let digest = self.text("digest")?.ok_or_else(|| need("digest"))?.parse().map_err(
+            |error: D::Err| ManifestError::Digest {
+                field: self.at("digest"),
+                error: error.to_string(),
+            },
+        )?;
         let size = self
             .get("size")
             .ok_or_else(|| need("size"))?

@@ -8,9 +8,8 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
-use format_spec::hash::Hasher;
+use format_spec::Repository;
 use format_spec::limits::BLOB_MAX;
-use format_spec::{Digest, Repository};
 use futures_util::TryStreamExt;
 use object_store::PutPayload;
 use tokio::sync::OwnedMutexGuard;
@@ -24,6 +23,7 @@ use super::pointer::Pointer;
 use super::state::State;
 use super::uploads::{Found, Live, Progress};
 use super::{Objects, keys};
+use crate::content::{Algorithm, ContentDigest, ContentHasher};
 use crate::store::{StoreError, UploadId};
 
 /// The right to write to an upload; one at a time in this process.
@@ -44,7 +44,7 @@ pub struct Appender {
 /// A piece that the object store has.
 struct Sent {
     length: u64,
-    hasher: Option<Hasher>,
+    hasher: Option<ContentHasher>,
 }
 
 impl Appender {
@@ -194,13 +194,13 @@ impl Appender {
         }
     }
 
-    /// The digest of all of it. What went past this process is read.
-    async fn digest(&mut self) -> Result<Digest, StoreError> {
+    /// The digest of all of it. What went past this process, or was hashed by another algorithm, is read.
+    async fn digest(&mut self, algorithm: Algorithm) -> Result<ContentDigest, StoreError> {
         let end = self.found.end();
         let progress = &mut *self.progress;
         let (mut hasher, from) = match progress.hasher.take() {
-            Some(hasher) => (hasher, progress.hashed),
-            None => (Hasher::new(), 0),
+            Some(hasher) if hasher.algorithm() == algorithm => (hasher, progress.hashed),
+            _ => (ContentHasher::new(algorithm), 0),
         };
         let pointer = Pointer::new(self.id.as_str(), &self.found.lengths);
         let mut missing = read(&self.objects.bucket, &pointer, from..end);
@@ -217,7 +217,7 @@ impl Appender {
 }
 
 /// Adds blocks to a running hash, on a thread of its own when that takes long.
-async fn hash(hasher: Option<Hasher>, blocks: &[Bytes]) -> Option<Hasher> {
+async fn hash(hasher: Option<ContentHasher>, blocks: &[Bytes]) -> Option<ContentHasher> {
     let mut hasher = hasher?;
     if let [block] = blocks {
         hasher.update(block);
@@ -241,16 +241,19 @@ impl Objects {
         &self,
         repository: &Repository,
         mut appender: Appender,
-        expected: &Digest,
+        expected: &ContentDigest,
     ) -> Result<u64, StoreError> {
         self.writable()?;
         appender.flush().await?;
-        let found = appender.digest().await?;
+        let found = appender.digest(expected.algorithm()).await?;
         let id = appender.id.as_str();
         if found != *expected {
             self.uploads.forget(&appender.id);
             self.remove_upload(id, &appender.found).await?;
-            return Err(StoreError::Mismatch { expected: *expected, found });
+            return Err(StoreError::Mismatch {
+                expected: Box::new(*expected),
+                found: Box::new(found),
+            });
         }
         let state = keys::upload(id);
         let finishing = State::Finishing(*expected).to_bytes()?;
@@ -274,7 +277,7 @@ impl Objects {
     }
 
     /// Makes `pointer` that of the blob, or leaves the one that is there when all of its pieces are.
-    async fn point(&self, digest: &Digest, pointer: &Pointer) -> Result<(), StoreError> {
+    async fn point(&self, digest: &ContentDigest, pointer: &Pointer) -> Result<(), StoreError> {
         let key = keys::blob(digest);
         if self.bucket.create(&key, pointer.to_bytes().into()).await? {
             return Ok(());

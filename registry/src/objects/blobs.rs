@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use format_spec::{Digest, Repository};
+use format_spec::Repository;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt, TryStreamExt};
 
@@ -15,6 +15,7 @@ use super::error::ObjectsError;
 use super::limits::POINTER_MAX;
 use super::pointer::Pointer;
 use super::{Objects, keys};
+use crate::content::ContentDigest;
 use crate::store::StoreError;
 
 /// A blob that can be read.
@@ -91,7 +92,7 @@ impl Objects {
     pub async fn has_blob(
         &self,
         repository: &Repository,
-        digest: &Digest,
+        digest: &ContentDigest,
     ) -> Result<Option<u64>, StoreError> {
         Ok(self.open_blob(repository, digest).await?.map(|blob| blob.size()))
     }
@@ -103,7 +104,7 @@ impl Objects {
     pub async fn open_blob(
         &self,
         repository: &Repository,
-        digest: &Digest,
+        digest: &ContentDigest,
     ) -> Result<Option<Blob>, StoreError> {
         let link = keys::link(repository, digest);
         let (link, pointer) =
@@ -113,7 +114,10 @@ impl Objects {
     }
 
     /// Where the bytes of a blob are that any repository holds or held.
-    pub(super) async fn pointer(&self, digest: &Digest) -> Result<Option<Pointer>, StoreError> {
+    pub(super) async fn pointer(
+        &self,
+        digest: &ContentDigest,
+    ) -> Result<Option<Pointer>, StoreError> {
         let key = keys::blob(digest);
         let Some(bytes) = self.bucket.get(&key, POINTER_MAX).await? else { return Ok(None) };
         match Pointer::parse(&key, &bytes) {
@@ -134,7 +138,7 @@ impl Objects {
         &self,
         from: &Repository,
         repository: &Repository,
-        digest: &Digest,
+        digest: &ContentDigest,
     ) -> Result<bool, StoreError> {
         self.writable()?;
         if self.has_blob(from, digest).await?.is_none() {
@@ -151,7 +155,7 @@ impl Objects {
     pub async fn delete_blob(
         &self,
         repository: &Repository,
-        digest: &Digest,
+        digest: &ContentDigest,
     ) -> Result<bool, StoreError> {
         self.writable()?;
         self.bucket.remove(&keys::link(repository, digest)).await

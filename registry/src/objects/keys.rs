@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! <prefix>/registry-version                         "bundle registry objects 1"
-//! <prefix>/blobs/sha256/<2 hex>/<hex>               a blob's pointer: its size and its pieces
+//! <prefix>/blobs/<algorithm>/<2 hex>/<hex>          a blob's pointer: its size and its pieces
 //! <prefix>/data/<id>/<offset>                       the pieces of an upload, and of the blob it became
 //! <prefix>/uploads/<id>                             the state of an unfinished upload
 //! <prefix>/repositories/<name>/_blobs/<hex>         empty: this repository holds that blob
@@ -17,15 +17,17 @@
 //! so a tag's key begins with its lower case. `!` sorts before every character of a name, so that `a` comes
 //! before `a-b`, and no key is the beginning of another one's directory.
 
-use format_spec::{Digest, Repository, Tag};
+use format_spec::{Repository, Tag};
+
+use crate::content::ContentDigest;
 
 pub(super) const VERSION: &str = "registry-version";
 pub(super) const UPLOADS: &str = "uploads";
 pub(super) const CATALOG: &str = "catalog";
 
-pub(super) fn blob(digest: &Digest) -> String {
+pub(super) fn blob(digest: &ContentDigest) -> String {
     let hex = digest.hex();
-    format!("blobs/sha256/{}/{hex}", &hex[..2])
+    format!("blobs/{}/{}/{hex}", digest.algorithm().name(), &hex[..2])
 }
 
 pub(super) fn data(id: &str) -> String {
@@ -44,7 +46,7 @@ pub(super) fn links(repository: &Repository) -> String {
     format!("repositories/{repository}/_blobs")
 }
 
-pub(super) fn link(repository: &Repository, digest: &Digest) -> String {
+pub(super) fn link(repository: &Repository, digest: &ContentDigest) -> String {
     format!("{}/{}", links(repository), digest.hex())
 }
 
@@ -52,7 +54,7 @@ pub(super) fn manifests(repository: &Repository) -> String {
     format!("repositories/{repository}/_manifests")
 }
 
-pub(super) fn manifest(repository: &Repository, digest: &Digest) -> String {
+pub(super) fn manifest(repository: &Repository, digest: &ContentDigest) -> String {
     format!("{}/{}", manifests(repository), digest.hex())
 }
 
@@ -64,11 +66,11 @@ pub(super) fn tag(repository: &Repository, tag: &Tag) -> String {
     format!("{}/{}!{tag}", tags(repository), tag.as_str().to_ascii_lowercase())
 }
 
-pub(super) fn tagged(repository: &Repository, digest: &Digest) -> String {
+pub(super) fn tagged(repository: &Repository, digest: &ContentDigest) -> String {
     format!("repositories/{repository}/_tagged/{}", digest.hex())
 }
 
-pub(super) fn referrers(repository: &Repository, subject: &Digest) -> String {
+pub(super) fn referrers(repository: &Repository, subject: &ContentDigest) -> String {
     format!("repositories/{repository}/_referrers/{}", subject.hex())
 }
 

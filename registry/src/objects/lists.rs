@@ -3,10 +3,11 @@
 //! In: where the last page ended and how many are wanted. Out: one page and whether more follow. What must hold:
 //! one page is held, and read from where it begins; the order is that of the files store.
 
-use format_spec::{Digest, Repository};
+use format_spec::Repository;
 use futures_util::TryStreamExt;
 
 use super::{Objects, keys};
+use crate::content::ContentDigest;
 use crate::store::{Page, REFERRERS_READ, Referrer, Referrers, ReferrersPage, StoreError, lexical};
 
 impl Objects {
@@ -74,9 +75,9 @@ impl Objects {
     pub async fn referrers(
         &self,
         repository: &Repository,
-        subject: &Digest,
+        subject: &ContentDigest,
         artifact_type: Option<&str>,
-        last: Option<&Digest>,
+        last: Option<&ContentDigest>,
         budget: usize,
     ) -> Result<Referrers, StoreError> {
         let prefix = keys::referrers(repository, subject);
@@ -86,7 +87,8 @@ impl Objects {
         let mut read = 0;
         while let Some(meta) = list.try_next().await? {
             let key = self.bucket.key(&meta);
-            let digest = key.rsplit_once('/').and_then(|(_, hex)| Digest::from_hex(hex).ok());
+            let digest =
+                key.rsplit_once('/').and_then(|(_, hex)| ContentDigest::from_hex(hex).ok());
             let Some(digest) = digest else { continue };
             read += 1;
             if read > REFERRERS_READ {

@@ -6,12 +6,13 @@
 
 use bytes::Bytes;
 use format_spec::limits::MANIFEST_MAX;
-use format_spec::{Digest, Repository, Tag};
+use format_spec::{Repository, Tag};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use object_store::PutPayload;
 
 use super::limits::{ASIDE, SMALL_MAX};
 use super::{Objects, keys};
+use crate::content::{Algorithm, ContentDigest};
 use crate::manifest::Manifest;
 use crate::media_type::is_foreign_layer;
 use crate::store::{HEADING_MAX, Pushed, StoreError, StoredManifest};
@@ -25,17 +26,21 @@ impl Objects {
     pub async fn put_manifest(
         &self,
         repository: &Repository,
-        expected: Option<&Digest>,
+        expected: Option<&ContentDigest>,
         tags: &[Tag],
         media_type: Option<&str>,
         bytes: &Bytes,
     ) -> Result<Pushed, StoreError> {
         self.writable()?;
-        let digest = Digest::of(bytes);
+        let algorithm = expected.map_or(Algorithm::Sha256, ContentDigest::algorithm);
+        let digest = ContentDigest::of(algorithm, bytes);
         if let Some(expected) = expected.filter(|expected| **expected != digest) {
-            return Err(StoreError::Mismatch { expected: *expected, found: digest });
+            return Err(StoreError::Mismatch {
+                expected: Box::new(*expected),
+                found: Box::new(digest),
+            });
         }
-        let manifest = Manifest::parse(bytes, media_type)?;
+        let manifest = Manifest::parse_any(bytes, media_type)?;
         let media_type = manifest.media_type();
         let subject = manifest.subject().map(|subject| subject.digest);
         self.require_blobs(repository, &manifest).await?;
@@ -60,10 +65,10 @@ impl Objects {
     async fn require_blobs(
         &self,
         repository: &Repository,
-        manifest: &Manifest,
+        manifest: &Manifest<ContentDigest>,
     ) -> Result<(), StoreError> {
         // Foreign layers stay where they are (OCI image specification, non-distributable).
-        let blobs: Vec<Digest> = manifest
+        let blobs: Vec<ContentDigest> = manifest
             .blobs()
             .into_iter()
             .filter(|blob| !is_foreign_layer(&blob.media_type))
@@ -90,7 +95,7 @@ impl Objects {
         &self,
         repository: &Repository,
         tag: &Tag,
-    ) -> Result<Option<Digest>, StoreError> {
+    ) -> Result<Option<ContentDigest>, StoreError> {
         let key = keys::tag(repository, tag);
         let Some(text) = self.bucket.get(&key, SMALL_MAX).await? else { return Ok(None) };
         let digest = std::str::from_utf8(&text).ok().and_then(|text| text.trim_end().parse().ok());
@@ -108,7 +113,7 @@ impl Objects {
     pub async fn get_manifest(
         &self,
         repository: &Repository,
-        digest: &Digest,
+        digest: &ContentDigest,
     ) -> Result<Option<StoredManifest>, StoreError> {
         let key = keys::manifest(repository, digest);
         let stored = self.bucket.get(&key, HEADING_MAX + MANIFEST_MAX).await?;
@@ -127,7 +132,7 @@ impl Objects {
     pub async fn delete_manifest(
         &self,
         repository: &Repository,
-        digest: &Digest,
+        digest: &ContentDigest,
     ) -> Result<bool, StoreError> {
         self.writable()?;
         let stored = self.get_manifest(repository, digest).await?;
@@ -144,7 +149,7 @@ impl Objects {
         }
         let removed = self.bucket.remove(&keys::manifest(repository, digest)).await?;
         let subject = stored
-            .and_then(|stored| Manifest::parse(&stored.bytes, Some(&stored.media_type)).ok())
+            .and_then(|stored| Manifest::parse_any(&stored.bytes, Some(&stored.media_type)).ok())
             .and_then(|manifest| manifest.subject().map(|subject| subject.digest));
         if let Some(subject) = subject {
             let key = format!("{}/{}", keys::referrers(repository, &subject), digest.hex());

@@ -4,8 +4,8 @@
 //! two replicas that finish an upload, or one that finishes and one that expires it, one is told no.
 
 use bytes::Bytes;
-use format_spec::Digest;
 
+use crate::content::ContentDigest;
 use crate::store::{StoreError, random_hex};
 
 /// What an upload is about to become.
@@ -14,9 +14,9 @@ pub(super) enum State {
     /// It grows.
     Open,
     /// It is being made this blob, by a process that may be gone.
-    Finishing(Digest),
+    Finishing(ContentDigest),
     /// It is being removed, unless it is that blob already.
-    Expired(Option<Digest>),
+    Expired(Option<ContentDigest>),
 }
 
 impl State {
@@ -32,7 +32,7 @@ impl State {
     }
 
     /// The blob that it may be.
-    pub(super) fn blob(self) -> Option<Digest> {
+    pub(super) fn blob(self) -> Option<ContentDigest> {
         match self {
             Self::Open => None,
             Self::Finishing(digest) => Some(digest),
@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_and_never_twice_the_same() {
-        let digest = Digest::of(b"x");
+        let digest = ContentDigest::of(crate::content::Algorithm::Sha512, b"x");
         let expired = [State::Expired(None), State::Expired(Some(digest))];
         for state in [State::Open, State::Finishing(digest)].into_iter().chain(expired) {
             let text = state.to_bytes().unwrap();

@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use format_spec::Repository;
-use format_spec::hash::Hasher;
 use futures_util::TryStreamExt;
 use object_store::ObjectMeta;
 use tokio::sync::{Notify, OwnedMutexGuard};
@@ -19,6 +18,7 @@ use super::append::Appender;
 use super::limits::{ASIDE, ASKED, LIVE_MAX, PIECES_MAX, SMALL_MAX};
 use super::state::State;
 use super::{Objects, keys};
+use crate::content::{Algorithm, ContentHasher};
 use crate::store::{StoreError, UploadId, random_hex};
 
 /// An upload as this process knows it.
@@ -34,13 +34,13 @@ pub(super) struct Live {
 
 /// The running hash over the first `hashed` bytes.
 pub(super) struct Progress {
-    pub(super) hasher: Option<Hasher>,
+    pub(super) hasher: Option<ContentHasher>,
     pub(super) hashed: u64,
 }
 
 impl Default for Progress {
     fn default() -> Self {
-        Self { hasher: Some(Hasher::new()), hashed: 0 }
+        Self { hasher: Some(ContentHasher::new(Algorithm::Sha256)), hashed: 0 }
     }
 }
 
@@ -101,15 +101,24 @@ impl Live {
 }
 
 impl Objects {
-    /// Starts an upload into a repository.
+    /// Starts an upload into a repository. When its blob is named by another algorithm than said here, its pieces
+    /// are read once more.
     ///
     /// # Errors
     /// Read-only, or the object store's.
-    pub async fn begin_upload(&self, repository: &Repository) -> Result<UploadId, StoreError> {
+    pub async fn begin_upload(
+        &self,
+        repository: &Repository,
+        algorithm: Algorithm,
+    ) -> Result<UploadId, StoreError> {
         self.writable()?;
         let id = UploadId::new(repository)?;
         let key = keys::upload(id.as_str());
         self.bucket.put(&key, State::Open.to_bytes()?.into()).await?;
+        if algorithm != Algorithm::Sha256 {
+            let live = self.uploads.live(&id);
+            live.progress.lock().await.hasher = Some(ContentHasher::new(algorithm));
+        }
         Ok(id)
     }
 

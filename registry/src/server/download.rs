@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use format_spec::{Digest, Repository};
+use format_spec::Repository;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use http::header::{ACCEPT_RANGES, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_RANGE, RANGE};
@@ -20,13 +20,14 @@ use super::limits::{FREE_BUFFERS_MAX, STEP};
 use super::range::{Wanted, wanted};
 use super::storage::{Content, Storage};
 use super::{App, header};
+use crate::content::ContentDigest;
 
 /// Answers HEAD or GET of a blob.
 pub(super) async fn blob(
     app: &App,
     parts: &Parts,
     repository: &Repository,
-    digest: &Digest,
+    digest: &ContentDigest,
 ) -> Result<Answer, Fault> {
     let etag = format!("\"{digest}\"");
     let answer = |status| {
@@ -79,7 +80,7 @@ pub struct BlobBody {
     at: u64,
     left: u64,
     buffers: Buffers,
-    digest: Digest,
+    digest: ContentDigest,
     store: Storage,
 }
 

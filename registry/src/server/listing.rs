@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use format_spec::{Digest, Repository};
+use format_spec::Repository;
 use http::header::LINK;
 use http::request::Parts;
 use http::{Method, StatusCode};
@@ -16,6 +16,7 @@ use super::access::Caller;
 use super::answer::{Answer, Fault, field};
 use super::limits::{PAGE_MAX, REFERRERS_PAGE};
 use super::route::Query;
+use crate::content::ContentDigest;
 use crate::media_type::OCI_INDEX;
 use crate::store::Referrer;
 
@@ -55,15 +56,14 @@ pub(super) async fn referrers(
     app: &Arc<App>,
     parts: &Parts,
     repository: Repository,
-    subject: Digest,
+    subject: ContentDigest,
 ) -> Result<Answer, Fault> {
     only_get(parts)?;
     let query = Query::new(parts.uri.query());
     let kind = query.get("artifactType").filter(|kind| !kind.is_empty());
-    let last =
-        query.get("last").map(|last| last.parse()).transpose().map_err(
-            |error: format_spec::digest::DigestError| Fault::bad_digest(error.to_string()),
-        )?;
+    let last = query.get("last").map(|last| last.parse()).transpose().map_err(
+        |error: crate::content::ContentDigestError| Fault::bad_digest(error.to_string()),
+    )?;
     let (name, wanted) = (repository.clone(), kind.clone());
     let page = app.store.referrers(name, subject, wanted, last, REFERRERS_PAGE).await?;
     let body = json!({

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use format_spec::limits::MANIFEST_MAX;
-use format_spec::{Digest, Repository, Tag};
+use format_spec::{Repository, Tag};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, LOCATION};
 use http::request::Parts;
 use http::{Method, StatusCode};
@@ -18,10 +18,11 @@ use super::answer::{Answer, Fault, Payload, field};
 use super::limits::{STALL, TAG_PARAMETERS_MAX};
 use super::route::Query;
 use super::{App, header};
+use crate::content::ContentDigest;
 
 /// What a manifest is asked for by.
 enum By {
-    Digest(Digest),
+    Digest(ContentDigest),
     Tag(Tag),
 }
 
@@ -118,9 +119,9 @@ fn more_tags(parts: &Parts) -> Result<Vec<Tag>, Fault> {
     texts.iter().map(tag).collect()
 }
 
-fn parse_digest(text: &str) -> Result<Digest, Fault> {
+fn parse_digest(text: &str) -> Result<ContentDigest, Fault> {
     text.parse()
-        .map_err(|error: format_spec::digest::DigestError| Fault::bad_digest(error.to_string()))
+        .map_err(|error: crate::content::ContentDigestError| Fault::bad_digest(error.to_string()))
 }
 
 /// A reference to read or remove. What cannot be a tag does not exist.

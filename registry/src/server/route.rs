@@ -4,8 +4,9 @@
 //! depth and may contain `blobs`, `manifests` or `tags` as components, so paths are read from their end;
 //! nothing that is not a valid name or digest gets past here.
 
-use format_spec::digest::DigestError;
-use format_spec::{Digest, Repository};
+use format_spec::Repository;
+
+use crate::content::{ContentDigest, ContentDigestError};
 
 /// The object of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,7 +18,7 @@ pub enum Route {
     /// `/v2/<name>/tags/list`
     Tags(Repository),
     /// `/v2/<name>/blobs/<digest>`
-    Blob(Repository, Digest),
+    Blob(Repository, ContentDigest),
     /// `/v2/<name>/blobs/uploads/`
     Uploads(Repository),
     /// `/v2/<name>/blobs/uploads/<id>`; the id as sent
@@ -25,7 +26,7 @@ pub enum Route {
     /// `/v2/<name>/manifests/<reference>`; the reference as sent
     Manifest(Repository, String),
     /// `/v2/<name>/referrers/<digest>`
-    Referrers(Repository, Digest),
+    Referrers(Repository, ContentDigest),
     /// `/token`
     Token,
     /// `/healthz`
@@ -108,8 +109,8 @@ pub enum RouteError {
     Unknown,
     /// The repository name is not valid.
     Name(String),
-    /// The digest is not valid, or not sha256.
-    Digest(DigestError),
+    /// The digest is not valid.
+    Digest(ContentDigestError),
 }
 
 /// Reads a path.
@@ -184,7 +185,7 @@ mod tests {
 
     #[test]
     fn names_have_any_depth_and_any_words() {
-        let digest = Digest::of(b"");
+        let digest = ContentDigest::from(format_spec::Digest::of(b""));
         let repository = |text: &str| text.parse::<Repository>().unwrap();
         for name in ["a", "a/b/c/d", "blobs", "a/blobs/uploads", "tags/list", "manifests/blobs"] {
             let name = repository(name);

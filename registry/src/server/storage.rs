@@ -7,11 +7,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use format_spec::{Digest, Repository, Tag};
+use format_spec::{Repository, Tag};
 use tokio_util::sync::CancellationToken;
 
 use super::answer::Fault;
 use super::{Settings, blocking};
+use crate::content::{Algorithm, ContentDigest};
 use crate::objects::{self, Blob, Objects};
 use crate::size::Size;
 use crate::store::{
@@ -133,7 +134,7 @@ impl Storage {
 
     /// A blob could not be read: it is hashed, and when it is damaged it reads as missing from then on, so that a push
     /// repairs it.
-    pub(super) fn suspect(&self, digest: Digest) {
+    pub(super) fn suspect(&self, digest: ContentDigest) {
         match self {
             Self::Files(store) => {
                 let store = Arc::clone(store);
@@ -169,7 +170,7 @@ impl Storage {
     pub(super) async fn has_blob(
         &self,
         repository: &Repository,
-        digest: &Digest,
+        digest: &ContentDigest,
     ) -> Result<Option<u64>, Fault> {
         match self {
             Self::Files(store) => Ok(store.has_blob(repository, digest)?),
@@ -181,7 +182,7 @@ impl Storage {
     pub(super) async fn open_blob(
         &self,
         repository: &Repository,
-        digest: &Digest,
+        digest: &ContentDigest,
     ) -> Result<Option<(Content, u64)>, Fault> {
         match self {
             Self::Files(store) => {
@@ -202,7 +203,7 @@ impl Storage {
     pub(super) async fn delete_blob(
         &self,
         repository: Repository,
-        digest: Digest,
+        digest: ContentDigest,
     ) -> Result<bool, Fault> {
         match self {
             Self::Files(store) => {
@@ -217,7 +218,7 @@ impl Storage {
         &self,
         from: Repository,
         repository: Repository,
-        digest: Digest,
+        digest: ContentDigest,
     ) -> Result<bool, Fault> {
         match self {
             Self::Files(store) => {
@@ -228,21 +229,29 @@ impl Storage {
     }
 
     /// Starts an upload into a repository.
-    pub(super) async fn begin_upload(&self, repository: &Repository) -> Result<UploadId, Fault> {
+    pub(super) async fn begin_upload(
+        &self,
+        repository: &Repository,
+        algorithm: Algorithm,
+    ) -> Result<UploadId, Fault> {
         match self {
-            Self::Files(store) => Ok(store.begin_upload(repository)?.id().clone()),
-            Self::Objects(objects) => Ok(objects.begin_upload(repository).await?),
+            Self::Files(store) => Ok(store.begin_upload_by(repository, algorithm)?.id().clone()),
+            Self::Objects(objects) => Ok(objects.begin_upload(repository, algorithm).await?),
         }
     }
 
     /// Starts an upload of which nobody else will know.
-    pub(super) async fn begin_whole(&self, repository: &Repository) -> Result<Appender, Fault> {
+    pub(super) async fn begin_whole(
+        &self,
+        repository: &Repository,
+        algorithm: Algorithm,
+    ) -> Result<Appender, Fault> {
         match self {
             Self::Files(store) => {
-                Ok(Appender::File(store.begin_upload(repository)?.append().await?))
+                Ok(Appender::File(store.begin_upload_by(repository, algorithm)?.append().await?))
             }
             Self::Objects(objects) => {
-                let id = objects.begin_upload(repository).await?;
+                let id = objects.begin_upload(repository, algorithm).await?;
                 Ok(Appender::Object(Box::new(objects.append(&id).await?)))
             }
         }
@@ -269,7 +278,7 @@ impl Storage {
         &self,
         repository: Repository,
         appender: Appender,
-        digest: Digest,
+        digest: ContentDigest,
     ) -> Result<u64, Fault> {
         match (self, appender) {
             (Self::Files(store), Appender::File(appender)) => {
@@ -302,7 +311,7 @@ impl Storage {
     pub(super) async fn put_manifest(
         &self,
         repository: Repository,
-        expected: Option<Digest>,
+        expected: Option<ContentDigest>,
         tags: Vec<Tag>,
         media_type: Option<String>,
         bytes: bytes::Bytes,
@@ -329,7 +338,7 @@ impl Storage {
         &self,
         repository: &Repository,
         tag: &Tag,
-    ) -> Result<Option<Digest>, Fault> {
+    ) -> Result<Option<ContentDigest>, Fault> {
         match self {
             Self::Files(store) => Ok(store.resolve_tag(repository, tag)?),
             Self::Objects(objects) => Ok(objects.resolve_tag(repository, tag).await?),
@@ -340,7 +349,7 @@ impl Storage {
     pub(super) async fn get_manifest(
         &self,
         repository: &Repository,
-        digest: &Digest,
+        digest: &ContentDigest,
     ) -> Result<Option<StoredManifest>, Fault> {
         match self {
             Self::Files(store) => Ok(store.get_manifest(repository, digest)?),
@@ -352,7 +361,7 @@ impl Storage {
     pub(super) async fn delete_manifest(
         &self,
         repository: Repository,
-        digest: Digest,
+        digest: ContentDigest,
     ) -> Result<bool, Fault> {
         match self {
             Self::Files(store) => {
@@ -406,9 +415,9 @@ impl Storage {
     pub(super) async fn referrers(
         &self,
         repository: Repository,
-        subject: Digest,
+        subject: ContentDigest,
         kind: Option<String>,
-        last: Option<Digest>,
+        last: Option<ContentDigest>,
         budget: usize,
     ) -> Result<Referrers, Fault> {
         match self {

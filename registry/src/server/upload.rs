@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use format_spec::{Digest, Repository};
+use format_spec::Repository;
 use http::header::{CONTENT_RANGE, LOCATION, RANGE};
 use http::request::Parts;
 use http::{Method, StatusCode};
@@ -23,6 +23,7 @@ use super::range;
 use super::route::Query;
 use super::storage::Appender;
 use super::{App, header};
+use crate::content::{Algorithm, ContentDigest};
 use crate::store::UploadId;
 
 /// POST: a mount, a whole blob, or a new upload.
@@ -37,11 +38,13 @@ pub(super) async fn begin(
         return Err(Fault::unsupported("only POST starts an upload"));
     }
     let query = Query::new(parts.uri.query());
-    if let Some(algorithm) = query.get("digest-algorithm").filter(|name| name != "sha256") {
-        return Err(Fault::bad_digest(format!(
-            "digest algorithm `{algorithm}` is not supported, only `sha256` is"
-        )));
-    }
+    let algorithm = match query.get("digest-algorithm") {
+        None => Algorithm::Sha256,
+        Some(name) => {
+            let known = Algorithm::ALL.into_iter().find(|algorithm| algorithm.name() == name);
+            known.ok_or_else(|| Fault::bad_digest("digest algorithms are `sha256` and `sha512`"))?
+        }
+    };
     if let Some(mount) = query.get("mount") {
         let digest = parse_digest(&mount)?;
         // Without `from` any repository would do, and with it every blob would be every user's
@@ -55,7 +58,7 @@ pub(super) async fn begin(
     } else if let Some(digest) = query.get("digest") {
         let digest = parse_digest(&digest)?;
         fits(app, parts)?;
-        let mut appender = app.store.begin_whole(&repository).await?;
+        let mut appender = app.store.begin_whole(&repository, digest.algorithm()).await?;
         if let Err(fault) = receive(body, &mut appender, None).await {
             let id = appender.id().clone();
             drop(appender);
@@ -65,7 +68,7 @@ pub(super) async fn begin(
         }
         return finish(app, repository, appender, digest).await;
     }
-    let id = app.store.begin_upload(&repository).await?;
+    let id = app.store.begin_upload(&repository, algorithm).await?;
     Ok(progress(StatusCode::ACCEPTED, &repository, &id, 0))
 }
 
@@ -243,19 +246,19 @@ async fn finish(
     app: &Arc<App>,
     repository: Repository,
     appender: Appender,
-    digest: Digest,
+    digest: ContentDigest,
 ) -> Result<Answer, Fault> {
     let size = app.store.finish_upload(repository.clone(), appender, digest).await?;
     tracing::info!(%repository, %digest, size, "blob stored");
     Ok(created(&repository, &digest))
 }
 
-fn parse_digest(text: &str) -> Result<Digest, Fault> {
+fn parse_digest(text: &str) -> Result<ContentDigest, Fault> {
     text.parse()
-        .map_err(|error: format_spec::digest::DigestError| Fault::bad_digest(error.to_string()))
+        .map_err(|error: crate::content::ContentDigestError| Fault::bad_digest(error.to_string()))
 }
 
-fn created(repository: &Repository, digest: &Digest) -> Answer {
+fn created(repository: &Repository, digest: &ContentDigest) -> Answer {
     Answer::new(StatusCode::CREATED)
         .header(LOCATION, format!("/v2/{repository}/blobs/{digest}"))
         .header(field::DIGEST, digest.to_string())

@@ -234,8 +234,9 @@ impl Adopting<'_> {
                     self.done.leave(named, format!("its manifest {digest} is left out"));
                 }
                 Some(digest) => {
-                    if !self.how.dry_run {
-                        self.store.adopt_tag(repository, &tag, &digest)?;
+                    if !self.how.dry_run && !self.store.adopt_tag(repository, &tag, &digest)? {
+                        self.done.leave(named, format!("its manifest {digest} is gone"));
+                        continue;
                     }
                     self.done.tags += 1;
                 }
@@ -252,6 +253,9 @@ impl Adopting<'_> {
         let named = || format!("{repository}@{digest}");
         let hex = digest.hex();
         let from = self.blobs.join(&hex[..2]).join(&hex).join("data");
+        // Bytes that are there, or were just brought and are as old as in the source, stay until they are linked.
+        let store = self.store;
+        let _hold = store.holds.hold(&digest.into());
         let size = match fs_err::symlink_metadata(&from) {
             Ok(found) if found.is_file() => found.len(),
             Ok(_) => return Ok(self.leave(digest, named(), "it is no regular file")),
@@ -350,7 +354,7 @@ impl Adopting<'_> {
         }
         let durable = &self.store.durable;
         durable.synced(fs_err::File::open(temporary)?.sync_data())?;
-        let directory = self.store.blob_dir(digest);
+        let directory = self.store.blob_dir(&digest.into());
         durable.make_dirs(&self.store.root, &directory)?;
         durable.place(temporary, &directory, &digest.hex())?;
         Ok(Ok(way))
@@ -428,7 +432,7 @@ impl Adopting<'_> {
             }
         }
         if !self.how.dry_run {
-            self.store.put_manifest(repository, Some(digest), &[], None, &bytes)?;
+            self.store.put_manifest(repository, Some(&digest.into()), &[], None, &bytes)?;
         }
         self.done.manifests += 1;
         Ok(true)
@@ -436,18 +440,23 @@ impl Adopting<'_> {
 }
 
 impl Store {
-    /// Sets a tag to a manifest that the repository holds.
+    /// Sets a tag to a manifest that the repository holds; `false` when it does not.
     fn adopt_tag(
         &self,
         repository: &Repository,
         tag: &Tag,
         digest: &Digest,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         self.writable()?;
+        let _hold = self.holds.hold(&digest.into());
         let _adding = self.adding(repository);
+        if self.get_manifest(repository, digest)?.is_none() {
+            return Ok(false);
+        }
         let dir = self.tags_dir(repository);
         self.durable.make_dirs(&self.root, &dir)?;
-        self.durable.write(&dir, tag.as_str(), &[format!("{digest}\n").as_bytes()])
+        self.durable.write(&dir, tag.as_str(), &[format!("{digest}\n").as_bytes()])?;
+        Ok(true)
     }
 }
 

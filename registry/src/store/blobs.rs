@@ -5,10 +5,11 @@
 
 use std::io;
 
-use format_spec::{Digest, Repository};
+use format_spec::Repository;
 
 use super::durable::is_absent;
 use super::{Store, StoreError};
+use crate::content::ContentDigest;
 
 impl Store {
     /// The size in bytes of a blob that this repository holds. Whoever is told so need not push it: it stays
@@ -19,8 +20,9 @@ impl Store {
     pub fn has_blob(
         &self,
         repository: &Repository,
-        digest: &Digest,
+        digest: &(impl Copy + Into<ContentDigest>),
     ) -> Result<Option<u64>, StoreError> {
+        let digest: &ContentDigest = &(*digest).into();
         let _hold = self.holds.hold(digest);
         let link = self.links(repository).join(digest.hex());
         if !exists(fs_err::metadata(&link))? {
@@ -37,7 +39,11 @@ impl Store {
     ///
     /// # Errors
     /// I/O.
-    pub fn blob_size(&self, digest: &Digest) -> Result<Option<u64>, StoreError> {
+    pub fn blob_size(
+        &self,
+        digest: &(impl Copy + Into<ContentDigest>),
+    ) -> Result<Option<u64>, StoreError> {
+        let digest: &ContentDigest = &(*digest).into();
         match fs_err::metadata(self.blob_dir(digest).join(digest.hex())) {
             Ok(metadata) => Ok(Some(metadata.len())),
             Err(error) if is_absent(&error) => Ok(None),
@@ -52,8 +58,9 @@ impl Store {
     pub fn open_blob(
         &self,
         repository: &Repository,
-        digest: &Digest,
+        digest: &(impl Copy + Into<ContentDigest>),
     ) -> Result<Option<(fs_err::File, u64)>, StoreError> {
+        let digest: &ContentDigest = &(*digest).into();
         if !exists(fs_err::metadata(self.links(repository).join(digest.hex())))? {
             return Ok(None);
         }
@@ -72,7 +79,12 @@ impl Store {
     ///
     /// # Errors
     /// Read-only, or I/O.
-    pub fn link_blob(&self, repository: &Repository, digest: &Digest) -> Result<bool, StoreError> {
+    pub fn link_blob(
+        &self,
+        repository: &Repository,
+        digest: &(impl Copy + Into<ContentDigest>),
+    ) -> Result<bool, StoreError> {
+        let digest: &ContentDigest = &(*digest).into();
         self.writable()?;
         let _hold = self.holds.hold(digest);
         if self.blob_size(digest)?.is_none() {
@@ -87,8 +99,9 @@ impl Store {
     pub(super) fn link(
         &self,
         repository: &Repository,
-        digest: &Digest,
+        digest: &(impl Copy + Into<ContentDigest>),
     ) -> Result<bool, StoreError> {
+        let digest: &ContentDigest = &(*digest).into();
         let _adding = self.adding(repository);
         if self.blob_size(digest)?.is_none() {
             return Ok(false);
@@ -110,8 +123,9 @@ impl Store {
         &self,
         from: &Repository,
         repository: &Repository,
-        digest: &Digest,
+        digest: &(impl Copy + Into<ContentDigest>),
     ) -> Result<bool, StoreError> {
+        let digest: &ContentDigest = &(*digest).into();
         let _hold = self.holds.hold(digest);
         Ok(self.has_blob(from, digest)?.is_some() && self.link_blob(repository, digest)?)
     }
@@ -123,8 +137,9 @@ impl Store {
     pub fn delete_blob(
         &self,
         repository: &Repository,
-        digest: &Digest,
+        digest: &(impl Copy + Into<ContentDigest>),
     ) -> Result<bool, StoreError> {
+        let digest: &ContentDigest = &(*digest).into();
         self.writable()?;
         let _removing = self.removing(repository);
         self.durable.remove(&self.links(repository), &digest.hex())

@@ -5,12 +5,13 @@
 
 use std::time::SystemTime;
 
-use format_spec::{Digest, Repository, Tag};
+use format_spec::{Repository, Tag};
 
 use super::blobs::exists;
 use super::durable::{is_absent, read_bounded};
 use super::lists::{Smallest, names};
 use super::{Page, Store, StoreError};
+use crate::content::{Algorithm, ContentDigest};
 
 impl Store {
     /// At most `limit` tags after `last` that `keep` wants, and how many there are of them in all.
@@ -47,7 +48,7 @@ impl Store {
         for name in names(&self.links(repository))? {
             let Some(less) = budget.checked_sub(1) else { return Ok(None) };
             *budget = less;
-            let Ok(digest) = Digest::from_hex(&name) else { continue };
+            let Ok(digest) = ContentDigest::from_hex(&name) else { continue };
             bytes += self.blob_size(&digest)?.unwrap_or(0);
         }
         Ok(Some(bytes))
@@ -60,7 +61,7 @@ impl Store {
     pub fn shown_blob(
         &self,
         repository: &Repository,
-        digest: &Digest,
+        digest: &ContentDigest,
     ) -> Result<Option<u64>, StoreError> {
         match exists(fs_err::metadata(self.links(repository).join(digest.hex())))? {
             true => self.blob_size(digest),
@@ -75,7 +76,7 @@ impl Store {
     pub fn small_blob(
         &self,
         repository: &Repository,
-        digest: &Digest,
+        digest: &ContentDigest,
         max: u64,
     ) -> Result<Option<Vec<u8>>, StoreError> {
         if self.shown_blob(repository, digest)?.is_none_or(|size| size > max) {
@@ -106,10 +107,13 @@ impl Store {
     /// I/O.
     pub fn counts(&self, budget: usize) -> Result<(Option<usize>, Option<usize>), StoreError> {
         let mut blobs = 0;
-        for shard in names(&self.root.join("blobs/sha256"))? {
-            blobs += names(&self.root.join("blobs/sha256").join(shard))?.take(budget + 1).count();
-            if blobs > budget {
-                break;
+        for algorithm in Algorithm::ALL {
+            let all = self.root.join("blobs").join(algorithm.name());
+            for shard in names(&all)? {
+                if blobs > budget {
+                    break;
+                }
+                blobs += names(&all.join(shard))?.take(budget + 1).count();
             }
         }
         let repositories = self.visible_repositories("", budget, &|_| true)?;

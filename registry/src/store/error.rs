@@ -4,9 +4,8 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use format_spec::Digest;
-
 use super::NoRoom;
+use crate::content::ContentDigest;
 use crate::manifest::ManifestError;
 use crate::objects::ObjectsError;
 
@@ -32,8 +31,8 @@ pub enum StoreError {
         /// The data directory.
         path: PathBuf,
     },
-    /// The directory has other content.
-    #[error("the directory is not empty and not a registry's data: `{path}`")]
+    /// The directory is not there, or has no content or other content.
+    #[error("`{path}` is not the data directory of a registry")]
     NotAStore {
         /// The data directory.
         path: PathBuf,
@@ -50,9 +49,9 @@ pub enum StoreError {
     #[error("content does not match: expected {expected}, received {found}")]
     Mismatch {
         /// What the client announced.
-        expected: Digest,
+        expected: Box<ContentDigest>,
         /// What it sent.
-        found: Digest,
+        found: Box<ContentDigest>,
     },
     /// No such upload, or it was finished, cancelled or expired.
     #[error("the upload is unknown, finished or expired")]
@@ -74,7 +73,7 @@ pub enum StoreError {
     },
     /// An image manifest names a blob that its repository does not hold.
     #[error("the repository does not hold a blob of the manifest: {0}")]
-    BlobUnknown(Digest),
+    BlobUnknown(ContentDigest),
     /// A collection runs already.
     #[error("the registry is collecting garbage already")]
     Collecting,

@@ -8,7 +8,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use format_spec::Digest;
+use crate::content::ContentDigest;
 
 /// Enough that two requests seldom meet.
 const SHARDS: usize = 64;
@@ -20,15 +20,15 @@ pub(super) struct Holds {
 
 #[derive(Default)]
 struct Shard {
-    held: HashMap<Digest, usize>,
+    held: HashMap<ContentDigest, usize>,
     /// Everything held since the collection began, when one runs.
-    since: Option<HashSet<Digest>>,
+    since: Option<HashSet<ContentDigest>>,
 }
 
 /// One content that a request is at work with.
 pub(super) struct Hold<'a> {
     holds: &'a Holds,
-    digest: Digest,
+    digest: ContentDigest,
 }
 
 /// A collection under way.
@@ -39,13 +39,13 @@ impl Holds {
         Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect() }
     }
 
-    fn shard(&self, digest: &Digest) -> MutexGuard<'_, Shard> {
+    fn shard(&self, digest: &ContentDigest) -> MutexGuard<'_, Shard> {
         let shard = &self.shards[usize::from(digest.as_bytes()[0]) % SHARDS];
         shard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// To be taken before the first look at the content, and kept until the answer stands on the disk.
-    pub(super) fn hold(&self, digest: &Digest) -> Hold<'_> {
+    pub(super) fn hold(&self, digest: &ContentDigest) -> Hold<'_> {
         let mut shard = self.shard(digest);
         *shard.held.entry(*digest).or_default() += 1;
         if let Some(since) = &mut shard.since {
@@ -66,7 +66,11 @@ impl Holds {
 
 impl Watch<'_> {
     /// Runs `remove` unless a request was at work with this content since the collection began.
-    pub(super) fn unless_held<T>(&self, digest: &Digest, remove: impl FnOnce() -> T) -> Option<T> {
+    pub(super) fn unless_held<T>(
+        &self,
+        digest: &ContentDigest,
+        remove: impl FnOnce() -> T,
+    ) -> Option<T> {
         let shard = self.0.shard(digest);
         let held = shard.since.as_ref().is_none_or(|since| since.contains(digest));
         // With the shard still locked.
@@ -101,7 +105,8 @@ mod tests {
     #[test]
     fn what_was_held_at_any_moment_of_a_collection_is_left() {
         let holds = Holds::new();
-        let [before, early, late, never] = [b"1", b"2", b"3", b"4"].map(|text| Digest::of(text));
+        let [before, early, late, never] =
+            [b"1", b"2", b"3", b"4"].map(|text| ContentDigest::from(format_spec::Digest::of(text)));
         drop(holds.hold(&before));
         let held = holds.hold(&early);
         let watch = holds.watch();

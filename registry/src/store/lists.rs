@@ -7,11 +7,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use format_spec::{Digest, Repository};
+use format_spec::Repository;
 
 use super::blobs::exists;
 use super::durable::is_absent;
 use super::{Store, StoreError, StoredManifest};
+use crate::content::ContentDigest;
 use crate::manifest::Manifest;
 
 /// One page of names, in lexical order.
@@ -27,7 +28,7 @@ pub struct Page<T> {
 #[derive(Debug, Clone)]
 pub struct Referrer {
     /// Its digest.
-    pub digest: Digest,
+    pub digest: ContentDigest,
     /// Its media type.
     pub media_type: String,
     /// Its size in bytes.
@@ -44,7 +45,7 @@ pub struct Referrers {
     /// The entries of this page, in the order of their digests.
     pub entries: Vec<Referrer>,
     /// Where the next page goes on, when more may follow.
-    pub next: Option<Digest>,
+    pub next: Option<ContentDigest>,
 }
 
 /// Manifests read for one page of referrers: a filter may let none of them through.
@@ -143,19 +144,22 @@ impl Store {
     pub fn referrers(
         &self,
         repository: &Repository,
-        subject: &Digest,
+        subject: &(impl Copy + Into<ContentDigest>),
         artifact_type: Option<&str>,
-        last: Option<&Digest>,
+        last: Option<&ContentDigest>,
         budget: usize,
     ) -> Result<Referrers, StoreError> {
-        let last = last.map(Digest::hex).unwrap_or_default();
+        let subject: &ContentDigest = &(*subject).into();
+        let last = last.map(ContentDigest::hex).unwrap_or_default();
         let mut smallest = Smallest::new(&last, REFERRERS_READ);
         for name in names(&self.referrers_dir(repository, subject))? {
             smallest.offer(name);
         }
         let candidates = smallest.page();
         let mut page = ReferrersPage::new(artifact_type, budget);
-        for digest in candidates.entries.iter().filter_map(|name| Digest::from_hex(name).ok()) {
+        let digests =
+            candidates.entries.iter().filter_map(|name| ContentDigest::from_hex(name).ok());
+        for digest in digests {
             let stored = self.get_manifest(repository, &digest)?;
             if !page.offer(digest, stored.and_then(Referrer::of)) {
                 return Ok(page.cut());
@@ -172,7 +176,7 @@ impl Referrer {
         // One that is empty counts as missing.
         let given = |kind: Option<String>| kind.filter(|kind| !kind.is_empty());
         // It was parsed before it was stored.
-        let manifest = Manifest::parse(&stored.bytes, Some(&stored.media_type)).ok()?;
+        let manifest = Manifest::parse_any(&stored.bytes, Some(&stored.media_type)).ok()?;
         let (artifact_type, annotations) = match manifest {
             Manifest::Image(image) => (
                 // OCI distribution specification, "Listing Referrers".
@@ -191,7 +195,7 @@ pub(crate) struct ReferrersPage<'a> {
     artifact_type: Option<&'a str>,
     budget: usize,
     spent: usize,
-    read: Option<Digest>,
+    read: Option<ContentDigest>,
     page: Referrers,
 }
 
@@ -202,7 +206,7 @@ impl<'a> ReferrersPage<'a> {
 
     /// Takes the next one in the order of digests, `None` when there is no such manifest; `false` when the page
     /// is full without it.
-    pub(crate) fn offer(&mut self, digest: Digest, referrer: Option<Referrer>) -> bool {
+    pub(crate) fn offer(&mut self, digest: ContentDigest, referrer: Option<Referrer>) -> bool {
         // Descriptor without annotations, in JSON.
         const DESCRIPTOR: usize = 512;
         let wanted = |referrer: &Referrer| {

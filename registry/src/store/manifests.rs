@@ -8,11 +8,12 @@ use std::path::Path;
 
 use bytes::Bytes;
 use format_spec::limits::MANIFEST_MAX;
-use format_spec::{Digest, Repository, Tag};
+use format_spec::{Repository, Tag};
 
 use super::durable::read_bounded;
 use super::room::length;
 use super::{Store, StoreError};
+use crate::content::{Algorithm, ContentDigest};
 use crate::manifest::Manifest;
 use crate::media_type::is_foreign_layer;
 
@@ -20,7 +21,7 @@ use crate::media_type::is_foreign_layer;
 pub(crate) const HEADING_MAX: u64 = 512;
 
 /// Bytes of a tag file: one digest and a line feed.
-const POINTER_MAX: u64 = 128;
+const POINTER_MAX: u64 = 256;
 
 /// A manifest as it was pushed.
 #[derive(Debug, Clone)]
@@ -28,18 +29,22 @@ pub struct StoredManifest {
     /// The exact bytes.
     pub bytes: Bytes,
     /// Their digest.
-    pub digest: Digest,
+    pub digest: ContentDigest,
     /// The content type they were pushed with.
     pub media_type: String,
 }
 
 impl StoredManifest {
     /// Reads the stored form, a line with the media type and the bytes; `None` when those have another digest.
-    pub(crate) fn parse(stored: &Bytes, digest: &Digest) -> Option<Self> {
+    pub(crate) fn parse(stored: &Bytes, digest: &ContentDigest) -> Option<Self> {
         let end = stored.iter().position(|byte| *byte == b'\n')?;
         let media_type = std::str::from_utf8(&stored[..end]).ok()?.to_owned();
         let bytes = stored.slice(end + 1..);
-        (Digest::of(&bytes) == *digest).then(|| Self { bytes, digest: *digest, media_type })
+        (ContentDigest::of(digest.algorithm(), &bytes) == *digest).then(|| Self {
+            bytes,
+            digest: *digest,
+            media_type,
+        })
     }
 }
 
@@ -47,9 +52,9 @@ impl StoredManifest {
 #[derive(Debug, Clone)]
 pub struct Pushed {
     /// The manifest's digest.
-    pub digest: Digest,
+    pub digest: ContentDigest,
     /// The manifest it refers to, when it has a `subject`.
-    pub subject: Option<Digest>,
+    pub subject: Option<ContentDigest>,
 }
 
 impl Store {
@@ -63,23 +68,27 @@ impl Store {
     pub fn put_manifest(
         &self,
         repository: &Repository,
-        expected: Option<&Digest>,
+        expected: Option<&ContentDigest>,
         tags: &[Tag],
         media_type: Option<&str>,
         bytes: &[u8],
     ) -> Result<Pushed, StoreError> {
         self.writable()?;
-        let digest = Digest::of(bytes);
+        let algorithm = expected.map_or(Algorithm::Sha256, ContentDigest::algorithm);
+        let digest = ContentDigest::of(algorithm, bytes);
         if let Some(expected) = expected.filter(|expected| **expected != digest) {
-            return Err(StoreError::Mismatch { expected: *expected, found: digest });
+            return Err(StoreError::Mismatch {
+                expected: Box::new(*expected),
+                found: Box::new(digest),
+            });
         }
-        let manifest = Manifest::parse(bytes, media_type)?;
+        let manifest = Manifest::parse_any(bytes, media_type)?;
         // The type it was sent with, unless that was none or a general one.
         let media_type = manifest.media_type();
         let subject = manifest.subject().map(|subject| subject.digest);
 
         // Before the first look: what it names stays until it is there to name it.
-        let named: Vec<&Digest> = manifest.named().map(|named| &named.digest).collect();
+        let named: Vec<&ContentDigest> = manifest.named().map(|named| &named.digest).collect();
         let _holds: Vec<_> =
             named.iter().copied().chain([&digest]).map(|named| self.holds.hold(named)).collect();
         let _adding = self.adding(repository);
@@ -117,7 +126,7 @@ impl Store {
     fn require_blobs(
         &self,
         repository: &Repository,
-        manifest: &Manifest,
+        manifest: &Manifest<ContentDigest>,
     ) -> Result<(), StoreError> {
         let mut any = false;
         for blob in manifest.blobs() {
@@ -145,7 +154,7 @@ impl Store {
         &self,
         repository: &Repository,
         tag: &Tag,
-    ) -> Result<Option<Digest>, StoreError> {
+    ) -> Result<Option<ContentDigest>, StoreError> {
         read_pointer(&self.tags_dir(repository).join(tag.as_str()))
     }
 
@@ -157,8 +166,9 @@ impl Store {
     pub fn get_manifest(
         &self,
         repository: &Repository,
-        digest: &Digest,
+        digest: &(impl Copy + Into<ContentDigest>),
     ) -> Result<Option<StoredManifest>, StoreError> {
+        let digest: &ContentDigest = &(*digest).into();
         let _hold = self.holds.hold(digest);
         let path = self.manifests(repository).join(digest.hex());
         match read_stored(&path, digest)? {
@@ -182,8 +192,9 @@ impl Store {
     pub fn delete_manifest(
         &self,
         repository: &Repository,
-        digest: &Digest,
+        digest: &(impl Copy + Into<ContentDigest>),
     ) -> Result<bool, StoreError> {
+        let digest: &ContentDigest = &(*digest).into();
         self.writable()?;
         let _removing = self.removing(repository);
         let stored = self.get_manifest(repository, digest)?;
@@ -197,7 +208,7 @@ impl Store {
         self.durable.remove_all(&tags, &named)?;
         let removed = self.durable.remove(&self.manifests(repository), &digest.hex())?;
         let subject = stored
-            .and_then(|stored| Manifest::parse(&stored.bytes, Some(&stored.media_type)).ok())
+            .and_then(|stored| Manifest::parse_any(&stored.bytes, Some(&stored.media_type)).ok())
             .and_then(|manifest| manifest.subject().map(|subject| subject.digest));
         if let Some(subject) = subject {
             self.durable.remove(&self.referrers_dir(repository, &subject), &digest.hex())?;
@@ -225,7 +236,7 @@ pub(super) enum Stored {
 }
 
 /// Reads the file of a manifest, which does not count as a look at it.
-pub(super) fn read_stored(path: &Path, digest: &Digest) -> Result<Stored, StoreError> {
+pub(super) fn read_stored(path: &Path, digest: &ContentDigest) -> Result<Stored, StoreError> {
     let Some(stored) = read_bounded(path, HEADING_MAX + MANIFEST_MAX)? else {
         return Ok(Stored::Absent);
     };
@@ -234,7 +245,7 @@ pub(super) fn read_stored(path: &Path, digest: &Digest) -> Result<Stored, StoreE
 }
 
 /// The digest in a tag file; a damaged one counts as missing, and pushing the tag repairs it.
-fn read_pointer(path: &Path) -> Result<Option<Digest>, StoreError> {
+fn read_pointer(path: &Path) -> Result<Option<ContentDigest>, StoreError> {
     let pointer = read_tag(path)?;
     if let Some(None) = pointer {
         tracing::error!(path = %path.display(), "a tag is damaged: push it again");
@@ -243,7 +254,7 @@ fn read_pointer(path: &Path) -> Result<Option<Digest>, StoreError> {
 }
 
 /// The same, where a damaged one is told apart: `Some(None)`.
-pub(super) fn read_tag(path: &Path) -> Result<Option<Option<Digest>>, StoreError> {
+pub(super) fn read_tag(path: &Path) -> Result<Option<Option<ContentDigest>>, StoreError> {
     use std::io::ErrorKind::{InvalidData, IsADirectory};
     let text = match read_bounded(path, POINTER_MAX) {
         Ok(Some(text)) => text,

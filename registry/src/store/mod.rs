@@ -6,7 +6,8 @@
 //! ```text
 //! <data>/store-version                        "bundle registry store 1"
 //! <data>/lock                                 held (flock) by the one process that writes
-//! <data>/blobs/sha256/<2 hex>/<hex>           the bytes of a blob, once for all repositories
+//! <data>/blobs/<algorithm>/<2 hex>/<hex>      the bytes of a blob, once for all repositories; sha256 or sha512,
+//!                                             which the number of digits tells apart below `repositories`
 //! <data>/uploads/<id>                         the bytes of an unfinished upload
 //! <data>/usage                                bytes of the blobs, while nobody has the store open
 //! <data>/tmp/<random>                         pointers being written; emptied at start
@@ -67,6 +68,7 @@ pub use sequences::{Holder, Pinned, SequenceError, SequenceRecord};
 pub(crate) use uploads::random_hex;
 pub use uploads::{Appender, PENDING_MAX, UPLOAD_LIFETIME, Upload, UploadId};
 
+use crate::content::ContentDigest;
 use crate::lasting;
 use clock::Clock;
 use durable::Durable;
@@ -143,7 +145,7 @@ impl Store {
         }
         let lock = lock(&dir)?;
         durable.clear_temporary()?;
-        for name in ["uploads", "repositories", "blobs", "blobs/sha256"] {
+        for name in ["uploads", "repositories", "blobs", "blobs/sha256", "blobs/sha512"] {
             durable.make_dirs(&dir, &dir.join(name))?;
         }
         let shards = (0..=u8::MAX).map(|first| to_hex(&[first]));
@@ -245,13 +247,13 @@ impl Store {
         self.repository(repository).join("_tags")
     }
 
-    fn referrers_dir(&self, repository: &Repository, subject: &Digest) -> PathBuf {
+    fn referrers_dir(&self, repository: &Repository, subject: &ContentDigest) -> PathBuf {
         self.repository(repository).join("_referrers").join(subject.hex())
     }
 
-    fn blob_dir(&self, digest: &Digest) -> PathBuf {
+    fn blob_dir(&self, digest: &ContentDigest) -> PathBuf {
         let hex = digest.hex();
-        self.root.join("blobs").join("sha256").join(&hex[..2])
+        self.root.join("blobs").join(digest.algorithm().name()).join(&hex[..2])
     }
 
     /// Additions to a repository share it; removals exclude them, so that a manifest is never

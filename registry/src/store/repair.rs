@@ -7,12 +7,13 @@
 use std::os::unix::fs::MetadataExt;
 use std::sync::PoisonError;
 
-use format_spec::{Digest, Repository, Tag};
+use format_spec::{Repository, Tag};
 
 use super::check::{BlobBytes, FindingKind, Stored};
 use super::lists::names;
 use super::uploads::random_hex;
 use super::{Store, StoreError};
+use crate::content::ContentDigest;
 
 /// The directory of damaged files.
 const QUARANTINE: &str = "quarantine";
@@ -31,10 +32,8 @@ impl Store {
                 Err(_) => Ok(false),
             },
             FindingKind::TagDamaged => match tag_in(what) {
-                Some((repository, tag)) if self.resolve_tag(&repository, &tag)?.is_none() => {
-                    self.delete_tag(&repository, &tag)
-                }
-                _ => Ok(false),
+                Some((repository, tag)) => self.remove_damaged_tag(&repository, &tag),
+                None => Ok(false),
             },
             FindingKind::ManifestDamaged
             | FindingKind::BlobNotLinked
@@ -52,12 +51,23 @@ impl Store {
         }
     }
 
+    fn remove_damaged_tag(&self, repository: &Repository, tag: &Tag) -> Result<bool, StoreError> {
+        // Before the look: a push may set it anew.
+        let _removing = self.removing(repository);
+        match self.resolve_tag(repository, tag)? {
+            Some(_) => Ok(false),
+            None => self.durable.remove(&self.tags_dir(repository), tag.as_str()),
+        }
+    }
+
     fn repair_in(
         &self,
         kind: FindingKind,
         repository: &Repository,
-        digest: &Digest,
+        digest: &ContentDigest,
     ) -> Result<bool, StoreError> {
+        // What is looked at here is not collected before the repair stands.
+        let _hold = self.holds.hold(digest);
         match kind {
             FindingKind::ManifestDamaged => self.quarantine_manifest(repository, digest),
             FindingKind::BlobNotLinked => self.link_blob(repository, digest),
@@ -96,8 +106,10 @@ impl Store {
     ///
     /// # Errors
     /// Read-only, or I/O.
-    pub fn quarantine_blob(&self, digest: &Digest) -> Result<bool, StoreError> {
+    pub fn quarantine_blob(&self, digest: &ContentDigest) -> Result<bool, StoreError> {
         self.writable()?;
+        // What is to be moved is not collected meanwhile.
+        let _hold = self.holds.hold(digest);
         let Some(BlobBytes::Bad(inode, detail)) = self.hash_blob(digest, &mut |_| true)? else {
             return Ok(false);
         };
@@ -121,7 +133,7 @@ impl Store {
     fn quarantine_manifest(
         &self,
         repository: &Repository,
-        digest: &Digest,
+        digest: &ContentDigest,
     ) -> Result<bool, StoreError> {
         let _removing = self.removing(repository);
         let Stored::Damaged(detail) = self.stored(repository, digest) else { return Ok(false) };
@@ -142,7 +154,7 @@ impl Store {
     }
 }
 
-fn digest_in(what: &str) -> Option<(Repository, Digest)> {
+fn digest_in(what: &str) -> Option<(Repository, ContentDigest)> {
     let (repository, digest) = what.split_once('@')?;
     Some((repository.parse().ok()?, digest.parse().ok()?))
 }

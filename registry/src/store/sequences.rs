@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::durable::is_absent;
 use super::{Store, StoreError};
+use crate::content::ContentDigest;
 use crate::manifest::Manifest;
 use crate::record::{self, LEDGER, STREAM_PREFIX};
 
@@ -61,7 +62,7 @@ pub struct SequenceRecord {
     /// The sequence.
     pub sequence: Sequence,
     /// The manifest that is the record; `None` when the tag leads to none.
-    manifest: Option<Digest>,
+    manifest: Option<ContentDigest>,
 }
 
 /// The sequences of one stream whose contents the store must keep.
@@ -379,7 +380,7 @@ impl Store {
     fn layers_of(
         &self,
         repository: &Repository,
-        manifest: &Digest,
+        manifest: &ContentDigest,
     ) -> Result<Option<Vec<Digest>>, StoreError> {
         let Some(stored) = self.get_manifest(repository, manifest)? else { return Ok(None) };
         Ok(match Manifest::parse(&stored.bytes, Some(&stored.media_type)) {

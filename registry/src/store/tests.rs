@@ -217,7 +217,7 @@ async fn a_rotten_blob_is_repaired_by_a_push() {
     let (_dir, store) = open();
     let repository = name("a");
     let digest = push(&store, &repository, b"hello").await;
-    let path = store.blob_dir(&digest).join(digest.hex());
+    let path = store.blob_dir(&digest.into()).join(digest.hex());
     fs_err::write(&path, b"rotten").unwrap();
     push(&store, &repository, b"hello").await;
     assert_eq!(fs_err::read(&path).unwrap(), b"hello");

@@ -5,7 +5,7 @@
 //! again by its file and hashed anew.
 
 use std::collections::HashMap;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -13,7 +13,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use format_spec::digest::to_hex;
-use format_spec::hash::Hasher;
 use format_spec::limits::BLOB_MAX;
 use format_spec::{Digest, Repository};
 use tokio::sync::OwnedMutexGuard;
@@ -23,6 +22,7 @@ use super::blobs::exists;
 use super::durable::is_absent;
 use super::room::{Change, Room, length};
 use super::{Store, StoreError};
+use crate::content::{Algorithm, ContentDigest, ContentHasher};
 
 /// An upload that nothing was added to for this long is removed.
 pub const UPLOAD_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
@@ -91,7 +91,7 @@ type State = Option<Growing>;
 
 struct Growing {
     file: fs_err::File,
-    hasher: Hasher,
+    hasher: ContentHasher,
 }
 
 impl Upload {
@@ -253,6 +253,18 @@ impl Store {
     /// # Errors
     /// Read-only, too many are pending, or I/O.
     pub fn begin_upload(&self, repository: &Repository) -> Result<Arc<Upload>, StoreError> {
+        self.begin_upload_by(repository, Algorithm::Sha256)
+    }
+
+    /// The same where it is known by which algorithm it will be named; by another one it is read once more.
+    ///
+    /// # Errors
+    /// As of [`Store::begin_upload`].
+    pub fn begin_upload_by(
+        &self,
+        repository: &Repository,
+        algorithm: Algorithm,
+    ) -> Result<Arc<Upload>, StoreError> {
         self.writable()?;
         if self.uploads.pending.load(Ordering::Acquire) >= PENDING_MAX {
             return Err(StoreError::UploadsFull { limit: PENDING_MAX });
@@ -264,7 +276,7 @@ impl Store {
             .create_new(true)
             .open(self.uploads.dir.join(id.as_str()))?;
         self.uploads.pending.fetch_add(1, Ordering::AcqRel);
-        let growing = Growing { file, hasher: Hasher::new() };
+        let growing = Growing { file, hasher: ContentHasher::new(algorithm) };
         self.uploads.keep(id, 0, growing, &self.room)?.ok_or(StoreError::UploadUnknown)
     }
 
@@ -283,18 +295,8 @@ impl Store {
             Err(error) if is_absent(&error) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let mut hasher = Hasher::new();
-        let mut offset = 0;
-        let mut buffer = vec![0; REHASH_BUFFER];
-        loop {
-            match file.read(&mut buffer)? {
-                0 => break,
-                n => {
-                    hasher.update(&buffer[..n]);
-                    offset += n as u64;
-                }
-            }
-        }
+        let mut hasher = ContentHasher::new(Algorithm::Sha256);
+        let offset = hash_file(&mut file, &mut hasher)?;
         self.uploads.keep(id.clone(), offset, Growing { file, hasher }, &self.room)
     }
 
@@ -323,8 +325,9 @@ impl Store {
         &self,
         repository: &Repository,
         mut appender: Appender,
-        expected: &Digest,
+        expected: &(impl Copy + Into<ContentDigest>),
     ) -> Result<u64, StoreError> {
+        let expected: &ContentDigest = &(*expected).into();
         let size = appender.offset();
         let upload = Arc::clone(&appender.upload);
         let Some(growing) = appender.state.take() else { return Err(StoreError::UploadUnknown) };
@@ -344,13 +347,24 @@ impl Store {
         repository: &Repository,
         upload: &Upload,
         growing: Growing,
-        expected: &Digest,
+        expected: &ContentDigest,
         size: u64,
     ) -> Result<(), StoreError> {
         self.writable()?;
-        let found = growing.hasher.finish();
+        let mut hasher = growing.hasher;
+        if hasher.algorithm() != expected.algorithm() {
+            // Nobody said so when it began.
+            hasher = ContentHasher::new(expected.algorithm());
+            let mut whole = growing.file.file();
+            whole.seek(io::SeekFrom::Start(0))?;
+            hash_file(&mut whole.take(size), &mut hasher)?;
+        }
+        let found = hasher.finish();
         if found != *expected {
-            return Err(StoreError::Mismatch { expected: *expected, found });
+            return Err(StoreError::Mismatch {
+                expected: Box::new(*expected),
+                found: Box::new(found),
+            });
         }
         // A write that failed half-way has left bytes that were never hashed.
         if growing.file.metadata()?.len() != size {
@@ -429,6 +443,21 @@ impl Store {
             }
         }
         Ok(removed)
+    }
+}
+
+/// Hashes what is left of a file; returns how many bytes.
+fn hash_file(file: &mut impl Read, hasher: &mut ContentHasher) -> Result<u64, StoreError> {
+    let mut buffer = vec![0; REHASH_BUFFER];
+    let mut total = 0;
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(total),
+            n => {
+                hasher.update(&buffer[..n]);
+                total += n as u64;
+            }
+        }
     }
 }
 

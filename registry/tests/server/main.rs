@@ -16,6 +16,7 @@ mod operations;
 mod own_client;
 mod page;
 mod quota;
+mod sha512;
 mod support;
 
 /// The registries of these tests are over files.

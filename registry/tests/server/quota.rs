@@ -267,7 +267,7 @@ async fn a_damaged_blob_that_is_moved_aside_counts_no_more() {
     let store = Store::open(dir.path()).unwrap();
     store.count(&|| true).unwrap();
     assert_eq!(store.usage().used, Some(6));
-    assert!(store.quarantine_blob(&digest).unwrap());
+    assert!(store.quarantine_blob(&digest.into()).unwrap());
     assert_eq!(store.usage().used, Some(0));
 }
 

@@ -4,16 +4,17 @@
 //! made of its digest. What must hold: what is said here is where something lies and what it calls itself; nobody has
 //! checked a signature.
 
-use format_spec::{Digest, Repository, Tag};
+use format_spec::{Repository, Tag};
 
 use super::limits::{GLANCE, REFERRERS};
+use crate::content::{Algorithm, ContentDigest};
 use crate::store::{Store, StoreError};
 
 /// A thing that is attached.
 pub(super) struct Thing {
     /// What it is, for a person.
     pub(super) what: &'static str,
-    pub(super) digest: Digest,
+    pub(super) digest: ContentDigest,
     /// Its tag, or the type it calls itself.
     pub(super) told: String,
     pub(super) bytes: Option<u64>,
@@ -30,19 +31,32 @@ const SBOM: &str = "SBOM";
 const ATTESTATION: &str = "attestation";
 
 /// What cosign appends to a tag made of the image's digest.
-const SUFFIXES: [(&str, &str); 4] =
-    [(".sig", SIGNATURE), (".att", ATTESTATION), (".sbom", SBOM), ("", "list of referrers")];
+const SUFFIXES: [(&str, &str); 3] = [(".sig", SIGNATURE), (".att", ATTESTATION), (".sbom", SBOM)];
+
+/// What lies under the tag of the digest alone, where clients keep it themselves ("Referrers Tag Schema").
+const LIST: &str = "list of referrers";
+
+/// Digits of a digest in that tag: a longer one is cut there.
+const DIGITS: usize = 64;
+
+/// The tag of a digest, to which cosign appends. It cuts nothing, so for SHA-512 its tags would be longer than tags are.
+fn tag_of(digest: &ContentDigest) -> String {
+    let hex = digest.hex();
+    format!("{}-{}", digest.algorithm().name(), hex.get(..DIGITS).unwrap_or(&hex))
+}
 
 /// Whether a tag is one of these.
 pub(super) fn is_attached(tag: &str) -> bool {
-    let Some(rest) = tag.strip_prefix("sha256-") else { return false };
     let hex = |c: u8| matches!(c, b'0'..=b'9' | b'a'..=b'f');
-    match rest.split_at_checked(64) {
-        Some((digits, suffix)) => {
-            digits.bytes().all(hex) && SUFFIXES.iter().any(|(known, _)| *known == suffix)
-        }
-        None => false,
-    }
+    let known = |algorithm: Algorithm, suffix: &str| {
+        let cosign = SUFFIXES.iter().any(|(known, _)| *known == suffix);
+        suffix.is_empty() || (cosign && algorithm == Algorithm::Sha256)
+    };
+    Algorithm::ALL.into_iter().any(|algorithm| {
+        let rest = tag.strip_prefix(algorithm.name()).and_then(|rest| rest.strip_prefix('-'));
+        rest.and_then(|rest| rest.split_at_checked(DIGITS))
+            .is_some_and(|(digits, suffix)| digits.bytes().all(hex) && known(algorithm, suffix))
+    })
 }
 
 /// What an artifact of this type is.
@@ -65,7 +79,7 @@ impl Attached {
     pub(super) fn glance(
         store: &Store,
         repository: &Repository,
-        digest: &Digest,
+        digest: &ContentDigest,
     ) -> Result<Self, StoreError> {
         let things = list(store, repository, digest, GLANCE)?.0;
         let any = |what: &str| things.iter().any(|thing| thing.what == what);
@@ -77,7 +91,7 @@ impl Attached {
 pub(super) fn all(
     store: &Store,
     repository: &Repository,
-    digest: &Digest,
+    digest: &ContentDigest,
 ) -> Result<(Vec<Thing>, bool), StoreError> {
     list(store, repository, digest, REFERRERS)
 }
@@ -85,16 +99,17 @@ pub(super) fn all(
 fn list(
     store: &Store,
     repository: &Repository,
-    digest: &Digest,
+    digest: &ContentDigest,
     budget: usize,
 ) -> Result<(Vec<Thing>, bool), StoreError> {
     let mut things = Vec::new();
-    for (suffix, what) in SUFFIXES {
-        let tag = format!("sha256-{}{suffix}", digest.hex());
-        let Ok(tag) = tag.parse::<Tag>() else { continue };
-        if let Some(digest) = store.resolve_tag(repository, &tag)? {
-            let told = format!("sha256-…{suffix}");
-            things.push(Thing { what, digest, told, bytes: None });
+    let name = tag_of(digest);
+    let cosign = SUFFIXES.iter().filter(|_| digest.algorithm() == Algorithm::Sha256);
+    for (suffix, what) in cosign.copied().chain([("", LIST)]) {
+        let Ok(tag) = format!("{name}{suffix}").parse::<Tag>() else { continue };
+        if let Some(found) = store.resolve_tag(repository, &tag)? {
+            let told = format!("{}-…{suffix}", digest.algorithm().name());
+            things.push(Thing { what, digest: found, told, bytes: None });
         }
     }
     let page = store.referrers(repository, digest, None, None, budget)?;
@@ -111,11 +126,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tags_of_cosign_are_known_and_no_others() {
+    fn tags_made_of_a_digest_are_known_and_no_others() {
         let hex = "0123456789abcdef".repeat(4);
         for suffix in ["", ".sig", ".att", ".sbom"] {
             assert!(is_attached(&format!("sha256-{hex}{suffix}")), "{suffix}");
         }
+        assert!(is_attached(&format!("sha512-{hex}")));
+        for algorithm in Algorithm::ALL {
+            let tag = tag_of(&ContentDigest::of(algorithm, b"x"));
+            assert!(is_attached(&tag) && tag.parse::<Tag>().is_ok(), "{tag}");
+        }
+        // Nobody can push this one whole, so it is a person's.
+        assert!(!is_attached(&format!("sha512-{hex}.sig")));
         for tag in ["v1", "sha256-", "sha256-abc.sig", "sha512-abc"] {
             assert!(!is_attached(tag), "{tag}");
         }

@@ -3,7 +3,7 @@
 //! In: a repository and a tag or digest. Out: layers or platforms, configuration, signatures, commands to copy. What
 //! must hold: lists are cut at a fixed length and say so.
 
-use format_spec::{Digest, Repository, Tag};
+use format_spec::{Repository, Tag};
 use maud::{Markup, html};
 
 use super::attached;
@@ -11,12 +11,13 @@ use super::frame::{Column, column, facts, table};
 use super::limits::{ROWS, VALUE};
 use super::look::{Config, Look, Seen, Summary, is_attestation, platform, pulled};
 use super::{Drawn, StoreError, View, show};
+use crate::content::ContentDigest;
 use crate::manifest::{ImageManifest, IndexManifest, Manifest};
 
 /// What an image is asked for by.
 pub(super) enum Reference {
     Tag(Tag),
-    Digest(Digest),
+    Digest(ContentDigest),
 }
 
 pub(super) fn draw(view: &View, repository: &Repository, reference: &Reference) -> Drawn {
@@ -85,7 +86,7 @@ fn about(seen: &Seen, summary: &Summary) -> Markup {
     ])
 }
 
-fn commands(view: &View, whole: &str, repository: &Repository, digest: &Digest) -> Markup {
+fn commands(view: &View, whole: &str, repository: &Repository, digest: &ContentDigest) -> Markup {
     let host = &view.host;
     // Without TLS each of them has to be told.
     let (podman, skopeo, oc) = match view.plain {
@@ -108,7 +109,7 @@ fn commands(view: &View, whole: &str, repository: &Repository, digest: &Digest) 
 fn image_parts(
     look: &mut Look<'_>,
     repository: &Repository,
-    image: &ImageManifest,
+    image: &ImageManifest<ContentDigest>,
 ) -> Result<Markup, StoreError> {
     let config = look.config(image)?.unwrap_or_default();
     const COLUMNS: [Column; 5] = [
@@ -146,7 +147,7 @@ fn image_parts(
     })
 }
 
-fn layers(image: &ImageManifest) -> u64 {
+fn layers(image: &ImageManifest<ContentDigest>) -> u64 {
     image.layers.iter().map(|layer| layer.size).sum()
 }
 
@@ -187,7 +188,7 @@ fn configuration(config: &Config) -> Markup {
     }
 }
 
-fn annotations(manifest: &Manifest) -> Markup {
+fn annotations(manifest: &Manifest<ContentDigest>) -> Markup {
     let annotations = match manifest {
         Manifest::Image(image) => &image.annotations,
         Manifest::Index(index) => &index.annotations,
@@ -224,7 +225,7 @@ fn cut(count: usize) -> Markup {
 fn index_parts(
     look: &mut Look<'_>,
     repository: &Repository,
-    index: &IndexManifest,
+    index: &IndexManifest<ContentDigest>,
 ) -> Result<Markup, StoreError> {
     const COLUMNS: [Column; 4] = [
         Column { name: "Platform", class: "name" },
@@ -267,7 +268,7 @@ fn index_parts(
 fn attached_to(
     view: &View,
     repository: &Repository,
-    digest: &Digest,
+    digest: &ContentDigest,
 ) -> Result<Markup, StoreError> {
     let (things, more) = attached::all(view.store(), repository, digest)?;
     const COLUMNS: [Column; 4] = [

@@ -5,12 +5,13 @@
 
 use std::collections::BTreeMap;
 
+use format_spec::Repository;
 use format_spec::limits::DEPTH_MAX;
-use format_spec::{Digest, Repository};
 use jiff::Timestamp;
 use serde_json::Value;
 
 use super::limits::{CONFIG, READ};
+use crate::content::ContentDigest;
 use crate::manifest::{Descriptor, ImageManifest, Manifest, Platform};
 use crate::store::{Store, StoreError};
 
@@ -25,7 +26,7 @@ pub(super) struct Look<'a> {
 /// A manifest that is stored.
 pub(super) struct Seen {
     pub(super) media_type: String,
-    pub(super) manifest: Manifest,
+    pub(super) manifest: Manifest<ContentDigest>,
     /// Bytes of the manifest itself.
     pub(super) bytes: u64,
 }
@@ -81,7 +82,7 @@ impl<'a> Look<'a> {
     }
 
     /// The manifest, when it is there.
-    pub(super) fn manifest(&mut self, digest: &Digest) -> Result<Option<Seen>, StoreError> {
+    pub(super) fn manifest(&mut self, digest: &ContentDigest) -> Result<Option<Seen>, StoreError> {
         if !self.pay(1) {
             return Ok(None);
         }
@@ -92,12 +93,15 @@ impl<'a> Look<'a> {
         // What was begun is finished: one manifest more than the budget at most.
         self.pay(bytes);
         // It was parsed before it was stored.
-        let manifest = Manifest::parse(&stored.bytes, Some(&stored.media_type)).ok();
+        let manifest = Manifest::parse_any(&stored.bytes, Some(&stored.media_type)).ok();
         Ok(manifest.map(|manifest| Seen { media_type: stored.media_type, manifest, bytes }))
     }
 
     /// The configuration of an image, when it is one.
-    pub(super) fn config(&mut self, image: &ImageManifest) -> Result<Option<Config>, StoreError> {
+    pub(super) fn config(
+        &mut self,
+        image: &ImageManifest<ContentDigest>,
+    ) -> Result<Option<Config>, StoreError> {
         let config = &image.config;
         if config.size > CONFIG || !self.pay(config.size) {
             return Ok(None);
@@ -110,7 +114,10 @@ impl<'a> Look<'a> {
     }
 
     /// An image in one line; `None` when it is not there or the budget is used up.
-    pub(super) fn summary(&mut self, digest: &Digest) -> Result<Option<Summary>, StoreError> {
+    pub(super) fn summary(
+        &mut self,
+        digest: &ContentDigest,
+    ) -> Result<Option<Summary>, StoreError> {
         let Some(seen) = self.manifest(digest)? else { return Ok(None) };
         Ok(Some(self.summarize(&seen)?))
     }
@@ -153,19 +160,19 @@ impl<'a> Look<'a> {
 }
 
 /// Bytes of an image: layers, configuration, manifest.
-pub(super) fn pulled(image: &ImageManifest, manifest: u64) -> u64 {
+pub(super) fn pulled(image: &ImageManifest<ContentDigest>, manifest: u64) -> u64 {
     let layers: u64 = image.layers.iter().map(|layer| layer.size).sum();
     layers.saturating_add(image.config.size).saturating_add(manifest)
 }
 
 /// The platform that an index gives a child; `None` for what runs on none.
-pub(super) fn platform(child: &Descriptor) -> Option<String> {
+pub(super) fn platform(child: &Descriptor<ContentDigest>) -> Option<String> {
     let platform = child.platform.as_ref()?;
     (!is_attestation(child)).then(|| platform_name(platform))
 }
 
 /// A child that build tools put beside the images (buildkit: platform `unknown/unknown`).
-pub(super) fn is_attestation(child: &Descriptor) -> bool {
+pub(super) fn is_attestation(child: &Descriptor<ContentDigest>) -> bool {
     child.annotations.contains_key("vnd.docker.reference.type")
         || child.platform.as_ref().is_some_and(|platform| platform.os == "unknown")
 }

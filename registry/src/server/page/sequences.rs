@@ -148,7 +148,7 @@ fn layer(view: &View, ledger: &Repository, tag: &str) -> Result<Option<Vec<u8>>,
     let Some(stored) = view.store().get_manifest(ledger, &digest)? else { return Ok(None) };
     match Manifest::parse(&stored.bytes, Some(&stored.media_type)) {
         Ok(Manifest::Image(image)) => match image.layers.first() {
-            Some(layer) => view.store().small_blob(ledger, &layer.digest, HEAD),
+            Some(layer) => view.store().small_blob(ledger, &layer.digest.into(), HEAD),
             None => Ok(None),
         },
         _ => Ok(None),

@@ -3,9 +3,11 @@
 //! In: values. Out: text, or a piece of the page. What must hold: everything goes through the template, which escapes
 //! it; a digest is shortened for the eye and whole in the `title`.
 
-use format_spec::{Digest, Repository};
+use format_spec::Repository;
 use jiff::Timestamp;
 use maud::{Markup, html};
+
+use crate::content::ContentDigest;
 
 /// Bytes as a person reads them: powers of 1000, as media and networks are sold.
 pub(super) fn size(bytes: u64) -> String {
@@ -37,12 +39,12 @@ pub(super) fn bytes(bytes: u64) -> Markup {
 }
 
 /// A digest: its first digits, and the whole one in the title.
-pub(super) fn digest(digest: &Digest) -> Markup {
+pub(super) fn digest(digest: &ContentDigest) -> Markup {
     html! { code title=(digest) { (short(digest)) } }
 }
 
 /// The first digits of a digest.
-pub(super) fn short(digest: &Digest) -> String {
+pub(super) fn short(digest: &ContentDigest) -> String {
     digest.hex()[..12].to_owned()
 }
 
@@ -93,7 +95,7 @@ pub(super) fn tag_at(repository: &Repository, tag: &str) -> String {
 }
 
 /// The address of the page of an image by its digest.
-pub(super) fn digest_at(repository: &Repository, digest: &Digest) -> String {
+pub(super) fn digest_at(repository: &Repository, digest: &ContentDigest) -> String {
     format!("/ui/image/{repository}@{digest}")
 }
 

@@ -6,17 +6,16 @@
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use format_spec::Digest;
 use format_spec::digest::to_hex;
-use format_spec::hash::Hasher;
 
 use super::super::durable::is_absent;
 use super::super::lists::names;
 use super::super::{Store, StoreError};
 use super::{Checking, Cursor, FINDINGS_MAX, FindingKind, KEEP, Slice};
+use crate::content::{Algorithm, ContentDigest, ContentHasher};
 
 /// Bytes read at a time.
 const STEP: usize = 1024 * 1024;
@@ -35,13 +34,15 @@ impl Store {
     /// Hashes a blob; `moved` is told of every step and says whether to go on. `None` when it said no.
     pub(in crate::store) fn hash_blob(
         &self,
-        digest: &Digest,
+        digest: &ContentDigest,
         moved: &mut dyn FnMut(usize) -> bool,
     ) -> Result<Option<Bytes>, StoreError> {
         let path = self.blob_dir(digest).join(digest.hex());
         // Replaced while it was read: the new one counts. Nobody replaces it for ever.
         for _ in 0..3 {
-            let Some((inode, outcome)) = hash(&path, moved)? else { return Ok(None) };
+            let Some((inode, outcome)) = hash(&path, digest.algorithm(), moved)? else {
+                return Ok(None);
+            };
             let bad = match outcome {
                 Outcome::Absent => return Ok(Some(Bytes::Absent)),
                 Outcome::Hashed(found, _) if found == *digest => {
@@ -65,12 +66,13 @@ impl Store {
 
 enum Outcome {
     Absent,
-    Hashed(Digest, u64),
+    Hashed(ContentDigest, u64),
     Unreadable(String),
 }
 
 fn hash(
     path: &Path,
+    algorithm: Algorithm,
     moved: &mut dyn FnMut(usize) -> bool,
 ) -> Result<Option<(u64, Outcome)>, StoreError> {
     use rustix::fs::{Advice, fadvise};
@@ -84,7 +86,7 @@ fn hash(
     // Both are hints; a file system that has none is as good.
     let _ = fadvise(&file, 0, None, Advice::Sequential);
     let _ = fadvise(&file, 0, None, Advice::NoReuse);
-    let (mut hasher, mut size) = (Hasher::new(), 0);
+    let (mut hasher, mut size) = (ContentHasher::new(algorithm), 0);
     let mut buffer = vec![0; STEP];
     loop {
         match file.read(&mut buffer) {
@@ -103,14 +105,14 @@ fn hash(
 }
 
 impl Checking<'_> {
-    /// Looks through the directory of blobs and hashes those of the slice.
+    /// Looks through the directories of blobs and hashes those of the slice.
     pub(super) fn bytes(&mut self) -> Result<(), StoreError> {
-        let (progress, root) = (self.how.progress, self.store.root.join("blobs").join("sha256"));
+        let progress = self.how.progress;
         let slice = self.how.read;
         let cursor = self.how.from.clone().filter(|cursor| slice == Some(cursor.slice));
         if let Some(slice) = slice {
             progress.phase("adding up the blobs");
-            progress.expect(self.to_read(&root, slice, cursor.as_ref())?);
+            progress.expect(self.to_read(slice, cursor.as_ref())?);
         }
         progress.phase(if slice.is_some() { "reading blobs" } else { "looking at blobs" });
         let mut damaged = Vec::new();
@@ -121,20 +123,24 @@ impl Checking<'_> {
         let after = cursor.map(|cursor| cursor.after);
         let mut pace = Pace::new(self.how.rate);
         let mut kept = Instant::now();
-        for first in 0..=u8::MAX {
-            let shard = root.join(to_hex(&[first]));
+        for (algorithm, first) in shards() {
+            let shard = self.shard(algorithm, first);
             let mut blobs = Vec::new();
+            let ours = |digest: &ContentDigest| {
+                digest.algorithm() == algorithm && digest.as_bytes()[0] == first
+            };
             for name in names(&shard)? {
-                match Digest::from_hex(&name) {
-                    Ok(digest) if digest.as_bytes()[0] == first => blobs.push(digest),
-                    _ => self.stray(&shard.join(name)),
+                match ContentDigest::from_hex(&name).ok().filter(ours) {
+                    Some(digest) => blobs.push(digest),
+                    None => self.stray(&shard.join(name)),
                 }
             }
             blobs.sort_unstable();
             self.report.blobs += blobs.len() as u64;
             let Some(slice) = slice else { continue };
-            let wanted =
-                |digest: &Digest| slice.has(digest) && after.is_none_or(|after| *digest > after);
+            let wanted = |digest: &ContentDigest| {
+                slice.has(digest) && after.is_none_or(|after| *digest > after)
+            };
             for digest in blobs.into_iter().filter(wanted) {
                 if self.stopped() || !self.blob(&digest, &mut pace, &mut damaged)? {
                     return Ok(());
@@ -148,18 +154,17 @@ impl Checking<'_> {
         Ok(())
     }
 
+    fn shard(&self, algorithm: Algorithm, first: u8) -> PathBuf {
+        self.store.root.join("blobs").join(algorithm.name()).join(to_hex(&[first]))
+    }
+
     /// The bytes that are to be read.
-    fn to_read(
-        &self,
-        root: &Path,
-        slice: Slice,
-        cursor: Option<&Cursor>,
-    ) -> Result<u64, StoreError> {
+    fn to_read(&self, slice: Slice, cursor: Option<&Cursor>) -> Result<u64, StoreError> {
         let mut total = 0;
-        for first in 0..=u8::MAX {
-            let shard = root.join(to_hex(&[first]));
+        for (algorithm, first) in shards() {
+            let shard = self.shard(algorithm, first);
             for name in names(&shard)? {
-                let Ok(digest) = Digest::from_hex(&name) else { continue };
+                let Ok(digest) = ContentDigest::from_hex(&name) else { continue };
                 if slice.has(&digest) && cursor.is_none_or(|cursor| digest > cursor.after) {
                     total += fs_err::metadata(shard.join(name)).map_or(0, |file| file.len());
                 }
@@ -171,9 +176,9 @@ impl Checking<'_> {
     /// Hashes one blob; `false` when the check is to end.
     fn blob(
         &mut self,
-        digest: &Digest,
+        digest: &ContentDigest,
         pace: &mut Pace,
-        damaged: &mut Vec<Digest>,
+        damaged: &mut Vec<ContentDigest>,
     ) -> Result<bool, StoreError> {
         let how = self.how;
         let mut read_now = 0;
@@ -195,6 +200,13 @@ impl Checking<'_> {
         }
         Ok(true)
     }
+}
+
+/// Every directory that blobs lie in, in the order of their digests, which a cursor rests on.
+fn shards() -> impl Iterator<Item = (Algorithm, u8)> {
+    Algorithm::ALL
+        .into_iter()
+        .flat_map(|algorithm| (0..=u8::MAX).map(move |first| (algorithm, first)))
 }
 
 /// Holds reading to a rate.

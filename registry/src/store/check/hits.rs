@@ -6,17 +6,18 @@
 
 use std::collections::{HashMap, HashSet};
 
-use format_spec::{Digest, Repository, Tag};
+use format_spec::{Repository, Tag};
 
 use super::super::StoreError;
 use super::super::lists::names;
 use super::tree::Stored;
 use super::{Checking, Finding, FindingKind};
+use crate::content::ContentDigest;
 
 impl Checking<'_> {
     /// Fills in repositories and tags.
     pub(super) fn hits(&mut self) -> Result<(), StoreError> {
-        let contents: HashSet<Digest> = self
+        let contents: HashSet<ContentDigest> = self
             .found
             .values()
             .filter(|finding| finding.kind.is_damage() && finding.kind != FindingKind::TagDamaged)
@@ -38,18 +39,18 @@ impl Checking<'_> {
     fn hits_in(
         &mut self,
         repository: &Repository,
-        contents: &HashSet<Digest>,
+        contents: &HashSet<ContentDigest>,
     ) -> Result<(), StoreError> {
         // For each manifest here that is hit, by what; from the contents up to the indexes.
-        let mut hit: HashMap<Digest, HashSet<Digest>> = HashMap::new();
-        let mut parents: Vec<(Digest, Vec<Digest>)> = Vec::new();
+        let mut hit: HashMap<ContentDigest, HashSet<ContentDigest>> = HashMap::new();
+        let mut parents: Vec<(ContentDigest, Vec<ContentDigest>)> = Vec::new();
         for name in names(&self.store.manifests(repository))? {
-            let Ok(digest) = Digest::from_hex(&name) else { continue };
+            let Ok(digest) = ContentDigest::from_hex(&name) else { continue };
             if contents.contains(&digest) {
                 hit.entry(digest).or_default().insert(digest);
             }
             let Stored::Good(manifest) = self.store.stored(repository, &digest) else { continue };
-            let by: Vec<Digest> = manifest
+            let by: Vec<ContentDigest> = manifest
                 .blobs()
                 .into_iter()
                 .map(|blob| blob.digest)
@@ -58,7 +59,7 @@ impl Checking<'_> {
             if !by.is_empty() {
                 hit.entry(digest).or_default().extend(by);
             }
-            let children: Vec<Digest> =
+            let children: Vec<ContentDigest> =
                 manifest.children().iter().map(|child| child.digest).collect();
             if !children.is_empty() {
                 parents.push((digest, children));
@@ -68,7 +69,7 @@ impl Checking<'_> {
         for _ in 0..parents.len() {
             let mut grew = false;
             for (parent, children) in &parents {
-                let by: HashSet<Digest> =
+                let by: HashSet<ContentDigest> =
                     children.iter().filter_map(|child| hit.get(child)).flatten().copied().collect();
                 if !by.is_empty() {
                     let of_parent = hit.entry(*parent).or_default();
@@ -81,7 +82,7 @@ impl Checking<'_> {
                 break;
             }
         }
-        let named: HashSet<Digest> = hit.values().flatten().copied().collect();
+        let named: HashSet<ContentDigest> = hit.values().flatten().copied().collect();
         let links = self.store.links(repository);
         // The others were found in a repository.
         let bytes = |finding: &&mut Finding| finding.kind == FindingKind::BlobDamaged;

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::sequences::Holder;
 use super::{Store, StoreError};
+use crate::content::ContentDigest;
 use crate::progress::Progress;
 
 pub(super) use bytes::Bytes as BlobBytes;
@@ -81,7 +82,7 @@ pub struct Finding {
     pub what: String,
     /// The digest, where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub digest: Option<Digest>,
+    pub digest: Option<ContentDigest>,
     /// More about it, for people.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub detail: String,
@@ -113,7 +114,7 @@ impl Slice {
     /// All of them.
     pub const WHOLE: Self = Self { number: 1, of: 1 };
 
-    pub(super) fn has(self, digest: &Digest) -> bool {
+    pub(super) fn has(self, digest: &ContentDigest) -> bool {
         let bytes = digest.as_bytes();
         // Not the first byte alone: there may be more slices than it has values.
         let place = u32::from_be_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]);
@@ -128,9 +129,9 @@ pub struct Cursor {
     /// The slice that was read.
     pub slice: Slice,
     /// The last blob that was hashed.
-    pub after: Digest,
+    pub after: ContentDigest,
     /// Damaged blobs before it.
-    pub damaged: Vec<Digest>,
+    pub damaged: Vec<ContentDigest>,
 }
 
 /// How to check.
@@ -206,12 +207,13 @@ impl Store {
         report.complete = !how.cancel.is_cancelled();
         report.findings = found.into_values().collect();
         report.more_findings = more;
-        let digests: HashSet<Digest> =
-            report.findings.iter().filter_map(|one| one.digest).collect();
+        // Media carry no other content.
+        let on_media = |finding: &Finding| finding.digest.and_then(|digest| digest.sha256());
+        let digests: HashSet<Digest> = report.findings.iter().filter_map(on_media).collect();
         if !digests.is_empty() {
             let holders = self.holders(&digests)?;
             for finding in &mut report.findings {
-                finding.holder = finding.digest.and_then(|digest| holders.get(&digest).cloned());
+                finding.holder = on_media(finding).and_then(|digest| holders.get(&digest).cloned());
             }
         }
         Ok(report)
@@ -238,7 +240,7 @@ impl Checking<'_> {
         &mut self,
         kind: FindingKind,
         what: impl Into<String>,
-        digest: Option<Digest>,
+        digest: Option<ContentDigest>,
         repository: Option<&Repository>,
         detail: impl Into<String>,
     ) {

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::sequences::tests::put_blob;
 use super::*;
+use crate::content::Algorithm;
 
 const IMAGE: &str = "application/vnd.oci.image.manifest.v1+json";
 
@@ -17,9 +18,9 @@ struct Bench {
     dir: tempfile::TempDir,
     store: Store,
     repository: Repository,
-    layer: Digest,
-    image: Digest,
-    signature: Digest,
+    layer: ContentDigest,
+    image: ContentDigest,
+    signature: ContentDigest,
 }
 
 impl Bench {
@@ -28,7 +29,7 @@ impl Bench {
         let store = Store::open(dir.path()).unwrap();
         let repository: Repository = "team/app".parse().unwrap();
         let config = put_blob(&store, &repository, b"{}").await;
-        let layer = put_blob(&store, &repository, b"layer").await;
+        let layer = put_blob(&store, &repository, b"layer").await.into();
         let image = format!(
             r#"{{"schemaVersion":2,"mediaType":"{IMAGE}","config":{{"mediaType":"a/b","digest":"{config}","size":2}},"layers":[{{"mediaType":"a/b","digest":"{layer}","size":5}}]}}"#
         );
@@ -53,9 +54,9 @@ impl Bench {
         Self { dir, store, repository, layer, image, signature }
     }
 
-    fn blob(&self, digest: &Digest) -> PathBuf {
-        let hex = digest.hex();
-        self.dir.path().join("blobs/sha256").join(&hex[..2]).join(hex)
+    fn blob(&self, digest: &ContentDigest) -> PathBuf {
+        let (hex, algorithm) = (digest.hex(), digest.algorithm().name());
+        self.dir.path().join("blobs").join(algorithm).join(&hex[..2]).join(hex)
     }
 
     fn inner(&self, path: &str) -> PathBuf {
@@ -172,7 +173,7 @@ async fn every_fault_has_its_name() {
     let findings = bench.found(&[FindingKind::TagDamaged]);
     assert_eq!(bench.repair(&findings), [true]);
     bench.found(&[]);
-    let none = Digest::of(b"none");
+    let none = ContentDigest::from(Digest::of(b"none"));
     fs_err::write(bench.inner("_tags/1"), format!("{none}\n")).unwrap();
     let findings = bench.found(&[FindingKind::TagDangling]);
     assert_eq!((findings[0].what.as_str(), findings[0].digest), ("team/app:1", Some(none)));
@@ -204,11 +205,58 @@ async fn every_fault_has_its_name() {
 }
 
 #[tokio::test]
+async fn content_by_sha512_is_checked_and_repaired_as_well() {
+    let bench = Bench::new().await;
+    let (store, repository) = (&bench.store, &bench.repository);
+    let long = |data: &[u8]| ContentDigest::of(Algorithm::Sha512, data);
+    let layer = long(b"long");
+    let push = async || {
+        let upload = store.begin_upload_by(repository, Algorithm::Sha512).unwrap();
+        let mut appender = upload.append().await.unwrap();
+        appender.write(b"long").unwrap();
+        store.finish_upload(repository, appender, &layer).unwrap();
+    };
+    push().await;
+    let image = format!(
+        r#"{{"schemaVersion":2,"mediaType":"{IMAGE}","config":{{"mediaType":"a/b","digest":"{layer}","size":4}},"layers":[]}}"#
+    );
+    let digest = long(image.as_bytes());
+    let tags = ["long".parse::<Tag>().unwrap()];
+    store.put_manifest(repository, Some(&digest), &tags, None, image.as_bytes()).unwrap();
+    let report = bench.check();
+    assert!(report.is_clean(), "{report:?}");
+    assert_eq!((report.manifests, report.blobs, report.blobs_read), (4, 3, 3));
+    let parts = (1..=5).map(|number| bench.check_slice(Some(Slice { number, of: 5 }), None));
+    assert_eq!(parts.map(|part| part.blobs_read).sum::<u64>(), 3);
+    // It comes after everything by SHA-256.
+    let from = Cursor { slice: Slice::WHOLE, after: bench.layer, damaged: vec![] };
+    assert!(bench.check_slice(Some(Slice::WHOLE), Some(from)).blobs_read >= 1);
+
+    fs_err::write(bench.blob(&layer), b"lOng").unwrap();
+    let findings = bench.found(&[FindingKind::BlobDamaged]);
+    assert_eq!((findings[0].digest, findings[0].holder.as_ref()), (Some(layer), None));
+    assert_eq!(findings[0].tags, ["team/app:long"]);
+    assert_eq!(bench.repair(&findings), [true]);
+    assert_eq!(bench.found(&[FindingKind::BlobMissing])[0].tags, ["team/app:long"]);
+    push().await;
+    bench.found(&[]);
+
+    fs_err::remove_file(bench.inner(&format!("_blobs/{}", layer.hex()))).unwrap();
+    assert_eq!(bench.repair(&bench.found(&[FindingKind::BlobNotLinked])), [true]);
+    fs_err::write(bench.inner(&format!("_manifests/{}", digest.hex())), b"x").unwrap();
+    assert_eq!(bench.repair(&bench.found(&[FindingKind::ManifestDamaged])), [true]);
+    // A name of one algorithm among those of the other is nothing of a store.
+    let misplaced = bench.dir.path().join("blobs/sha256/00").join("00".repeat(64));
+    fs_err::write(misplaced, b"").unwrap();
+    bench.found(&[FindingKind::TagDangling, FindingKind::Stray]);
+}
+
+#[tokio::test]
 async fn slices_are_the_whole_and_a_cursor_goes_on() {
     let bench = Bench::new().await;
-    let mut all = Vec::new();
+    let mut all: Vec<ContentDigest> = Vec::new();
     for seed in 0..40_u8 {
-        all.push(put_blob(&bench.store, &bench.repository, &[seed; 9]).await);
+        all.push(put_blob(&bench.store, &bench.repository, &[seed; 9]).await.into());
     }
     let blobs = 42;
     for of in [1, 3, 7] {

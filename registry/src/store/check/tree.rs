@@ -7,12 +7,13 @@
 use std::path::{Path, PathBuf};
 
 use format_spec::limits::MANIFEST_MAX;
-use format_spec::{Digest, Repository, Tag};
+use format_spec::{Repository, Tag};
 
 use super::super::durable::{is_absent, read_bounded};
 use super::super::lists::names;
 use super::super::{Store, StoreError};
 use super::{Checking, FindingKind};
+use crate::content::ContentDigest;
 use crate::manifest::Manifest;
 use crate::media_type::is_foreign_layer;
 
@@ -28,12 +29,16 @@ pub(in crate::store) enum Stored {
     /// What it is named, and cannot be parsed.
     Unusable(String),
     /// Good.
-    Good(Box<Manifest>),
+    Good(Box<Manifest<ContentDigest>>),
 }
 
 impl Store {
     /// Reads a manifest as it lies there, without a word in the log and without a touch.
-    pub(in crate::store) fn stored(&self, repository: &Repository, digest: &Digest) -> Stored {
+    pub(in crate::store) fn stored(
+        &self,
+        repository: &Repository,
+        digest: &ContentDigest,
+    ) -> Stored {
         let path = self.manifests(repository).join(digest.hex());
         let bytes = match read_bounded(&path, HEADING_MAX + MANIFEST_MAX) {
             Ok(Some(bytes)) => bytes,
@@ -47,18 +52,18 @@ impl Store {
             return Stored::Damaged("it does not begin with a media type".to_owned());
         };
         let content = &bytes[end + 1..];
-        let found = Digest::of(content);
+        let found = ContentDigest::of(digest.algorithm(), content);
         if found != *digest {
             return Stored::Damaged(format!("its bytes have the digest {found}"));
         }
-        match Manifest::parse(content, Some(media_type)) {
+        match Manifest::parse_any(content, Some(media_type)) {
             Ok(manifest) => Stored::Good(Box::new(manifest)),
             Err(error) => Stored::Unusable(error.to_string()),
         }
     }
 
     /// The size of the file of a blob, whoever links it.
-    fn blob_file(&self, digest: &Digest) -> Result<Option<u64>, StoreError> {
+    fn blob_file(&self, digest: &ContentDigest) -> Result<Option<u64>, StoreError> {
         size_of(&self.blob_dir(digest).join(digest.hex()))
     }
 }
@@ -103,7 +108,7 @@ impl Checking<'_> {
             if self.stopped() {
                 return Ok(());
             }
-            match Digest::from_hex(&name) {
+            match ContentDigest::from_hex(&name) {
                 Ok(digest) => self.manifest(repository, &digest)?,
                 Err(_) => self.stray(&directory.join(name)),
             }
@@ -142,7 +147,11 @@ impl Checking<'_> {
         Ok(())
     }
 
-    fn manifest(&mut self, repository: &Repository, digest: &Digest) -> Result<(), StoreError> {
+    fn manifest(
+        &mut self,
+        repository: &Repository,
+        digest: &ContentDigest,
+    ) -> Result<(), StoreError> {
         let named = || format!("{repository}@{digest}");
         let manifest = match self.store.stored(repository, digest) {
             Stored::Absent => return Ok(()),
@@ -200,12 +209,12 @@ impl Checking<'_> {
         let directory = self.store.repository(repository).join("_referrers");
         for subject in names(&directory)? {
             let below = directory.join(&subject);
-            let Ok(subject) = Digest::from_hex(&subject) else {
+            let Ok(subject) = ContentDigest::from_hex(&subject) else {
                 self.stray(&below);
                 continue;
             };
             for name in names(&below)? {
-                let Ok(digest) = Digest::from_hex(&name) else {
+                let Ok(digest) = ContentDigest::from_hex(&name) else {
                     self.stray(&below.join(name));
                     continue;
                 };
@@ -228,7 +237,7 @@ impl Checking<'_> {
         let directory = self.store.links(repository);
         for name in names(&directory)? {
             let path = directory.join(&name);
-            let Ok(digest) = Digest::from_hex(&name) else {
+            let Ok(digest) = ContentDigest::from_hex(&name) else {
                 self.stray(&path);
                 continue;
             };

@@ -6,10 +6,9 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use format_spec::Digest;
-
 use super::super::durable::is_absent;
 use super::super::manifests::{Stored, read_stored, read_tag};
+use crate::content::ContentDigest;
 use crate::manifest::Manifest;
 
 /// The first bytes of a digest. Two contents that shared one would keep each other, so half is enough.
@@ -17,7 +16,7 @@ use crate::manifest::Manifest;
 pub(super) struct Key(u128);
 
 impl Key {
-    pub(super) fn of(digest: &Digest) -> Self {
+    pub(super) fn of(digest: &ContentDigest) -> Self {
         let mut first = [0; 16];
         first.copy_from_slice(&digest.as_bytes()[..16]);
         Self(u128::from_ne_bytes(first))
@@ -26,9 +25,9 @@ impl Key {
 
 /// A manifest of the repository.
 pub(super) struct Node {
-    pub(super) digest: Digest,
+    pub(super) digest: ContentDigest,
     pub(super) size: u64,
-    pub(super) subject: Option<Digest>,
+    pub(super) subject: Option<ContentDigest>,
     /// Configuration and layers; children and subject as well, which somebody may have pushed as blobs.
     pub(super) named: Vec<Key>,
     children: Vec<Key>,
@@ -45,7 +44,7 @@ pub(super) fn manifests(
     let mut nodes = Vec::new();
     for name in list(directory)? {
         // Not a manifest, whoever put it there.
-        let Ok(digest) = Digest::from_hex(&name) else { continue };
+        let Ok(digest) = ContentDigest::from_hex(&name) else { continue };
         if !step() {
             return Ok(None);
         }
@@ -58,7 +57,7 @@ pub(super) fn manifests(
             Ok(Stored::Damaged) => return Err(unreadable(&"the manifest is damaged")),
             Err(error) => return Err(unreadable(&error)),
         };
-        let manifest = Manifest::parse(&stored.bytes, Some(&stored.media_type))
+        let manifest = Manifest::parse_any(&stored.bytes, Some(&stored.media_type))
             .map_err(|error| unreadable(&error))?;
         nodes.push(Node {
             digest,

@@ -172,7 +172,7 @@ impl Store {
 fn pinned(store: &Store) -> Result<HashSet<Key>, StoreError> {
     let mut pinned = HashSet::new();
     let streams = store.pinned(|digest| {
-        pinned.insert(Key::of(&digest));
+        pinned.insert(Key::of(&digest.into()));
     });
     let unknown = |problem: String| StoreError::Unpinned { problem };
     for stream in streams.map_err(|error| unknown(error.to_string()))? {

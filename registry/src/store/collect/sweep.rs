@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::time::SystemTime;
 
-use format_spec::{Digest, Repository};
+use format_spec::Repository;
 
 use super::super::durable::{is_absent, remove_if_there};
 use super::super::holds::Watch;
@@ -15,6 +15,7 @@ use super::super::room::Change;
 use super::super::{Store, StoreError};
 use super::mark::{self, Key, Node, Unreadable, list};
 use super::{Collect, Collected, LetGo, Tally};
+use crate::content::{Algorithm, ContentDigest};
 
 /// The longest path below `repositories` that is walked: names have at most 255 characters, so a longer one is a
 /// link in a circle.
@@ -289,7 +290,7 @@ impl<'a> Run<'a> {
         let mut removed = false;
         for name in names {
             self.pause()?;
-            let Ok(digest) = Digest::from_hex(&name) else { continue };
+            let Ok(digest) = ContentDigest::from_hex(&name) else { continue };
             let key = Key::of(&digest);
             let Some(named) = named else {
                 self.done.links.kept.unknown += 1;
@@ -328,7 +329,7 @@ impl<'a> Run<'a> {
             let referrers = directory.join("_referrers").join(subject);
             for referrer in list(&referrers).unwrap_or_default() {
                 self.pause()?;
-                let Ok(digest) = Digest::from_hex(&referrer) else { continue };
+                let Ok(digest) = ContentDigest::from_hex(&referrer) else { continue };
                 let manifest = directory.join("_manifests").join(&referrer);
                 let there = || {
                     fs_err::symlink_metadata(&manifest)
@@ -367,7 +368,11 @@ impl<'a> Run<'a> {
 
     /// Removes the bytes that no repository links.
     fn bytes(&mut self) -> Result<(), Halt> {
-        let root = self.store.root.join("blobs").join("sha256");
+        Algorithm::ALL.into_iter().try_for_each(|algorithm| self.bytes_by(algorithm))
+    }
+
+    fn bytes_by(&mut self, algorithm: Algorithm) -> Result<(), Halt> {
+        let root = self.store.root.join("blobs").join(algorithm.name());
         let prefixes = match list(&root) {
             Ok(prefixes) => prefixes,
             Err(what) => {
@@ -391,7 +396,9 @@ impl<'a> Run<'a> {
                 let Ok(size) = fs_err::symlink_metadata(&path).map(|file| file.len()) else {
                     continue;
                 };
-                let digest = Digest::from_hex(&name).ok().filter(|_| name.starts_with(&prefix));
+                let digest = ContentDigest::from_hex(&name)
+                    .ok()
+                    .filter(|digest| name.starts_with(&prefix) && digest.algorithm() == algorithm);
                 let Some(digest) = digest.filter(|_| self.all_links) else {
                     self.done.blobs.kept.unknown += 1;
                     self.done.blobs.kept_bytes += size;
@@ -419,7 +426,7 @@ impl<'a> Run<'a> {
     }
 
     /// Removes a file of this content if it is old and nobody is at work with it.
-    fn fate(&self, path: &Path, digest: &Digest) -> Result<Fate, Halt> {
+    fn fate(&self, path: &Path, digest: &ContentDigest) -> Result<Fate, Halt> {
         if !self.is_old(path) {
             return Ok(Fate::Young);
         }

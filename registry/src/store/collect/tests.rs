@@ -10,6 +10,7 @@ use super::super::manifests::{Stored, read_stored};
 use super::super::sequences::tests::imported;
 use super::super::tests::{image, name, open, push, tag};
 use super::*;
+use crate::content::{Algorithm, ContentDigest};
 use crate::media_type::{OCI_INDEX, OCI_MANIFEST};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -37,7 +38,8 @@ async fn put(store: &Store, at: &Repository, tags: &[Tag], layer: &str) -> Diges
     let config = push(store, at, b"{}").await;
     let layer = push(store, at, layer.as_bytes()).await;
     let text = image(&config, &layer);
-    store.put_manifest(at, None, tags, None, text.as_bytes()).unwrap().digest
+    store.put_manifest(at, None, tags, None, text.as_bytes()).unwrap();
+    Digest::of(text.as_bytes())
 }
 
 fn index(children: &[Digest], subject: Option<&Digest>) -> String {
@@ -53,20 +55,22 @@ fn index(children: &[Digest], subject: Option<&Digest>) -> String {
 }
 
 fn put_index(store: &Store, at: &Repository, tags: &[Tag], text: &str) -> Digest {
-    store.put_manifest(at, None, tags, None, text.as_bytes()).unwrap().digest
+    store.put_manifest(at, None, tags, None, text.as_bytes()).unwrap();
+    Digest::of(text.as_bytes())
 }
 
 /// Looks without touching.
-fn stands(store: &Store, at: &Repository, digest: &Digest) -> bool {
-    store.links(at).join(digest.hex()).exists()
+fn stands(store: &Store, at: &Repository, digest: impl Into<ContentDigest>) -> bool {
+    store.links(at).join(digest.into().hex()).exists()
 }
 
-fn bytes_stand(store: &Store, digest: &Digest) -> bool {
-    store.blob_dir(digest).join(digest.hex()).exists()
+fn bytes_stand(store: &Store, digest: impl Into<ContentDigest>) -> bool {
+    let digest = digest.into();
+    store.blob_dir(&digest).join(digest.hex()).exists()
 }
 
-fn manifest_stands(store: &Store, at: &Repository, digest: &Digest) -> bool {
-    store.manifests(at).join(digest.hex()).exists()
+fn manifest_stands(store: &Store, at: &Repository, digest: impl Into<ContentDigest>) -> bool {
+    store.manifests(at).join(digest.into().hex()).exists()
 }
 
 #[tokio::test]
@@ -83,13 +87,13 @@ async fn what_nothing_names_goes_after_the_grace_and_the_rest_stays() {
     let young = push(&store, &a, b"young").await;
 
     let plan = collect(&store, &Collect { dry_run: true, ..HOW });
-    assert!(stands(&store, &a, &lost) && plan.dry_run);
+    assert!(stands(&store, &a, lost) && plan.dry_run);
     let done = collect(&store, &HOW);
     assert_eq!(Collected { dry_run: true, leftovers: 0, ..done.clone() }, plan);
-    assert!(!stands(&store, &a, &lost) && !bytes_stand(&store, &lost));
-    assert!(!stands(&store, &b, &shared), "no manifest of `b` names it");
-    assert!(bytes_stand(&store, &shared), "`a` has it");
-    assert!(stands(&store, &a, &young));
+    assert!(!stands(&store, &a, lost) && !bytes_stand(&store, lost));
+    assert!(!stands(&store, &b, shared), "no manifest of `b` names it");
+    assert!(bytes_stand(&store, shared), "`a` has it");
+    assert!(stands(&store, &a, young));
     assert_eq!((done.blobs.removed, done.blobs.removed_bytes), (1, 4));
     assert_eq!((done.links.removed, done.links.kept.named, done.links.kept.young), (2, 2, 1));
     assert_eq!(done.repositories.len(), 2);
@@ -122,16 +126,16 @@ async fn every_look_keeps_for_another_grace() {
         look();
         hand.pass(DAY - HOUR);
         collect(&store, &HOW);
-        assert!(stands(&store, &a, &digest) && bytes_stand(&store, &digest));
+        assert!(stands(&store, &a, digest) && bytes_stand(&store, digest));
     }
     hand.pass(HOUR);
     push(&store, &a, b"hello").await;
     hand.pass(DAY - HOUR);
     collect(&store, &HOW);
-    assert!(stands(&store, &a, &digest));
+    assert!(stands(&store, &a, digest));
     hand.pass(2 * HOUR);
     collect(&store, &HOW);
-    assert!(!stands(&store, &a, &digest) && !bytes_stand(&store, &digest));
+    assert!(!stands(&store, &a, digest) && !bytes_stand(&store, digest));
 }
 
 #[tokio::test]
@@ -151,7 +155,7 @@ async fn what_a_tag_leads_to_stays_and_other_manifests_go_when_asked() {
     let circle = put_index(&store, &a, &[], &index(&[lost], Some(&lost)));
     hand.pass(DAY + HOUR);
     collect(&store, &HOW);
-    assert!(manifest_stands(&store, &a, &lost), "nobody asked");
+    assert!(manifest_stands(&store, &a, lost), "nobody asked");
 
     let plan = collect(&store, &Collect { dry_run: true, ..UNTAGGED });
     let done = collect(&store, &UNTAGGED);
@@ -163,11 +167,9 @@ async fn what_a_tag_leads_to_stays_and_other_manifests_go_when_asked() {
         assert!(!manifest_stands(&store, &a, gone), "{gone}");
     }
     assert_eq!((done.manifests.removed, done.manifests.kept.named), (4, 6));
-    assert!(
-        !bytes_stand(&store, &Digest::of(b"lost")) && bytes_stand(&store, &Digest::of(b"child"))
-    );
+    assert!(!bytes_stand(&store, Digest::of(b"lost")) && bytes_stand(&store, Digest::of(b"child")));
     assert!(store.referrers(&a, &lost, None, None, 1000).unwrap().entries.is_empty());
-    assert!(!store.referrers_dir(&a, &lost).join(lost_signature.hex()).exists());
+    assert!(!store.referrers_dir(&a, &lost.into()).join(lost_signature.hex()).exists());
 }
 
 #[tokio::test]
@@ -181,7 +183,7 @@ async fn a_manifest_that_is_looked_at_keeps_everything_it_names() {
     assert!(store.get_manifest(&a, &outer).unwrap().is_some());
     hand.pass(HOUR);
     collect(&store, &UNTAGGED);
-    assert!(manifest_stands(&store, &a, &child) && bytes_stand(&store, &Digest::of(b"child")));
+    assert!(manifest_stands(&store, &a, child) && bytes_stand(&store, Digest::of(b"child")));
 
     // The look comes at every moment of the collection: what is there then is there afterwards, whole.
     for moment in 0.. {
@@ -193,11 +195,11 @@ async fn a_manifest_that_is_looked_at_keeps_everything_it_names() {
             }
             true
         });
-        let whole = manifest_stands(&store, &a, &outer)
-            && manifest_stands(&store, &a, &inner)
-            && manifest_stands(&store, &a, &child)
-            && stands(&store, &a, &Digest::of(b"child"))
-            && bytes_stand(&store, &Digest::of(b"child"));
+        let whole = manifest_stands(&store, &a, outer)
+            && manifest_stands(&store, &a, inner)
+            && manifest_stands(&store, &a, child)
+            && stands(&store, &a, Digest::of(b"child"))
+            && bytes_stand(&store, Digest::of(b"child"));
         assert!(done.unwrap().complete);
         match seen.get() {
             Some(there) => assert_eq!(there, whole, "at {moment}"),
@@ -236,7 +238,7 @@ async fn a_push_at_any_moment_of_a_collection_is_whole() {
             true
         });
         assert!(done.unwrap().complete);
-        let whole = stands(&store, &a, &layer) && bytes_stand(&store, &layer);
+        let whole = stands(&store, &a, layer) && bytes_stand(&store, layer);
         match pushed.get() {
             Some(true) => assert!(whole, "at {moment}"),
             Some(false) => {}
@@ -263,7 +265,7 @@ async fn a_collection_that_ends_anywhere_leaves_a_whole_store() {
         let left = Cell::new(moment);
         let done = store.collect(&UNTAGGED, &|| left.replace(left.get() - 1) > 0).unwrap();
         whole(&store, &a);
-        assert!(manifest_stands(&store, &a, &kept));
+        assert!(manifest_stands(&store, &a, kept));
         let complete = done.complete;
         let rest = collect(&store, &UNTAGGED);
         assert_eq!(done.blobs.removed + rest.blobs.removed, 2, "{done:?} {rest:?}");
@@ -279,16 +281,17 @@ async fn a_collection_that_ends_anywhere_leaves_a_whole_store() {
 /// Every manifest has its children and blobs, and every link its bytes.
 fn whole(store: &Store, at: &Repository) {
     for file in files(&store.manifests(at)) {
-        let digest = Digest::from_hex(file.file_name().unwrap().to_str().unwrap()).unwrap();
+        let digest = ContentDigest::from_hex(file.file_name().unwrap().to_str().unwrap()).unwrap();
         let Stored::Whole(stored) = read_stored(&file, &digest).unwrap() else { panic!() };
-        let manifest = crate::manifest::Manifest::parse(&stored.bytes, None).unwrap();
-        assert!(manifest.blobs().iter().all(|blob| stands(store, at, &blob.digest)));
-        assert!(manifest.children().iter().all(|child| manifest_stands(store, at, &child.digest)));
+        let manifest = crate::manifest::Manifest::parse_any(&stored.bytes, None).unwrap();
+        assert!(manifest.blobs().iter().all(|blob| stands(store, at, blob.digest)));
+        assert!(manifest.children().iter().all(|child| manifest_stands(store, at, child.digest)));
     }
     for repository in files(&store.root.join("repositories")) {
         for link in files(&repository.join("_blobs")) {
-            let digest = Digest::from_hex(link.file_name().unwrap().to_str().unwrap()).unwrap();
-            assert!(bytes_stand(store, &digest));
+            let digest =
+                ContentDigest::from_hex(link.file_name().unwrap().to_str().unwrap()).unwrap();
+            assert!(bytes_stand(store, digest));
         }
     }
 }
@@ -316,7 +319,7 @@ async fn a_clock_that_jumps_costs_nothing() {
     assert_eq!(collect(&store, &HOW).links.removed, 0);
     hand.pass(DAY + HOUR);
     assert_eq!(collect(&store, &HOW).links.removed, 2, "the clock is right again");
-    assert!(!stands(&store, &a, &meanwhile));
+    assert!(!stands(&store, &a, meanwhile));
 }
 
 #[tokio::test]
@@ -343,8 +346,8 @@ async fn a_repository_that_cannot_be_read_loses_nothing() {
     let bytes = fs_err::read(&path).unwrap();
     fs_err::write(&path, b"rotten").unwrap();
     let done = collect(&store, &HOW);
-    assert!(stands(&store, &a, &lost) && stands(&store, &a, &Digest::of(b"layer")));
-    assert!(!bytes_stand(&store, &other), "the others are as they were");
+    assert!(stands(&store, &a, lost) && stands(&store, &a, Digest::of(b"layer")));
+    assert!(!bytes_stand(&store, other), "the others are as they were");
     assert_eq!((done.unreadable.len(), done.links.kept.unknown), (1, 3), "{done:?}");
 
     // A tag: it may have stood for any of them.
@@ -353,7 +356,7 @@ async fn a_repository_that_cannot_be_read_loses_nothing() {
     hand.pass(DAY + HOUR);
     fs_err::write(store.tags_dir(&a).join("v2"), b"rotten").unwrap();
     assert_eq!(collect(&store, &UNTAGGED).manifests.removed, 0);
-    assert!(manifest_stands(&store, &a, &untagged));
+    assert!(manifest_stands(&store, &a, untagged));
 
     // Links that cannot be listed: no bytes go anywhere.
     push(&store, &b, b"other").await;
@@ -363,7 +366,7 @@ async fn a_repository_that_cannot_be_read_loses_nothing() {
     std::os::unix::fs::symlink(&links, &links).unwrap();
     let done = collect(&store, &HOW);
     assert_eq!((done.blobs.removed, done.blobs.kept.named), (0, 0), "{done:?}");
-    assert!(!stands(&store, &b, &other) && bytes_stand(&store, &other));
+    assert!(!stands(&store, &b, other) && bytes_stand(&store, other));
 }
 
 #[tokio::test]
@@ -382,7 +385,7 @@ async fn what_is_not_ours_stays_and_is_no_obstacle() {
     hand.pass(DAY + HOUR);
     let done = collect(&store, &HOW);
     assert_eq!((done.blobs.removed, done.blobs.kept.unknown), (1, 1), "{done:?}");
-    assert!(strange.exists() && bytes_stand(&store, &kept) && odd.exists());
+    assert!(strange.exists() && bytes_stand(&store, kept) && odd.exists());
 }
 
 #[tokio::test]
@@ -394,7 +397,7 @@ async fn empty_directories_go_and_can_be_used_again() {
     store.delete_manifest(&below, &digest).unwrap();
     store.delete_manifest(&below, &referrer).unwrap();
     // A referrer link whose manifest never came, as after a crash.
-    fs_err::write(store.referrers_dir(&below, &digest).join(digest.hex()), "").unwrap();
+    fs_err::write(store.referrers_dir(&below, &digest.into()).join(digest.hex()), "").unwrap();
     for _ in 0..8 {
         // A directory is as old as the last change in it.
         hand.pass(DAY + HOUR);
@@ -438,12 +441,12 @@ async fn what_imported_sequences_gave_stays_whatever_the_tags_say() {
     let mut pinned = Vec::new();
     store.pinned(|digest| pinned.push(digest)).unwrap();
     store.durable.mark(&store.links(&a), &pinned[0].hex()).unwrap();
-    store.durable.make_dirs(&store.root, &store.blob_dir(&pinned[1])).unwrap();
-    store.durable.mark(&store.blob_dir(&pinned[1]), &pinned[1].hex()).unwrap();
+    store.durable.make_dirs(&store.root, &store.blob_dir(&pinned[1].into())).unwrap();
+    store.durable.mark(&store.blob_dir(&pinned[1].into()), &pinned[1].hex()).unwrap();
     hand.pass(DAY + HOUR);
     let done = collect(&store, &UNTAGGED);
     assert_eq!((done.links.kept.pinned, done.blobs.kept.pinned), (1, 1), "{done:?}");
-    assert!(!bytes_stand(&store, &lost));
+    assert!(!bytes_stand(&store, lost));
 
     // One record less, and it is not known what the others left out.
     push(&store, &a, b"lost").await;
@@ -456,5 +459,29 @@ async fn what_imported_sequences_gave_stays_whatever_the_tags_say() {
     fs_err::remove_file(first.unwrap()).unwrap();
     let refused = store.collect(&HOW, &|| true).unwrap_err();
     assert!(matches!(refused, StoreError::Unpinned { .. }), "{refused}");
-    assert!(bytes_stand(&store, &lost));
+    assert!(bytes_stand(&store, lost));
+}
+
+#[tokio::test]
+async fn names_by_sha512_follow_the_same_rules() {
+    let (_dir, store, hand) = store();
+    let a = name("a");
+    let long = |data: &[u8]| ContentDigest::of(Algorithm::Sha512, data);
+    for data in [b"kept".as_slice(), b"lost"] {
+        let upload = store.begin_upload(&a).unwrap();
+        let mut appender = upload.append().await.unwrap();
+        appender.write(data).unwrap();
+        store.finish_upload(&a, appender, &long(data)).unwrap();
+    }
+    let text = image(&Digest::of(b""), &Digest::of(b""))
+        .replace(&Digest::of(b"").to_string(), &long(b"kept").to_string());
+    let digest = long(text.as_bytes());
+    store.put_manifest(&a, Some(&digest), &[tag("v1")], None, text.as_bytes()).unwrap();
+    hand.pass(DAY + HOUR);
+    let done = collect(&store, &UNTAGGED);
+    assert_eq!((done.links.removed, done.blobs.removed, done.manifests.removed), (1, 1, 0));
+    assert!(bytes_stand(&store, long(b"kept")) && !bytes_stand(&store, long(b"lost")));
+    store.delete_tag(&a, &tag("v1")).unwrap();
+    hand.pass(DAY + HOUR);
+    assert_eq!(collect(&store, &UNTAGGED).blobs.removed, 1);
 }

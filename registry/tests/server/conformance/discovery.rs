@@ -221,7 +221,7 @@ fn the_tag_of_the_fall_back() {
             site.algorithm.of(&subject).replacen(':', "-", 1).chars().take(71).collect();
         let list = json!({ "schemaVersion": 2, "mediaType": OCI_INDEX,
                            "manifests": [site.descriptor(OCI_MANIFEST, "signature")] });
-        site.put("a", &tag, OCI_INDEX, &list.to_string()).is(201);
+        site.tag("a", &tag, OCI_INDEX, &list.to_string()).is(201);
         site.has_manifest("a", &tag, OCI_INDEX, &list.to_string());
         assert!(
             site.get("/v2/a/tags/list").json()["tags"].as_array().unwrap().contains(&json!(tag))

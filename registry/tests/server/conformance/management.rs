@@ -10,7 +10,7 @@ use super::raw::each;
 fn a_tag() {
     each(|site| {
         let text = site.push_image("a", "v1", "layer");
-        site.put("a", "v2", OCI_MANIFEST, &text).is(201);
+        site.tag("a", "v2", OCI_MANIFEST, &text).is(201);
         assert!(site.send("DELETE", "/v2/a/manifests/v1").is(202).body.is_empty());
         site.get("/v2/a/manifests/v1").refused(404, "MANIFEST_UNKNOWN");
         site.send("HEAD", "/v2/a/manifests/v1").is(404);
@@ -18,7 +18,7 @@ fn a_tag() {
         assert_eq!(site.get("/v2/a/tags/list").json()["tags"], json!(["v2"]));
         site.send("DELETE", "/v2/a/manifests/v1").refused(404, "MANIFEST_UNKNOWN");
         // And can come back.
-        site.put("a", "v1", OCI_MANIFEST, &text).is(201);
+        site.tag("a", "v1", OCI_MANIFEST, &text).is(201);
         site.has_manifest("a", "v1", OCI_MANIFEST, &text);
     });
 }
@@ -28,7 +28,7 @@ fn a_tag() {
 fn a_manifest() {
     each(|site| {
         let text = site.push_image("a", "v1", "layer");
-        site.put("a", "v2", OCI_MANIFEST, &text).is(201);
+        site.tag("a", "v2", OCI_MANIFEST, &text).is(201);
         let other = site.push_image("a", "other", "another layer");
         let elsewhere = site.push_image("b", "v1", "layer");
         let path = format!("/v2/a/manifests/{}", site.algorithm.of(&text));
@@ -41,7 +41,7 @@ fn a_manifest() {
         assert_eq!(site.get("/v2/a/tags/list").json()["tags"], json!(["other"]));
         site.has_manifest("a", "other", OCI_MANIFEST, &other);
         site.has_manifest("b", "v1", OCI_MANIFEST, &elsewhere);
-        site.put("a", "v1", OCI_MANIFEST, &text).is(201);
+        site.tag("a", "v1", OCI_MANIFEST, &text).is(201);
         site.has_manifest("a", "v1", OCI_MANIFEST, &text);
     });
 }

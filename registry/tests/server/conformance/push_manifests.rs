@@ -23,6 +23,7 @@ fn taken(site: &Site, tag: &str, kind: &str, text: &str) {
     assert_eq!(by_digest.field("docker-content-digest"), digest);
     let by_tag = site.put("a", tag, kind, text).is(201);
     assert!(site.get(by_tag.field("location")).is(200).body == text.as_bytes());
+    site.tag("a", tag, kind, text).is(201);
     site.has_manifest("a", tag, kind, text);
 }
 
@@ -107,7 +108,7 @@ fn other_types() {
         taken(site, "untyped", OCI_MANIFEST, &untyped.to_string());
         // Parameters of the type do not count.
         let text = site.image("a", "layer", json!({}));
-        site.put("a", "parameters", &format!("{OCI_MANIFEST}; charset=utf-8"), &text).is(201);
+        site.tag("a", "parameters", &format!("{OCI_MANIFEST}; charset=utf-8"), &text).is(201);
         site.has_manifest("a", "parameters", OCI_MANIFEST, &text);
     });
 }
