@@ -447,7 +447,13 @@ async fn respond(
     };
     let answer = outcome.unwrap_or_else(|fault| {
         tracing::debug!(status = fault.status.as_u16(), code = fault.code, message = %fault.message, "refused");
-        fault.answer()
+        match &route {
+            // RFC 9110, section 15.5.6: what the object has is said with it.
+            Ok(route) if fault.status == http::StatusCode::METHOD_NOT_ALLOWED => {
+                fault.field(http::header::ALLOW, route.methods(app.read_only)).answer()
+            }
+            _ => fault.answer(),
+        }
     });
     drain(&parts, &mut body).await;
     let response = answer.header(field::API_VERSION, "registry/2.0").finish();

@@ -113,6 +113,30 @@ pub enum RouteError {
     Digest(ContentDigestError),
 }
 
+impl Route {
+    /// The methods that it has, as the field `Allow` says them.
+    pub fn methods(&self, read_only: bool) -> &'static str {
+        match self {
+            Self::Token => "GET, HEAD, POST",
+            // None, as long as nothing can be pushed.
+            Self::Uploads(_) if read_only => "",
+            _ if read_only => "GET, HEAD",
+            Self::Uploads(_) => "POST",
+            Self::Upload(..) => "GET, HEAD, PATCH, PUT, DELETE",
+            Self::Manifest(..) => "GET, HEAD, PUT, DELETE",
+            Self::Blob(..) => "GET, HEAD, DELETE",
+            Self::Root
+            | Self::Catalog
+            | Self::Tags(_)
+            | Self::Referrers(..)
+            | Self::Alive
+            | Self::Ready
+            | Self::Metrics
+            | Self::Page(_) => "GET, HEAD",
+        }
+    }
+}
+
 /// Reads a path.
 pub fn parse(path: &str) -> Result<Route, RouteError> {
     match path {

@@ -158,7 +158,8 @@ fn a_part_of_a_blob() {
     });
 }
 
-/// "Error Codes": 404 for what is no endpoint, 405 for a method that an endpoint has not.
+/// "Error Codes": 404 for what is no endpoint, 405 for a method that an endpoint has not, with those that it has
+/// (RFC 9110 section 15.5.6).
 #[test]
 fn what_is_no_endpoint() {
     each(|site| {
@@ -166,14 +167,21 @@ fn what_is_no_endpoint() {
             site.get(path).refused(404, "UNSUPPORTED");
         }
         let digest = site.push("a", "x");
-        for (method, path) in [
-            ("POST", format!("/v2/a/blobs/{digest}")),
-            ("PATCH", "/v2/a/manifests/v1".to_owned()),
-            ("DELETE", "/v2/a/tags/list".to_owned()),
-            ("PUT", format!("/v2/a/referrers/{digest}")),
-            ("PUT", "/v2/a/blobs/uploads/".to_owned()),
+        let upload = site.begin("a");
+        for (method, path, allow) in [
+            ("POST", format!("/v2/a/blobs/{digest}"), "GET, HEAD, DELETE"),
+            ("PATCH", "/v2/a/manifests/v1".to_owned(), "GET, HEAD, PUT, DELETE"),
+            ("DELETE", "/v2/a/tags/list".to_owned(), "GET, HEAD"),
+            ("PUT", format!("/v2/a/referrers/{digest}"), "GET, HEAD"),
+            ("PUT", "/v2/a/blobs/uploads/".to_owned(), "POST"),
+            ("POST", upload, "GET, HEAD, PATCH, PUT, DELETE"),
+            ("PUT", "/v2/_catalog".to_owned(), "GET, HEAD"),
+            ("POST", "/healthz".to_owned(), "GET, HEAD"),
+            ("OPTIONS", "/v2/".to_owned(), "GET, HEAD"),
         ] {
-            site.send(method, &path).refused(405, "UNSUPPORTED");
+            let answer = site.send(method, &path);
+            assert_eq!(answer.field("allow"), allow, "{method} {path}");
+            answer.refused(405, "UNSUPPORTED");
         }
     });
 }
