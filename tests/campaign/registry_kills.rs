@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use format_spec::Digest;
 
+use crate::support::command::{Run, bundle};
 use crate::support::figures::{Figures, of};
 use crate::support::image::{OCI_CONFIG, OCI_LAYER, OCI_MANIFEST};
-use crate::support::noise;
 use crate::support::server::Server;
 use crate::support::wire::{Registry, request};
+use crate::support::{noise, text};
 
 const WRITERS: u64 = 7;
 /// A tag that every image of a writer moves, through all rounds.
@@ -68,6 +69,11 @@ fn registry_kills() {
         });
     }
     figures.case("nothing is left behind", || left_behind(&data));
+    figures.case("fsck finds everything in order", || {
+        let mut command = bundle(place.path());
+        command.args(["registry", "fsck", "--data-dir", text(&data)]);
+        Run::of(&mut command).ok().says("all is in order");
+    });
     println!(
         "{rounds} kills: {blobs} blobs and {tags} tags acknowledged, started within {slowest:?}"
     );
