@@ -203,6 +203,13 @@ impl Failure {
     /// With hints whose commands have the options of this command line.
     #[must_use]
     pub fn for_line(mut self, arguments: impl IntoIterator<Item = OsString>) -> Self {
+        let arguments: Vec<OsString> = arguments.into_iter().collect();
+        if arguments.iter().any(|word| word == "registry") {
+            // Everything of a registry is in its own directory.
+            for hint in &mut self.hints {
+                *hint = hint.replace("`--workspace DIR`", "`--data-dir DIR`");
+            }
+        }
         if let Some(typed) = Typed::of(arguments) {
             for hint in &mut self.hints {
                 *hint = typed.complete(hint);
@@ -441,6 +448,17 @@ mod tests {
     fn causes_are_told_once() {
         let error = Outer { source: Inner(io::Error::other("media gone")) };
         assert_eq!(chain(&error), "cannot read the head: bad block: media gone");
+    }
+
+    #[test]
+    fn a_registry_is_named_by_its_data_directory() {
+        let closed = io::Error::from(io::ErrorKind::PermissionDenied);
+        let hint = |line: &[&str]| {
+            let failure = Failure::io(Kind::Failed, "cannot write", &closed);
+            failure.for_line(line.iter().map(OsString::from)).hints[0].clone()
+        };
+        assert!(hint(&["bundle", "registry", "serve"]).contains("as `--data-dir DIR`"));
+        assert!(hint(&["bundle", "import", "--from", "x"]).contains("as `--workspace DIR`"));
     }
 
     #[test]

@@ -62,6 +62,36 @@ impl Host {
         self.run(&arguments)
     }
 
+    /// Runs the printed command until the registry is well.
+    fn serve(&self, line: &str) -> Process {
+        let served = self.begin(line);
+        self.wait_for(&["status"], 0);
+        served
+    }
+
+    fn begin(&self, line: &str) -> Process {
+        Command::new("sh")
+            .args(["-c", &format!("exec {line}")])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map(Process)
+            .unwrap()
+    }
+
+    /// Asks until it ends with this code; the limit only keeps a failure from hanging.
+    #[track_caller]
+    fn wait_for(&self, arguments: &[&str], code: i32) -> Run {
+        let began = std::time::Instant::now();
+        loop {
+            let run = self.run(arguments);
+            if run.code == code {
+                return run;
+            }
+            assert!(began.elapsed().as_secs() < 60, "code {code} does not come\n{run}");
+        }
+    }
+
     /// What stands in for a tool of the machine; it writes its arguments down.
     fn stand_in(&self, name: &str, script: &str) {
         let path = self.path("bin").join(name);
@@ -136,17 +166,7 @@ fn a_user_installs_uses_and_removes_a_registry() {
     host.run(&["status"]).code(1).says("does not run");
 
     // The printed command is a shell's.
-    let served = Command::new("sh")
-        .args(["-c", &format!("exec {}", answer["serve"].as_str().unwrap())])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .map(Process)
-        .unwrap();
-    let began = std::time::Instant::now();
-    while host.run(&["status"]).code != 0 {
-        assert!(began.elapsed().as_secs() < 60, "it does not come up");
-    }
+    let served = host.serve(answer["serve"].as_str().unwrap());
     // Every command finds the registry that is installed.
     host.run(&["user", "list"]).ok().says("init");
     host.run(&["fsck"]).ok();
@@ -156,6 +176,14 @@ fn a_user_installs_uses_and_removes_a_registry() {
     assert!(status["certificate"]["daysLeft"].as_i64().unwrap() > 300);
     assert!(status["freeBytes"].as_u64().unwrap() > 0);
     push_and_pull(&host, &name, password);
+    pull_with_the_robot(&host, &name, &answer);
+    // Who cannot look into the data directory pastes the certificate.
+    let told = host.run(&["trust", "--output", "json"]).ok().json();
+    assert_eq!(told["caPem"], fs::read_to_string(data.join("tls/ca.crt")).unwrap());
+    let first = told["told"][0]["lines"].as_str().unwrap();
+    sh("sh", &["-c", &format!("cd '{}' && {first}", text(&host.path("home")))]);
+    assert_eq!(told["caPem"], fs::read_to_string(host.path("home/ca.crt")).unwrap());
+    assert!(!told.to_string().contains("\"auth\""), "{told}");
     host.run(&["uninstall", "--auto-approve"]).refused(&[75]).says("runs");
     host.run(&["upgrade"]).ok().says("stop it, and start it again");
     drop(served);
@@ -172,6 +200,28 @@ fn a_user_installs_uses_and_removes_a_registry() {
     let gone = host.run(&["uninstall", "--delete-data", "--auto-approve", "--output", "json"]).ok();
     assert!(gone.json()["bytes"].as_u64().unwrap() > 1000);
     assert_eq!(support::tree(&data), ["notes.txt"]);
+}
+
+/// The pull secret is that of a robot that may pull, and not the administrator's.
+fn pull_with_the_robot(host: &Host, name: &str, answer: &serde_json::Value) {
+    let token = answer["robot"]["token"].as_str().unwrap();
+    let entry = base64(&format!("cluster:{token}"));
+    assert!(answer["told"].to_string().contains(&entry), "{answer}");
+    assert!(!answer["told"].to_string().contains(answer["password"].as_str().unwrap()));
+    host.run(&["user", "list"]).ok().says("cluster  robot  pull");
+    let Some(skopeo) = tool("skopeo") else { return };
+    let (certs, creds) = (host.path("certs"), format!("cluster:{token}"));
+    let image = format!("docker://{name}/team/app:1");
+    sh(&skopeo, &["inspect", "--raw", "--cert-dir", text(&certs), "--creds", &creds, &image]);
+    let from = format!("dir:{}", text(&host.path("pulled")));
+    let to = format!("docker://{name}/team/app:2");
+    let push = ["copy", "-q", "--dest-cert-dir", text(&certs), "--dest-creds", &creds, &from, &to];
+    assert_ne!(Run::of(Command::new(skopeo).args(push)).code, 0);
+}
+
+fn base64(text: &str) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(text)
 }
 
 /// skopeo logs in with what was printed, pushes, and pulls the same bytes.
@@ -244,13 +294,155 @@ fn a_certificate_of_the_site_is_judged_before_anything_is_made() {
     host.install(&["--user", "--sslCert", text(&good)]).code(64).says("--ssl-key");
     assert!(!host.data().exists());
     let told = install(&good, &key, &[]).ok();
-    assert!(!told.stdout.contains("ca.crt"), "{told}");
+    // One that signed itself is its own authority.
+    let told = told.says("unless it trusts that authority already").says("BEGIN CERTIFICATE");
+    assert!(!told.stdout.contains(text(&host.data().join("tls"))), "{told}");
     let copied = fs::read(host.data().join("tls/site.crt")).unwrap();
     assert_eq!(copied, fs::read(&good).unwrap());
     host.run(&["uninstall", "--delete-data", "--auto-approve"]).ok();
     assert!(!host.data().exists());
     // Asked for by name, one of another name is taken.
     install(&other, &other_key, &["--sslCheckSkip"]).ok();
+}
+
+#[test]
+fn a_status_says_what_helps_and_not_more() {
+    let host = Host::new();
+    let (good, key) = certificate(&host, "good", &["localhost"]);
+    let (other, other_key) = certificate(&host, "other", &["elsewhere.example"]);
+    let own = ["--user", "--ssl-cert", text(&good), "--ssl-key", text(&key), "--output", "json"];
+    let answer = host.install(&own).ok().json();
+    let line = answer["serve"].as_str().unwrap();
+    let (data, served) = (host.data(), host.serve(line));
+    let bring = |certificate: &Path, key: &Path| {
+        fs::copy(key, data.join("tls/site.key")).unwrap();
+        fs::copy(certificate, data.join("tls/site.crt")).unwrap();
+    };
+    // What is of no use is not taken; a restart would end in a refusal.
+    bring(&other, &other_key);
+    let run = host.wait_for(&["status"], 1).says("is not for `localhost`");
+    assert!(!run.stdout.contains("restart it"), "{run}");
+    let run = run.says("write the new one over").says("without a restart");
+    assert!(run.stdout.contains("leave it running until the file is mended"), "{run}");
+    bring(&good, &key);
+    host.wait_for(&["status"], 0);
+    drop(served);
+
+    // Settings count after a restart, and say so. What a person has settled is no fault.
+    let settings = data.join("registry.toml");
+    let served = host.serve(line);
+    let before = fs::read_to_string(&settings).unwrap();
+    fs_write(&settings, before.replace("read-only = false", "read-only = true").as_bytes());
+    host.run(&["status"]).ok().says("counts after a restart");
+    drop(served);
+    let served = host.serve(line);
+    let told = host.run(&["status", "--output", "json"]).ok().json();
+    assert_eq!(told["process"]["readOnly"], true);
+    let notes = told["notes"].to_string();
+    assert!(notes.contains("`read-only = true` in registry.toml"), "{notes}");
+    assert!(!notes.contains("restart"), "{notes}");
+    host.run(&["gc", "--dry-run"]).ok();
+    drop(served);
+    host.run(&["status"]).code(1).says("does not run");
+
+    // A certificate of our own without the name that was settled since.
+    fs_write(
+        &settings,
+        before
+            .replace("hostname = \"localhost\"", "hostname = \"mirror.site\"")
+            .replace("[tls]\ncertificate = \"tls/site.crt\"\nkey = \"tls/site.key\"\n", "")
+            .as_bytes(),
+    );
+    let served = host.begin(line);
+    host.wait_for(&["status"], 0);
+    fs_write(
+        &settings,
+        fs::read_to_string(&settings).unwrap().replace("mirror.site", "new.site").as_bytes(),
+    );
+    let run = host
+        .run(&["status"])
+        .code(1)
+        .says("is not for `new.site`")
+        .says("bundle registry rotate-cert --data-dir");
+    assert!(!run.stdout.contains("restart it"), "{run}");
+    host.run(&["rotate-cert"]).ok();
+    host.wait_for(&["status"], 0);
+    drop(served);
+}
+
+#[test]
+fn an_installation_over_kept_data_keeps_its_names() {
+    let host = Host::new();
+    host.install(&["--user", "--name", "second.site"]).ok();
+    host.run(&["rotate-cert", "--name", "third.site"]).ok();
+    host.run(&["uninstall", "--auto-approve"]).ok();
+    let port = format!("new.site:{}", host.port);
+    host.run(&["install", "--user", "--hostname", &port]).ok().says("`localhost` stays a name");
+    let told = host.run(&["status", "--output", "json"]).code(1).json();
+    let names = told["certificate"]["names"].to_string();
+    for name in ["new.site", "localhost", "second.site", "third.site"] {
+        assert!(names.contains(name), "{name}: {names}");
+    }
+    let settings = fs::read_to_string(host.data().join("registry.toml")).unwrap();
+    assert!(settings.contains("names = [\"second.site\", \"localhost\"]"), "{settings}");
+}
+
+#[test]
+fn a_slip_is_answered_with_the_command_that_helps() {
+    let host = Host::new();
+    let none = host.path("none");
+    let none = text(&none);
+    let mut said = Vec::new();
+    for line in [
+        &["status"][..],
+        &["fsck"],
+        &["gc"],
+        &["upgrade"],
+        &["uninstall", "--auto-approve"],
+        &["rotate-cert"],
+        &["trust"],
+        &["user", "list"],
+        &["user", "remove", "a"],
+        &["user", "grant", "a", "--role", "pull"],
+        &["user", "revoke", "a"],
+        &["user", "passwd", "a"],
+    ] {
+        let run = host.run(&[line, &["--data-dir", none]].concat()).refused(&[64]);
+        said.push(run.says(&format!("bundle registry install --data-dir {none}")).stderr);
+    }
+    said.dedup();
+    assert_eq!(said.len(), 1, "{said:#?}");
+    assert!(!host.path("none").exists());
+
+    for word in ["--password", "--password=hunter22"] {
+        let add = ["user", "add", "a", "--data-dir", none, word, "hunter22"];
+        let run = host.run(&add).refused(&[64]).says("`--password-stdin`");
+        assert!(!run.stderr.contains("hunter22"), "{run}");
+    }
+
+    // A directory that this user may not write, and one that another registry uses.
+    let data = host.path("data");
+    fs::create_dir(&data).unwrap();
+    let listen = ["--http", "--listen", "127.0.0.1:0"];
+    let program = text(Path::new(env!("CARGO_BIN_EXE_bundle"))).to_owned();
+    let served = host.begin(&format!(
+        "{program} registry serve --data-dir '{}' {}",
+        text(&data),
+        listen.join(" ")
+    ));
+    host.wait_for(&["status", "--data-dir", text(&data)], 0);
+    let again = host.run(&[&["serve", "--data-dir", text(&data)], &listen[..]].concat());
+    again
+        .refused(&[75])
+        .says(&format!("process {}", served.0.id()))
+        .says(&format!("bundle registry status --data-dir {}", text(&data)));
+    drop(served);
+    if !is_root() {
+        sh("chmod", &["500", text(&data)]);
+        let run = host.run(&["rotate-cert", "--data-dir", text(&data)]);
+        assert!(!run.stderr.contains("--workspace"), "{run}");
+        sh("chmod", &["700", text(&data)]);
+    }
 }
 
 #[test]

@@ -153,8 +153,8 @@ fn told(report: &ProvenTarget, context: &Context) -> Result<Exit, Failure> {
         .with_hint(if behind {
             "import what follows first: `bundle import` with the same `--from` and target"
         } else {
-            "import the last sequence again: it puts back what it carries; what earlier ones carried comes \
-             with a sequence that the connected side makes with `--full`"
+            "import the last sequence again: it puts back what it carries; what earlier ones carried is put back from \
+             their media by `bundle import --put-back`, or comes with a sequence that the connected side makes with `--full`"
         })
         .tell())
 }

@@ -101,11 +101,15 @@ impl From<registry::server::ServerError> for Failure {
             ServerError::Listen { .. } => {
                 failure.with_hint("name another address with `--listen 127.0.0.1:PORT`")
             }
-            ServerError::Store(StoreError::Locked { .. }) => {
-                failure.with_hint(
-                    "stop the `bundle registry serve` that uses this data, or import into it: \
-                     `bundle import --from DIR docker://HOST:PORT`, with the address that it listens on",
-                )
+            ServerError::Store(StoreError::Locked { path }) => {
+                let by = crate::host::holder::of(path);
+                let words = by.map(|pid| format!(", process {pid}")).unwrap_or_default();
+                failure.with_detail(&words).with_hint(format!(
+                    "one registry at a time uses a data directory: `bundle registry status --data-dir {}` says where that \
+                     one answers; import into it: `bundle import --from DIR docker://HOST:PORT`; or stop it{}",
+                    crate::typed::quoted(&path.display().to_string()),
+                    by.map(|pid| format!(": `kill {pid}`")).unwrap_or_default()
+                ))
             }
             ServerError::Store(StoreError::NotAStore { .. }) => {
                 failure.with_hint("name an empty or new directory")

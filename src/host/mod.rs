@@ -7,7 +7,8 @@
 //! 1. [`place`] says where program, unit and data are, and finds an installation again;
 //! 2. [`program`] copies this binary, [`account`] makes the user that runs it, [`mod@unit`] writes what systemd reads,
 //!    [`systemctl`] calls it; [`undo`] takes back what a failed installation made;
-//! 3. [`answers`] waits until the registry serves; [`notify`] is how a registry tells systemd that it does;
+//! 3. [`shown`] judges its certificate, [`answers`] waits until the registry serves; [`notify`] is how a registry tells systemd that it does;
+//!    [`holder`] says which process uses a data directory;
 //! 4. [`trust`] tells what podman, containerd and OpenShift need; [`amount`] what a removal would take;
 //! 5. [`remote`] does all of it on another machine, over ssh.
 
@@ -15,10 +16,12 @@ pub mod account;
 pub mod amount;
 pub mod answers;
 pub mod checks;
+pub mod holder;
 pub mod notify;
 pub mod place;
 pub mod program;
 pub mod remote;
+pub mod shown;
 pub mod systemctl;
 pub mod trust;
 pub mod undo;

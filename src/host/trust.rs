@@ -1,26 +1,29 @@
 //! What other machines and clusters are told, so that they trust the registry and may pull from it.
 //!
-//! In: the registry's name and port, its authority's certificate, and what a person logs in with. Out: commands to copy, by
-//! the tool that they are for. What must hold: each of them can be run as it stands; a password is in them only where
-//! the person has none yet.
+//! In: the registry's name and port, its authority, and what a person and a cluster log in with. Out: commands to copy, by the
+//! tool that they are for. What must hold: each of them can be run as it stands, on any machine and by a person who is
+//! not root; the authority's certificate stands in them, as the data directory is closed to everybody else; the only secret in them
+//! may pull and nothing else.
 
 use std::fmt::Write as _;
-use std::path::Path;
 
 use base64::Engine as _;
+use registry::server::certificate::Authority;
 use serde::Serialize;
-
-use crate::typed::quoted;
 
 /// A registry, as its clients see it.
 #[derive(Debug)]
 pub struct Seen<'a> {
     /// `NAME:PORT`.
     pub host: &'a str,
-    /// The certificate to trust; `None` when it is one of the site's own authority.
-    pub ca: Option<&'a Path>,
-    /// The first user, and the password where it was made here.
-    pub user: Option<(&'a str, Option<&'a str>)>,
+    /// Whom clients must trust.
+    pub authority: &'a Authority,
+    /// Whether somebody brought the certificate, so that clients of the site may trust its authority already.
+    pub brought: bool,
+    /// Who may push.
+    pub user: Option<&'a str>,
+    /// A robot that may pull, and its token, where it was made here.
+    pub puller: Option<(&'a str, &'a str)>,
 }
 
 /// Commands for one tool.
@@ -37,40 +40,64 @@ pub struct Told {
 impl Seen<'_> {
     /// Everything that is to be told.
     pub fn told(&self) -> Vec<Told> {
-        let mut all = Vec::new();
-        if let Some(ca) = self.ca {
-            let shown = quoted(&ca.display().to_string());
-            all.extend([
-                self.podman(&shown),
-                self.containerd(&shown),
-                system(&shown),
-                self.install_config(&shown),
-                self.cluster(&shown),
-            ]);
-        }
-        all.extend([self.pull_secret(), self.import()]);
-        all
+        vec![
+            self.file(),
+            self.podman(),
+            self.containerd(),
+            system(),
+            install_config(),
+            self.cluster(),
+            self.pull_secret(),
+            self.import(),
+        ]
     }
 
     /// Logging in, as podman does it.
     pub fn login(&self) -> String {
-        let user = self.user.map(|(name, _)| name).unwrap_or("NAME");
-        format!("podman login --username {user} {}", self.host)
+        format!("podman login --username {} {}", self.user.unwrap_or("NAME"), self.host)
     }
 
-    fn podman(&self, ca: &str) -> Told {
+    /// The file that the other commands take.
+    fn file(&self) -> Told {
+        let name = crate::output::plain(&self.authority.name);
+        let whole = match self.brought {
+            false => String::new(),
+            true => ", unless it trusts that authority already; then leave out what names ca.crt"
+                .to_owned(),
+        };
+        let (title, lines) = match &self.authority.pem {
+            Some(pem) => (
+                format!(
+                    "first, on each machine that is told something below: the authority `{name}` as ca.crt{whole}"
+                ),
+                format!("cat >ca.crt <<'END'\n{pem}END"),
+            ),
+            None => (
+                format!(
+                    "first: the certificate of the authority `{name}` in PEM as ca.crt, on each machine{whole}"
+                ),
+                "# the registry has it not: who gave its certificate out has it\n\
+                 openssl x509 -in ca.crt -noout -subject   # must name that authority"
+                    .to_owned(),
+            ),
+        };
+        Told { tool: "authority", title, lines }
+    }
+
+    fn podman(&self) -> Told {
         Told {
             tool: "podman",
             title: "podman, skopeo, buildah, CRI-O".to_owned(),
             lines: format!(
-                "install -D -m 0644 {ca} /etc/containers/certs.d/{host}/ca.crt\n\
-                 # without root: ~/.config/containers/certs.d/{host}/ca.crt; for docker: /etc/docker/certs.d/{host}/ca.crt",
+                "sudo install -D -m 0644 ca.crt /etc/containers/certs.d/{host}/ca.crt\n\
+                 # without root: install -D -m 0644 ca.crt ~/.config/containers/certs.d/{host}/ca.crt\n\
+                 # for docker: /etc/docker/certs.d/{host}/ca.crt",
                 host = self.host
             ),
         }
     }
 
-    fn containerd(&self, ca: &str) -> Told {
+    fn containerd(&self) -> Told {
         let host = self.host;
         let file = format!("/etc/containerd/certs.d/{host}");
         Told {
@@ -79,8 +106,8 @@ impl Seen<'_> {
                 "containerd, with `config_path = \"/etc/containerd/certs.d\"` in its config.toml"
                     .to_owned(),
             lines: format!(
-                "install -D -m 0644 {ca} {file}/ca.crt\n\
-                 cat >{file}/hosts.toml <<'END'\n\
+                "sudo install -D -m 0644 ca.crt {file}/ca.crt\n\
+                 sudo tee {file}/hosts.toml >/dev/null <<'END'\n\
                  server = \"https://{host}\"\n\
                  [host.\"https://{host}\"]\n  capabilities = [\"pull\", \"resolve\"]\n  ca = \"{file}/ca.crt\"\n\
                  END"
@@ -88,24 +115,14 @@ impl Seen<'_> {
         }
     }
 
-    fn install_config(&self, ca: &str) -> Told {
-        Told {
-            tool: "openshift-install",
-            title: "a new OpenShift cluster: this at the end of install-config.yaml".to_owned(),
-            lines: format!(
-                "{{ echo 'additionalTrustBundle: |'; sed 's/^/  /' {ca}; }} >>install-config.yaml"
-            ),
-        }
-    }
-
-    fn cluster(&self, ca: &str) -> Told {
+    fn cluster(&self) -> Told {
         // A key of a ConfigMap has no colon.
         let key = self.host.replace(':', "..");
         Told {
             tool: "openshift",
             title: "an OpenShift cluster that runs".to_owned(),
             lines: format!(
-                "oc create configmap bundle-registry-ca -n openshift-config --from-file={key}={ca}\n\
+                "oc create configmap bundle-registry-ca -n openshift-config --from-file={key}=ca.crt\n\
                  oc patch image.config.openshift.io/cluster --type merge \
                  -p '{{\"spec\":{{\"additionalTrustedCA\":{{\"name\":\"bundle-registry-ca\"}}}}}}'\n\
                  # where additionalTrustedCA names a ConfigMap already, add the key to that one instead"
@@ -115,9 +132,8 @@ impl Seen<'_> {
 
     fn pull_secret(&self) -> Told {
         let mut lines = String::new();
-        if let Some((user, Some(password))) = self.user {
-            let auth =
-                base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
+        if let Some((robot, token)) = self.puller {
+            let auth = base64::engine::general_purpose::STANDARD.encode(format!("{robot}:{token}"));
             let entry = serde_json::json!({ "auths": { self.host: { "auth": auth } } });
             let _ = writeln!(
                 lines,
@@ -127,39 +143,57 @@ impl Seen<'_> {
         } else {
             let _ = writeln!(
                 lines,
-                "{} --authfile merged.json   # adds to what is in that file",
-                self.login()
+                "# on the registry's machine, a robot that may pull, and its token:\n\
+                 sudo bundle registry user add NAME --robot --role pull\n\
+                 podman login --username NAME --authfile merged.json {}   # adds to what is in that file",
+                self.host
             );
         }
         lines += "oc set data secret/pull-secret -n openshift-config --from-file=.dockerconfigjson=merged.json   # of a \
                   cluster that runs";
-        Told { tool: "pull-secret", title: "the pull secret".to_owned(), lines }
+        let title = match self.puller {
+            Some((robot, _)) => {
+                format!(
+                    "the pull secret: of the robot `{robot}`, which may pull and nothing else; shown this once"
+                )
+            }
+            None => "the pull secret".to_owned(),
+        };
+        Told { tool: "pull-secret", title, lines }
     }
 
     fn import(&self) -> Told {
-        let ca = self.ca.map(|ca| format!(" --ca-file {}", quoted(&ca.display().to_string())));
         Told {
             tool: "bundle",
-            title: "filling it from a medium".to_owned(),
+            title: "filling it from a medium, as a user who may push".to_owned(),
             lines: format!(
                 "{} --authfile registry-auth.json\n\
-                 bundle import --from DIR docker://{}{} --authfile registry-auth.json",
+                 bundle import --from DIR docker://{} --ca-file ca.crt --authfile registry-auth.json",
                 self.login(),
                 self.host,
-                ca.unwrap_or_default()
             ),
         }
     }
 }
 
-fn system(ca: &str) -> Told {
+fn install_config() -> Told {
+    Told {
+        tool: "openshift-install",
+        title: "a new OpenShift cluster: this at the end of install-config.yaml".to_owned(),
+        lines: "{ echo 'additionalTrustBundle: |'; sed 's/^/  /' ca.crt; } >>install-config.yaml"
+            .to_owned(),
+    }
+}
+
+fn system() -> Told {
     Told {
         tool: "system",
         title: "every program of a machine".to_owned(),
-        lines: format!(
-            "cp {ca} /etc/pki/ca-trust/source/anchors/bundle-registry.crt && update-ca-trust   # Fedora, RHEL\n\
-             cp {ca} /usr/local/share/ca-certificates/bundle-registry.crt && update-ca-certificates   # Debian"
-        ),
+        lines: "sudo install -m 0644 ca.crt /etc/pki/ca-trust/source/anchors/bundle-registry.crt && sudo update-ca-trust   # \
+                Fedora, RHEL\n\
+                sudo install -m 0644 ca.crt /usr/local/share/ca-certificates/bundle-registry.crt && sudo \
+                update-ca-certificates   # Debian"
+            .to_owned(),
     }
 }
 
@@ -168,9 +202,8 @@ pub fn text(told: &[Told]) -> String {
     let mut text = String::new();
     for Told { title, lines, .. } in told {
         let _ = writeln!(text, "\n{title}:");
-        for line in lines.lines() {
-            let _ = writeln!(text, "  {line}");
-        }
+        // As it stands, so that it can be copied whole: the end of a `<<'END'` begins its line.
+        let _ = writeln!(text, "{lines}");
     }
     text
 }
@@ -180,18 +213,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_tool_is_told_and_a_password_only_once_made_here() {
-        let ca = Path::new("/srv/a b/tls/ca.crt");
+    fn every_tool_is_told_and_only_the_pull_secret_is_one() {
+        let authority = Authority { name: "CN=ca".into(), pem: Some("-----BEGIN\n".into()) };
         let mut seen = Seen {
             host: "mirror.site:8443",
-            ca: Some(ca),
-            user: Some(("init", Some("secret-word"))),
+            authority: &authority,
+            brought: false,
+            user: Some("init"),
+            puller: Some(("cluster", "secret-word")),
         };
         let told = seen.told();
         let tools: Vec<_> = told.iter().map(|told| told.tool).collect();
         assert_eq!(
             tools,
             [
+                "authority",
                 "podman",
                 "containerd",
                 "system",
@@ -202,17 +238,17 @@ mod tests {
             ]
         );
         let text = text(&told);
-        assert!(
-            text.contains("'/srv/a b/tls/ca.crt' /etc/containers/certs.d/mirror.site:8443/ca.crt")
-        );
-        assert!(text.contains("--from-file=mirror.site..8443='/srv/a b/tls/ca.crt'"));
+        assert!(text.contains("\ncat >ca.crt <<'END'\n-----BEGIN\nEND\n"), "{text}");
+        assert!(text.contains("ca.crt /etc/containers/certs.d/mirror.site:8443/ca.crt"));
+        assert!(text.contains("--from-file=mirror.site..8443=ca.crt"));
         assert!(text.contains("ca = \"/etc/containerd/certs.d/mirror.site:8443/ca.crt\""));
-        assert!(text.contains("\"auth\":\"aW5pdDpzZWNyZXQtd29yZA==\""));
+        assert!(text.contains("\"auth\":\"Y2x1c3RlcjpzZWNyZXQtd29yZA==\""));
         assert!(!text.contains("secret-word"));
-        // Somebody's own password is not repeated, and a site's own authority is known already.
-        seen.user = Some(("init", None));
-        seen.ca = None;
+        // Nobody can show a token again; of a site's own authority it is said whose certificate is needed.
+        let site = Authority { name: "CN=Site CA".into(), pem: None };
+        seen = Seen { puller: None, brought: true, authority: &site, ..seen };
         let own = super::text(&seen.told());
-        assert!(!own.contains("\"auth\"") && !own.contains("ca.crt"), "{own}");
+        assert!(!own.contains("\"auth\"") && own.contains("`CN=Site CA`"), "{own}");
+        assert!(own.contains("--robot --role pull"), "{own}");
     }
 }

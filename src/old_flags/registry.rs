@@ -23,6 +23,11 @@ pub fn advice(argument: &str) -> Option<&'static str> {
              input, `--init-password-stdin`, or by a file, `--init-password-file FILE`; or leave it out: one is \
              made and shown once"
         }
+        "--password" | "--passwd" | "--pass" => {
+            "a password does not belong on a command line, which every process can read: give it by standard \
+             input, `--password-stdin`, or by a file, `--password-file FILE` (`install`: `--init-password-stdin`, \
+             `--init-password-file FILE`); or leave it out: one is made and shown once"
+        }
         "--quayHostname" | "--hostname" | "--port" | "--initUser" | "--init-user" | "--sslCert"
         | "--ssl-cert" | "--sslKey" | "--ssl-key" | "--sslCheckSkip" => {
             "leave it out: only `bundle registry install` takes it, and what it was told then stands in the \

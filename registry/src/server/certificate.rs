@@ -18,7 +18,7 @@ use jiff::Timestamp;
 
 pub use make::{make, make_anew};
 pub(super) use reading::pair;
-pub use reading::{check, describe};
+pub use reading::{Authority, authority, check, describe};
 
 /// The authority's certificate, which clients must trust.
 pub const CA: &str = "ca.crt";

@@ -51,6 +51,9 @@ pub struct Status {
     pub uptime: u64,
     /// Whether it refuses every change.
     pub read_only: bool,
+    /// The mark of the settings with which it began: see [`Settings::mark`](super::Settings::mark).
+    #[serde(default)]
+    pub settings: String,
     /// Why it refuses every change since a sync failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failed: Option<String>,
@@ -104,6 +107,15 @@ impl Control {
         let listener =
             make().map_err(|error| ServerError::Control { data: data.to_owned(), error })?;
         Ok(Self { listener })
+    }
+
+    /// The same for one that only reads and holds no lock: where another registry answers, or the directory cannot be
+    /// written, there is none.
+    pub(super) async fn beside(data: &Path) -> Option<Self> {
+        if ask_status(data).await.is_ok() {
+            return None;
+        }
+        Self::bind(data).inspect_err(|error| tracing::debug!(%error, "no control socket")).ok()
     }
 
     /// Serves until `stop`.

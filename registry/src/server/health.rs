@@ -49,6 +49,7 @@ pub(super) fn status(app: &App) -> Status {
         address: app.address.to_string(),
         uptime: app.began.elapsed().as_secs(),
         read_only: app.read_only,
+        settings: app.mark.clone(),
         failed: app.store.failed().map(str::to_owned),
         access_problem: app.access.as_ref().and_then(Access::problem),
         free_bytes: space.map(|space| space.free),

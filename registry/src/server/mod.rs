@@ -207,6 +207,7 @@ struct App {
     address: SocketAddr,
     began: Instant,
     storage: settings::Storage,
+    mark: String,
     data: PathBuf,
     metrics: Metrics,
     logs: Arc<Logs>,
@@ -286,6 +287,7 @@ impl Server {
             address,
             began: Instant::now(),
             storage: config.settings.storage.clone(),
+            mark: config.settings.mark(),
             data: config.data.clone(),
             metrics: Metrics::default(),
             logs,
@@ -296,7 +298,7 @@ impl Server {
             peers: Arc::default(),
         };
         let control = match config.read_only {
-            true => None,
+            true => control::Control::beside(&config.data).await,
             false => Some(control::Control::bind(&config.data)?),
         };
         Ok(Self { app: Arc::new(app), listener, address, control })

@@ -6,6 +6,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use format_spec::Digest;
 use serde::{Deserialize, Serialize};
 
 pub use super::logs::LogSettings;
@@ -224,6 +225,11 @@ impl Settings {
     /// The text of the file.
     pub fn to_text(&self) -> String {
         toml::to_string(self).expect("the settings have no map with other keys than text")
+    }
+
+    /// What tells these settings from others: everything in the file counts at the start only.
+    pub fn mark(&self) -> String {
+        Digest::of(self.to_text().as_bytes()).hex()
     }
 
     /// Where to listen.

@@ -33,6 +33,8 @@ pub(super) struct Pair {
     pub(super) key: PathBuf,
     /// Whether it is one of our own authority, which we may make anew.
     pub(super) own: bool,
+    /// What one that a person brought must be good for.
+    pub(super) wanted: Vec<String>,
 }
 
 /// The pair of a data directory. One of our own is made when it is missing, of no use any more, or lacks a name that was
@@ -49,7 +51,7 @@ pub(super) fn pair(
         let wanted = settings.hostname.iter().filter(|_| !settings.tls.any_name);
         let names: Vec<String> = wanted.cloned().collect();
         certificate::check(&certificate, &key, &names)?;
-        return Ok(Pair { certificate, key, own: false });
+        return Ok(Pair { certificate, key, own: false, wanted: names });
     }
     let directory = certificate::directory(data);
     let (certificate, key) = (directory.join(SERVER), directory.join(SERVER_KEY));
@@ -63,7 +65,7 @@ pub(super) fn pair(
             "a certificate was made; clients trust it by `{}`", made.ca.display()
         );
     }
-    Ok(Pair { certificate, key, own: true })
+    Ok(Pair { certificate, key, own: true, wanted: Vec::new() })
 }
 
 /// The names, and those of the certificate that is there: somebody may use them.
@@ -140,10 +142,10 @@ impl Tls {
             return;
         }
         // Somebody may be between the two files.
-        let mut loaded = load(&self.pair);
+        let mut loaded = judged(&self.pair);
         if loaded.is_err() {
             std::thread::sleep(Duration::from_millis(300));
-            loaded = load(&self.pair);
+            loaded = judged(&self.pair);
         }
         seen.stamps = found;
         match loaded {
@@ -153,7 +155,7 @@ impl Tls {
                 seen.about = about;
             }
             Err(error) => {
-                tracing::error!(%error, "the new certificate is broken: the one before is still shown");
+                tracing::error!(%error, "the new certificate is of no use: the one before is still shown");
             }
         }
     }
@@ -202,6 +204,14 @@ fn stamps(pair: &Pair) -> [Stamp; 2] {
     [Stamp::of(&pair.certificate), Stamp::of(&pair.key)]
 }
 
+/// What takes the place of one that clients take must be as good, as it is at the start.
+fn judged(pair: &Pair) -> Result<(Arc<ServerConfig>, Described), CertificateError> {
+    if !pair.own {
+        certificate::check(&pair.certificate, &pair.key, &pair.wanted)?;
+    }
+    load(pair)
+}
+
 fn load(pair: &Pair) -> Result<(Arc<ServerConfig>, Described), CertificateError> {
     let (chain, key) = certificate::pair(&pair.certificate, &pair.key)?;
     let about = certificate::describe(&pair.certificate)?;
@@ -243,7 +253,7 @@ mod tests {
         params.not_after = (SystemTime::now() + Duration::from_secs(20 * 86_400 + 43_200)).into();
         fs_err::write(&made.certificate, params.signed_by(&key, &issuer).unwrap().pem()).unwrap();
         fs_err::write(&made.key, key.serialize_pem()).unwrap();
-        Pair { certificate: made.certificate, key: made.key, own }
+        Pair { certificate: made.certificate, key: made.key, own, wanted: Vec::new() }
     }
 
     #[test]

@@ -113,8 +113,8 @@ fn text(adopted: &Adopted, data: &Path) -> String {
         ),
         false => writeln!(
             text,
-            "took {} ({} linked, {} cloned, {} copied; {}), {} and {}; {} there already\nnext: `bundle registry serve \
-             --data-dir {}`",
+            "took {} ({} linked, {} cloned, {} copied; {}), {} and {}; {} there already\nnext: `bundle registry install \
+             --data-dir {data}`, or `bundle registry serve --data-dir {data}` for one that does not stay",
             size::count(blobs, "blob"),
             adopted.linked,
             adopted.cloned,
@@ -123,7 +123,7 @@ fn text(adopted: &Adopted, data: &Path) -> String {
             size::count(adopted.manifests, "manifest"),
             size::count(adopted.tags, "tag"),
             adopted.present,
-            crate::typed::quoted(&data.display().to_string()),
+            data = crate::typed::quoted(&data.display().to_string()),
         ),
     };
     text

@@ -18,7 +18,7 @@ use registry::store::check::{Check, Cursor, Finding, FindingKind, Report, Slice,
 use registry::store::{Store, StoreError};
 use serde::Serialize;
 
-use super::super::{Context, refuse_other_than_directory};
+use super::super::Context;
 use super::Data;
 use crate::failure::{Exit, Failure, Kind};
 use crate::output::plain;
@@ -64,8 +64,7 @@ struct Answer<'a> {
 }
 
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
-    let data = args.data.path()?;
-    refuse_other_than_directory("--data-dir", &data)?;
+    let data = args.data.existing()?;
     crate::host::account::become_owner(&data)?;
     super::refuse_object_storage("fsck", &data)?;
     let store = open(&data, Store::open_read_only)?;

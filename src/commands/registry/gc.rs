@@ -3,12 +3,12 @@
 //! In: a data directory. Out: what went and why the rest stayed. The registry that runs on the directory does it
 //! itself, beside its requests; when none runs, this command opens the store.
 
-use registry::server::control::{ControlError, ask_collect};
+use registry::server::control::{ControlError, ask_collect, ask_status};
 use registry::server::period::Period;
 use registry::server::settings::Settings;
 use registry::store::{Collect, Collected, Store, StoreError};
 
-use super::super::{Context, refuse_other_than_directory};
+use super::super::Context;
 use super::Data;
 use crate::failure::{Exit, Failure, Kind};
 use crate::output::plain;
@@ -35,14 +35,19 @@ pub struct Args {
 }
 
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
-    let data = args.data.path()?;
-    refuse_other_than_directory("--data-dir", &data)?;
+    let data = args.data.existing()?;
     crate::host::account::become_owner(&data)?;
     super::refuse_object_storage("gc", &data)?;
     let settled = Settings::load(&data)?.unwrap_or_default().storage.grace;
-    let done = match ask_collect(&data, args.grace, args.untagged, args.dry_run).await {
-        Ok(done) => done,
-        Err(ControlError::NotRunning { .. }) => {
+    // One that only reads collects nothing, and holds no lock.
+    let reads = ask_status(&data).await.is_ok_and(|status| status.read_only);
+    let asked = match reads {
+        true => None,
+        false => Some(ask_collect(&data, args.grace, args.untagged, args.dry_run).await),
+    };
+    let done = match asked {
+        Some(Ok(done)) => done,
+        None | Some(Err(ControlError::NotRunning { .. })) => {
             let how = Collect {
                 grace: args.grace.unwrap_or(settled).duration(),
                 untagged: args.untagged,
@@ -66,14 +71,14 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
                 error => error.into(),
             })?
         }
-        Err(ControlError::Refused(why)) => {
+        Some(Err(ControlError::Refused(why))) => {
             let failure = Failure::new(Kind::Unavailable, why);
             return Err(failure.with_hint(
                 "wait and run the same command again; `--dry-run` says now what would go; while the \
                  registry is stopped, any grace will do",
             ));
         }
-        Err(error) => {
+        Some(Err(error)) => {
             return Err(Failure::of(Kind::Failed, &error)
                 .with_hint("the registry's log says what happened; run the same command again"));
         }

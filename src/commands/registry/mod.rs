@@ -10,6 +10,7 @@ mod install;
 mod rotate_cert;
 mod serve;
 mod status;
+mod trust;
 mod uninstall;
 mod upgrade;
 mod user;
@@ -24,6 +25,7 @@ use crate::cli;
 use crate::failure::{Exit, Failure};
 use crate::host::place::Machine;
 use crate::output::plain;
+use crate::typed::quoted;
 
 /// Install a mirror registry, serve it, look after it
 #[derive(Debug, clap::Args)]
@@ -40,6 +42,7 @@ enum Action {
     Upgrade(upgrade::Args),
     Uninstall(uninstall::Args),
     Status(status::Args),
+    Trust(trust::Args),
     Serve(serve::Args),
     RotateCert(rotate_cert::Args),
     User(user::Args),
@@ -71,6 +74,37 @@ impl Data {
         place.must_be_installed()?;
         Ok(place.data)
     }
+
+    /// The same, where a directory that is not there would be a slip: one answer for all of these commands.
+    fn existing(&self) -> Result<PathBuf, Failure> {
+        let data = self.path()?;
+        must_exist(&data)?;
+        Ok(data)
+    }
+}
+
+/// Refuses a data directory that is not there, or is none.
+pub fn must_exist(data: &Path) -> Result<(), Failure> {
+    super::refuse_other_than_directory("--data-dir", data)?;
+    let refused = |words: &str| {
+        let (shown, word) =
+            (plain(&data.display().to_string()), quoted(&data.display().to_string()));
+        Err(Failure::usage(format!("`{shown}` {words}")).with_hint(format!(
+            "name the directory of a registry: `--data-dir DIR`; or make one there: `bundle registry install --data-dir {word}`"
+        )))
+    };
+    match fs_err::metadata(data) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            refused("does not exist, so there is no registry in it")
+        }
+        Err(error) => {
+            Err(Failure::io(crate::failure::Kind::Usage, "cannot look at the registry", &error)
+                .with_hint(
+                    "run the same command as root, or as the user that the registry runs as",
+                ))
+        }
+    }
 }
 
 /// Refuses a command that works on files only.
@@ -100,6 +134,7 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         Action::Upgrade(args) => upgrade::run(&args, context).await,
         Action::Uninstall(args) => uninstall::run(&args, context).await,
         Action::Status(args) => status::run(&args, context).await,
+        Action::Trust(args) => trust::run(&args, context),
         Action::Serve(args) => serve::run(args, context).await,
         Action::User(args) => user::run(args, context),
         Action::RotateCert(args) => rotate_cert::run(&args, context),

@@ -23,7 +23,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
-    let data = &args.data.path()?;
+    let data = &args.data.existing()?;
     let settings = Settings::load(data)?.unwrap_or_default();
     if let Some((certificate, _)) = settings.tls.pair(data) {
         let shown = certificate.display();

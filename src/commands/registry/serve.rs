@@ -44,6 +44,10 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         settings,
     };
     let read_only = config.read_only;
+    // Before the address: that is in use too then, and another one would not help.
+    if !read_only && crate::host::holder::of(&config.data).is_some() {
+        return Err(registry::store::StoreError::Locked { path: config.data }.into());
+    }
     let server = Server::bind(config).await?;
     if new {
         tracing::info!("`{}` had no registry: this is a new, empty one", plain(&shown));

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use registry::server::access::USERS;
-use registry::server::certificate::{self, Described};
+use registry::server::certificate::Described;
 use registry::server::control::{self, Status};
 use registry::server::settings::Settings;
 use registry::size::Size;
@@ -19,6 +19,7 @@ use crate::failure::{Exit, Failure};
 use crate::host::amount::Amount;
 use crate::host::answers::Question;
 use crate::host::place::{Keeper, Machine, Place};
+use crate::host::shown::Shown;
 use crate::host::systemctl::Systemctl;
 use crate::output::plain;
 use crate::size;
@@ -47,9 +48,14 @@ struct Found {
     quota: Option<u64>,
     /// What is not as it should be, with what to do.
     faults: Vec<String>,
+    /// What a person has settled so, and may have forgotten.
+    notes: Vec<String>,
 }
 
 pub async fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
+    if let Some(data) = &args.data {
+        super::must_exist(data)?;
+    }
     let place = Machine::here().find(args.data.as_deref())?;
     // One that nobody installed and a person serves has a status too.
     if !place.data.join("store-version").exists() {
@@ -81,15 +87,19 @@ async fn look(place: Place) -> Result<Found, Failure> {
     let running = control::ask_status(&place.data).await.map_err(|error| error.to_string());
     let systemctl = Systemctl::of(&place);
     let unit = systemctl.as_ref().map(Systemctl::state);
-    let brought = settings.tls.pair(&place.data).map(|(certificate, _)| certificate);
-    let own = certificate::directory(&place.data).join(certificate::SERVER);
-    let certificate =
-        certificate::describe(&brought.unwrap_or(own)).map_err(|error| error.to_string());
+    let shown = Shown::of(&place.data, &settings);
     let free = rustix::fs::statvfs(&place.data)
         .ok()
         .map(|state| state.f_bavail.saturating_mul(state.f_frsize));
+    let question = Question { data: &place.data, settings: &settings, login: None };
     let mut faults = Vec::new();
+    let mut notes = Vec::new();
     match &running {
+        // One on a medium that is mounted read-only can make no socket, and answers its clients all the same.
+        Err(_) if question.ask().await.is_ok() => notes.push(format!(
+            "it answers at {}, and not to the commands of this machine: it runs read-only, on data that it cannot write",
+            settings.listen()
+        )),
         Err(_) => faults.push(match place.keeper {
             Keeper::System => {
                 "it does not run: `systemctl restart bundle-registry`; `journalctl -u bundle-registry` says why"
@@ -116,38 +126,47 @@ async fn look(place: Place) -> Result<Found, Failure> {
                 ));
             }
             if status.reserve_bytes.zip(free).is_some_and(|(reserve, free)| free < reserve) {
-                faults.push(
+                faults.push(format!(
                     "its disk is full but for the reserve, and it takes no blobs: remove what is not needed and run \
-                     `bundle registry gc --data-dir DIR`, or use a larger disk"
-                        .to_owned(),
+                     `bundle registry gc --data-dir {}`, or use a larger disk",
+                    crate::typed::quoted(&place.data.display().to_string())
+                ));
+            }
+            notes.extend(mode(status, &settings));
+            if status.settings != settings.mark() {
+                notes.push(
+                    "registry.toml was changed since it began: what is in it counts after a restart".to_owned(),
                 );
             }
             // Only as it was installed: another address or plain HTTP was chosen by a person.
             let as_settled = status.address == settings.listen().to_string();
-            let question = Question { data: &place.data, settings: &settings, login: None };
-            if as_settled && certificate.is_ok() && let Err(error) = question.ask().await {
-                faults.push(format!("its process runs and does not serve: {error}: restart it"));
+            if as_settled && shown.about.is_ok() && let Err(error) = question.ask().await {
+                faults.extend(shown.advice(&error));
             }
         }
     }
-    match &certificate {
-        Ok(about) if about.ends_soon() => faults.push(format!(
-            "its certificate ends in {} days: `bundle registry rotate-cert --data-dir DIR`, or bring a new one",
-            about.days_left
-        )),
-        _ => {}
-    }
+    faults.extend(shown.faults());
     Ok(Found {
         users: users(&place.data),
         amount: Amount::of(&place.data)?,
         place,
         running,
         unit,
-        certificate,
+        certificate: shown.about,
         free,
         quota: settings.storage.quota.map(Size::bytes),
         faults,
+        notes,
     })
+}
+
+/// Why it takes no change, where a person wants that.
+fn mode(status: &Status, settings: &Settings) -> Option<String> {
+    let why = match settings.read_only {
+        true => "`read-only = true` in registry.toml",
+        false => "it was started with `--read-only`, or with other settings",
+    };
+    status.read_only.then(|| format!("it runs read-only and refuses every change: {why}"))
 }
 
 /// Lines of the users' file that are somebody.
@@ -164,6 +183,7 @@ impl Found {
         json!({
             "healthy": self.faults.is_empty(),
             "faults": self.faults,
+            "notes": self.notes,
             "data": self.place.data.display().to_string(),
             "installed": self.place.is_installed(),
             "keeper": self.place.keeper.name(),
@@ -190,6 +210,9 @@ impl Found {
         let _ = writeln!(text, "state        {word}");
         for fault in &self.faults {
             let _ = writeln!(text, "             {}", plain(fault));
+        }
+        for note in &self.notes {
+            let _ = writeln!(text, "note         {}", plain(note));
         }
         let _ = writeln!(text, "data         {}", plain(&self.place.data.display().to_string()));
         match &self.running {

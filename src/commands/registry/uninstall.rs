@@ -36,6 +36,9 @@ pub struct Args {
 
 pub async fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     let machine = Machine::here();
+    if let Some(data) = &args.data {
+        super::must_exist(data)?;
+    }
     let place = machine.find(args.data.as_deref())?;
     // Data that an earlier `uninstall` left can be deleted.
     if !(args.delete_data && place.data.join("store-version").exists()) {

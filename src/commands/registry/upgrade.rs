@@ -31,6 +31,9 @@ pub struct Args {
 
 pub async fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     let machine = Machine::here();
+    if let Some(data) = &args.data {
+        super::must_exist(data)?;
+    }
     let place = machine.find(args.data.as_deref())?;
     place.must_be_installed()?;
     machine.must_be_allowed(&place)?;

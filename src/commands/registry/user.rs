@@ -158,7 +158,7 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
             output.print(&answer, &text)?;
         }
         Verb::Passwd { data, name, password } => {
-            let accounts = own(&data)?;
+            let accounts = existing(&data)?;
             let (secret, made) = password.read()?;
             accounts.set_password(&name, &secret)?;
             let (mut answer, mut text) =
@@ -200,11 +200,7 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
 
 /// The accounts of a directory that is there: a wrong name must not make a new one.
 fn existing(data: &Data) -> Result<Accounts, Failure> {
-    let path = &data.path()?;
-    if !path.is_dir() {
-        return Err(Failure::usage(format!("`{}` is not a directory", path.display()))
-            .with_hint("name the registry's directory: `--data-dir DIR`"));
-    }
+    data.existing()?;
     own(data)
 }
 

@@ -6,6 +6,7 @@
 
 use std::path::Path;
 
+use base64::Engine as _;
 use format_spec::Digest;
 use jiff::Timestamp;
 use rustls::client::verify_server_name;
@@ -76,6 +77,37 @@ pub fn check(
 pub fn describe(path: &Path) -> Result<Described, CertificateError> {
     let (chain, _) = chain(path)?;
     described(path, &chain[0])
+}
+
+/// Whom clients must trust for a certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Authority {
+    /// Its name.
+    pub name: String,
+    /// Its certificate in PEM; `None` where the chain ends before it, as those of sites do.
+    pub pem: Option<String>,
+}
+
+/// Who vouches for the last certificate of a file.
+///
+/// # Errors
+/// The file cannot be read, or holds none.
+pub fn authority(path: &Path) -> Result<Authority, CertificateError> {
+    let (chain, _) = chain(path)?;
+    let last = &chain[chain.len() - 1];
+    let certificate = parsed(path, last)?;
+    let alone = certificate.issuer().as_raw() == certificate.subject().as_raw();
+    Ok(Authority { name: certificate.issuer().to_string(), pem: alone.then(|| armoured(last)) })
+}
+
+fn armoured(der: &[u8]) -> String {
+    let text = base64::engine::general_purpose::STANDARD.encode(der);
+    let mut pem = "-----BEGIN CERTIFICATE-----\n".to_owned();
+    for line in text.as_bytes().chunks(64) {
+        pem.extend(line.iter().map(|c| char::from(*c)));
+        pem.push('\n');
+    }
+    pem + "-----END CERTIFICATE-----\n"
 }
 
 /// The certificates of a file and its key, which fits.

@@ -8,10 +8,11 @@ use std::path::Path;
 
 use registry::lasting;
 use registry::server::access::accounts::{Accounts, Role};
+use registry::server::tls::with_those_of;
 use registry::server::{certificate, settings};
 use registry::store;
 
-use super::plan::Plan;
+use super::plan::{PULLER, Plan};
 use crate::commands::Context;
 use crate::failure::{Failure, Kind};
 use crate::host::account::Account;
@@ -22,7 +23,13 @@ use crate::host::undo::Undo;
 use crate::host::{program, unit};
 
 /// Makes it all.
-pub async fn make(plan: &Plan, undo: &mut Undo, context: &Context) -> Result<(), Failure> {
+///
+/// Returns the token of the robot for clusters, when it was made here.
+pub async fn make(
+    plan: &Plan,
+    undo: &mut Undo,
+    context: &Context,
+) -> Result<Option<String>, Failure> {
     let place = &plan.place;
     let systemctl = Systemctl::of(place);
     if let Some(systemctl) = &systemctl {
@@ -33,14 +40,15 @@ pub async fn make(plan: &Plan, undo: &mut Undo, context: &Context) -> Result<(),
     undo.path(&place.program);
     program::install(&place.program)?;
     certificates(plan)?;
-    users(plan)?;
+    let token = users(plan)?;
     let text = plan.settings.to_text();
     lasting::replace(&place.data.join(settings::FILE), text.as_bytes(), 0o600)
         .map_err(|error| fault("cannot write the settings", &error))?;
     match systemctl {
-        Some(systemctl) => serve(plan, &systemctl, undo, context).await,
-        None => try_out(plan, context).await,
+        Some(systemctl) => serve(plan, &systemctl, undo, context).await?,
+        None => try_out(plan, context).await?,
     }
+    Ok(token)
 }
 
 fn fault(doing: &str, error: &std::io::Error) -> Failure {
@@ -61,6 +69,8 @@ fn certificates(plan: &Plan) -> Result<(), Failure> {
     let directory = certificate::directory(&plan.place.data);
     let Some((certificate, key)) = &plan.brought else {
         let names = certificate::names(&plan.settings.names(), plan.settings.listen());
+        // Of data that was kept: `rotate-cert --name` may have put more into it.
+        let names = with_those_of(&directory.join(certificate::SERVER), names);
         certificate::make(&directory, &names)?;
         return Ok(());
     };
@@ -73,12 +83,19 @@ fn certificates(plan: &Plan) -> Result<(), Failure> {
     copy().map_err(|error: std::io::Error| fault("cannot copy the certificate", &error))
 }
 
-fn users(plan: &Plan) -> Result<(), Failure> {
-    let Some(first) = &plan.first else { return Ok(()) };
+/// The first user, who may do everything, and a robot that may only pull: its token is what clusters get.
+fn users(plan: &Plan) -> Result<Option<String>, Failure> {
+    let Some(first) = &plan.first else { return Ok(None) };
     let accounts = Accounts::open(&plan.place.data)?;
     accounts.add_user(&first.name, &first.password)?;
     accounts.grant(&first.name, Role::Admin, &[])?;
-    Ok(())
+    // The first user may have that name.
+    if first.name == PULLER {
+        return Ok(None);
+    }
+    let token = accounts.add_robot(PULLER, None)?;
+    accounts.grant(PULLER, Role::Pull, &[])?;
+    Ok(Some(token))
 }
 
 /// Hands it to systemd, and waits until it answers.

@@ -120,8 +120,8 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let plan = Plan::of(&args, &Machine::here())?;
     let mut undo = Undo::default();
     // A failure drops `undo`, and with it what was made.
-    make::make(&plan, &mut undo, context).await?;
+    let token = make::make(&plan, &mut undo, context).await?;
     undo.keep();
-    report::print(&plan, context)?;
+    report::print(&plan, token.as_deref(), context)?;
     Ok(Exit::DONE)
 }

@@ -27,6 +27,9 @@ const PORT: u16 = 8443;
 /// The first user when nothing is said, as there.
 const FIRST: &str = "init";
 
+/// The robot whose pull secret is for clusters.
+pub const PULLER: &str = "cluster";
+
 /// Bytes of a password file: a password has at most 72, and perhaps the end of its line.
 const PASSWORD_FILE_MAX: u64 = 1024;
 
@@ -76,7 +79,18 @@ impl Plan {
         if settings.listen.is_none_or(|kept| kept.port() != port) {
             settings.listen = Some(listen);
         }
-        settings.hostname = Some(hostname.clone());
+        // What clients called it before stays good.
+        let before =
+            settings.hostname.replace(hostname.clone()).filter(|before| *before != hostname);
+        if let Some(before) = before
+            && !settings.names.contains(&before)
+        {
+            tracing::info!(
+                "`{}` stays a name of the registry too, as clients may use it",
+                plain(&before)
+            );
+            settings.names.push(before);
+        }
         for name in &args.names {
             let name = bare(name).to_owned();
             if !settings.names.contains(&name) {
@@ -106,12 +120,6 @@ impl Plan {
     /// The first user and the password.
     pub fn login(&self) -> Option<(&str, &str)> {
         self.first.as_ref().map(|first| (first.name.as_str(), first.password.as_str()))
-    }
-
-    /// The authority's certificate, when it is one of our own.
-    pub fn ca(&self) -> Option<PathBuf> {
-        let own = certificate::directory(&self.place.data).join(certificate::CA);
-        self.settings.tls.certificate.is_none().then_some(own)
     }
 }
 

@@ -4,22 +4,27 @@ use std::fmt::Write as _;
 
 use serde_json::json;
 
-use super::plan::Plan;
+use super::plan::{PULLER, Plan};
 use crate::commands::Context;
 use crate::failure::Failure;
 use crate::host::place::{Keeper, NAME};
 use crate::host::systemctl::Systemctl;
 use crate::host::trust::{self, Seen};
+use crate::output::plain;
 use crate::typed::quoted;
+use registry::server::certificate;
 
-/// Prints it.
-pub fn print(plan: &Plan, context: &Context) -> Result<(), Failure> {
+/// Prints it; `token` is that of the robot for clusters.
+pub fn print(plan: &Plan, token: Option<&str>, context: &Context) -> Result<(), Failure> {
     let place = &plan.place;
     let host = plan.host();
-    let ca = plan.ca();
     let first = plan.first.as_ref();
     let shown = first.map(|first| (&*first.name, first.made.then_some(&*first.password)));
-    let seen = Seen { host: &host, ca: ca.as_deref(), user: shown };
+    let authority = super::super::trust::authority(&place.data, &plan.settings)?;
+    let brought = plan.settings.tls.certificate.is_some();
+    let puller = token.map(|token| (PULLER, token));
+    let user = shown.map(|(name, _)| name);
+    let seen = Seen { host: &host, authority: &authority, brought, user, puller };
     let told = seen.told();
     let data = place.data.display().to_string();
     let program = place.program.display().to_string();
@@ -40,11 +45,22 @@ pub fn print(plan: &Plan, context: &Context) -> Result<(), Failure> {
     } else {
         let _ = writeln!(text, "users     those that were there");
     }
-    if let Some(ca) = &ca {
-        let ca = ca.display().to_string();
-        let _ = writeln!(text, "authority {ca}  (no secret: clients need a copy)");
-        value["ca"] = ca.into();
+    if let Some((name, token)) = puller {
+        let _ =
+            writeln!(text, "robot     {name}, who may pull: the pull secret below is of this one");
+        value["robot"] = json!({ "name": name, "token": token });
     }
+    if !brought {
+        let ca = certificate::directory(&place.data).join(certificate::CA);
+        value["ca"] = ca.display().to_string().into();
+    }
+    value["caPem"] = authority.pem.clone().into();
+    let again = format!("bundle registry trust --data-dir {}", quoted(&data));
+    let _ = writeln!(
+        text,
+        "authority {}, for clients to trust; shown again by `{again}`",
+        plain(&authority.name)
+    );
     let _ = writeln!(text, "data      {data}");
     if let (Some(unit), Some(systemctl)) = (&place.unit, Systemctl::of(place)) {
         let unit = unit.display().to_string();
