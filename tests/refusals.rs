@@ -417,16 +417,22 @@ fn a_port_that_speaks_tls_is_no_missing_repository() {
     site.source.image("team/app", "1", &[&noise(1, 2_000)]);
     site.images(&["team/app:1"]);
     site.create("media", &[]).ok();
-    // What Go's server and nginx answer there.
+    // What Go's server, nginx and this registry answer there, and others: the alert of TLS.
     for (words, told) in [
         ("Client sent an HTTP request to an HTTPS server.", "leave `127.0.0.1"),
         ("<center>The plain HTTP request was sent to HTTPS port</center>", "leave `127.0.0.1"),
+        ("this registry speaks https on this port\n", "leave `127.0.0.1"),
+        ("\u{15}\u{3}\u{1}\0\u{2}\u{2}\u{16}", "speaks TLS and was spoken to by plain HTTP"),
         ("no", "the registry refused (400)"),
     ] {
         let (listener, host) = listener();
         serve(listener, move |mut stream| {
             use std::io::{Read, Write};
             let _ = stream.read(&mut [0; 8192]);
+            if words.starts_with('\u{15}') {
+                let _ = stream.write_all(words.as_bytes());
+                return;
+            }
             let length = words.len();
             let _ = write!(
                 stream,
@@ -453,7 +459,7 @@ fn a_base_that_is_not_there_is_found_before_the_first_push() {
     site.target.delete("team/app", "blobs", &format_spec::Digest::of(&base).to_string());
     let run = site.import("media-2", &[]);
     // Sequence 1 carries it, so the way out is to import that again.
-    run.refused(&[68]).says("import sequence 1 again");
+    run.refused(&[68]).says("from the media of sequence 1").says("`--put-back`");
     assert_eq!(site.target.tags("team/app"), ["1"]);
     site.import("media-1", &[]).ok();
     site.import("media-2", &[]).ok();

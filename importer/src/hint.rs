@@ -81,8 +81,8 @@ impl ImportError {
                 .into(),
             // Those before it are stale there.
             Self::RequiredMissing { stands: Some(stands), .. } => format!(
-                "put back what the media of sequence {stands} and those before it carry, which need not be all: the same \
-                 command with `--put-back`, and `--from DIR` for each; or create one on the connected side that {ALONE}"
+                "put back what the target lost, from the media of sequence {stands} and of those before it: this command with \
+                 `--put-back` and their directories after `--from`; or create one on the connected side that {ALONE}"
             ),
             Self::RequiredMissing { .. } => format!(
                 "bring the earlier sequences again, or create one on the connected side that {ALONE}"

@@ -267,7 +267,9 @@ pub enum Fault {
         detail: String,
     },
     /// The port speaks TLS, and was spoken to without.
-    #[error("`{host}` speaks TLS and was spoken to by plain HTTP")]
+    #[error(
+        "`{host}` speaks TLS and was spoken to by plain HTTP, as `--plain-http` or `insecure = true` asks for"
+    )]
     SpeaksTls {
         /// `host:port`
         host: String,

@@ -510,12 +510,17 @@ pub(super) async fn answer_fault(core: &Core, answer: Response) -> Fault {
     }
 }
 
-/// Whether a server says that it was spoken to without TLS: Go's and nginx's words for it.
+/// Whether a server says that it was spoken to without TLS: Go's, nginx's, Apache's and this registry's words for it.
 fn is_of_tls(body: &[u8]) -> bool {
     let body = String::from_utf8_lossy(&body[..body.len().min(4096)]);
-    ["HTTP request to an HTTPS server", "plain HTTP request was sent to HTTPS port"]
-        .iter()
-        .any(|words| body.contains(words))
+    [
+        "HTTP request to an HTTPS server",
+        "plain HTTP request was sent to HTTPS port",
+        "speaking plain HTTP to an SSL-enabled server",
+        "registry speaks https on this port",
+    ]
+    .iter()
+    .any(|words| body.contains(words))
 }
 
 /// Whether a refusal speaks of storage that is used up, not of rights.

@@ -101,6 +101,10 @@ pub(super) fn fault(url: &Url, error: &reqwest::Error) -> Fault {
 
 /// The fault of an answer whose head is none. It would come again.
 fn faulty(url: &Url, what: &str) -> Fault {
+    // Who waits for TLS answers to plain HTTP with an alert, which is no HTTP.
+    if url.scheme() == "http" && what.contains("invalid HTTP version") {
+        return Fault::SpeaksTls { host: authority(url) };
+    }
     Fault::Protocol(format!("the head that `{}` sent is faulty: {what}", authority(url)))
 }
 
@@ -181,7 +185,9 @@ fn tls_fault(host: String, error: &rustls::Error) -> Fault {
         _ => TlsCause::Other,
     };
     let detail = match error {
-        Error::InvalidMessage(_) => "the answer is not TLS".to_owned(),
+        Error::InvalidMessage(_) => {
+            "the answer is not TLS, as of a registry that speaks plain HTTP".to_owned()
+        }
         Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
             "the certificate is signed by an unknown authority".to_owned()
         }

@@ -122,14 +122,16 @@ pub(super) fn change(logs: &Logs, account: &Account, route: &Route, response: &R
     tell(logs, &event);
 }
 
-/// Accounts that came, went, or have another password, found when the files were read again.
+/// Accounts that came, went, or have another password, found when the files were read again; `by` says who of this machine
+/// did it, where a command told.
 pub(super) fn changed(
     logs: &Logs,
     before: &HashMap<String, String>,
     after: &HashMap<String, String>,
+    by: Option<&str>,
 ) {
     let one = |user: Option<&str>, action: &str| {
-        tell(logs, &Event { action, outcome: "ok", user, ..Event::default() });
+        tell(logs, &Event { action, outcome: "ok", user, detail: by, ..Event::default() });
     };
     for (name, mark) in after {
         match before.get(name) {
@@ -142,4 +144,11 @@ pub(super) fn changed(
         one(Some(name), "account-removed");
     }
     one(None, "access-changed");
+}
+
+/// A command that changed accounts, after the change itself was seen.
+pub(super) fn announced(logs: &Logs, by: &str) {
+    let event =
+        Event { action: "access-changed", outcome: "ok", detail: Some(by), ..Event::default() };
+    tell(logs, &event);
 }

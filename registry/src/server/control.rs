@@ -28,7 +28,7 @@ use super::connection::converse;
 use super::period::Period;
 use super::route::Query;
 use super::storage::Storage;
-use super::{App, ServerError, collection, health};
+use super::{App, ServerError, collection, health, person};
 use crate::store::check::FindingKind;
 use crate::store::{Collect, Collected, StoreError};
 
@@ -148,9 +148,11 @@ fn short(directory: &fs_err::File) -> PathBuf {
 
 async fn connection(app: Arc<App>, socket: UnixStream, stop: CancellationToken) {
     let ending = stop.clone();
+    // The kernel's word, as a client's own proves nothing.
+    let uid = socket.peer_cred().ok().map(|peer| peer.uid());
     let service = service_fn(move |request| {
         let (app, stop) = (Arc::clone(&app), ending.clone());
-        async move { Ok::<_, Infallible>(respond(&app, &request, stop).await) }
+        async move { Ok::<_, Infallible>(respond(&app, &request, uid, stop).await) }
     });
     // Who may open the socket is never in the way.
     converse(socket, service, CancellationToken::new(), stop).await;
@@ -159,15 +161,32 @@ async fn connection(app: Arc<App>, socket: UnixStream, stop: CancellationToken) 
 async fn respond(
     app: &Arc<App>,
     request: &Request<Incoming>,
+    uid: Option<u32>,
     stop: CancellationToken,
 ) -> Response<Payload> {
     let answer = match (request.method(), request.uri().path()) {
         (&Method::GET, "/status") => json(&health::status(app)),
         (&Method::POST, "/collect") => collect(app, request.uri().query(), stop).await,
         (&Method::POST, "/repair") => repair(app, request.uri().query()).await,
+        (&Method::POST, "/accounts") => accounts(app, uid, request.uri().query()).await,
         _ => Answer::new(StatusCode::NOT_FOUND),
     };
     answer.finish()
+}
+
+/// A command of this machine changed users, robots or roles: they are read now, and the audit log has whose command it was.
+async fn accounts(app: &Arc<App>, uid: Option<u32>, query: Option<&str>) -> Answer {
+    let sudo = Query::new(query).get("sudo").map(std::borrow::Cow::into_owned);
+    let app = Arc::clone(app);
+    let looked = tokio::task::spawn_blocking(move || {
+        if let Some(access) = &app.access {
+            access.changed_by(&person::of(uid, sudo.as_deref()));
+        }
+    });
+    match looked.await {
+        Ok(()) => json(&true),
+        Err(error) => refused(&error.to_string()),
+    }
 }
 
 async fn collect(app: &Arc<App>, query: Option<&str>, stop: CancellationToken) -> Answer {
@@ -324,6 +343,17 @@ pub async fn ask_repair(
 /// See [`ControlError`].
 pub async fn ask_status(data: &Path) -> Result<Status, ControlError> {
     ask(data, Method::GET, "/status").await
+}
+
+/// Tells the registry that runs on `data` that users, robots or roles have changed. `sudo` is the name that `sudo` gives, for
+/// people to read.
+///
+/// # Errors
+/// See [`ControlError`].
+pub async fn tell_accounts(data: &Path, sudo: Option<&str>) -> Result<bool, ControlError> {
+    let sudo = sudo.filter(|name| person::is_name(name));
+    let query = sudo.map(|name| format!("?sudo={name}")).unwrap_or_default();
+    ask(data, Method::POST, &format!("/accounts{query}")).await
 }
 
 /// Has the registry that runs on `data` collect garbage; without a grace it takes the one that is settled.

@@ -35,6 +35,7 @@ mod metrics;
 mod page;
 mod peers;
 pub mod period;
+mod person;
 pub mod probe;
 mod random;
 mod range;

@@ -42,7 +42,7 @@ pub(super) async fn watch(app: Arc<App>, stop: CancellationToken) {
         let shared = Arc::clone(&app);
         let look = tokio::task::spawn_blocking(move || {
             if let Some(access) = &shared.access {
-                access.look();
+                access.look(None);
             }
             if let Some(tls) = &shared.tls {
                 tls.look();

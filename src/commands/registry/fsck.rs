@@ -17,6 +17,7 @@ use registry::server::settings::Settings;
 use registry::store::check::{Check, Cursor, Finding, FindingKind, Report, Slice, words};
 use registry::store::{Store, StoreError};
 use serde::Serialize;
+use tracing::subscriber::NoSubscriber;
 
 use super::super::Context;
 use super::Data;
@@ -125,11 +126,14 @@ async fn repair(data: &Path, report: &mut Report) -> Result<(), Failure> {
     }
     match Store::open(data) {
         Ok(store) => {
-            for finding in &mut report.findings {
-                finding.repaired =
-                    store.repair(finding.kind, &finding.what).map_err(store_failure)?;
-            }
-            store.drop_broken_records().map_err(store_failure)?;
+            // What it does stands in the answer; the log of a registry is not here.
+            tracing::subscriber::with_default(NoSubscriber::default(), || {
+                for finding in &mut report.findings {
+                    finding.repaired = store.repair(finding.kind, &finding.what)?;
+                }
+                store.drop_broken_records()
+            })
+            .map_err(store_failure)?;
         }
         Err(StoreError::Locked { .. }) => {
             for finding in &mut report.findings {

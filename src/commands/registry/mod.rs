@@ -57,7 +57,7 @@ impl Args {
 }
 
 /// Where everything of a registry is.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 struct Data {
     /// The registry's directory: settings, certificates, users, images [default: where it was installed]
     #[arg(long = "data-dir", alias = "data", value_name = "DIR", value_parser = cli::directory)]
@@ -136,7 +136,7 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         Action::Status(args) => status::run(&args, context).await,
         Action::Trust(args) => trust::run(&args, context),
         Action::Serve(args) => serve::run(args, context).await,
-        Action::User(args) => user::run(args, context),
+        Action::User(args) => user::run(args, context).await,
         Action::RotateCert(args) => rotate_cert::run(&args, context),
         Action::Gc(args) => gc::run(args, context).await,
     }

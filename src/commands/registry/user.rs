@@ -1,12 +1,13 @@
 //! `bundle registry user`: who may log in, and what they may do. A running registry takes every change within seconds.
 
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Subcommand, ValueEnum};
 use jiff::{Timestamp, ToSpan};
 use registry::server::access::accounts::{Account, Accounts, Role, generate_password};
 use registry::server::access::roles::{Action, Grant};
+use registry::server::control::tell_accounts;
 use registry::store::Store;
 use serde_json::{Value, json};
 
@@ -93,6 +94,20 @@ enum Verb {
     },
 }
 
+impl Verb {
+    /// Where it changes something.
+    fn changes(&self) -> Option<Data> {
+        match self {
+            Self::Add { data, .. }
+            | Self::Passwd { data, .. }
+            | Self::Remove { data, .. }
+            | Self::Grant { data, .. }
+            | Self::Revoke { data, .. } => Some(data.clone()),
+            Self::List { .. } => None,
+        }
+    }
+}
+
 /// Where a password comes from; never the command line, which every process of the machine can read.
 #[derive(Debug, clap::Args)]
 #[group(multiple = false)]
@@ -129,9 +144,26 @@ impl From<Word> for Role {
     }
 }
 
-pub fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
+pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
+    let changed = args.action.changes();
+    let exit = change(args.action, context)?;
+    if let Some(data) = changed {
+        announce(&data.path()?).await;
+    }
+    Ok(exit)
+}
+
+/// A registry that runs takes the change now, and its audit log has who made it. One that does not run has no log of it.
+async fn announce(data: &Path) {
+    let sudo = std::env::var("SUDO_USER").ok();
+    if let Err(error) = tell_accounts(data, sudo.as_deref()).await {
+        tracing::debug!(%error, "no registry was told");
+    }
+}
+
+fn change(action: Verb, context: &Context) -> Result<Exit, Failure> {
     let output = context.output;
-    match args.action {
+    match action {
         Verb::Add { data, name, robot, expires, password, role, repository } => {
             let accounts = own(&data)?;
             // Before there is an account: half of one would stand in the way of the corrected command.

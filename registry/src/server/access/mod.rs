@@ -245,21 +245,29 @@ impl Access {
         Arc::clone(&self.state.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Reads the files again if one changed. What is broken, or gone, changes nothing, and what is empty only if it stays so.
-    pub(super) fn look(&self) {
+    /// The same for a command of this machine, which says who gave it.
+    pub(super) fn changed_by(&self, by: &str) {
+        if !self.look(Some(by)) {
+            audit::announced(&self.logs, by);
+        }
+    }
+
+    /// Reads the files again if one changed, and says whether. What is broken, or gone, changes nothing, and what is empty only if it stays so.
+    pub(super) fn look(&self, by: Option<&str>) -> bool {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.state();
         let Some(after) = seen.look(&self.data, &self.signer, &before, Instant::now()) else {
-            return;
+            return false;
         };
         let after = Arc::new(after);
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&after);
-        audit::changed(&self.logs, &before.marks, &after.marks);
+        audit::changed(&self.logs, &before.marks, &after.marks, by);
         tracing::info!(
             users = after.users.len(),
             robots = after.robots.len(),
             "users, robots and roles were read again"
         );
+        true
     }
 
     /// Why not all of what the files say now counts; paths are in it.

@@ -255,7 +255,8 @@ impl Checking<'_> {
         }
         let finding = self.found.entry(key).or_insert_with_key(|(kind, what)| {
             let detail = detail.into();
-            tracing::warn!(%what, detail, "{}", words(*kind));
+            // Whoever asked for the check shows what it found.
+            tracing::debug!(%what, detail, "{}", words(*kind));
             Finding {
                 kind: *kind,
                 what: what.clone(),
