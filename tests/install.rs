@@ -209,6 +209,27 @@ fn pull_with_the_robot(host: &Host, name: &str, answer: &serde_json::Value) {
     assert!(answer["told"].to_string().contains(&entry), "{answer}");
     assert!(!answer["told"].to_string().contains(answer["password"].as_str().unwrap()));
     host.run(&["user", "list"]).ok().says("cluster  robot  pull");
+    // Whose command it was stands in the audit log at once.
+    let mut command = host.command(&["user", "add", "audited", "--robot"]);
+    Run::of(command.env("SUDO_USER", "some-person")).ok();
+    host.run(&["user", "passwd", "nobody"]).refused(&[64]);
+    host.run(&["user", "remove", "audited"]).ok();
+    // No command waits for a log.
+    let began = std::time::Instant::now();
+    let log = loop {
+        let log = fs::read_to_string(host.data().join("log/audit.jsonl")).unwrap();
+        if log.contains("account-removed") || began.elapsed().as_secs() > 60 {
+            break log;
+        }
+    };
+    let uid = sh("id", &["-u"]);
+    for (action, sudo) in
+        [("account-added", ", by sudo as it says of some-person"), ("account-removed", "")]
+    {
+        let about = |line: &&str| line.contains(action) && line.contains("audited");
+        let line = log.lines().find(about).unwrap_or_else(|| panic!("{action}\n{log}"));
+        assert!(line.contains(&format!("(uid {}){sudo}\"", uid.trim())), "{line}");
+    }
     let Some(skopeo) = tool("skopeo") else { return };
     let (certs, creds) = (host.path("certs"), format!("cluster:{token}"));
     let image = format!("docker://{name}/team/app:1");

@@ -31,9 +31,19 @@ use std::sync::Arc;
 
 use fs_err as fs;
 
-/// A port that is free now.
+/// A port that is free now, and that no connection takes by itself before it is used: below those that the kernel gives out.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let next = NEXT.fetch_add(1, Ordering::Relaxed);
+        // Test processes beside each other begin far apart.
+        let port = 12_000 + (std::process::id().wrapping_mul(977).wrapping_add(next)) % 20_000;
+        let port = u16::try_from(port).unwrap();
+        if TcpListener::bind(("0.0.0.0", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// A listener on a port of the kernel's choice, and its `host:port`.

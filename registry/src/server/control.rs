@@ -176,7 +176,7 @@ async fn respond(
 
 /// A command of this machine changed users, robots or roles: they are read now, and the audit log has whose command it was.
 async fn accounts(app: &Arc<App>, uid: Option<u32>, query: Option<&str>) -> Answer {
-    let sudo = Query::new(query).get("sudo").map(std::borrow::Cow::into_owned);
+    let sudo = Query::new(query).get("sudo").map(|name| name.to_string());
     let app = Arc::clone(app);
     let looked = tokio::task::spawn_blocking(move || {
         if let Some(access) = &app.access {
