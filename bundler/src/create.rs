@@ -24,10 +24,10 @@ use crate::publish::{self, Published, Statement};
 use crate::read_back::ReadBack;
 use crate::remote_history::RemoteHistory;
 use crate::report::{Created, File, Planned, PlannedReference, Summary, Written};
-use crate::resolve::{self, Resolved, Wishes};
+use crate::resolve::{self, Resolved, Rules};
 use crate::slots::Slots;
 use crate::space::{self, drop_liars};
-use crate::transfer;
+use crate::{transfer, wish};
 
 /// Manifests asked for at a time, those that are attached to images among them: on a line with a long way, waiting is what
 /// takes the time.
@@ -153,14 +153,14 @@ pub async fn create(stream: Stream, options: CreateOptions) -> Result<Created, C
 
     progress.phase("resolving images");
     let origins = Origins::new(options.client.clone(), REQUESTS.max(options.parallel_images));
-    let wishes = Wishes {
+    let rules = Rules {
         remove_signatures: options.remove_signatures,
         foreign_layers: options.foreign_layers,
-        max_nested_paths: options.max_nested_paths,
         parallel: options.parallel_images,
     };
     let state = State::of(&options, &history)?;
-    let resolving = resolve::resolve(&options.config, &origins, &wishes, &state.known);
+    let wishes = wish::additional(&options.config, options.max_nested_paths)?;
+    let resolving = resolve::resolve(&options.config, wishes, &origins, &rules, &state.known);
     let mut resolved = tokio::select! {
         resolved = resolving => resolved?,
         () = options.cancel.cancelled() => return Err(CreateError::Cancelled),

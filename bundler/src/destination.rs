@@ -9,7 +9,6 @@ use std::path::Path;
 
 use format_spec::names::NameError;
 use format_spec::{Digest, Repository, Tag};
-use registry::reference::Reference;
 
 use crate::config::AdditionalImage;
 use crate::error::CreateError;
@@ -46,27 +45,24 @@ fn wrong(image: &AdditionalImage, problem: String) -> CreateError {
     CreateError::Destination { source_reference: image.source.to_string(), problem }
 }
 
-/// The name of an additional image that comes from `source` and whose manifest has `digest`.
-pub fn of_image(
-    image: &AdditionalImage,
-    source: &Source<'_>,
-    digest: &Digest,
-    max_nested_paths: usize,
-) -> Result<Destination, CreateError> {
-    let repository = repository_of(image, source, max_nested_paths)?;
-    let tag = match (&image.target_tag, source) {
-        (Some(tag), _) => tag.clone(),
-        (None, Source::Registry(Reference { tag: Some(tag), .. })) => tag.clone(),
-        (None, Source::Registry(_)) => digest_tag(digest),
-        (None, Source::Layout(layout)) => match &layout.choice {
+/// The tag of an additional image that comes from `source`; `None` is that of the digest it will have.
+pub fn tag_of(image: &AdditionalImage, source: &Source<'_>) -> Result<Option<Tag>, CreateError> {
+    if let Some(tag) = &image.target_tag {
+        return Ok(Some(tag.clone()));
+    }
+    Ok(match source {
+        Source::Registry(reference) => match (&reference.tag, &reference.digest) {
+            (Some(tag), _) => Some(tag.clone()),
+            (None, digest) => digest.as_ref().map(digest_tag),
+        },
+        Source::Layout(layout) => Some(match &layout.choice {
             Choice::Only => "latest".parse().expect("a valid tag"),
             Choice::Name(name) => {
                 name.parse().map_err(|error: NameError| wrong(image, error.to_string()))?
             }
             Choice::Digest(digest) => digest_tag(digest),
-        },
-    };
-    Ok(Destination { repository, tag })
+        }),
+    })
 }
 
 /// The tag of content that is only known by its digest: `sha256-<hex>`.
@@ -101,18 +97,18 @@ pub fn nest(repository: &Repository, max: usize) -> Result<Repository, NameError
 pub struct Claims(HashMap<Destination, String>);
 
 impl Claims {
-    /// Claims a name for a source. The same source may claim it again.
-    pub fn claim(&mut self, destination: &Destination, source: &str) -> Result<(), CreateError> {
+    /// Claims a name for a source; `false` when the same source has it already.
+    pub fn claim(&mut self, destination: &Destination, source: &str) -> Result<bool, CreateError> {
         match self.0.get(destination) {
             Some(first) if first != source => Err(CreateError::Collision {
                 first: first.clone(),
                 second: source.to_owned(),
                 destination: format!("{}:{}", destination.repository, destination.tag),
             }),
-            Some(_) => Ok(()),
+            Some(_) => Ok(false),
             None => {
                 self.0.insert(destination.clone(), source.to_owned());
-                Ok(())
+                Ok(true)
             }
         }
     }
@@ -139,9 +135,9 @@ mod tests {
     }
 
     fn name(image: &AdditionalImage, max: usize) -> String {
-        let destination =
-            of_image(image, &Source::of(&image.source), &Digest::of(b"x"), max).unwrap();
-        format!("{}:{}", destination.repository, destination.tag)
+        let source = Source::of(&image.source);
+        let repository = repository_of(image, &source, max).unwrap();
+        format!("{repository}:{}", tag_of(image, &source).unwrap().unwrap())
     }
 
     #[test]
@@ -155,12 +151,10 @@ mod tests {
         let layout = image("oci:///srv/My-App:x");
         let chosen = |choice| {
             let source = Source::Layout(LayoutImage { path: "/srv/My-App".into(), choice });
-            of_image(&layout, &source, &digest, 0)
-                .map(|name| format!("{}:{}", name.repository, name.tag))
+            tag_of(&layout, &source).map(|tag| tag.unwrap().to_string())
         };
-        assert_eq!(chosen(Choice::Name("1.0".to_owned())).unwrap(), "my-app:1.0");
-        let by_digest = format!("my-app:sha256-{}", digest.hex());
-        assert_eq!(chosen(Choice::Digest(digest)).unwrap(), by_digest);
+        assert_eq!(chosen(Choice::Name("1.0".to_owned())).unwrap(), "1.0");
+        assert_eq!(chosen(Choice::Digest(digest)).unwrap(), digest_tag(&digest).to_string());
         assert!(chosen(Choice::Name("host/x:1".to_owned())).is_err());
         let mut renamed = image("quay.io/acme/app:1.0");
         renamed.target_repo = Some("mine/x".parse().unwrap());
@@ -181,11 +175,10 @@ mod tests {
     #[test]
     fn two_sources_on_one_name_are_found() {
         let mut claims = Claims::default();
-        let image = image("a.io/x/y:1");
-        let source = Source::of(&image.source);
-        let destination = of_image(&image, &source, &Digest::of(b""), 0).unwrap();
-        claims.claim(&destination, "a.io/x/y:1").unwrap();
-        claims.claim(&destination, "a.io/x/y:1").unwrap();
+        let destination =
+            Destination { repository: "x/y".parse().unwrap(), tag: "1".parse().unwrap() };
+        assert!(claims.claim(&destination, "a.io/x/y:1").unwrap());
+        assert!(!claims.claim(&destination, "a.io/x/y:1").unwrap());
         let error = claims.claim(&destination, "b.io/x/y:1").unwrap_err();
         assert!(error.to_string().contains("a.io/x/y:1") && error.to_string().contains("b.io"));
     }

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 use format_spec::digest::Digest;
 use format_spec::head::{Head, Kind, Link};
-use format_spec::index::{Index, Removal};
+use format_spec::index::{Index, Removal, Resource};
 use format_spec::keys::SecretKey;
 use format_spec::limits::{HEAD_MAX, INDEX_MAX, SEAL_MAX, TAIL_MAX};
 use format_spec::part::FileName;
@@ -68,6 +68,8 @@ pub struct Known {
     manifests: HashSet<(u32, Digest)>,
     /// The names set and not removed.
     references: BTreeMap<(u32, Name), Digest>,
+    /// The resources that the last sequence stated.
+    resources: Vec<Resource>,
 }
 
 impl Known {
@@ -102,6 +104,12 @@ impl Known {
             let name = Name::of(reference.tag.as_ref(), reference.digest);
             self.references.insert((local(reference.repository), name), reference.digest);
         }
+        self.resources.clone_from(&index.resources);
+    }
+
+    /// What cluster resources are made from, as the last sequence stated it.
+    pub fn resources(&self) -> &[Resource] {
+        &self.resources
     }
 
     /// The repository at the target that holds a blob.

@@ -2,7 +2,7 @@
 //!
 //! 1. [`config`] reads the ImageSetConfiguration.
 //! 2. [`history`] knows what earlier sequences carried; [`remote_history`] keeps it in a registry too.
-//! 3. [`resolve`] pins every reference to a digest, through [`origin`] ([`layout`] chooses an image of a
+//! 3. [`wish`] says what is to be carried; [`resolve`] pins every reference to a digest, through [`origin`] ([`layout`] chooses an image of a
 //!    directory): [`tree`] finds the manifests of an image, `attached` those that stand beside it, [`node`] keeps
 //!    of each what is needed; [`destination`] names it at the target.
 //! 4. [`plan`] decides what is carried and where each byte will stand.
@@ -37,6 +37,7 @@ pub mod slots;
 mod space;
 pub mod transfer;
 pub mod tree;
+pub mod wish;
 
 mod create;
 

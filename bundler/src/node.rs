@@ -17,7 +17,7 @@ use crate::config::PlatformFilter;
 use crate::listed::Place;
 use crate::lock;
 use crate::origin::{Origin, Origins};
-use crate::resolve::Wishes;
+use crate::resolve::Rules;
 use crate::tree::ImageError;
 
 /// Bytes of a manifest that is kept until it is packed: ten times the usual ones.
@@ -56,7 +56,7 @@ pub(crate) struct Read {
 pub(crate) struct Reader<'a> {
     pub(crate) origins: &'a Origins,
     pub(crate) origin: &'a Origin,
-    pub(crate) wishes: &'a Wishes,
+    pub(crate) rules: &'a Rules,
     pub(crate) shelf: &'a Shelf,
     pub(crate) place: Place<'a>,
 }
@@ -99,7 +99,7 @@ impl Reader<'_> {
                 for blob in manifest.blobs() {
                     let foreign =
                         media_type::is_foreign_layer(&blob.media_type) || !blob.urls.is_empty();
-                    if foreign && !self.wishes.foreign_layers {
+                    if foreign && !self.rules.foreign_layers {
                         return Err(ImageError::Foreign(blob.digest));
                     }
                     blobs.push((blob.digest, blob.size));

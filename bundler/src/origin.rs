@@ -3,6 +3,7 @@
 //! In: an origin and a digest or tag. Out: bytes. Manifests are hashed here; whoever reads a blob's
 //! stream hashes it.
 
+use std::borrow::Cow;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,7 +38,7 @@ pub enum Origin {
 #[derive(Debug, Clone)]
 pub enum Source<'a> {
     /// In a registry.
-    Registry(&'a Reference),
+    Registry(Cow<'a, Reference>),
     /// In a layout.
     Layout(LayoutImage),
 }
@@ -46,7 +47,7 @@ impl<'a> Source<'a> {
     /// What is meant; looks for directories.
     pub fn of(configured: &'a ImageSource) -> Self {
         match configured {
-            ImageSource::Registry(reference) => Self::Registry(reference),
+            ImageSource::Registry(reference) => Self::Registry(Cow::Borrowed(reference)),
             ImageSource::OciLayout(written) => Self::Layout(LayoutImage::of(written)),
         }
     }

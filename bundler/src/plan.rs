@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::Hash;
 
 use bytes::Bytes;
-use format_spec::head::ContentClass;
 use format_spec::index::{Blob, Encoding, Index, ManifestEntry, ReferenceEntry, Removal, Required};
 use format_spec::part::{Layout, PartLayout, Piece};
 use format_spec::{Digest, Repository, Sequence, StreamId, Tag};
@@ -60,6 +59,8 @@ pub struct Plan {
     pub items: Vec<Item>,
     /// Where their bytes come from.
     pub origins: Vec<Origin>,
+    /// Whether the last sequence stated the same resources.
+    pub resources_stand: bool,
     /// The parts in which they stand.
     pub parts: Vec<PartLayout>,
     /// Bytes of blobs that the target has already.
@@ -71,7 +72,7 @@ pub struct Plan {
 impl Plan {
     /// Whether the sequence would change nothing at the target.
     pub fn is_empty(&self) -> bool {
-        self.index.references.is_empty() && self.index.removals.is_empty()
+        self.index.references.is_empty() && self.index.removals.is_empty() && self.resources_stand
     }
 
     /// Bytes of manifests and blobs carried.
@@ -118,7 +119,7 @@ struct Collection<'a> {
     /// Children before parents, in the order of the walk.
     order: Vec<Digest>,
     blobs: BTreeMap<Digest, (u64, Carried)>,
-    references: Vec<(&'a Repository, &'a Wanted)>,
+    references: Vec<(&'a Image, &'a Wanted)>,
     desired: HashSet<(&'a Repository, &'a Name)>,
     warnings: Vec<String>,
 }
@@ -188,7 +189,7 @@ pub fn make(resolved: &Resolved, basis: &Basis<'_>) -> Result<Plan, CreateError>
         required: Vec::new(),
         references: Vec::new(),
         removals: Vec::new(),
-        resources: Vec::new(),
+        resources: resolved.resources.clone(),
     };
     let mut items = Vec::with_capacity(found.order.len() + found.blobs.len());
     for digest in &found.order {
@@ -237,12 +238,12 @@ pub fn make(resolved: &Resolved, basis: &Basis<'_>) -> Result<Plan, CreateError>
     index.references = found
         .references
         .into_iter()
-        .map(|(repository, wanted)| ReferenceEntry {
-            repository: ids.id(repository),
+        .map(|(image, wanted)| ReferenceEntry {
+            repository: ids.id(&image.destination.repository),
             tag: wanted.name.tag(),
             digest: wanted.digest,
             source: wanted.source.clone(),
-            class: ContentClass::Additional,
+            class: image.class,
         })
         .collect();
     index.removals = gone
@@ -255,6 +256,7 @@ pub fn make(resolved: &Resolved, basis: &Basis<'_>) -> Result<Plan, CreateError>
         index,
         items,
         origins: found.origins.values.into_iter().cloned().collect(),
+        resources_stand: resolved.resources == basis.standing.resources(),
         parts: layout.parts,
         known_bytes,
         warnings: found.warnings,
@@ -278,7 +280,7 @@ impl<'a> Collection<'a> {
             if self.stands(image, wanted, &closure, known) {
                 continue;
             }
-            self.references.push((repository, wanted));
+            self.references.push((image, wanted));
             let to = self.repositories.of(repository);
             let from = self.origins.of(&image.origin);
             for (digest, node) in closure {
@@ -317,7 +319,7 @@ impl<'a> Collection<'a> {
         let other = self
             .references
             .iter()
-            .find(|(r, first)| *r == repository && first.name == *name)
+            .find(|(i, first)| i.destination.repository == *repository && first.name == *name)
             .is_some_and(|(_, first)| first.digest != digest);
         if other && let Name::Tag(tag) = name {
             self.warnings.push(format!(

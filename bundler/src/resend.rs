@@ -155,6 +155,7 @@ fn again(head: &Head, index: Index) -> Result<Plan, CreateError> {
     Ok(Plan {
         items: items.into_iter().map(|(_, item)| item).collect(),
         origins,
+        resources_stand: false,
         parts: head.parts.iter().map(|part| PartLayout { bytes: part.bytes }).collect(),
         known_bytes: 0,
         warnings: Vec::new(),

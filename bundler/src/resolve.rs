@@ -1,19 +1,19 @@
 //! From references to content: every tag is pinned to a digest here, once.
 //!
-//! In: the additional images of a configuration. Out: for each its name at the target, its manifests
+//! In: the images that are wished for ([`wish`](crate::wish)). Out: for each its name at the target, its manifests
 //! ([`tree`](crate::tree)) and what is attached to it (`attached`). An image that cannot be had becomes a failure with its
 //! reason; the others go on. What must hold: no two images say two sizes of one blob.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
 
 use format_spec::head::{ContentClass, Failure};
+use format_spec::index::Resource;
 use format_spec::{Digest, Tag};
 use futures_util::{FutureExt, StreamExt};
 use registry::client::ErrorKind as WireKind;
-use registry::reference::Reference;
 
-use crate::config::{AdditionalImage, ImageSetConfig};
+use crate::config::ImageSetConfig;
 use crate::destination::{self, Claims, Destination};
 use crate::error::{CreateError, fit, reason};
 use crate::history::{Known, Name};
@@ -22,16 +22,15 @@ use crate::lock;
 use crate::node::{Reader, Shelf};
 use crate::origin::{Loss, Origin, Origins, Source};
 use crate::tree::{ImageError, Manifests, Tree};
+use crate::wish::Wish;
 
-/// What is looked for and what is left.
+/// What is taken and what is left of every image.
 #[derive(Debug, Clone)]
-pub struct Wishes {
+pub struct Rules {
     /// Leave signatures, attestations and referrers behind.
     pub remove_signatures: bool,
     /// Carry foreign layers instead of refusing the image.
     pub foreign_layers: bool,
-    /// The most path components of a repository at the target; 0 means no limit.
-    pub max_nested_paths: usize,
     /// Images resolved at a time.
     pub parallel: usize,
 }
@@ -52,6 +51,8 @@ pub struct Wanted {
 pub struct Image {
     /// Its reference as configured.
     pub source: String,
+    /// The class of content that it belongs to.
+    pub class: ContentClass,
     /// Where its bytes are.
     pub origin: Origin,
     /// Its name at the target.
@@ -72,7 +73,7 @@ impl Image {
 /// The outcome for a whole configuration.
 #[derive(Debug, Default)]
 pub struct Resolved {
-    /// The images, in the order of the configuration.
+    /// The images, in the order in which they are wished for.
     pub images: Vec<Image>,
     /// What could not be had.
     pub failures: Vec<Failure>,
@@ -80,14 +81,16 @@ pub struct Resolved {
     pub causes: Vec<Option<WireKind>>,
     /// What was left out because it is blocked: reference and pattern.
     pub blocked: Vec<(String, String)>,
+    /// What the importer makes cluster resources from: all that stands, ascending by name.
+    pub resources: Vec<Resource>,
     /// What a person should know.
     pub warnings: Vec<String>,
 }
 
 impl Resolved {
     /// Notes an image that cannot be had.
-    fn fail(&mut self, image: &str, kind: Option<WireKind>, reason: String) {
-        let (reference, class) = (image.to_owned(), ContentClass::Additional);
+    fn fail(&mut self, image: &str, class: ContentClass, kind: Option<WireKind>, reason: String) {
+        let reference = image.to_owned();
         self.failures.push(Failure { reference, class, reason });
         self.causes.push(kind);
     }
@@ -105,92 +108,86 @@ impl Resolved {
                 None => self.images.push(image),
                 Some((what, digest, Loss { kind, reason })) => {
                     let reason = fit(&format!("{what} {digest}: {reason}"));
-                    self.fail(&image.source, *kind, reason);
+                    self.fail(&image.source, image.class, *kind, reason);
                 }
             }
         }
     }
 }
 
-/// Resolves the additional images of `config`. Earlier sequences carried what is `known`.
+/// Resolves what is wished for and not blocked. Earlier sequences carried what is `known`.
 pub async fn resolve(
     config: &ImageSetConfig,
+    wishes: Vec<Wish<'_>>,
     origins: &Origins,
-    wishes: &Wishes,
+    rules: &Rules,
     known: &Known,
 ) -> Result<Resolved, CreateError> {
     let mut resolved = Resolved::default();
-    let mut wanted = Vec::new();
-    let mut seen = HashSet::new();
-    for image in &config.additional_images {
-        let source = image.source.to_string();
-        if let Some(pattern) = config.blocked_by(&source) {
-            resolved.blocked.push((source, pattern.pattern().to_owned()));
-            continue;
-        }
-        let key = (source, image.target_repo.clone(), image.target_tag.clone());
-        if seen.insert(key) {
-            let source = Source::of(&image.source);
-            let to = destination::repository_of(image, &source, wishes.max_nested_paths)?;
-            wanted.push((image, source, to));
-        }
-    }
     for blocked in &config.blocked {
-        if !config.additional_images.iter().any(|image| blocked.blocks(&image.source.to_string())) {
+        if !wishes.iter().any(|wish| blocked.blocks(&wish.name)) {
             resolved.warnings.push(format!(
-                "{}:{}: the pattern `{}` of `blockedImages` matches no image of `additionalImages`",
+                "{}:{}: the pattern `{}` of `blockedImages` matches no image",
                 config.file,
                 blocked.line,
                 blocked.pattern()
             ));
         }
     }
-    // Names that do not depend on what a registry says collide before any registry is asked.
+    let mut wanted: Vec<Wish<'_>> = Vec::with_capacity(wishes.len());
     let mut early = Claims::default();
-    for (image, source, _) in &wanted {
-        let (named, digest) = match source {
-            Source::Registry(reference) => {
-                (reference.tag.is_some() || reference.digest.is_some(), reference.digest)
-            }
-            Source::Layout(_) => (true, None),
-        };
-        if named {
-            let digest = digest.unwrap_or_else(|| Digest::of(b""));
-            let name = destination::of_image(image, source, &digest, wishes.max_nested_paths)?;
-            early.claim(&name, &image.source.to_string())?;
+    for wish in wishes {
+        if let Some(pattern) = config.blocked_by(&wish.name) {
+            resolved.blocked.push((wish.name, pattern.pattern().to_owned()));
+            continue;
         }
+        // Names that do not depend on what a registry says collide before any registry is asked.
+        if let Some(tag) = &wish.tag {
+            let (repository, tag) = (wish.repository.clone(), tag.clone());
+            if !early.claim(&Destination { repository, tag }, &wish.name)? {
+                continue;
+            }
+        }
+        wanted.push(wish);
     }
     let warnings = Mutex::new(Vec::new());
     let shelf = Shelf::default();
     let listed = Listed::new(known);
     // As they end: behind one that takes long, the others would wait for their turn to be taken away.
     let mut outcomes: Vec<_> = futures_util::stream::iter(wanted.iter().enumerate())
-        .map(|(at, (image, source, repository))| {
-            let place = Place { listed: &listed, tag: tag_of(source), repository };
-            let resolving = one(image, source, origins, wishes, &shelf, place, &warnings);
+        .map(|(at, wish)| {
+            let place =
+                Place { listed: &listed, tag: tag_of(&wish.source), repository: &wish.repository };
+            let resolving = one(wish, origins, rules, &shelf, place, &warnings);
             resolving.map(move |outcome| (at, outcome))
         })
-        .buffer_unordered(wishes.parallel.max(1))
+        .buffer_unordered(rules.parallel.max(1))
         .collect()
         .await;
     outcomes.sort_unstable_by_key(|(at, _)| *at);
     resolved.images.reserve_exact(outcomes.len());
-    for ((image, from, _), (_, outcome)) in wanted.iter().zip(outcomes) {
+    for (wish, (_, outcome)) in wanted.into_iter().zip(outcomes) {
+        let Wish { name: source, class, repository, tag, .. } = wish;
         match outcome {
-            Ok((origin, names, manifests)) => {
-                let (digest, max) = (names[0].digest, wishes.max_nested_paths);
-                let destination = destination::of_image(image, from, &digest, max)?;
-                let mut names = names;
-                names[0].name = Name::Tag(destination.tag.clone());
-                let source = image.source.to_string();
-                resolved.images.push(Image { source, origin, destination, names, manifests });
+            Ok((origin, mut names, manifests)) => {
+                let tag = tag.unwrap_or_else(|| destination::digest_tag(&names[0].digest));
+                names[0].name = Name::Tag(tag.clone());
+                let destination = Destination { repository, tag };
+                resolved.images.push(Image {
+                    source,
+                    class,
+                    origin,
+                    destination,
+                    names,
+                    manifests,
+                });
             }
             Err(error) => {
                 let kind = match &error {
                     ImageError::Origin(origin) => origin.kind(),
                     _ => None,
                 };
-                resolved.fail(&image.source.to_string(), kind, reason(&error));
+                resolved.fail(&source, class, kind, reason(&error));
             }
         }
     }
@@ -202,7 +199,7 @@ pub async fn resolve(
 /// The tag that an image is read by.
 fn tag_of<'a>(source: &'a Source<'_>) -> Option<&'a Tag> {
     match source {
-        Source::Registry(Reference { tag, digest: None, .. }) => tag.as_ref(),
+        Source::Registry(reference) if reference.digest.is_none() => reference.tag.as_ref(),
         _ => None,
     }
 }
@@ -211,21 +208,20 @@ type Found = (Origin, Vec<Wanted>, Manifests);
 
 /// Resolves one image. The name of the first of its names is set by the caller.
 async fn one(
-    image: &AdditionalImage,
-    source: &Source<'_>,
+    wish: &Wish<'_>,
     origins: &Origins,
-    wishes: &Wishes,
+    rules: &Rules,
     shelf: &Shelf,
     place: Place<'_>,
     warnings: &Mutex<Vec<String>>,
 ) -> Result<Found, ImageError> {
-    let origin = source.origin();
-    let reader = Reader { origins, origin: &origin, wishes, shelf, place };
+    let origin = wish.source.origin();
+    let reader = Reader { origins, origin: &origin, rules, shelf, place };
     let mut tree = Tree::new(reader);
-    let root = reader.read(&origins.image(source).await?.raw, &image.platforms)?;
+    let root = reader.read(&origins.image(&wish.source).await?.raw, &wish.platforms)?;
     let digest = root.digest;
-    tree.add(root, &image.platforms).await?;
-    let source = image.source.to_string();
+    tree.add(root, &wish.platforms).await?;
+    let source = wish.name.clone();
     if tree.sparse {
         lock(warnings).push(format!(
             "{source}: `platforms` leaves children of its index out; CNCF distribution takes such an \
@@ -233,7 +229,7 @@ async fn one(
         ));
     }
     let mut names = vec![Wanted { name: Name::Digest(digest), digest, source }];
-    if !wishes.remove_signatures {
+    if !rules.remove_signatures {
         tree.attached(&mut names, warnings).await?;
     }
     let manifests = tree.finish()?;
@@ -250,12 +246,12 @@ async fn settle(resolved: &mut Resolved, origins: &Origins) {
         while let Some((digest, size, others, at)) = dispute(&image, &sizes) {
             let first_is_right = origins.blob(&kept[at].origin, &digest, others, 0).await.is_ok();
             stays = !first_is_right && origins.blob(&image.origin, &digest, size, 0).await.is_ok();
-            let mut fault = |source: &str, size, other: &str, others| {
-                let other = other.to_owned();
+            let mut fault = |image: &Image, size, other: &Image, others| {
+                let other = other.source.clone();
                 let dispute = ImageError::Dispute { digest, size, other, others };
-                resolved.fail(source, None, reason(&dispute));
+                resolved.fail(&image.source, image.class, None, reason(&dispute));
             };
-            let (first, second) = (&kept[at].source, &image.source);
+            let (first, second) = (&kept[at], &image);
             if !stays {
                 fault(second, size, first, others);
                 break;
