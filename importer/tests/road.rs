@@ -450,6 +450,66 @@ async fn what_the_target_lost_is_put_back() {
     assert_there(&set_back.host, &spec).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sequence_further_back_than_the_record_reaches_is_put_back_and_no_other() {
+    let registry = Running::start().await;
+    let host = &registry.host;
+    let bench = Bench::new(host);
+    let one = first();
+    let mut written = one.write(bench.media.path());
+    bench.import().await.unwrap();
+    let mut last = one.clone();
+    // One more than the record of a stream names.
+    for number in 2..=34 {
+        last = last.next(&written);
+        last.tail.truncate(32);
+        last.image("app", "latest", &[noise(number, 100)]);
+        let step = Bench::new(host);
+        written = last.write(step.media.path());
+        step.import().await.unwrap();
+    }
+    let put_back =
+        |bench: &Bench| importer::import(ImportOptions { put_back: true, ..bench.options() });
+    let fresh = |spec: &Spec| {
+        let bench = Bench::new(host);
+        spec.write(bench.media.path());
+        bench
+    };
+    let digest = tag(host, "app", "1").await.unwrap();
+    let repository: Repository = "mirror/app".parse().unwrap();
+    let name = ManifestRef::Digest(digest);
+    client(host).delete_manifest(host, &repository, &name).await.unwrap();
+    let again = put_back(&bench).await.unwrap();
+    let report = &again.sequences[0];
+    assert_eq!((report.outcome, report.manifests_put, report.tags_put), (Outcome::Known, 1, 0));
+    assert!(client(host).head_manifest(host, &repository, &name).await.unwrap().is_some());
+    // The tag went with its manifest, and is not for an old sequence to set.
+    assert_eq!(tag(host, "app", "1").await, None);
+    let newest = tag(host, "app", "latest").await;
+    assert!(newest.is_some());
+    assert!(!put_back(&bench).await.unwrap().sequences[0].moves());
+
+    // Another sequence of that number, one that comes next, another stream.
+    let mut fork = one.clone();
+    fork.image("app", "latest", &[noise(99, 10)]);
+    let mut next = last.next(&written);
+    next.tail.truncate(32);
+    next.image("app", "latest", &[noise(98, 10)]);
+    let mut foreign = one.clone();
+    foreign.stream = StreamId::from_bytes([8; 16]);
+    for (spec, kind) in
+        [(&fork, ErrorKind::ForkOrForeign), (&next, ErrorKind::Usage), (&foreign, ErrorKind::Usage)]
+    {
+        let bench = fresh(spec);
+        let (error, totals) = refused(ImportOptions { put_back: true, ..bench.options() }).await;
+        assert_eq!((error.exit(), totals.sent), (kind, 0), "{error}");
+        assert!(error.hint().is_some());
+    }
+    assert_eq!(tag(host, "app", "latest").await, newest);
+    // And the order goes on.
+    fresh(&next).import().await.unwrap();
+}
+
 /// The record of the first sequence: artifact type and layers.
 async fn record(bench: &Bench) -> Option<(Option<String>, Vec<(String, Vec<u8>)>)> {
     let (wire, host) = (client(&bench.host), &bench.host);
