@@ -139,7 +139,8 @@ async fn look(place: Place) -> Result<Found, Failure> {
                 );
             }
             // Only as it was installed: another address or plain HTTP was chosen by a person.
-            let as_settled = status.address == settings.listen().to_string();
+            let as_settled = status.address == settings.listen().to_string()
+                && status.certificate_days.is_some();
             if as_settled && shown.about.is_ok() && let Err(error) = question.ask().await {
                 faults.extend(shown.advice(&error));
             }
