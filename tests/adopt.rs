@@ -108,3 +108,71 @@ fn what_is_no_directory_of_distribution_is_refused_with_a_way() {
     adopt(&empty).refused(&[64]).says("docker/registry/v2");
     assert!(!dir.path().join("new").exists());
 }
+
+#[test]
+fn links_lead_nowhere_out_of_the_directory() {
+    use std::os::unix::fs::symlink;
+    let dir = tempfile::tempdir().unwrap();
+    let (old, outside) = (dir.path().join("old"), dir.path().join("outside"));
+    let v2 = old.join("docker/registry/v2");
+    let write = |path: std::path::PathBuf, bytes: &[u8]| {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    };
+    let blob = |top: &std::path::Path, bytes: &[u8]| {
+        let digest = Digest::of(bytes);
+        write(top.join(format!("{}/{}/data", &digest.hex()[..2], digest.hex())), bytes);
+        digest
+    };
+    let blobs = v2.join("blobs/sha256");
+    let index = br#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
+    let index = blob(&blobs, index);
+    let revision = format!("_manifests/revisions/sha256/{}/link", index.hex());
+    let tag = "_manifests/tags/v1/current/link";
+    let link = index.to_string();
+    for repository in ["good", "tag", "revision", "layer"] {
+        let at = v2.join("repositories").join(repository);
+        write(at.join(&revision), link.as_bytes());
+        write(at.join(tag), link.as_bytes());
+    }
+    let swap = |path: std::path::PathBuf, to: &std::path::Path| {
+        match fs::metadata(&path).is_ok_and(|found| found.is_dir()) {
+            true => fs::remove_dir_all(&path).unwrap(),
+            false => drop(fs::remove_file(&path)),
+        }
+        symlink(to, path).unwrap();
+    };
+    // A link file, a directory of links, a directory of blobs, and a whole repository, elsewhere.
+    write(outside.join("link"), link.as_bytes());
+    swap(v2.join("repositories/tag").join(tag), &outside.join("link"));
+    write(outside.join("repo").join(&revision), link.as_bytes());
+    write(outside.join("repo").join(tag), link.as_bytes());
+    swap(v2.join("repositories/revision/_manifests"), &outside.join("repo/_manifests"));
+    symlink(outside.join("repo"), v2.join("repositories/whole")).unwrap();
+    let secret = blob(&outside.join("blobs"), b"secret");
+    let shard = secret.hex()[..2].to_owned();
+    symlink(outside.join("blobs").join(&shard), blobs.join(&shard)).unwrap();
+    let layer = format!("_layers/sha256/{}/link", secret.hex());
+    write(v2.join("repositories/layer").join(layer), secret.to_string().as_bytes());
+    let new = dir.path().join("new");
+    let mut command = bundle(dir.path());
+    command.args(["registry", "adopt", "--from", text(&old), "--data-dir", text(&new)]);
+    let run = Run::of(command.args(["--output", "json"])).code(65);
+    let answer = run.json();
+    let left: Vec<&str> = answer["leftOut"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["what"].as_str().unwrap())
+        .collect();
+    for named in ["tag:v1", "revision/_manifests/", "repositories/whole", &secret.to_string()] {
+        assert!(left.iter().any(|what| what.contains(named)), "{named}: {left:?}");
+    }
+    assert!(!tree(&new).iter().any(|path| format!("{path:?}").contains(&secret.hex())), "{run}");
+    let tags =
+        |repository: &str| new.join("repositories").join(repository).join("_tags/v1").exists();
+    assert_eq!(
+        ["good", "layer", "tag", "revision", "whole"].map(tags),
+        [true, true, false, false, false]
+    );
+}

@@ -68,16 +68,19 @@ impl Objects {
         manifest: &Manifest<ContentDigest>,
     ) -> Result<(), StoreError> {
         // Foreign layers stay where they are (OCI image specification, non-distributable).
-        let blobs: Vec<ContentDigest> = manifest
+        let blobs: Vec<(ContentDigest, u64)> = manifest
             .blobs()
             .into_iter()
             .filter(|blob| !is_foreign_layer(&blob.media_type))
-            .map(|blob| blob.digest)
+            .map(|blob| (blob.digest, blob.size))
             .collect();
         stream::iter(blobs)
-            .map(|digest| async move {
+            .map(|(digest, stated)| async move {
                 match self.has_blob(repository, &digest).await? {
-                    Some(_) => Ok(()),
+                    Some(found) if found == stated => Ok(()),
+                    Some(found) => {
+                        Err(StoreError::BlobSize { blob: Box::new(digest), stated, found })
+                    }
                     None => Err(StoreError::BlobUnknown(digest)),
                 }
             })

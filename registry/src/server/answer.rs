@@ -227,7 +227,7 @@ impl From<StoreError> for Fault {
             StoreError::UploadTaken => {
                 Self::new(StatusCode::CONFLICT, "BLOB_UPLOAD_INVALID", message)
             }
-            StoreError::UploadsFull { .. } => {
+            StoreError::UploadsFull { .. } | StoreError::UploadsShare { .. } => {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS", message)
                     .field(http::header::RETRY_AFTER, "60")
             }
@@ -255,7 +255,7 @@ impl From<StoreError> for Fault {
             StoreError::Manifest(ManifestError::TooLarge(_)) => {
                 Self::new(StatusCode::PAYLOAD_TOO_LARGE, "SIZE_INVALID", message)
             }
-            StoreError::Manifest(_) => {
+            StoreError::Manifest(_) | StoreError::BlobSize { .. } => {
                 Self::new(StatusCode::BAD_REQUEST, "MANIFEST_INVALID", message)
             }
             StoreError::NoRoom(_) => Self::full(message),

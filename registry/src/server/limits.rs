@@ -14,6 +14,10 @@ pub const CONNECTIONS_SHARE: usize = CONNECTIONS_MAX / 4 * 3;
 /// does not is not waited for as one who may come back.
 pub const FIRST_TIME: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 30 });
 
+/// For so long a new connection that asked for nothing yet is no more in the way than others: a handshake over a slow link
+/// takes some round trips.
+pub const GREETING_TIME: Duration = Duration::from_secs(3);
+
 /// Between two looks for a connection that can make room, when all are taken and none could.
 pub const FULL_LOOK: Duration = Duration::from_millis(100);
 

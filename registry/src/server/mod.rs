@@ -51,7 +51,7 @@ pub mod tls;
 mod upload;
 mod watch;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -391,7 +391,7 @@ async fn place(
         return Some(slot);
     }
     loop {
-        peers.make_room(guest);
+        peers.make_room(guest, Instant::now());
         tokio::select! {
             slot = Arc::clone(slots).acquire_owned() => return slot.ok(),
             // All may have been at work.
@@ -487,7 +487,7 @@ async fn dispatch(
         Some(access) if !free => access.check(parts, &route, address, &mut account.user).await?,
         _ => Caller::Everyone,
     };
-    carry_out(app, parts, body, route, &caller).await
+    carry_out(app, parts, body, route, &caller, address).await
 }
 
 async fn carry_out(
@@ -496,6 +496,7 @@ async fn carry_out(
     body: &mut Received,
     route: Route,
     caller: &Caller,
+    address: IpAddr,
 ) -> Result<Answer, Fault> {
     let reading = matches!(parts.method, Method::GET | Method::HEAD);
     if app.read_only && !reading {
@@ -529,7 +530,9 @@ async fn carry_out(
             }
         }
         Route::Blob(..) => Err(Fault::unsupported("blobs have GET, HEAD and DELETE")),
-        Route::Uploads(repository) => upload::begin(app, parts, body, repository, caller).await,
+        Route::Uploads(repository) => {
+            upload::begin(app, parts, body, repository, caller, address).await
+        }
         Route::Upload(repository, id) => upload::go_on(app, parts, body, repository, &id).await,
         Route::Manifest(repository, reference) => {
             manifest::manifest(app, parts, body, repository, &reference).await

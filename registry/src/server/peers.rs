@@ -12,7 +12,7 @@ use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::access::block;
-use super::limits::{CONNECTIONS_SHARE, FIRST_TIME};
+use super::limits::{CONNECTIONS_SHARE, FIRST_TIME, GREETING_TIME};
 
 /// All connections.
 #[derive(Default)]
@@ -58,16 +58,17 @@ impl Peers {
     /// is mostly one proxy for everybody.
     pub(super) fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Guest> {
         let address = block(address);
+        let now = Instant::now();
         let mut open = lock(&self.open);
         let own = open.values().filter(|peer| peer.address == address && peer.stays()).count();
         if own >= CONNECTIONS_SHARE
             && !address.is_loopback()
-            && !self.drop_one(&open, |peer| peer.address == address)
+            && !self.drop_one(&open, now, |peer| peer.address == address)
         {
             self.dropped.fetch_add(1, Ordering::Relaxed);
             return None;
         }
-        let doing = Doing { running: 0, asked: false, since: Instant::now() };
+        let doing = Doing { running: 0, asked: false, since: now };
         let (doing, leave) = (Mutex::new(doing), CancellationToken::new());
         let peer = Arc::new(Peer { address, doing, leave });
         let number = self.number.fetch_add(1, Ordering::Relaxed);
@@ -76,8 +77,8 @@ impl Peers {
     }
 
     /// Asks one that does nothing to leave, but for the newest, which is who needs the room; `false` when all are at work.
-    pub(super) fn make_room(&self, newest: &Guest) -> bool {
-        self.drop_one(&lock(&self.open), |peer| !std::ptr::eq(peer, &*newest.peer))
+    pub(super) fn make_room(&self, newest: &Guest, now: Instant) -> bool {
+        self.drop_one(&lock(&self.open), now, |peer| !std::ptr::eq(peer, &*newest.peer))
     }
 
     /// Connections that were dropped or not taken.
@@ -85,15 +86,22 @@ impl Peers {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    fn drop_one(&self, open: &HashMap<u64, Arc<Peer>>, may: impl Fn(&Peer) -> bool) -> bool {
+    fn drop_one(
+        &self,
+        open: &HashMap<u64, Arc<Peer>>,
+        now: Instant,
+        may: impl Fn(&Peer) -> bool,
+    ) -> bool {
         let mut counts: HashMap<IpAddr, usize> = HashMap::new();
         for peer in open.values() {
             *counts.entry(peer.address).or_default() += 1;
         }
-        let now = Instant::now();
         let idle = open.values().filter(|peer| peer.stays() && may(peer)).filter_map(|peer| {
             let doing = *lock(&peer.doing);
-            let rank = (!doing.asked, counts.get(&peer.address), now - doing.since);
+            let idle = now.saturating_duration_since(doing.since);
+            // One that has only just come may be about to ask.
+            let silent = !doing.asked && idle >= GREETING_TIME;
+            let rank = (silent, counts.get(&peer.address), idle);
             (doing.running == 0).then_some((rank, peer))
         });
         let Some((_, peer)) = idle.max_by_key(|(rank, _)| *rank) else { return false };
@@ -186,23 +194,29 @@ mod tests {
         let peers = Arc::new(Peers::default());
         let enter = |last| peers.enter(ip(last)).unwrap();
         let (working, asked, silent) = (enter(1), enter(1), enter(1));
+        let also = enter(4);
         let many = [enter(2), enter(2), enter(2), enter(2)];
         let busy = working.busy();
         drop(asked.busy());
+        drop(also.busy());
         let newest = enter(3);
+        let now = Instant::now() + GREETING_TIME;
+        // Who has only just come is as one who asked: the most of one address go first.
+        assert!(peers.make_room(&newest, Instant::now()) && silent.peer.stays());
         // Who never asked, and of these who has the most; then who asked; never who works.
-        for left in (0..4).rev() {
-            assert!(peers.make_room(&newest));
+        for left in (0..3).rev() {
+            assert!(peers.make_room(&newest, now));
             assert_eq!(staying(&many), left);
-            if left == 2 {
+            if left == 1 {
                 assert!(silent.peer.stays());
             }
         }
-        assert!(peers.make_room(&newest) && !silent.peer.stays() && asked.peer.stays());
-        assert!(peers.make_room(&newest) && !asked.peer.stays());
-        assert!(!peers.make_room(&newest) && newest.peer.stays());
+        assert!(peers.make_room(&newest, now) && !silent.peer.stays() && asked.peer.stays());
+        assert!(peers.make_room(&newest, now) && !asked.peer.stays());
+        assert!(peers.make_room(&newest, now) && !also.peer.stays());
+        assert!(!peers.make_room(&newest, now) && newest.peer.stays());
         drop(busy);
-        assert!(peers.make_room(&newest) && !working.peer.stays());
-        assert_eq!(peers.dropped(), 7);
+        assert!(peers.make_room(&newest, now) && !working.peer.stays());
+        assert_eq!(peers.dropped(), 8);
     }
 }

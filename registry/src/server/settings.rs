@@ -3,6 +3,7 @@
 //! In and out: the file. What must hold: an unknown key is refused by name; every value has a default, so
 //! an empty file and no file are the same; paths in it are relative to the data directory.
 
+use std::io::Read as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 pub use super::logs::LogSettings;
 use super::period::{Every, Period};
 use crate::objects::ObjectsSettings;
+use crate::regular;
 use crate::size::Size;
 use crate::store::UPLOAD_LIFETIME;
 
@@ -183,15 +185,16 @@ impl Settings {
     pub fn load(data: &Path) -> Result<Option<Self>, SettingsError> {
         let path = data.join(FILE);
         let fail = |problem: String| SettingsError { path: path.clone(), problem };
-        let length = match fs_err::metadata(&path) {
-            Ok(metadata) => metadata.len(),
+        let file = match regular::open(&path) {
+            Ok(file) => file,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(fail(error.to_string())),
         };
-        if length > FILE_MAX {
+        let mut text = String::new();
+        let read = file.take(FILE_MAX + 1).read_to_string(&mut text);
+        if read.map_err(|error| fail(error.to_string()))? as u64 > FILE_MAX {
             return Err(fail(format!("it is larger than {FILE_MAX} bytes")));
         }
-        let text = fs_err::read_to_string(&path).map_err(|error| fail(error.to_string()))?;
         let settings: Self =
             toml::from_str(&text).map_err(|error| fail(error.to_string().trim_end().to_owned()))?;
         if settings.tls.certificate.is_some() != settings.tls.key.is_some() {

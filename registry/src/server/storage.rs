@@ -228,14 +228,17 @@ impl Storage {
         }
     }
 
-    /// Starts an upload into a repository.
+    /// Starts an upload into a repository, in the share of `who`.
     pub(super) async fn begin_upload(
         &self,
         repository: &Repository,
         algorithm: Algorithm,
+        who: &str,
     ) -> Result<UploadId, Fault> {
         match self {
-            Self::Files(store) => Ok(store.begin_upload_by(repository, algorithm)?.id().clone()),
+            Self::Files(store) => {
+                Ok(store.begin_upload_by(repository, algorithm, who)?.id().clone())
+            }
             Self::Objects(objects) => Ok(objects.begin_upload(repository, algorithm).await?),
         }
     }
@@ -245,11 +248,12 @@ impl Storage {
         &self,
         repository: &Repository,
         algorithm: Algorithm,
+        who: &str,
     ) -> Result<Appender, Fault> {
         match self {
-            Self::Files(store) => {
-                Ok(Appender::File(store.begin_upload_by(repository, algorithm)?.append().await?))
-            }
+            Self::Files(store) => Ok(Appender::File(
+                store.begin_upload_by(repository, algorithm, who)?.append().await?,
+            )),
             Self::Objects(objects) => {
                 let id = objects.begin_upload(repository, algorithm).await?;
                 Ok(Appender::Object(Box::new(objects.append(&id).await?)))

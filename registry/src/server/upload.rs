@@ -4,6 +4,7 @@
 //! must hold: 201 only for what is durable; bytes are hashed and written as they arrive, one step in
 //! memory; what does not match its digest is never visible.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use format_spec::Repository;
@@ -33,6 +34,7 @@ pub(super) async fn begin(
     body: &mut Received,
     repository: Repository,
     caller: &Caller,
+    address: IpAddr,
 ) -> Result<Answer, Fault> {
     if parts.method != Method::POST {
         return Err(Fault::unsupported("only POST starts an upload"));
@@ -45,6 +47,7 @@ pub(super) async fn begin(
             known.ok_or_else(|| Fault::bad_digest("digest algorithms are `sha256` and `sha512`"))?
         }
     };
+    let who = caller.who(address);
     if let Some(mount) = query.get("mount") {
         let digest = parse_digest(&mount)?;
         // Without `from` any repository would do, and with it every blob would be every user's
@@ -58,7 +61,7 @@ pub(super) async fn begin(
     } else if let Some(digest) = query.get("digest") {
         let digest = parse_digest(&digest)?;
         fits(app, parts)?;
-        let mut appender = app.store.begin_whole(&repository, digest.algorithm()).await?;
+        let mut appender = app.store.begin_whole(&repository, digest.algorithm(), &who).await?;
         if let Err(fault) = receive(body, &mut appender, None).await {
             let id = appender.id().clone();
             drop(appender);
@@ -68,7 +71,7 @@ pub(super) async fn begin(
         }
         return finish(app, repository, appender, digest).await;
     }
-    let id = app.store.begin_upload(&repository, algorithm).await?;
+    let id = app.store.begin_upload(&repository, algorithm, &who).await?;
     Ok(progress(StatusCode::ACCEPTED, &repository, &id, 0))
 }
 

@@ -2,7 +2,7 @@
 //!
 //! In: its directory, read only. Out: the same blobs, manifests and tags in a store, and what was damaged and left out.
 //! Blobs come as hard links where both lie on one file system and belong to one user, as clones where the file system has them, else as copies;
-//! each is hashed before it gets its name. What must hold: nothing in the source changes; blobs, then manifests, then
+//! each is hashed before it gets its name. What must hold: nothing in the source changes, and nothing outside of it is read; blobs, then manifests, then
 //! tags; a run that was stopped goes on where it was, as what is there is not taken again.
 //!
 //! ```text
@@ -22,7 +22,8 @@ use format_spec::{Digest, Repository, Tag};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use super::durable::{is_absent, read_bounded};
+use super::durable::is_absent;
+use super::inside::{self, Inside};
 use super::lists::names;
 use super::uploads::random_hex;
 use super::{Store, StoreError};
@@ -38,6 +39,9 @@ const LINK_MAX: u64 = 256;
 
 /// Things left out that are named.
 pub const NAMED_MAX: usize = 1000;
+
+/// Why something is left out that is in the way of a link.
+const NO_LINKS: &str = "it is a link or below one, which may lead anywhere: links are not followed";
 
 /// How to adopt.
 pub struct Adopt<'a> {
@@ -135,6 +139,8 @@ impl Store {
             store: self,
             how,
             blobs: root.join("blobs/sha256"),
+            inside_blobs: Inside::of(&root.join("blobs"))?,
+            inside: Inside::of(&root.join("repositories"))?,
             done: Adopted { dry_run: how.dry_run, ..Adopted::default() },
             bad: HashSet::new(),
             counted: HashSet::new(),
@@ -155,6 +161,8 @@ struct Adopting<'a> {
     store: &'a Store,
     how: &'a Adopt<'a>,
     blobs: PathBuf,
+    inside_blobs: Inside,
+    inside: Inside,
     done: Adopted,
     /// Damaged or missing: not looked at again for each repository.
     bad: HashSet<Digest>,
@@ -181,10 +189,14 @@ impl Adopting<'_> {
             }
             let path = dir.join(&name);
             let full = if prefix.is_empty() { name } else { format!("{prefix}/{name}") };
-            if fs_err::symlink_metadata(&path).is_ok_and(|found| found.is_dir())
-                && full.parse::<Repository>().is_ok()
-            {
-                self.below(&path, &full)?;
+            match fs_err::symlink_metadata(&path) {
+                Ok(found) if found.is_dir() && full.parse::<Repository>().is_ok() => {
+                    self.below(&path, &full)?;
+                }
+                Ok(found) if found.is_symlink() => {
+                    self.done.leave(path.display().to_string(), NO_LINKS);
+                }
+                _ => {}
             }
         }
         Ok(())
@@ -193,23 +205,25 @@ impl Adopting<'_> {
     fn repository(&mut self, repository: &Repository, dir: &Path) -> Result<(), StoreError> {
         self.done.repositories += 1;
         let _item = self.how.progress.start(repository.as_str());
-        for name in names(&dir.join("_layers/sha256"))? {
+        let layers = dir.join("_layers/sha256");
+        for name in self.names(&layers)? {
             if self.stopped() {
                 return Ok(());
             }
             if let Ok(digest) = Digest::from_hex(&name)
-                && is_link(&dir.join("_layers/sha256").join(&name), &digest)
+                && self.is_link(&layers.join(&name), &digest)
             {
                 self.blob(repository, &digest)?;
             }
         }
         let mut there = HashSet::new();
-        for name in names(&dir.join("_manifests/revisions/sha256"))? {
+        let revisions = dir.join("_manifests/revisions/sha256");
+        for name in self.names(&revisions)? {
             if self.stopped() {
                 return Ok(());
             }
             if let Ok(digest) = Digest::from_hex(&name)
-                && is_link(&dir.join("_manifests/revisions/sha256").join(&name), &digest)
+                && self.is_link(&revisions.join(&name), &digest)
                 && self.manifest(repository, &digest)?
             {
                 there.insert(digest);
@@ -225,10 +239,10 @@ impl Adopting<'_> {
         dir: &Path,
         there: &HashSet<Digest>,
     ) -> Result<(), StoreError> {
-        for name in names(dir)? {
+        for name in self.names(dir)? {
             let Ok(tag) = name.parse::<Tag>() else { continue };
             let named = format!("{repository}:{tag}");
-            match link(&dir.join(&name).join("current")) {
+            match self.link(&dir.join(&name).join("current")) {
                 None => self.done.leave(named, "its link is empty or damaged"),
                 Some(digest) if !there.contains(&digest) => {
                     self.done.leave(named, format!("its manifest {digest} is left out"));
@@ -243,6 +257,30 @@ impl Adopting<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The names in a directory, none where it is a link or below one.
+    fn names(&mut self, dir: &Path) -> Result<Vec<String>, StoreError> {
+        if self.inside.is_dir(dir) {
+            return Ok(names(dir)?.collect());
+        }
+        if fs_err::symlink_metadata(dir).is_ok() {
+            self.done.leave(dir.display().to_string(), NO_LINKS);
+        }
+        Ok(Vec::new())
+    }
+
+    /// The digest in the link of a directory.
+    fn link(&self, dir: &Path) -> Option<Digest> {
+        let mut text = String::new();
+        let file = self.inside.open(&dir.join("link")).ok()?;
+        file.take(LINK_MAX).read_to_string(&mut text).ok()?;
+        text.trim().parse().ok()
+    }
+
+    /// Whether the link in a directory names this digest. Deleting leaves the directory without one.
+    fn is_link(&self, dir: &Path, digest: &Digest) -> bool {
+        self.link(dir).as_ref() == Some(digest)
     }
 
     /// Takes a blob over; `false` when it is left out.
@@ -302,7 +340,7 @@ impl Adopting<'_> {
             return Ok(Ok(Way::Present));
         }
         let unreadable = |error: std::io::Error| Ok(Err(error.to_string()));
-        let mut source = match fs_err::File::open(from) {
+        let mut source = match self.inside_blobs.open(from) {
             Ok(file) => file,
             Err(error) => return unreadable(error),
         };
@@ -314,7 +352,7 @@ impl Adopting<'_> {
             });
         }
         let temporary = self.store.root.join("tmp").join(random_hex()?);
-        let outcome = self.bring(from, &mut source, &temporary, digest);
+        let outcome = self.bring(&mut source, &temporary, digest);
         if !matches!(outcome, Ok(Ok(_))) {
             // Best effort: the next start empties the directory.
             let _ = fs_err::remove_file(&temporary);
@@ -324,14 +362,12 @@ impl Adopting<'_> {
 
     fn bring(
         &self,
-        from: &Path,
         source: &mut fs_err::File,
         temporary: &Path,
         digest: &Digest,
     ) -> Result<Result<Way, String>, StoreError> {
         // The file that gets the name is the one that is hashed, whatever becomes of the source's name.
-        let (way, found) = if self.same_owner(source)? && fs_err::hard_link(from, temporary).is_ok()
-        {
+        let (way, found) = if self.same_owner(source)? && inside::link(source, temporary).is_ok() {
             (Way::Linked, self.hash(&mut fs_err::File::open(temporary)?, None)?)
         } else {
             let mut file = fs_err::OpenOptions::new()
@@ -396,9 +432,17 @@ impl Adopting<'_> {
         let named = || format!("{repository}@{digest}");
         let hex = digest.hex();
         let from = self.blobs.join(&hex[..2]).join(&hex).join("data");
-        let bytes = match read_bounded(&from, MANIFEST_MAX) {
-            Ok(Some(bytes)) => bytes,
-            Ok(None) => {
+        let mut bytes = Vec::new();
+        let read = self.inside_blobs.open(&from);
+        let read = read.and_then(|file| file.take(MANIFEST_MAX + 1).read_to_end(&mut bytes));
+        match read {
+            Ok(length) if length as u64 > MANIFEST_MAX => {
+                let why = format!("it is larger than {MANIFEST_MAX} bytes");
+                self.done.leave(named(), why);
+                return Ok(false);
+            }
+            Ok(_) => {}
+            Err(error) if is_absent(&error) => {
                 self.done.leave(named(), "its bytes are not there");
                 return Ok(false);
             }
@@ -406,7 +450,7 @@ impl Adopting<'_> {
                 self.done.leave(named(), error.to_string());
                 return Ok(false);
             }
-        };
+        }
         let found = Digest::of(&bytes);
         if found != *digest {
             self.done.leave(named(), format!("its bytes have the digest {found}"));
@@ -432,7 +476,12 @@ impl Adopting<'_> {
             }
         }
         if !self.how.dry_run {
-            self.store.put_manifest(repository, Some(&digest.into()), &[], None, &bytes)?;
+            let put = self.store.put_manifest(repository, Some(&digest.into()), &[], None, &bytes);
+            if let Err(error @ StoreError::BlobSize { .. }) = put {
+                self.done.leave(named(), error.to_string());
+                return Ok(false);
+            }
+            put?;
         }
         self.done.manifests += 1;
         Ok(true)
@@ -458,15 +507,4 @@ impl Store {
         self.durable.write(&dir, tag.as_str(), &[format!("{digest}\n").as_bytes()])?;
         Ok(true)
     }
-}
-
-/// The digest in the link of a directory.
-fn link(dir: &Path) -> Option<Digest> {
-    let bytes = read_bounded(&dir.join("link"), LINK_MAX).ok()??;
-    std::str::from_utf8(&bytes).ok()?.trim().parse().ok()
-}
-
-/// Whether the link in a directory names this digest. Deleting leaves the directory without one.
-fn is_link(dir: &Path, digest: &Digest) -> bool {
-    link(dir).as_ref() == Some(digest)
 }

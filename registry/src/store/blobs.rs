@@ -10,6 +10,7 @@ use format_spec::Repository;
 use super::durable::is_absent;
 use super::{Store, StoreError};
 use crate::content::ContentDigest;
+use crate::regular;
 
 impl Store {
     /// The size in bytes of a blob that this repository holds. Whoever is told so need not push it: it stays
@@ -45,7 +46,9 @@ impl Store {
     ) -> Result<Option<u64>, StoreError> {
         let digest: &ContentDigest = &(*digest).into();
         match fs_err::metadata(self.blob_dir(digest).join(digest.hex())) {
-            Ok(metadata) => Ok(Some(metadata.len())),
+            Ok(metadata) if metadata.is_file() => Ok(Some(metadata.len())),
+            // Pushing it again puts a file in its place.
+            Ok(_) => Ok(None),
             Err(error) if is_absent(&error) => Ok(None),
             Err(error) => Err(error.into()),
         }
@@ -64,10 +67,14 @@ impl Store {
         if !exists(fs_err::metadata(self.links(repository).join(digest.hex())))? {
             return Ok(None);
         }
-        match fs_err::File::open(self.blob_dir(digest).join(digest.hex())) {
+        match regular::open(&self.blob_dir(digest).join(digest.hex())) {
             Ok(file) => {
                 let size = file.metadata()?.len();
                 Ok(Some((file, size)))
+            }
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                tracing::error!(%error, "a blob reads as missing: push it again");
+                Ok(None)
             }
             Err(error) if is_absent(&error) => Ok(None),
             Err(error) => Err(error.into()),

@@ -9,10 +9,9 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use fs_err::os::unix::fs::OpenOptionsExt as _;
-
 use super::StoreError;
 use super::uploads::random_hex;
+use crate::regular;
 
 /// Directories remembered as durable; about 1 MiB of paths.
 const KNOWN_MAX: usize = 8192;
@@ -206,18 +205,12 @@ pub(super) fn remove_if_there(path: &Path) -> Result<bool, StoreError> {
     }
 }
 
-/// `O_NONBLOCK`, which changes nothing for files.
-const NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-
 /// The bytes of a small file, `None` when there is none.
 ///
 /// # Errors
-/// The file is larger than `max` bytes, or cannot be read.
+/// It is no regular file or larger than `max` bytes, or cannot be read.
 pub(crate) fn read_bounded(path: &Path, max: u64) -> Result<Option<Vec<u8>>, StoreError> {
-    // A pipe that somebody left there is empty, instead of a wait without end.
-    let mut options = fs_err::OpenOptions::new();
-    options.read(true).custom_flags(NONBLOCK);
-    let file = match options.open(path) {
+    let file = match regular::open(path) {
         Ok(file) => file,
         Err(error) if is_absent(&error) => return Ok(None),
         Err(error) => return Err(error.into()),

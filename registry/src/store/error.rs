@@ -60,8 +60,18 @@ pub enum StoreError {
     #[error("the upload was continued by another request")]
     UploadTaken,
     /// Too many unfinished uploads.
-    #[error("too many unfinished uploads: {limit}")]
+    #[error(
+        "too many unfinished uploads: the registry takes {limit}; those that nothing is added to end after a day"
+    )]
     UploadsFull {
+        /// The limit.
+        limit: usize,
+    },
+    /// Too many of one user or address.
+    #[error(
+        "too many unfinished uploads of one user or address: {limit} at most, as things are; finish or cancel some"
+    )]
+    UploadsShare {
         /// The limit.
         limit: usize,
     },
@@ -74,6 +84,16 @@ pub enum StoreError {
     /// An image manifest names a blob that its repository does not hold.
     #[error("the repository does not hold a blob of the manifest: {0}")]
     BlobUnknown(ContentDigest),
+    /// A manifest says something else of a blob than that is.
+    #[error("the manifest says that {blob} has {stated} bytes, and it has {found}")]
+    BlobSize {
+        /// The blob.
+        blob: Box<ContentDigest>,
+        /// The size in the manifest.
+        stated: u64,
+        /// The size that it has.
+        found: u64,
+    },
     /// A collection runs already.
     #[error("the registry is collecting garbage already")]
     Collecting,

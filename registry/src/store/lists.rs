@@ -250,6 +250,10 @@ fn walk(
         }
         let full = if prefix.is_empty() { name.clone() } else { format!("{prefix}/{name}") };
         let path = dir.join(&name);
+        // A link is nothing of ours, and may lead in a circle.
+        if !fs_err::symlink_metadata(&path).is_ok_and(|found| found.is_dir()) {
+            continue;
+        }
         if visible(&full) && names(&path.join("_manifests"))?.next().is_some() {
             smallest.offer(full.clone());
         }

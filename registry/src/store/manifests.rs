@@ -134,10 +134,14 @@ impl Store {
             if is_foreign_layer(&blob.media_type) {
                 continue;
             }
-            if self.has_blob(repository, &blob.digest)?.is_none() {
-                return Err(StoreError::BlobUnknown(blob.digest));
+            match self.has_blob(repository, &blob.digest)? {
+                None => return Err(StoreError::BlobUnknown(blob.digest)),
+                Some(found) if found != blob.size => {
+                    let (blob, stated) = (Box::new(blob.digest), blob.size);
+                    return Err(StoreError::BlobSize { blob, stated, found });
+                }
+                Some(_) => any = true,
             }
-            any = true;
         }
         if any {
             // A link that another request has made may be visible and not yet durable.
@@ -237,8 +241,15 @@ pub(super) enum Stored {
 
 /// Reads the file of a manifest, which does not count as a look at it.
 pub(super) fn read_stored(path: &Path, digest: &ContentDigest) -> Result<Stored, StoreError> {
-    let Some(stored) = read_bounded(path, HEADING_MAX + MANIFEST_MAX)? else {
-        return Ok(Stored::Absent);
+    let stored = match read_bounded(path, HEADING_MAX + MANIFEST_MAX) {
+        Ok(Some(stored)) => stored,
+        Ok(None) => return Ok(Stored::Absent),
+        // Larger than any manifest, or no file.
+        Err(StoreError::Io(error)) if error.kind() == std::io::ErrorKind::InvalidData => {
+            tracing::error!(%error, "this is no manifest");
+            return Ok(Stored::Damaged);
+        }
+        Err(error) => return Err(error),
     };
     let found = StoredManifest::parse(&Bytes::from(stored), digest);
     Ok(found.map_or(Stored::Damaged, Stored::Whole))

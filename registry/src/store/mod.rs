@@ -40,6 +40,7 @@ mod collect;
 mod durable;
 mod error;
 mod holds;
+mod inside;
 mod lists;
 mod manifests;
 mod repair;
@@ -69,7 +70,7 @@ pub(crate) use uploads::random_hex;
 pub use uploads::{Appender, PENDING_MAX, UPLOAD_LIFETIME, Upload, UploadId};
 
 use crate::content::ContentDigest;
-use crate::lasting;
+use crate::{lasting, regular};
 use clock::Clock;
 use durable::Durable;
 use holds::Holds;
@@ -299,11 +300,9 @@ fn check_version(dir: &Path) -> Result<bool, StoreError> {
 
 fn lock(dir: &Path) -> Result<fs_err::File, StoreError> {
     use rustix::fs::{FlockOperation, flock};
-    let file = fs_err::OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(dir.join("lock"))?;
+    let mut options = fs_err::OpenOptions::new();
+    let file =
+        regular::open_with(options.create(true).truncate(false).write(true), &dir.join("lock"))?;
     match flock(file.file(), FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(StoreError::Locked { path: dir.to_owned() }),

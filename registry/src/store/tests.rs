@@ -1,12 +1,17 @@
 //! The store by itself, without HTTP.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use format_spec::{Digest, Repository, Tag};
 
 use super::*;
+use crate::content::Algorithm;
+
+const INDEX: &[u8] =
+    br#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
 
 pub(super) fn open() -> (tempfile::TempDir, Store) {
     let dir = tempfile::tempdir().unwrap();
@@ -23,7 +28,7 @@ pub(super) fn tag(text: &str) -> Tag {
 }
 
 pub(super) async fn push(store: &Store, repository: &Repository, data: &[u8]) -> Digest {
-    let digest = Digest::of(data);
+    let digest = known(data);
     let upload = store.begin_upload(repository).unwrap();
     let mut appender = upload.append().await.unwrap();
     for chunk in data.chunks(7) {
@@ -33,9 +38,21 @@ pub(super) async fn push(store: &Store, repository: &Repository, data: &[u8]) ->
     digest
 }
 
+/// A digest, with the size in the manifests of these tests.
+pub(super) fn known(data: &[u8]) -> Digest {
+    let digest = Digest::of(data);
+    SIZES.lock().unwrap().insert(digest, data.len());
+    digest
+}
+
+/// Of what was pushed, for the manifests that name it.
+static SIZES: LazyLock<Mutex<HashMap<Digest, usize>>> = LazyLock::new(Mutex::default);
+
 pub(super) fn image(config: &Digest, layer: &Digest) -> String {
+    let size = |digest: &Digest| SIZES.lock().unwrap().get(digest).copied().unwrap_or(4);
+    let (config_size, size) = (size(config), size(layer));
     format!(
-        r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{config}","size":2}},"layers":[{{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"{layer}","size":5}}]}}"#
+        r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{config}","size":{config_size}}},"layers":[{{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"{layer}","size":{size}}}]}}"#
     )
 }
 
@@ -147,6 +164,92 @@ async fn old_uploads_expire_and_busy_ones_do_not() {
     assert_eq!(store.expire_uploads(Duration::ZERO).unwrap(), 1);
     assert!(store.find_upload(&idle).unwrap().is_none());
     store.finish_upload(&name("a"), appender, &Digest::of(b"")).unwrap();
+}
+
+#[test]
+fn nobody_uses_up_the_uploads_of_all() {
+    let (dir, store) = open();
+    let begin = |store: &Store, who: &str| {
+        store.begin_upload_by(&name("a"), Algorithm::Sha256, who).map(|upload| upload.id().clone())
+    };
+    let fill = |store: &Store, who: &str| {
+        let mut count = 0;
+        loop {
+            match begin(store, who) {
+                Ok(_) => count += 1,
+                Err(StoreError::UploadsShare { limit }) => {
+                    assert!(limit <= PENDING_MAX / 8, "{limit}");
+                    return count;
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+    };
+    let first = fill(&store, "user one");
+    assert!((PENDING_MAX / 10..=PENDING_MAX / 8).contains(&first), "{first}");
+    let others: Vec<usize> = (0..10).map(|n| fill(&store, &format!("user {n}"))).collect();
+    assert!(others.iter().all(|share| *share > 300), "{others:?}");
+    // It holds after a restart, and what ends is free again.
+    drop(store);
+    let store = Store::open(dir.path()).unwrap();
+    assert!(matches!(begin(&store, "user one"), Err(StoreError::UploadsShare { .. })));
+    let id = begin(&store, "user new").unwrap();
+    assert_eq!(UploadId::parse(id.as_str(), &name("a")), Some(id.clone()));
+    assert_eq!(UploadId::parse(id.as_str(), &name("b")), None);
+    assert!(store.begin_upload(&name("a")).is_ok());
+    assert!(store.expire_uploads(Duration::ZERO).unwrap() > first);
+    assert_eq!(store.pending_uploads(), 0);
+    assert!(begin(&store, "user one").is_ok());
+}
+
+#[tokio::test]
+async fn what_is_no_file_is_not_waited_for() {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    let (dir, store) = open();
+    let repository = name("a");
+    let layer = push(&store, &repository, b"layer").await;
+    let manifest = store.put_manifest(&repository, None, &[], None, INDEX).unwrap();
+    let pipe = |path: &Path| {
+        fs_err::remove_file(path).unwrap();
+        mknodat(CWD, path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+    };
+    let blob = store.blob_dir(&layer.into()).join(layer.hex());
+    pipe(&blob);
+    assert_eq!(store.has_blob(&repository, &layer).unwrap(), None);
+    assert!(store.open_blob(&repository, &layer).unwrap().is_none());
+    push(&store, &repository, b"layer").await;
+    assert_eq!(store.has_blob(&repository, &layer).unwrap(), Some(5));
+    pipe(&store.manifests(&repository).join(manifest.digest.hex()));
+    assert!(store.get_manifest(&repository, &manifest.digest).unwrap().is_none());
+    drop(store);
+    pipe(&dir.path().join("lock"));
+    let error = Store::open(dir.path()).err().unwrap().to_string();
+    assert!(error.contains("lock` is a pipe, not a regular file"), "{error}");
+}
+
+#[test]
+fn links_between_repositories_are_not_followed() {
+    use std::os::unix::fs::symlink;
+    let (dir, store) = open();
+    let (repository, below) = (name("a/b"), dir.path().join("repositories/a/b"));
+    store.put_manifest(&repository, None, &[], None, INDEX).unwrap();
+    symlink("..", below.join("up")).unwrap();
+    symlink("/", dir.path().join("repositories/root")).unwrap();
+    symlink(below, dir.path().join("repositories/again")).unwrap();
+    assert_eq!(store.repositories("", 100).unwrap().entries, ["a/b"]);
+    let mut strays = Vec::new();
+    let mut found = Vec::new();
+    store
+        .each_repository(
+            &mut |repository| {
+                found.push(repository.to_string());
+                Ok(())
+            },
+            &mut |path| strays.push(path),
+        )
+        .unwrap();
+    assert_eq!(found, ["a/b"]);
+    assert_eq!(strays.len(), 3, "{strays:?}");
 }
 
 #[tokio::test]

@@ -23,6 +23,7 @@ use super::durable::is_absent;
 use super::room::{Change, Room, length};
 use super::{Store, StoreError};
 use crate::content::{Algorithm, ContentDigest, ContentHasher};
+use crate::regular;
 
 /// An upload that nothing was added to for this long is removed.
 pub const UPLOAD_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
@@ -31,6 +32,10 @@ pub const UPLOAD_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 /// still read in a moment at start.
 pub const PENDING_MAX: usize = 10_000;
 
+/// Of the places that are left, one user or address may have this part in use: 1,111 alone, 1,000 beside another one, and
+/// however many there are, something is left for the next.
+const SHARE: usize = 8;
+
 /// Uploads whose file and running hash are kept open between two requests: one file descriptor each.
 /// The others are opened and hashed again when they go on.
 const LIVE_MAX: usize = 256;
@@ -38,8 +43,8 @@ const LIVE_MAX: usize = 256;
 /// Bytes read at once when an upload is hashed again.
 const REHASH_BUFFER: usize = 256 * 1024;
 
-/// Names an unfinished upload: 128 random bits, and the hash of its repository so that it can be used
-/// through no other.
+/// Names an unfinished upload: 128 random bits, the hash of its repository so that it can be used through no other,
+/// and where it is somebody's the hash of who that is, so that their share is known after a restart.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct UploadId(String);
 
@@ -48,11 +53,21 @@ impl UploadId {
         Ok(Self(format!("{}-{}", random_hex()?, Self::owner(repository))))
     }
 
+    fn of(repository: &Repository, who: &str) -> io::Result<Self> {
+        let Self(id) = Self::new(repository)?;
+        Ok(Self(if who.is_empty() { id } else { format!("{id}-{}", short(who)) }))
+    }
+
     /// Parses an id of this repository; `None` for anything else.
     pub fn parse(text: &str, repository: &Repository) -> Option<Self> {
-        let (random, owner) = text.split_once('-')?;
-        let hex = |c: u8| matches!(c, b'0'..=b'9' | b'a'..=b'f');
-        let ok = random.len() == 32 && random.bytes().all(hex) && owner == Self::owner(repository);
+        let (random, rest) = text.split_once('-')?;
+        let (owner, who) = rest.split_once('-').map_or((rest, None), |(it, who)| (it, Some(who)));
+        let is_hex = |text: &str, length| {
+            text.len() == length && text.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'))
+        };
+        let ok = is_hex(random, 32)
+            && owner == Self::owner(repository)
+            && who.is_none_or(|who| is_hex(who, 16));
         ok.then(|| Self(text.to_owned()))
     }
 
@@ -62,8 +77,17 @@ impl UploadId {
     }
 
     fn owner(repository: &Repository) -> String {
-        Digest::of(repository.as_str().as_bytes()).hex()[..16].to_owned()
+        short(repository.as_str())
     }
+}
+
+fn short(text: &str) -> String {
+    Digest::of(text.as_bytes()).hex()[..16].to_owned()
+}
+
+/// Whose the upload with this name is; `None` when it is nobody's in particular.
+fn who_in(name: &str) -> Option<&str> {
+    name.splitn(3, '-').nth(2)
 }
 
 /// 32 random hexadecimal digits.
@@ -178,23 +202,50 @@ pub(super) struct Uploads {
     dir: PathBuf,
     live: Mutex<HashMap<UploadId, Arc<Upload>>>,
     pub(super) pending: AtomicUsize,
+    /// How many are whose.
+    shares: Mutex<HashMap<String, usize>>,
 }
 
 impl Uploads {
     /// The uploads in `dir`, and their bytes.
     pub(super) fn new(dir: PathBuf) -> Result<(Self, u64), StoreError> {
         let (mut pending, mut bytes) = (0, 0);
+        let mut shares: HashMap<String, usize> = HashMap::new();
         match fs_err::read_dir(&dir) {
             Ok(entries) => {
                 for entry in entries {
                     pending += 1;
-                    bytes += entry.and_then(|entry| entry.metadata()).map_or(0, |file| file.len());
+                    let Ok(entry) = entry else { continue };
+                    bytes += entry.metadata().map_or(0, |file| file.len());
+                    if let Some(who) = entry.file_name().to_str().and_then(who_in) {
+                        *shares.entry(who.to_owned()).or_default() += 1;
+                    }
                 }
             }
             Err(error) if is_absent(&error) => {}
             Err(error) => return Err(error.into()),
         }
-        Ok((Self { dir, live: Mutex::default(), pending: AtomicUsize::new(pending) }, bytes))
+        let (pending, shares) = (AtomicUsize::new(pending), Mutex::new(shares));
+        Ok((Self { dir, live: Mutex::default(), pending, shares }, bytes))
+    }
+
+    /// Counts one more, where there is a place for it.
+    fn count(&self, id: &UploadId) -> Result<(), StoreError> {
+        let mut shares = lock(&self.shares);
+        let left = PENDING_MAX.saturating_sub(self.pending.load(Ordering::Acquire));
+        if left == 0 {
+            return Err(StoreError::UploadsFull { limit: PENDING_MAX });
+        }
+        if let Some(who) = who_in(id.as_str()) {
+            let limit = (left / SHARE).max(1);
+            let own = shares.entry(who.to_owned()).or_default();
+            if *own >= limit {
+                return Err(StoreError::UploadsShare { limit });
+            }
+            *own += 1;
+        }
+        self.pending.fetch_add(1, Ordering::AcqRel);
+        Ok(())
     }
 
     fn keep(
@@ -236,7 +287,16 @@ impl Uploads {
         lock(&self.live).remove(id);
     }
 
-    fn uncount(&self) {
+    fn uncount(&self, name: &str) {
+        if let Some(who) = who_in(name) {
+            let mut shares = lock(&self.shares);
+            if let Some(own) = shares.get_mut(who) {
+                *own = own.saturating_sub(1);
+                if *own == 0 {
+                    shares.remove(who);
+                }
+            }
+        }
         let less = |n: usize| Some(n.saturating_sub(1));
         let _ = self.pending.fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
     }
@@ -253,10 +313,11 @@ impl Store {
     /// # Errors
     /// Read-only, too many are pending, or I/O.
     pub fn begin_upload(&self, repository: &Repository) -> Result<Arc<Upload>, StoreError> {
-        self.begin_upload_by(repository, Algorithm::Sha256)
+        self.begin_upload_by(repository, Algorithm::Sha256, "")
     }
 
-    /// The same where it is known by which algorithm it will be named; by another one it is read once more.
+    /// The same where it is known by which algorithm it will be named; by another one it is read once more. It counts
+    /// into the share of `who`, a user or an address, where that is somebody.
     ///
     /// # Errors
     /// As of [`Store::begin_upload`].
@@ -264,18 +325,17 @@ impl Store {
         &self,
         repository: &Repository,
         algorithm: Algorithm,
+        who: &str,
     ) -> Result<Arc<Upload>, StoreError> {
         self.writable()?;
-        if self.uploads.pending.load(Ordering::Acquire) >= PENDING_MAX {
-            return Err(StoreError::UploadsFull { limit: PENDING_MAX });
-        }
-        let id = UploadId::new(repository)?;
+        let id = UploadId::of(repository, who)?;
+        self.uploads.count(&id)?;
         let file = fs_err::OpenOptions::new()
             .read(true)
             .write(true)
             .create_new(true)
-            .open(self.uploads.dir.join(id.as_str()))?;
-        self.uploads.pending.fetch_add(1, Ordering::AcqRel);
+            .open(self.uploads.dir.join(id.as_str()))
+            .inspect_err(|_| self.uploads.uncount(id.as_str()))?;
         let growing = Growing { file, hasher: ContentHasher::new(algorithm) };
         self.uploads.keep(id, 0, growing, &self.room)?.ok_or(StoreError::UploadUnknown)
     }
@@ -290,7 +350,8 @@ impl Store {
             return Ok(Some(Arc::clone(upload)));
         }
         let path = self.uploads.dir.join(id.as_str());
-        let mut file = match fs_err::OpenOptions::new().read(true).write(true).open(&path) {
+        let mut options = fs_err::OpenOptions::new();
+        let mut file = match regular::open_with(options.read(true).write(true), &path) {
             Ok(file) => file,
             Err(error) if is_absent(&error) => return Ok(None),
             Err(error) => return Err(error.into()),
@@ -338,7 +399,7 @@ impl Store {
         }
         // Not earlier: whoever looked for it meanwhile would have opened a file that became a blob.
         self.uploads.forget(&upload.id);
-        self.uploads.uncount();
+        self.uploads.uncount(upload.id.as_str());
         outcome.map(|()| size)
     }
 
@@ -403,7 +464,7 @@ impl Store {
         let removed = self.remove_upload(&self.uploads.dir.join(id.as_str()));
         self.uploads.forget(id);
         if let Ok(true) = removed {
-            self.uploads.uncount();
+            self.uploads.uncount(id.as_str());
         }
         removed
     }
@@ -438,7 +499,7 @@ impl Store {
                 live.remove(&id);
             }
             if self.remove_upload(&entry.path())? {
-                self.uploads.uncount();
+                self.uploads.uncount(&name.to_string_lossy());
                 removed += 1;
             }
         }

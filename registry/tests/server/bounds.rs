@@ -184,14 +184,16 @@ async fn connections_that_do_nothing_keep_nobody_out() {
     let location = registry.begin("a").await;
     let mut working = TcpStream::connect(registry.host()).await.unwrap();
     let head = format!(
-        "PUT {location}?digest={} HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nla",
+        "PUT {location}?digest={} HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\nexpect: 100-continue\r\n\r\n",
         digest("layer")
     );
     working.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = vec![0; 1024];
+    let length = working.read(&mut answer).await.unwrap();
+    assert!(answer[..length].starts_with(b"HTTP/1.1 100"));
     drop(asked);
     let flood = connections(&registry, MORE).await;
-    working.write_all(b"yer").await.unwrap();
-    let mut answer = vec![0; 1024];
+    working.write_all(b"layer").await.unwrap();
     let length = working.read(&mut answer).await.unwrap();
     assert!(answer[..length].starts_with(b"HTTP/1.1 201"));
     drop(flood);

@@ -257,3 +257,25 @@ async fn tags_along_with_a_digest() {
     let reference = format!("{}?{}", digest(&text), "tag=x&".repeat(33));
     assert_eq!(registry.put("a", &reference, OCI_MANIFEST, &text).await.status(), 414);
 }
+
+#[tokio::test]
+async fn a_manifest_that_states_a_wrong_size_is_refused() {
+    let registry = Registry::start().await;
+    let layer = registry.push("a", b"layer").await;
+    let of = |size: usize| {
+        let (right, wrong) = (descriptor(OCI_CONFIG, "layer"), format!(r#""size":{size}}}"#));
+        let layer = right.replace(r#""size":5}"#, &wrong);
+        format!(
+            r#"{{"schemaVersion":2,"mediaType":"{OCI_MANIFEST}","config":{right},"layers":[{layer}]}}"#
+        )
+    };
+    for size in [0, 4, 6] {
+        let answer = registry.put("a", "v1", OCI_MANIFEST, &of(size)).await;
+        assert_eq!(answer.status(), 400);
+        let text = answer.text().await.unwrap();
+        assert!(text.contains("MANIFEST_INVALID"), "{text}");
+        assert!(text.contains(&format!("{layer} has {size} bytes, and it has 5")), "{text}");
+    }
+    assert_eq!(registry.send("GET", "/v2/a/manifests/v1").await.status(), 404);
+    assert_eq!(registry.put("a", "v1", OCI_MANIFEST, &of(5)).await.status(), 201);
+}

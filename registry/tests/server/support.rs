@@ -1,7 +1,8 @@
 //! A registry in this process, and the steps that most tests begin with.
 
+use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Once};
+use std::sync::{Arc, LazyLock, Mutex, Once};
 
 use format_spec::{Digest, digest::to_hex};
 use futures_util::StreamExt;
@@ -143,7 +144,7 @@ impl Registry {
 
     /// POST and PUT.
     pub async fn push(&self, repository: &str, data: &[u8]) -> Digest {
-        let digest = Digest::of(data);
+        let digest = known(data);
         let location = self.begin(repository).await;
         let put = self.request("PUT", &format!("{location}?digest={digest}"));
         let answer = put.body(data.to_vec()).send().await.unwrap();
@@ -175,10 +176,21 @@ impl Registry {
     }
 }
 
+/// The digest of this content, whose size the manifests of these tests state.
+pub fn known(data: &[u8]) -> Digest {
+    let digest = Digest::of(data);
+    SIZES.lock().unwrap().insert(digest, data.len());
+    digest
+}
+
+static SIZES: LazyLock<Mutex<HashMap<Digest, usize>>> = LazyLock::new(Mutex::default);
+
 /// An image manifest; `more` are further fields, each after a comma.
 pub fn image(config: &Digest, layer: &Digest, more: &str) -> String {
+    let size = |digest: &Digest| SIZES.lock().unwrap().get(digest).copied().unwrap_or(5);
+    let (config_size, size) = (size(config), size(layer));
     format!(
-        r#"{{"schemaVersion":2,"mediaType":"{OCI_MANIFEST}","config":{{"mediaType":"{OCI_CONFIG}","digest":"{config}","size":2}},"layers":[{{"mediaType":"{OCI_LAYER}","digest":"{layer}","size":5}}]{more}}}"#
+        r#"{{"schemaVersion":2,"mediaType":"{OCI_MANIFEST}","config":{{"mediaType":"{OCI_CONFIG}","digest":"{config}","size":{config_size}}},"layers":[{{"mediaType":"{OCI_LAYER}","digest":"{layer}","size":{size}}}]{more}}}"#
     )
 }
 
@@ -189,7 +201,7 @@ pub fn descriptor(kind: &str, content: &str) -> String {
 }
 
 pub fn digest(text: &str) -> Digest {
-    Digest::of(text.as_bytes())
+    known(text.as_bytes())
 }
 
 pub fn field(answer: &Response, name: &str) -> String {

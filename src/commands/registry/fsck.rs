@@ -158,11 +158,11 @@ fn control_failure(error: &ControlError) -> Failure {
 /// Where a stopped check of the same blobs goes on.
 fn left(data: &Path, slice: Option<Slice>) -> Result<Option<Cursor>, Failure> {
     let path = data.join(CURSOR);
-    let bytes = match fs_err::metadata(&path) {
-        Ok(found) if found.len() <= CURSOR_MAX => fs_err::read(&path),
-        Ok(_) => Ok(Vec::new()),
-        Err(error) => Err(error),
-    };
+    let bytes = registry::regular::open(&path).and_then(|file| {
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut std::io::Read::take(file, CURSOR_MAX), &mut bytes)?;
+        Ok(bytes)
+    });
     let cursor = match bytes {
         Ok(bytes) => json::parse::<Cursor>(&bytes).ok(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
@@ -270,10 +270,7 @@ fn failure(report: &Report, data: &Path, repaired: bool) -> Failure {
     let left: Vec<&Finding> = report.findings.iter().filter(harm).collect();
     let movable = left.iter().any(|finding| {
         !finding.repaired
-            && !matches!(
-                finding.kind,
-                FindingKind::BlobMissing | FindingKind::TagDangling | FindingKind::BlobSize
-            )
+            && !matches!(finding.kind, FindingKind::BlobMissing | FindingKind::TagDangling)
     });
     if !repaired && movable {
         failure = failure.with_hint(format!(

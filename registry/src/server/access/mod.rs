@@ -130,6 +130,14 @@ impl Caller {
         }
     }
 
+    /// Whose share of what is limited a request takes: a name's, else that of where it comes from.
+    pub(super) fn who(&self, address: IpAddr) -> String {
+        match self {
+            Self::Known(known) => format!("user {}", known.name),
+            Self::Everyone | Self::Anonymous => format!("address {}", block(address)),
+        }
+    }
+
     /// Whether a list of repositories may show them this one.
     pub(super) fn sees(&self, repository: &str) -> bool {
         match self {

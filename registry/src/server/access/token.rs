@@ -3,7 +3,7 @@
 //! In: what was granted. Out: a JWT (RFC 7519) with HMAC-SHA-256, and back. What must hold: only what this key signed is read, in exactly
 //! the form that it signs (no other algorithm is ever tried); the key survives a restart, and nobody else may read it.
 
-use std::io;
+use std::io::{self, Read as _};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -13,11 +13,14 @@ use ring::hmac;
 use serde::{Deserialize, Serialize};
 
 use super::scope::Scope;
-use crate::lasting;
 use crate::server::random;
+use crate::{lasting, regular};
 
 /// The key's file in the data directory.
 pub(super) const KEY: &str = "token.key";
+
+/// Bytes of the key.
+const KEY_BYTES: u64 = 32;
 
 /// How long a token is good for. The roles are asked at each request anyway.
 pub(super) const LIFE: Duration = Duration::from_secs(10 * 60);
@@ -51,7 +54,12 @@ impl Signer {
     /// long as the process.
     pub(super) fn open(data: &Path, may_write: bool) -> io::Result<Self> {
         let path = data.join(KEY);
-        let bytes = match fs_err::read(&path) {
+        let read = regular::open(&path).and_then(|file| {
+            let mut bytes = Vec::new();
+            file.take(KEY_BYTES + 1).read_to_end(&mut bytes)?;
+            Ok(bytes)
+        });
+        let bytes = match read {
             Ok(bytes) if bytes.len() == 32 => bytes,
             Ok(_) if may_write => Self::make(&path)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound && may_write => {

@@ -157,7 +157,7 @@ pub(super) fn chain(
 pub(super) fn text(path: &Path) -> Result<String, CertificateError> {
     use std::io::Read;
     let mut bytes = Vec::new();
-    let file = fs_err::File::open(path).map_err(CertificateError::Io)?;
+    let file = crate::regular::open(path).map_err(CertificateError::Io)?;
     file.take(FILE_MAX + 1).read_to_end(&mut bytes).map_err(CertificateError::Io)?;
     if bytes.len() as u64 > FILE_MAX {
         return Err(unusable(path, format!("it is larger than {FILE_MAX} bytes")));

@@ -16,6 +16,7 @@ use super::super::lists::names;
 use super::super::{Store, StoreError};
 use super::{Checking, Cursor, FINDINGS_MAX, FindingKind, KEEP, Slice};
 use crate::content::{Algorithm, ContentDigest, ContentHasher};
+use crate::regular;
 
 /// Bytes read at a time.
 const STEP: usize = 1024 * 1024;
@@ -76,9 +77,13 @@ fn hash(
     moved: &mut dyn FnMut(usize) -> bool,
 ) -> Result<Option<(u64, Outcome)>, StoreError> {
     use rustix::fs::{Advice, fadvise};
-    let file = match fs_err::File::open(path) {
+    let file = match regular::open(path) {
         Ok(file) => file,
         Err(error) if is_absent(&error) => return Ok(Some((0, Outcome::Absent))),
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+            let inode = fs_err::metadata(path).map_or(0, |found| found.ino());
+            return Ok(Some((inode, Outcome::Unreadable(error.to_string()))));
+        }
         Err(error) => return Err(error.into()),
     };
     let inode = file.metadata()?.ino();

@@ -45,7 +45,8 @@ pub enum FindingKind {
     BlobDamaged,
     /// A manifest or a link names a blob that is not there.
     BlobMissing,
-    /// A manifest states another size of a blob than it has.
+    /// A manifest states another size of a blob than it has, and the blob is whole. It was pushed so: harmless to what is
+    /// stored, and refused by many clients.
     BlobSize,
     /// A manifest names a blob that its repository does not hold, although the bytes are there.
     BlobNotLinked,
@@ -68,7 +69,7 @@ pub enum FindingKind {
 impl FindingKind {
     /// Whether it does harm.
     pub fn is_damage(self) -> bool {
-        self != Self::Stray
+        !matches!(self, Self::Stray | Self::BlobSize)
     }
 }
 
@@ -197,6 +198,7 @@ impl Store {
             found: BTreeMap::new(),
             of_kind: BTreeMap::new(),
             more: 0,
+            whole: HashSet::new(),
         };
         how.progress.phase("checking tags and manifests");
         checking.tree()?;
@@ -228,6 +230,8 @@ struct Checking<'a> {
     found: BTreeMap<(FindingKind, String), Finding>,
     of_kind: BTreeMap<FindingKind, usize>,
     more: u64,
+    /// Blobs of which a wrong size is stated, and that are whole.
+    whole: HashSet<ContentDigest>,
 }
 
 impl Checking<'_> {
@@ -300,7 +304,7 @@ pub fn words(kind: FindingKind) -> &'static str {
     match kind {
         FindingKind::BlobDamaged => "a blob is damaged",
         FindingKind::BlobMissing => "a blob is missing",
-        FindingKind::BlobSize => "a blob has another size than a manifest states",
+        FindingKind::BlobSize => "a manifest states a wrong size",
         FindingKind::BlobNotLinked => "a blob is not linked where a manifest needs it",
         FindingKind::ManifestDamaged => "a manifest is damaged",
         FindingKind::ManifestUnusable => "a manifest cannot be used",

@@ -138,13 +138,36 @@ async fn a_damaged_blob_names_its_tags_and_reads_as_missing_after_the_repair() {
 }
 
 #[tokio::test]
+async fn a_manifest_that_states_a_wrong_size_is_no_damage() {
+    let bench = Bench::new().await;
+    let layer = bench.layer;
+    let lying = format!(
+        r#"{{"schemaVersion":2,"mediaType":"{IMAGE}","config":{{"mediaType":"a/b","digest":"{layer}","size":5}},"layers":[{{"mediaType":"a/b","digest":"{layer}","size":7}}]}}"#
+    );
+    let put = bench.store.put_manifest(&bench.repository, None, &[], None, lying.as_bytes());
+    let refused = put.unwrap_err().to_string();
+    assert_eq!(refused, format!("the manifest says that {layer} has 7 bytes, and it has 5"));
+    // One that an earlier version took.
+    let digest = ContentDigest::of(Algorithm::Sha256, lying.as_bytes());
+    let file = bench.inner(&format!("_manifests/{}", digest.hex()));
+    fs_err::write(file, format!("{IMAGE}\n{lying}")).unwrap();
+    let findings = bench.found(&[FindingKind::BlobSize]);
+    assert_eq!(findings[0].what, format!("team/app@{digest}"));
+    assert_eq!(findings[0].detail, format!("of {layer}: 7, and it has 5"));
+    assert!(bench.check_slice(None, None).is_clean());
+    // The same with a blob that is cut: that is damage, and none of the manifest's.
+    fs_err::write(bench.blob(&layer), b"lay").unwrap();
+    bench.found(&[FindingKind::BlobDamaged]);
+}
+
+#[tokio::test]
 async fn every_fault_has_its_name() {
     let bench = Bench::new().await;
     let (layer, image) = (bench.layer, bench.image);
     // A blob that is cut: its size tells even a quick look.
     fs_err::write(bench.blob(&layer), b"lay").unwrap();
-    assert_eq!(bench.check_slice(None, None).findings[0].kind, FindingKind::BlobSize);
-    bench.found(&[FindingKind::BlobDamaged, FindingKind::BlobSize]);
+    assert_eq!(bench.check_slice(None, None).findings[0].kind, FindingKind::BlobDamaged);
+    bench.found(&[FindingKind::BlobDamaged]);
     fs_err::write(bench.blob(&layer), b"layer").unwrap();
 
     // A link that is lost.
@@ -211,7 +234,7 @@ async fn content_by_sha512_is_checked_and_repaired_as_well() {
     let long = |data: &[u8]| ContentDigest::of(Algorithm::Sha512, data);
     let layer = long(b"long");
     let push = async || {
-        let upload = store.begin_upload_by(repository, Algorithm::Sha512).unwrap();
+        let upload = store.begin_upload_by(repository, Algorithm::Sha512, "").unwrap();
         let mut appender = upload.append().await.unwrap();
         appender.write(b"long").unwrap();
         store.finish_upload(repository, appender, &layer).unwrap();

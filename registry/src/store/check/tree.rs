@@ -12,6 +12,7 @@ use format_spec::{Repository, Tag};
 use super::super::durable::{is_absent, read_bounded};
 use super::super::lists::names;
 use super::super::{Store, StoreError};
+use super::bytes::Bytes;
 use super::{Checking, FindingKind};
 use crate::content::ContentDigest;
 use crate::manifest::Manifest;
@@ -74,6 +75,13 @@ fn size_of(path: &Path) -> Result<Option<u64>, StoreError> {
         Err(error) if is_absent(&error) => Ok(None),
         Err(error) => Err(error.into()),
     }
+}
+
+/// What the bytes of a blob are.
+enum Whole {
+    Yes,
+    No(String),
+    Unknown,
 }
 
 impl Checking<'_> {
@@ -178,21 +186,29 @@ impl Checking<'_> {
             let (kind, detail) = match size {
                 None => (FindingKind::BlobMissing, String::new()),
                 Some(_) if !linked => (FindingKind::BlobNotLinked, String::new()),
-                Some(size) if size != blob.size => {
-                    let detail = format!("{size} bytes, {} by {repository}@{digest}", blob.size);
-                    (FindingKind::BlobSize, detail)
-                }
+                Some(size) if size != blob.size => match self.whole(&blob.digest)? {
+                    // Its bytes are those of its digest, so it is the manifest that is wrong.
+                    Whole::Yes => {
+                        let text = format!("of {}: {}, and it has {size}", blob.digest, blob.size);
+                        (FindingKind::BlobSize, text)
+                    }
+                    Whole::No(detail) => (FindingKind::BlobDamaged, detail),
+                    Whole::Unknown => continue,
+                },
                 Some(_) => continue,
             };
             // Removed together since it was read.
             if size_of(&path)?.is_none() {
                 return Ok(());
             }
-            let what = match kind {
-                FindingKind::BlobNotLinked => format!("{repository}@{}", blob.digest),
-                _ => blob.digest.to_string(),
+            let (what, about) = match kind {
+                FindingKind::BlobNotLinked => {
+                    (format!("{repository}@{}", blob.digest), blob.digest)
+                }
+                FindingKind::BlobSize => (named(), *digest),
+                _ => (blob.digest.to_string(), blob.digest),
             };
-            self.note(kind, what, Some(blob.digest), Some(repository), detail);
+            self.note(kind, what, Some(about), Some(repository), detail);
         }
         if let Some(subject) = manifest.subject() {
             let link = self.store.referrers_dir(repository, &subject.digest).join(digest.hex());
@@ -203,6 +219,25 @@ impl Checking<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether the bytes of a blob are those of its digest, looked at once for all manifests that state another size.
+    fn whole(&mut self, digest: &ContentDigest) -> Result<Whole, StoreError> {
+        if self.whole.contains(digest) {
+            return Ok(Whole::Yes);
+        }
+        let cancel = self.how.cancel;
+        Ok(match self.store.hash_blob(digest, &mut |_| !cancel.is_cancelled())? {
+            Some(Bytes::Good) => {
+                if self.whole.len() < super::FINDINGS_MAX {
+                    self.whole.insert(*digest);
+                }
+                Whole::Yes
+            }
+            Some(Bytes::Bad(_, detail)) => Whole::No(detail),
+            // Gone, or the check ends.
+            Some(Bytes::Absent) | None => Whole::Unknown,
+        })
     }
 
     fn referrers(&mut self, repository: &Repository) -> Result<(), StoreError> {

@@ -8,7 +8,7 @@ use format_spec::{Digest, Repository, Tag};
 use super::super::clock::by_hand::Hand;
 use super::super::manifests::{Stored, read_stored};
 use super::super::sequences::tests::imported;
-use super::super::tests::{image, name, open, push, tag};
+use super::super::tests::{image, known, name, open, push, tag};
 use super::*;
 use crate::content::{Algorithm, ContentDigest};
 use crate::media_type::{OCI_INDEX, OCI_MANIFEST};
@@ -220,7 +220,7 @@ async fn a_manifest_that_is_looked_at_keeps_everything_it_names() {
 async fn a_push_at_any_moment_of_a_collection_is_whole() {
     let (_dir, store, hand) = store();
     let a = name("a");
-    let text = image(&Digest::of(b"{}"), &Digest::of(b"layer"));
+    let text = image(&known(b"{}"), &known(b"layer"));
     for moment in 0.. {
         push(&store, &a, b"{}").await;
         let layer = push(&store, &a, b"layer").await;

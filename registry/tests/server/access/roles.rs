@@ -178,3 +178,27 @@ fn prepare_users(registry: &Registry) {
         fs_err::copy(other.path().join(name), registry.dir.path().join(name)).unwrap();
     }
 }
+
+#[tokio::test]
+async fn one_pusher_does_not_use_up_the_uploads_of_all() {
+    let registry = guarded(Anonymous::None).await;
+    let pusher = trusting(registry.dir.path(), Some(&basic("pusher", &password("pusher"))));
+    let begin = |client: &Client| {
+        client.post(format!("{}/v2/team/app/blobs/uploads/", registry.base)).send()
+    };
+    let mut begun = 0;
+    let refused = loop {
+        let answer = begin(&pusher).await.unwrap();
+        if answer.status() != 202 {
+            break answer;
+        }
+        begun += 1;
+    };
+    assert!((1000..2000).contains(&begun), "{begun}");
+    assert_eq!(refused.status(), 429);
+    assert_eq!(field(&refused, "retry-after"), "60");
+    let text = refused.text().await.unwrap();
+    assert!(text.contains("TOOMANYREQUESTS") && text.contains("1111 at most"), "{text}");
+    // Somebody else has another share, from the same address.
+    assert_eq!(begin(&registry.client).await.unwrap().status(), 202);
+}
