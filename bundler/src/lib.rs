@@ -29,6 +29,7 @@ pub mod pack;
 pub mod plan;
 pub mod publish;
 mod read_back;
+pub mod release;
 pub mod remote_history;
 pub mod report;
 mod resend;

@@ -182,6 +182,18 @@ pub enum Fault {
         /// Its `Retry-After`, capped.
         retry_after: Option<Duration>,
     },
+    /// An answer of a host that is no registry, and no success.
+    #[error("`{host}` answered {status}{}", Comma(.detail))]
+    Answered {
+        /// The host.
+        host: String,
+        /// Status code.
+        status: u16,
+        /// Text of the answer.
+        detail: String,
+        /// Its `Retry-After`, capped.
+        retry_after: Option<Duration>,
+    },
     /// A body ended early.
     #[error("the answer ended after {got} of {expected} bytes")]
     Short {
@@ -275,7 +287,7 @@ pub enum Fault {
         host: String,
     },
     /// The answer breaks the specification.
-    #[error("the registry's answer is not usable: {0}")]
+    #[error("the answer is not usable: {0}")]
     Protocol(String),
     /// A file that configures access.
     #[error("cannot use `{path}`: {detail}")]
@@ -332,7 +344,9 @@ impl Fault {
     /// Which kind of failure this is.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::NotFound { .. } => ErrorKind::NotFound,
+            Self::NotFound { .. } | Self::Answered { status: 404 | 410, .. } => ErrorKind::NotFound,
+            Self::Answered { status: 408 | 429 | 500 | 502..=504, .. } => ErrorKind::Unavailable,
+            Self::Answered { .. } => ErrorKind::Refused,
             Self::Unauthorized { .. } | Self::TokenRefused { .. } => ErrorKind::Credentials,
             Self::UnknownHost { .. }
             | Self::Connect { .. }

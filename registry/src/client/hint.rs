@@ -78,6 +78,13 @@ impl Fault {
             Self::Busy { .. } | Self::Broken { .. } | Self::Stalled { .. } | Self::Short { .. } => {
                 "run the same command again: it goes on where it stopped".into()
             }
+            Self::Answered { host, status: 401 | 403 | 407, .. } => format!(
+                "no credentials are sent to `{host}`: check the address, and the proxy on the way there"
+            ),
+            Self::Answered { host, .. } if self.is_passing() => {
+                format!("`{host}` may answer later: run the same command again")
+            }
+            Self::Answered { host, .. } => format!("check the address: this is what `{host}` says of it"),
             Self::Blocked { file, .. } => format!("change the entry in `{file}`"),
             Self::Refused { codes, .. }
                 if codes.iter().any(|code| code == "MANIFEST_BLOB_UNKNOWN") =>

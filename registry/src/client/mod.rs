@@ -8,7 +8,7 @@
 //!    the connections.
 //! 3. `credentials`, `helper`, `token`: who we are there, and the leave to do it.
 //! 4. `pull`, `blob` (with `body`, `direct`, `framing`), `push` (with `feed`), `opening`, `lists`: the request
-//!    itself; `product` says which registry it goes to; `retry` decides about another try; `room` bounds the documents in flight.
+//!    itself; `web` for documents that no registry has; `product` says which registry it goes to; `retry` decides about another try; `room` bounds the documents in flight.
 //!
 //! What must hold: credentials never reach another origin; everything received is bounded; what is
 //! whole is hashed; nothing waits for ever, not even for a drip; nothing that really moves is cut.
@@ -66,6 +66,7 @@ pub(crate) use tls::tls_for;
 mod tls_tests;
 mod token;
 mod transport;
+mod web;
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
@@ -87,6 +88,7 @@ pub use product::Product;
 pub use push::{Deleted, Pushed, Stored};
 pub use retry::RetryPolicy;
 pub use room::{Room, Taken};
+pub use web::Document;
 
 use crate::reference::{ManifestRef, RegistryHost};
 use error::Failed;

@@ -109,7 +109,9 @@ impl<'a> Tries<'a> {
             }
         };
         let asked = match fault {
-            Fault::Busy { retry_after, .. } => retry_after.unwrap_or_default(),
+            Fault::Busy { retry_after, .. } | Fault::Answered { retry_after, .. } => {
+                retry_after.unwrap_or_default()
+            }
             _ => Duration::ZERO,
         };
         Some(wait.max(asked.min(RETRY_AFTER_MAX)))

@@ -368,7 +368,12 @@ impl Session {
     }
 }
 
-fn redirect_target(url: &Url, answer: &Response, named: &[RegistryHost]) -> Result<Url, Fault> {
+/// Where a redirect leads, when it may be followed.
+pub(super) fn redirect_target(
+    url: &Url,
+    answer: &Response,
+    named: &[RegistryHost],
+) -> Result<Url, Fault> {
     let target = text(answer.headers(), &header::LOCATION)
         .and_then(|location| url.join(location).ok())
         .ok_or_else(|| Fault::Protocol("a redirect without a usable `Location`".into()))?;
