@@ -241,6 +241,11 @@ fn own(data: &Data) -> Result<Accounts, Failure> {
     let path = &data.path()?;
     if path.is_dir() {
         Store::may_be(path).map_err(registry::server::ServerError::Store)?;
+    } else {
+        let shown = crate::output::plain(&path.display().to_string());
+        tracing::info!(
+            "`{shown}` did not exist: it is made, for a registry that is to be served from it"
+        );
     }
     Ok(Accounts::open(path)?)
 }
