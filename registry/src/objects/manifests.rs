@@ -33,14 +33,19 @@ impl Objects {
     ) -> Result<Pushed, StoreError> {
         self.writable()?;
         let algorithm = expected.map_or(Algorithm::Sha256, ContentDigest::algorithm);
-        let digest = ContentDigest::of(algorithm, bytes);
+        let (body, kind) = (bytes.clone(), media_type.map(str::to_owned));
+        // 4 MiB take tens of milliseconds, in which an asynchronous thread serves many others.
+        let read = tokio::task::spawn_blocking(move || {
+            (ContentDigest::of(algorithm, &body), Manifest::parse_any(&body, kind.as_deref()))
+        });
+        let (digest, manifest) = read.await.map_err(std::io::Error::other)?;
         if let Some(expected) = expected.filter(|expected| **expected != digest) {
             return Err(StoreError::Mismatch {
                 expected: Box::new(*expected),
                 found: Box::new(digest),
             });
         }
-        let manifest = Manifest::parse_any(bytes, media_type)?;
+        let manifest = manifest?;
         let media_type = manifest.media_type();
         let subject = manifest.subject().map(|subject| subject.digest);
         self.require_blobs(repository, &manifest).await?;

@@ -59,6 +59,13 @@ pub const REFERRERS_PAGE: usize = 1024 * 1024;
 /// `tag` parameters of one manifest push (OCI distribution specification: at least 10).
 pub const TAG_PARAMETERS_MAX: usize = 32;
 
+/// A manifest above this is read and hashed on a thread of its own: 4 MiB take 5 ms, in which an asynchronous thread serves
+/// a hundred others.
+pub const MANIFEST_ASIDE: u64 = 256 * 1024;
+
+/// Such manifests at one time: the other processors go on serving.
+pub const LARGE_MANIFESTS_MAX: usize = 2;
+
 /// Free read buffers kept for the next answer: 8 MiB.
 pub const FREE_BUFFERS_MAX: usize = 64;
 

@@ -8,9 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use format_spec::{Repository, Tag};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::answer::Fault;
+use super::limits::{LARGE_MANIFESTS_MAX, MANIFEST_ASIDE};
 use super::{Settings, blocking};
 use crate::content::{Algorithm, ContentDigest};
 use crate::objects::{self, Blob, Objects};
@@ -19,6 +21,9 @@ use crate::store::{
     self, Collect, Collected, Page, Pushed, Referrers, Store, StoreError, StoredManifest, Upload,
     UploadId, Usage,
 };
+
+/// Large manifests that are read and hashed at this moment.
+static LARGE_MANIFESTS: Semaphore = Semaphore::const_new(LARGE_MANIFESTS_MAX);
 
 /// The storage of a registry.
 #[derive(Clone)]
@@ -356,6 +361,17 @@ impl Storage {
         digest: &ContentDigest,
     ) -> Result<Option<StoredManifest>, Fault> {
         match self {
+            Self::Files(store) if store.manifest_size(repository, digest)? > MANIFEST_ASIDE => {
+                let turn = LARGE_MANIFESTS.acquire().await;
+                let (repository, digest) = (repository.clone(), *digest);
+                aside(store, move |store| {
+                    let stored = store.get_manifest(&repository, &digest);
+                    // Held until the work is done, also when the client is gone by then.
+                    drop(turn);
+                    stored
+                })
+                .await
+            }
             Self::Files(store) => Ok(store.get_manifest(repository, digest)?),
             Self::Objects(objects) => Ok(objects.get_manifest(repository, digest).await?),
         }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use format_spec::limits::MANIFEST_MAX;
 use format_spec::{Repository, Tag};
 
-use super::durable::read_bounded;
+use super::durable::{is_absent, read_bounded};
 use super::room::length;
 use super::{Store, StoreError};
 use crate::content::{Algorithm, ContentDigest};
@@ -185,6 +185,22 @@ impl Store {
                 tracing::error!(%repository, %digest, "a stored manifest is damaged: push it again");
                 Ok(None)
             }
+        }
+    }
+
+    /// About how many bytes the manifest with this digest has; 0 when there is none.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn manifest_size(
+        &self,
+        repository: &Repository,
+        digest: &ContentDigest,
+    ) -> Result<u64, StoreError> {
+        match fs_err::metadata(self.manifests(repository).join(digest.hex())) {
+            Ok(found) => Ok(found.len()),
+            Err(error) if is_absent(&error) => Ok(0),
+            Err(error) => Err(error.into()),
         }
     }
 
