@@ -562,10 +562,16 @@ fn object_storage_that_cannot_be_used_is_told_with_what_to_mend() {
         let text = err(&answer);
         assert!(text.contains(said) && !text.contains("some-key"), "{n}: {answer:?}");
     }
-    for command in [&["gc"][..], &["fsck"], &["adopt", "--from", "."]] {
-        let answer = bundle(dir.path(), &[&["registry"], command, &["--data-dir", "1"]].concat());
-        exit(&answer, 64);
-        assert!(err(&answer).contains("keeps its images in object storage"), "{answer:?}");
+    for (command, place, code, said) in [
+        (&["adopt", "--from", "."][..], "1", 64, "keeps its images in object storage"),
+        (&["gc"], "1", 64, "no credentials"),
+        (&["fsck"], "1", 64, "no credentials"),
+        (&["gc", "--dry-run"], "4", 75, "hint: see that the `endpoint`"),
+        (&["fsck", "--quick"], "4", 75, "hint: see that the `endpoint`"),
+    ] {
+        let answer = bundle(dir.path(), &[&["registry"], command, &["--data-dir", place]].concat());
+        exit(&answer, code);
+        assert!(err(&answer).contains(said), "{answer:?}");
     }
     // Neither kind of data directory is taken for the other.
     for (version, settings, said) in [

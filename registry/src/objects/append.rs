@@ -18,7 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::blobs::read;
 use super::buffer::Buffer;
-use super::limits::{AGE_MAX, FINISH_TIME, IDLE, PIECE, PIECES_MAX};
+use super::hold::There;
+use super::limits::{AGE_MAX, FINISH_TIME, HOLD_TRIES, IDLE, PIECE, PIECES_MAX, POINTER_MAX};
 use super::pointer::Pointer;
 use super::state::State;
 use super::uploads::{Found, Live, Progress};
@@ -266,8 +267,13 @@ impl Objects {
             return Err(StoreError::UploadUnknown);
         }
         let pointer = Pointer::new(id, &appender.found.lengths);
-        self.point(expected, &pointer).await?;
-        self.bucket.mark(&keys::link(repository, expected)).await?;
+        let used = self.place(repository, expected, &pointer).await?;
+        if used.data != pointer.data {
+            // Ours were never named by anything.
+            if let Err(error) = self.discard_data(&pointer.data).await {
+                tracing::warn!(%error, "pieces that nobody needs are left behind");
+            }
+        }
         self.uploads.forget(&appender.id);
         // Expiry finds what is left behind.
         if let Err(error) = self.bucket.discard(&state).await {
@@ -276,28 +282,48 @@ impl Objects {
         Ok(pointer.size)
     }
 
+    /// Makes `pointer` that of the blob, or leaves the one that is there, and links it; returns the one that counts.
+    async fn place(
+        &self,
+        repository: &Repository,
+        digest: &ContentDigest,
+        pointer: &Pointer,
+    ) -> Result<Pointer, StoreError> {
+        for _ in 0..HOLD_TRIES {
+            self.point(digest, pointer).await?;
+            self.keep(&keys::link(repository, digest)).await?;
+            // Once more behind the link: only what has both is kept by it. Our pieces are still there if it is gone.
+            if let Some(used) = self.hold_pointer(digest).await? {
+                return Ok(used);
+            }
+        }
+        Err(StoreError::UploadTaken)
+    }
+
     /// Makes `pointer` that of the blob, or leaves the one that is there when all of its pieces are.
     async fn point(&self, digest: &ContentDigest, pointer: &Pointer) -> Result<(), StoreError> {
         let key = keys::blob(digest);
-        if self.bucket.create(&key, pointer.to_bytes().into()).await? {
+        if self.bucket.create(&key, pointer.anew()?.into()).await? {
             return Ok(());
         }
-        if let Some(there) = self.pointer(digest).await?
-            && there.data != pointer.data
-            && self.whole(&there).await?
-        {
-            // Ours were never named by anything.
-            if let Err(error) = self.discard_data(&pointer.data).await {
-                tracing::warn!(%error, "pieces that nobody needs are left behind");
+        for _ in 0..HOLD_TRIES {
+            let there = self.settled(&key, POINTER_MAX).await?;
+            if let There::Object(bytes, _) = &there
+                && let Some(there) = Pointer::parse_or_tell(&key, bytes)
+                && (there.is_same(pointer) || self.whole(&there).await?)
+            {
+                return Ok(());
             }
-            return Ok(());
+            // Pushing again repairs a blob whose pieces are gone.
+            if self.write_over(&key, &there, pointer.anew()?).await? {
+                return Ok(());
+            }
         }
-        // Pushing again repairs a blob whose pieces are gone.
-        self.bucket.put(&key, pointer.to_bytes().into()).await
+        Err(StoreError::UploadTaken)
     }
 
     /// Whether every piece of a blob is there in its length.
-    async fn whole(&self, pointer: &Pointer) -> Result<bool, StoreError> {
+    pub(super) async fn whole(&self, pointer: &Pointer) -> Result<bool, StoreError> {
         let (lengths, _) = self.pieces(&pointer.data).await?;
         let wanted: Vec<u64> = pointer.pieces().map(|(_, length)| length).collect();
         Ok(lengths.len() >= wanted.len() && lengths[..wanted.len()] == wanted)

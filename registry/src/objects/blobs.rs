@@ -12,7 +12,8 @@ use futures_util::{StreamExt, TryStreamExt};
 
 use super::bucket::Bucket;
 use super::error::ObjectsError;
-use super::limits::POINTER_MAX;
+use super::hold::There;
+use super::limits::{POINTER_MAX, SMALL_MAX};
 use super::pointer::Pointer;
 use super::{Objects, keys};
 use crate::content::ContentDigest;
@@ -108,26 +109,21 @@ impl Objects {
     ) -> Result<Option<Blob>, StoreError> {
         let link = keys::link(repository, digest);
         let (link, pointer) =
-            futures_util::try_join!(self.bucket.head(&link), self.pointer(digest))?;
-        let opened = link.and(pointer);
+            futures_util::try_join!(self.hold_link(&link), self.hold_pointer(digest))?;
+        let opened = pointer.filter(|_| link);
         Ok(opened.map(|pointer| Blob { bucket: self.bucket.clone(), pointer }))
     }
 
-    /// Where the bytes of a blob are that any repository holds or held.
+    /// Where the bytes of a blob are, as it stands there: nothing is held by it.
     pub(super) async fn pointer(
         &self,
         digest: &ContentDigest,
     ) -> Result<Option<Pointer>, StoreError> {
         let key = keys::blob(digest);
-        let Some(bytes) = self.bucket.get(&key, POINTER_MAX).await? else { return Ok(None) };
-        match Pointer::parse(&key, &bytes) {
-            Ok(pointer) => Ok(Some(pointer)),
-            // It counts as missing, so that pushing it again repairs it.
-            Err(error) => {
-                tracing::error!(%error, "a blob is damaged: push it again");
-                Ok(None)
-            }
-        }
+        Ok(match self.look(&key, POINTER_MAX).await? {
+            There::Object(bytes, _) => Pointer::parse_or_tell(&key, &bytes),
+            There::Nothing | There::Going(_) => None,
+        })
     }
 
     /// Lets `repository` hold a blob that `from` holds; `false` when `from` does not hold it.
@@ -144,8 +140,9 @@ impl Objects {
         if self.has_blob(from, digest).await?.is_none() {
             return Ok(false);
         }
-        self.bucket.mark(&keys::link(repository, digest)).await?;
-        Ok(true)
+        self.keep(&keys::link(repository, digest)).await?;
+        // Once more behind the link: only what has both is kept by it.
+        Ok(self.hold_pointer(digest).await?.is_some())
     }
 
     /// Takes a blob out of one repository; `false` when it does not hold it.
@@ -158,6 +155,6 @@ impl Objects {
         digest: &ContentDigest,
     ) -> Result<bool, StoreError> {
         self.writable()?;
-        self.bucket.remove(&keys::link(repository, digest)).await
+        self.remove(&keys::link(repository, digest), SMALL_MAX).await
     }
 }

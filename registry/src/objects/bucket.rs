@@ -203,6 +203,15 @@ impl Bucket {
         }
     }
 
+    /// The names of what has something below it, directly below `prefix`.
+    pub(super) async fn below(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+        let path = self.path(prefix)?;
+        let listed = self.store.list_with_delimiter(Some(&path)).await;
+        let listed = listed.map_err(|error| fault("listing", prefix, &error))?;
+        let names = listed.common_prefixes.iter().filter_map(|path| path.filename());
+        Ok(names.map(str::to_owned).collect())
+    }
+
     /// What is below `prefix` and after the key `after`, in the order of the keys.
     pub(super) fn list(
         &self,

@@ -57,3 +57,32 @@ pub const TRIES: usize = 5;
 
 /// After this time a request is not tried again: the client is told to come back.
 pub const RETRY_TIME: Duration = Duration::from_secs(15);
+
+/// What was written longer ago is written anew when somebody relies on it, so that a collection sees it. All replicas
+/// and the collections of a bucket rest on the same time, so it is no setting. Each such writing is one request.
+pub const TOUCH: Duration = Duration::from_secs(60 * 60);
+
+/// Stores tell the time of an object in whole seconds.
+pub const TICK: Duration = Duration::from_secs(2);
+
+/// How long the store's time is reckoned from our own clocks before it is asked again.
+pub const CLOCK_TIME: Duration = Duration::from_secs(5 * 60);
+
+/// From the first step of a removal to the last: whoever was slower leaves it.
+pub const GOING_TIME: Duration = Duration::from_secs(60);
+
+/// What is being taken away for longer was left by a process that died. Far above [`GOING_TIME`] and the tries of a
+/// request, so that no delete of that process is still on its way.
+pub const ABANDONED: Duration = Duration::from_secs(15 * 60);
+
+/// How long a request waits for a removal to end before it tells its client to come back.
+pub const GOING_WAIT: Duration = Duration::from_secs(5);
+
+/// Tries to change an object that others change at the same time.
+pub const HOLD_TRIES: usize = 20;
+
+/// A collection says this often that it still runs.
+pub const LEASE_RENEW: Duration = Duration::from_secs(60);
+
+/// One that has not for this long is dead, and another may begin. Two at once do no harm, only the same work.
+pub const LEASE: Duration = Duration::from_secs(10 * 60);

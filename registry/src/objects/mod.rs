@@ -21,13 +21,18 @@ mod append;
 mod blobs;
 mod bucket;
 mod buffer;
+mod check;
+mod clock;
+mod collect;
 mod connect;
 mod error;
+mod hold;
 mod keys;
 pub mod limits;
 mod lists;
 mod manifests;
 mod pointer;
+mod records;
 mod settings;
 mod state;
 #[cfg(test)]
@@ -36,6 +41,7 @@ mod uploads;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use object_store::ObjectStore;
@@ -48,7 +54,8 @@ pub use settings::ObjectsSettings;
 
 use crate::store::{self, StoreError, random_hex};
 use bucket::Bucket;
-use limits::{BLOCKS_MAX, SMALL_MAX};
+use clock::Clock;
+use limits::{BLOCKS_MAX, SMALL_MAX, TOUCH};
 use uploads::Uploads;
 
 /// The version of what is in the bucket.
@@ -59,6 +66,8 @@ pub struct Objects {
     bucket: Bucket,
     uploads: Uploads,
     blocks: Arc<Semaphore>,
+    clock: Clock,
+    touch: Duration,
     read_only: bool,
     // Held for as long as this process serves the directory of its settings.
     _lock: Option<fs_err::File>,
@@ -86,6 +95,21 @@ impl Objects {
         Ok(opened)
     }
 
+    /// The same for a command that works on the bucket beside the replicas that serve it: `dir` is not taken, nor
+    /// changed.
+    ///
+    /// # Errors
+    /// As of [`Objects::open`].
+    pub async fn open_beside(
+        settings: &ObjectsSettings,
+        dir: &Path,
+        read_only: bool,
+    ) -> Result<Self, StoreError> {
+        let bucket = connect::connect(settings, &std::path::absolute(dir)?)?;
+        let opened = Self::over(bucket, &settings.prefix, read_only).await;
+        opened.map_err(|error| settings.explain(error))
+    }
+
     /// Opens the registry in any object store.
     ///
     /// # Errors
@@ -104,9 +128,19 @@ impl Objects {
             bucket,
             uploads: Uploads::default(),
             blocks: buffer::blocks(BLOCKS_MAX),
+            clock: Clock::default(),
+            touch: TOUCH,
             read_only,
             _lock: None,
         })
+    }
+
+    /// Writes anew what is older than this when somebody relies on it. For tests, which cannot wait for [`limits::TOUCH`]:
+    /// all who work on one bucket must have the same.
+    #[must_use]
+    pub fn touching(mut self, period: Duration) -> Self {
+        self.touch = period;
+        self
     }
 
     fn writable(&self) -> Result<(), StoreError> {

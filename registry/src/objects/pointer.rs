@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::error::ObjectsError;
 use super::keys;
 use super::limits::PIECES_MAX;
-use crate::store::StoreError;
+use crate::store::{StoreError, random_hex};
 
 /// Where the bytes of a blob are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +23,9 @@ pub(super) struct Pointer {
     pub(super) data: String,
     /// How many pieces of which length follow each other.
     runs: Vec<(u64, u64)>,
+    /// A word of chance: no two writings are the same, also where only their time is to be a new one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    word: String,
 }
 
 impl Pointer {
@@ -34,12 +37,28 @@ impl Pointer {
                 _ => runs.push((1, *length)),
             }
         }
-        Self { size: lengths.iter().sum(), data: data.to_owned(), runs }
+        Self { size: lengths.iter().sum(), data: data.to_owned(), runs, word: String::new() }
     }
 
     pub(super) fn to_bytes(&self) -> Bytes {
         let text = serde_json::to_vec(self).expect("numbers and one text are JSON");
         Bytes::from(text)
+    }
+
+    /// The same as another writing.
+    pub(super) fn anew(&self) -> Result<Bytes, StoreError> {
+        Ok(Self { word: random_hex()?, ..self.clone() }.to_bytes())
+    }
+
+    /// Whether both lead to the same bytes.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        (&self.data, self.size) == (&other.data, other.size)
+    }
+
+    /// Reads a stored pointer; a damaged one counts as missing, so that pushing the blob again repairs it.
+    pub(super) fn parse_or_tell(key: &str, bytes: &[u8]) -> Option<Self> {
+        let parsed = Self::parse(key, bytes);
+        parsed.inspect_err(|error| tracing::error!(%error, "a blob is damaged: push it again")).ok()
     }
 
     /// Reads a stored pointer.

@@ -19,7 +19,7 @@ use super::limits::{ASIDE, ASKED, LIVE_MAX, PIECES_MAX, SMALL_MAX};
 use super::state::State;
 use super::{Objects, keys};
 use crate::content::{Algorithm, ContentHasher};
-use crate::store::{StoreError, UploadId, random_hex};
+use crate::store::{StoreError, UploadId};
 
 /// An upload as this process knows it.
 #[derive(Default)]
@@ -186,7 +186,7 @@ impl Objects {
     /// Read-only, or the object store's.
     pub async fn expire_uploads(&self, lifetime: Duration) -> Result<usize, StoreError> {
         self.writable()?;
-        let now = self.store_time().await?;
+        let now = self.clock.now(&self.bucket).await?;
         let mut removed = 0;
         let mut uploads = self.bucket.list(keys::UPLOADS, None)?;
         while let Some(meta) = uploads.try_next().await? {
@@ -204,15 +204,6 @@ impl Objects {
             }
         }
         Ok(removed)
-    }
-
-    /// The clock of the object store: the ages of its objects are told by it, and ours may be wrong.
-    async fn store_time(&self) -> Result<SystemTime, StoreError> {
-        let key = format!("clock/{}", random_hex()?);
-        self.bucket.mark(&key).await?;
-        let got = self.bucket.get_with_meta(&key, SMALL_MAX).await?;
-        self.bucket.discard(&key).await?;
-        Ok(got.map_or(SystemTime::UNIX_EPOCH, |(_, meta)| meta.last_modified.into()))
     }
 
     /// What the object store says of an upload; `None` when it has none.

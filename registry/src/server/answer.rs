@@ -273,7 +273,6 @@ impl From<StoreError> for Fault {
             | StoreError::TooEarly { .. }
             | StoreError::Unpinned { .. }
             | StoreError::Untouchable
-            | StoreError::NotCollected
             | StoreError::OverObjects { .. }
             | StoreError::FilesToo { .. }
             | StoreError::NotAStore { .. }

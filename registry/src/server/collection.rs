@@ -97,13 +97,14 @@ pub(super) async fn collect(
     stop: CancellationToken,
 ) -> Result<Collected, StoreError> {
     let files = AtomicUsize::new(0);
+    let stopping = stop.clone();
     let step = move || {
         if files.fetch_add(1, Ordering::Relaxed).is_multiple_of(STRIDE) {
             std::thread::sleep(PAUSE);
         }
-        !stop.is_cancelled()
+        !stopping.is_cancelled()
     };
-    let outcome = app.store.collect(how, step).await;
+    let outcome = app.store.collect(how, step, &stop).await;
     if !how.dry_run {
         app.collections.note(&app.logs, &outcome);
     }
@@ -126,14 +127,8 @@ pub(super) async fn collect(
 /// Collects from time to time.
 pub(super) async fn now_and_then(app: Arc<App>, stop: CancellationToken) {
     let storage = &app.storage;
-    let Some(every) = storage
-        .collect_every
-        .0
-        .map(Period::duration)
-        .filter(|_| !app.read_only && app.store.collects())
-    else {
-        return;
-    };
+    let every = storage.collect_every.0.map(Period::duration).filter(|_| !app.read_only);
+    let Some(every) = every else { return };
     let mut pause = FIRST.min(every);
     loop {
         tokio::select! {
@@ -146,9 +141,13 @@ pub(super) async fn now_and_then(app: Arc<App>, stop: CancellationToken) {
             dry_run: false,
             beside: true,
         };
+        pause = every;
+        // One collection does for all replicas.
+        if app.store.collected_within(every - every / 4).await {
+            continue;
+        }
         // What went wrong is in the log, and the next one tries again.
         let _ = collect(&app, how, stop.clone()).await;
-        pause = every;
     }
 }
 

@@ -27,7 +27,6 @@ use super::answer::{Answer, Payload};
 use super::connection::converse;
 use super::period::Period;
 use super::route::Query;
-use super::storage::Storage;
 use super::{App, ServerError, collection, health, person};
 use crate::store::check::FindingKind;
 use crate::store::{Collect, Collected, StoreError};
@@ -224,10 +223,6 @@ fn refused(why: &str) -> Answer {
 
 /// Repairs one finding of a check, `kind=KIND&what=WHAT`, or without one drops records that are not whole.
 async fn repair(app: &Arc<App>, query: Option<&str>) -> Answer {
-    let Storage::Files(store) = &app.store else {
-        return refused("object storage is not repaired by this command");
-    };
-    let store = Arc::clone(store);
     let pair = |query: &str| {
         let (kind, what) = query.strip_prefix("kind=")?.split_once("&what=")?;
         let kind = serde_json::from_value(serde_json::Value::from(kind)).ok()?;
@@ -237,17 +232,10 @@ async fn repair(app: &Arc<App>, query: Option<&str>) -> Answer {
         Some(None) => return Answer::new(StatusCode::BAD_REQUEST),
         found => found.flatten(),
     };
-    let done = tokio::task::spawn_blocking(move || match finding {
-        Some((kind, what)) => store.repair(kind, &what),
-        None => store.drop_broken_records().map(|dropped| dropped > 0),
-    });
-    match done.await {
-        Ok(Ok(done)) => json(&done),
-        outcome => {
-            let why = outcome.map_or_else(
-                |error| error.to_string(),
-                |done| done.map_or_else(|error| error.to_string(), |_| String::new()),
-            );
+    match app.store.repair(finding).await {
+        Ok(done) => json(&done),
+        Err(error) => {
+            let why = error.to_string();
             tracing::error!(why, "a repair failed");
             Answer::new(StatusCode::INTERNAL_SERVER_ERROR).body(Payload::Bytes(why.into()))
         }

@@ -17,6 +17,7 @@ use super::{Settings, blocking};
 use crate::content::{Algorithm, ContentDigest};
 use crate::objects::{self, Blob, Objects};
 use crate::size::Size;
+use crate::store::check::FindingKind;
 use crate::store::{
     self, Collect, Collected, Page, Pushed, Referrers, Store, StoreError, StoredManifest, Upload,
     UploadId, Usage,
@@ -70,16 +71,22 @@ impl Storage {
         Ok(Self::Files(Arc::new(store)))
     }
 
-    /// Whether [`Storage::collect`] does anything.
-    pub(super) fn collects(&self) -> bool {
-        matches!(self, Self::Files(_))
+    /// Whether another replica has collected garbage within this time.
+    pub(super) async fn collected_within(&self, time: Duration) -> bool {
+        match self {
+            Self::Files(_) => false,
+            // When that cannot be told, the collection cannot either, and its failure is in the log.
+            Self::Objects(objects) => objects.collected_within(time).await.unwrap_or_default(),
+        }
     }
 
-    /// Collects garbage; `step` is called for each file, and ends the collection with `false`.
+    /// Collects garbage. `step` is called for each file, and ends the collection with `false`; over a bucket, which is
+    /// asked a few things at a time, `stop` ends it.
     pub(super) async fn collect(
         &self,
         how: Collect,
         step: impl Fn() -> bool + Send + 'static,
+        stop: &CancellationToken,
     ) -> Result<Collected, StoreError> {
         match self {
             Self::Files(store) => {
@@ -87,7 +94,26 @@ impl Storage {
                 let collection = tokio::task::spawn_blocking(move || store.collect(&how, &step));
                 collection.await.unwrap_or_else(|error| Err(std::io::Error::other(error).into()))
             }
-            Self::Objects(_) => Err(StoreError::NotCollected),
+            Self::Objects(objects) => objects.collect(&how, stop).await,
+        }
+    }
+
+    /// Repairs one finding of a check, or without one drops records that are not whole; whether it did something.
+    pub(super) async fn repair(
+        &self,
+        finding: Option<(FindingKind, String)>,
+    ) -> Result<bool, StoreError> {
+        match (self, finding) {
+            (Self::Files(store), finding) => {
+                let store = Arc::clone(store);
+                let done = tokio::task::spawn_blocking(move || match finding {
+                    Some((kind, what)) => store.repair(kind, &what),
+                    None => store.drop_broken_records().map(|dropped| dropped > 0),
+                });
+                done.await.unwrap_or_else(|error| Err(std::io::Error::other(error).into()))
+            }
+            (Self::Objects(objects), Some((kind, what))) => objects.repair(kind, &what).await,
+            (Self::Objects(objects), None) => Ok(objects.drop_broken_records().await? > 0),
         }
     }
 

@@ -140,9 +140,6 @@ pub enum StoreError {
         /// The data directory.
         path: PathBuf,
     },
-    /// Nobody has built it.
-    #[error("garbage in object storage is not collected by this version")]
-    NotCollected,
     /// The object store.
     #[error(transparent)]
     Objects(#[from] ObjectsError),

@@ -1,6 +1,6 @@
 //! What imported sequences brought, from the records that imports leave in the ledger repositories of a store.
 //!
-//! In: a store. Out: the sequences of each stream, their heads, the entries of their indexes one by one; which contents
+//! In: a store, in files or in a bucket (`Records`). Out: the sequences of each stream, their heads, the entries of their indexes one by one; which contents
 //! they still need, for garbage collection; which part of which sequence holds a good copy, for a check. No signature
 //! is looked at: this is history, not trust, and nothing is let in on the strength of it. What must hold: memory is that
 //! of one entry and the list of sequences; a record that cannot be read is an error, never an empty one, as its contents
@@ -14,11 +14,11 @@ use format_spec::hash::Hasher;
 use format_spec::head::{Head, Kind};
 use format_spec::limits::{HEAD_MAX, INDEX_MAX};
 use format_spec::part::FileName;
-use format_spec::{Digest, Repository, Sequence, StreamId, json};
+use format_spec::{Digest, Repository, Sequence, StreamId, Tag, json};
 use serde::{Deserialize, Serialize};
 
 use super::durable::is_absent;
-use super::{Store, StoreError};
+use super::{Store, StoreError, StoredManifest};
 use crate::content::ContentDigest;
 use crate::manifest::Manifest;
 use crate::record::{self, LEDGER, STREAM_PREFIX};
@@ -94,18 +94,147 @@ pub struct Holder {
     pub last: bool,
 }
 
+/// The bytes of a blob, and how many they are.
+pub(crate) type Content = (Box<dyn Read>, u64);
+
+/// What keeps records: files, or a bucket.
+pub(crate) trait Records {
+    /// Calls `visit` for each repository.
+    fn repositories(
+        &self,
+        visit: &mut dyn FnMut(&Repository) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError>;
+
+    /// The names of the tags of a repository.
+    fn tag_names(&self, repository: &Repository) -> Result<Vec<String>, StoreError>;
+
+    /// The manifest a tag stands for.
+    fn tag(&self, repository: &Repository, tag: &Tag) -> Result<Option<ContentDigest>, StoreError>;
+
+    /// The manifest with this digest.
+    fn manifest(
+        &self,
+        repository: &Repository,
+        digest: &ContentDigest,
+    ) -> Result<Option<StoredManifest>, StoreError>;
+
+    /// A blob that the repository holds, and its size.
+    fn content(
+        &self,
+        repository: &Repository,
+        digest: &ContentDigest,
+    ) -> Result<Option<Content>, StoreError>;
+}
+
+impl Records for Store {
+    fn repositories(
+        &self,
+        visit: &mut dyn FnMut(&Repository) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        self.each_repository(visit, &mut |_| {})
+    }
+
+    fn tag_names(&self, repository: &Repository) -> Result<Vec<String>, StoreError> {
+        Ok(super::lists::names(&self.tags_dir(repository))?.collect())
+    }
+
+    fn tag(&self, repository: &Repository, tag: &Tag) -> Result<Option<ContentDigest>, StoreError> {
+        self.resolve_tag(repository, tag)
+    }
+
+    fn manifest(
+        &self,
+        repository: &Repository,
+        digest: &ContentDigest,
+    ) -> Result<Option<StoredManifest>, StoreError> {
+        self.get_manifest(repository, digest)
+    }
+
+    fn content(
+        &self,
+        repository: &Repository,
+        digest: &ContentDigest,
+    ) -> Result<Option<Content>, StoreError> {
+        match self.open_blob(repository, digest) {
+            Ok(opened) => Ok(opened.map(|(file, size)| (Box::new(file) as Box<dyn Read>, size))),
+            Err(StoreError::Io(error)) if is_absent(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
 impl Store {
     /// The records of sequences, by stream and number.
     ///
     /// # Errors
     /// I/O.
     pub fn sequences(&self) -> Result<Vec<SequenceRecord>, StoreError> {
+        (self as &dyn Records).sequences()
+    }
+
+    /// The head of a sequence.
+    ///
+    /// # Errors
+    /// The record is not whole, or I/O.
+    pub fn sequence_head(&self, record: &SequenceRecord) -> Result<Head, SequenceError> {
+        (self as &dyn Records).sequence_head(record)
+    }
+
+    /// Calls `visit` for each entry of the index of a sequence, with the repositories to which its numbers point. What
+    /// was visited is proven only when this returns without an error.
+    ///
+    /// # Errors
+    /// The record is not whole, or I/O.
+    pub fn sequence_entries(
+        &self,
+        record: &SequenceRecord,
+        visit: impl FnMut(&[Repository], Entry),
+    ) -> Result<(), SequenceError> {
+        (self as &dyn Records).sequence_entries(record, visit)
+    }
+
+    /// Calls `visit` for every blob and manifest that imported sequences still need: those that are named by the last
+    /// `full` sequence of each stream and those after it. May call it more than once for one of them. The caller keeps
+    /// everything when a stream has gaps.
+    ///
+    /// # Errors
+    /// A record is not whole, or I/O. What was visited is then less than what is needed.
+    pub fn pinned(&self, visit: impl FnMut(Digest)) -> Result<Vec<Pinned>, SequenceError> {
+        (self as &dyn Records).pinned(visit)
+    }
+
+    /// Which sequence holds a good copy of each of these contents; the latest that does. A record that cannot be read
+    /// is passed over.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn holders(&self, wanted: &HashSet<Digest>) -> Result<HashMap<Digest, Holder>, StoreError> {
+        (self as &dyn Records).holders(wanted)
+    }
+
+    /// Takes away the tags of records of which something is missing, so that the next import of the sequence sees that
+    /// it has none and writes it again; returns how many.
+    ///
+    /// # Errors
+    /// Read-only, or I/O.
+    pub fn drop_broken_records(&self) -> Result<usize, StoreError> {
+        let mut dropped = 0;
+        for (repository, tag) in (self as &dyn Records).broken()? {
+            dropped += usize::from(self.delete_tag(&repository, &tag)?);
+        }
+        Ok(dropped)
+    }
+}
+
+impl dyn Records + '_ {
+    /// The records of sequences, by stream and number.
+    pub(crate) fn sequences(&self) -> Result<Vec<SequenceRecord>, StoreError> {
         let mut found = Vec::new();
         self.each_ledger(&mut |repository| {
-            for tag in super::lists::names(&self.tags_dir(repository))? {
+            for tag in self.tag_names(repository)? {
                 let Some((stream, sequence)) = record::sequence_of(&tag) else { continue };
                 let tag = record::sequence_tag(stream, sequence);
-                let manifest = self.resolve_tag(repository, &tag)?;
+                let manifest = self.tag(repository, &tag)?;
                 let repository = repository.clone();
                 found.push(SequenceRecord { repository, stream, sequence, manifest });
             }
@@ -123,20 +252,17 @@ impl Store {
         visit: &mut dyn FnMut(&Repository) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         // Where a target allows few path components, the name is the end of a longer one.
-        self.each_repository(
-            &mut |repository| match repository.as_str().ends_with(LEDGER) {
-                true => visit(repository),
-                false => Ok(()),
-            },
-            &mut |_| {},
-        )
+        self.repositories(&mut |repository| match repository.as_str().ends_with(LEDGER) {
+            true => visit(repository),
+            false => Ok(()),
+        })
     }
 
     /// The head of a sequence.
     ///
     /// # Errors
     /// The record is not whole, or I/O.
-    pub fn sequence_head(&self, record: &SequenceRecord) -> Result<Head, SequenceError> {
+    pub(crate) fn sequence_head(&self, record: &SequenceRecord) -> Result<Head, SequenceError> {
         let [head, _] = self.layers(record)?;
         let (file, size) = self.layer(record, &head)?;
         if size > HEAD_MAX {
@@ -159,7 +285,7 @@ impl Store {
     ///
     /// # Errors
     /// The record is not whole, or I/O.
-    pub fn sequence_entries(
+    pub(crate) fn sequence_entries(
         &self,
         record: &SequenceRecord,
         mut visit: impl FnMut(&[Repository], Entry),
@@ -194,7 +320,10 @@ impl Store {
     ///
     /// # Errors
     /// A record is not whole, or I/O. What was visited is then less than what is needed.
-    pub fn pinned(&self, mut visit: impl FnMut(Digest)) -> Result<Vec<Pinned>, SequenceError> {
+    pub(crate) fn pinned(
+        &self,
+        mut visit: impl FnMut(Digest),
+    ) -> Result<Vec<Pinned>, SequenceError> {
         let (mut records, standings) = (self.sequences()?, self.standings()?);
         let mut pinned = Vec::new();
         let same = |a: &SequenceRecord, b: &SequenceRecord| {
@@ -221,7 +350,7 @@ impl Store {
     fn standings(&self) -> Result<Vec<(Repository, StreamId, Option<Sequence>)>, StoreError> {
         let mut found = Vec::new();
         self.each_ledger(&mut |repository| {
-            for tag in super::lists::names(&self.tags_dir(repository))? {
+            for tag in self.tag_names(repository)? {
                 let stream = tag.strip_prefix(STREAM_PREFIX).and_then(|text| text.parse().ok());
                 let Some(stream) = stream else { continue };
                 found.push((repository.clone(), stream, self.standing(repository, stream)?));
@@ -231,31 +360,29 @@ impl Store {
         Ok(found)
     }
 
-    /// Takes away the tags of records of which something is missing, so that the next import of the sequence sees that
-    /// it has none and writes it again; returns how many.
-    ///
-    /// # Errors
-    /// Read-only, or I/O.
-    pub fn drop_broken_records(&self) -> Result<usize, StoreError> {
-        let mut dropped = 0;
+    /// The tags of records of which something is missing.
+    pub(crate) fn broken(&self) -> Result<Vec<(Repository, Tag)>, StoreError> {
+        let mut broken = Vec::new();
         for record in self.sequences()? {
             let whole = match self.layers(&record) {
                 Ok(layers) => {
                     let mut whole = true;
                     for layer in &layers {
-                        whole &= self.has_blob(&record.repository, layer)?.is_some();
+                        whole &= self
+                            .content(&record.repository, &ContentDigest::from(layer))?
+                            .is_some();
                     }
                     whole
                 }
                 Err(SequenceError::Store(error)) => return Err(error),
                 Err(SequenceError::Record { .. }) => false,
             };
-            let tag = record::sequence_tag(record.stream, record.sequence);
-            if !whole && self.delete_tag(&record.repository, &tag)? {
-                dropped += 1;
+            if !whole {
+                let tag = record::sequence_tag(record.stream, record.sequence);
+                broken.push((record.repository, tag));
             }
         }
-        Ok(dropped)
+        Ok(broken)
     }
 
     /// The same for the records of one stream, ascending.
@@ -307,10 +434,10 @@ impl Store {
             sequence: Sequence,
         }
         let Ok(tag) = format!("{STREAM_PREFIX}{stream}").parse() else { return Ok(None) };
-        let Some(digest) = self.resolve_tag(repository, &tag)? else { return Ok(None) };
+        let Some(digest) = self.tag(repository, &tag)? else { return Ok(None) };
         let Some(layers) = self.layers_of(repository, &digest)? else { return Ok(None) };
         let [layer] = layers.as_slice() else { return Ok(None) };
-        let Some((file, _)) = self.open_blob(repository, layer)? else { return Ok(None) };
+        let Some((file, _)) = self.content(repository, &layer.into())? else { return Ok(None) };
         let mut bytes = Vec::new();
         file.take(STREAM_MAX).read_to_end(&mut bytes)?;
         Ok(json::parse::<Standing>(&bytes).ok().map(|standing| standing.sequence))
@@ -321,7 +448,10 @@ impl Store {
     ///
     /// # Errors
     /// I/O.
-    pub fn holders(&self, wanted: &HashSet<Digest>) -> Result<HashMap<Digest, Holder>, StoreError> {
+    pub(crate) fn holders(
+        &self,
+        wanted: &HashSet<Digest>,
+    ) -> Result<HashMap<Digest, Holder>, StoreError> {
         let mut held = HashMap::new();
         let mut records = self.sequences()?;
         records.sort_by_key(|record| std::cmp::Reverse(record.sequence));
@@ -382,7 +512,7 @@ impl Store {
         repository: &Repository,
         manifest: &ContentDigest,
     ) -> Result<Option<Vec<Digest>>, StoreError> {
-        let Some(stored) = self.get_manifest(repository, manifest)? else { return Ok(None) };
+        let Some(stored) = self.manifest(repository, manifest)? else { return Ok(None) };
         Ok(match Manifest::parse(&stored.bytes, Some(&stored.media_type)) {
             Ok(Manifest::Image(image)) => {
                 Some(image.layers.iter().map(|layer| layer.digest).collect())
@@ -395,15 +525,9 @@ impl Store {
         &self,
         record: &SequenceRecord,
         digest: &Digest,
-    ) -> Result<(fs_err::File, u64), SequenceError> {
-        match self.open_blob(&record.repository, digest) {
-            Ok(Some(open)) => Ok(open),
-            Ok(None) => Err(record.unusable(format!("{digest} is not there"))),
-            Err(StoreError::Io(error)) if is_absent(&error) => {
-                Err(record.unusable(format!("{digest} is not there")))
-            }
-            Err(error) => Err(error.into()),
-        }
+    ) -> Result<(Box<dyn Read>, u64), SequenceError> {
+        let opened = self.content(&record.repository, &digest.into())?;
+        opened.ok_or_else(|| record.unusable(format!("{digest} is not there")))
     }
 }
 

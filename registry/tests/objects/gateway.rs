@@ -21,7 +21,7 @@ const ACCESS: &str = "someaccesskey";
 const SECRET: &str = "not-so-secret-here";
 
 /// The S3 server, killed when it is dropped.
-struct Gateway {
+pub struct Gateway {
     child: Child,
     port: u16,
     dir: TempDir,
@@ -49,7 +49,7 @@ fn tool() -> Option<PathBuf> {
 }
 
 impl Gateway {
-    fn start() -> Option<Self> {
+    pub fn start() -> Option<Self> {
         let tool = tool()?;
         let dir = tempfile::tempdir().unwrap();
         // A directory is a bucket.
@@ -85,8 +85,26 @@ impl Gateway {
         self.child = Self::spawn(&tool().unwrap(), self.port, self.dir.path());
     }
 
+    /// Makes everything that is stored days older: the times of objects are those of files.
+    pub fn grow_old(&self) {
+        let long_ago = std::time::SystemTime::now() - Duration::from_secs(72 * 3600);
+        let mut ahead = vec![self.dir.path().join(BUCKET)];
+        while let Some(dir) = ahead.pop() {
+            for entry in fs_err::read_dir(dir).unwrap() {
+                let entry = entry.unwrap();
+                match entry.file_type().unwrap() {
+                    kind if kind.is_dir() => ahead.push(entry.path()),
+                    kind if kind.is_file() => {
+                        fs_err::File::open(entry.path()).unwrap().set_modified(long_ago).unwrap();
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
     /// The settings of a replica whose data directory is `dir`.
-    fn settings(&self, dir: &Path) -> Settings {
+    pub fn settings(&self, dir: &Path) -> Settings {
         fs_err::write(dir.join("access"), format!("{ACCESS}\n")).unwrap();
         fs_err::write(dir.join("secret"), format!("{SECRET}\n")).unwrap();
         Settings {
@@ -111,7 +129,7 @@ fn config(gateway: &Gateway, dir: &TempDir) -> ServerConfig {
     config
 }
 
-async fn replica(gateway: &Gateway) -> Registry {
+pub async fn replica(gateway: &Gateway) -> Registry {
     let dir = tempfile::tempdir().unwrap();
     let config = config(gateway, &dir);
     Registry::of(dir, config, client()).await

@@ -15,6 +15,7 @@ mod bounds;
 #[path = "../server/conformance/mod.rs"]
 mod conformance;
 mod faults;
+mod garbage;
 mod gateway;
 #[path = "../server/interop.rs"]
 mod interop;

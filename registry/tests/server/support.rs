@@ -97,6 +97,16 @@ impl Registry {
         Self { base, dir, bucket: None, client, stop, running }
     }
 
+    /// One over these objects, in a bucket that others may be over too.
+    #[allow(dead_code)] // not every program of tests needs one
+    pub async fn over_objects(objects: Objects) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let config = ServerConfig::new(dir.path(), "127.0.0.1:0".parse().unwrap());
+        let server = Server::bind_over(config, Arc::new(objects)).await.unwrap();
+        let (base, stop, running) = go(server);
+        Self { base, dir, bucket: None, client: client(), stop, running }
+    }
+
     /// Stops, and starts again on the same data and another port.
     pub async fn restart(self, read_only: bool) -> Self {
         let bucket = self.bucket.clone();

@@ -1,6 +1,6 @@
 //! `bundle registry fsck`: everything that a registry holds, looked at and hashed.
 //!
-//! 1. the check reads the data directory, also beside a registry that runs; 2. with `--repair`, what is damaged is moved
+//! 1. the check reads the data directory or the bucket, also beside a registry that runs; 2. with `--repair`, what is damaged is moved
 //!    aside: by this process, or by the registry that runs on the data; 3. what was found, what it hits, and which part
 //!    of which sequence puts it back.
 
@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use format_spec::json;
+use registry::objects::Objects;
 use registry::progress::Progress;
 use registry::server::certificate;
 use registry::server::control::{ControlError, ask_repair};
@@ -49,7 +50,7 @@ pub struct Args {
     /// Go on behind the last blob that a stopped check had read
     #[arg(long)]
     resume: bool,
-    /// Move what is damaged into `quarantine` in the data directory, so that it reads as missing and importing or
+    /// Move what is damaged into `quarantine` in the data directory or the bucket, so that it reads as missing and importing or
     /// pushing again puts it back; also while the registry runs
     #[arg(long)]
     repair: bool,
@@ -67,22 +68,29 @@ struct Answer<'a> {
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let data = args.data.existing()?;
     crate::host::account::become_owner(&data)?;
-    super::refuse_object_storage("fsck", &data)?;
-    let store = open(&data, Store::open_read_only)?;
+    let place = Place::open(&data).await?;
     let slice = (!args.quick).then(|| args.read_data.unwrap_or(Slice::WHOLE));
     let from = if args.resume { left(&data, slice)? } else { None };
     let rate = args.rate.map(|mib| mib * 1024 * 1024);
     let progress = Arc::new(Progress::default());
     let drawing = Drawing::start(&progress, context.quiet());
-    let (cancel, place) = (context.cancel.clone(), data.clone());
-    let check = tokio::task::spawn_blocking(move || {
-        // Only a hint: a read-only medium has none.
-        let keep = |cursor: &Cursor| keep(&place, cursor);
-        let how =
-            Check { read: slice, from, rate, progress: &progress, cancel: &cancel, keep: &keep };
-        store.check(&how)
-    });
-    let report = check.await.map_err(|error| Failure::of(Kind::Failed, &error));
+    let (cancel, noted) = (context.cancel.clone(), data.clone());
+    // Only a hint: a read-only medium has none.
+    let keep = move |cursor: &Cursor| keep(&noted, cursor);
+    let report = match place {
+        Place::Files(store) => {
+            let check = tokio::task::spawn_blocking(move || {
+                let (progress, cancel) = (&progress, &cancel);
+                store.check(&Check { read: slice, from, rate, progress, cancel, keep: &keep })
+            });
+            check.await.map_err(|error| Failure::of(Kind::Failed, &error))
+        }
+        Place::Bucket(objects) => {
+            let (progress, cancel) = (&progress, &cancel);
+            let how = Check { read: slice, from, rate, progress, cancel, keep: &keep };
+            Ok(objects.check(&how).await)
+        }
+    };
     drop(drawing);
     let mut report = report?.map_err(store_failure)?;
     if !report.complete {
@@ -104,11 +112,21 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     Ok(failure(&report, &data, args.repair).tell())
 }
 
-fn open(
-    data: &Path,
-    how: impl FnOnce(&Path) -> Result<Store, StoreError>,
-) -> Result<Store, Failure> {
-    how(data).map_err(store_failure)
+/// Where the content is.
+enum Place {
+    Files(Box<Store>),
+    Bucket(Arc<Objects>),
+}
+
+impl Place {
+    /// Opens it for reading.
+    async fn open(data: &Path) -> Result<Self, Failure> {
+        if let Some(objects) = super::bucket(data, true).await? {
+            return Ok(Self::Bucket(objects));
+        }
+        let store = Store::open_read_only(data).map_err(store_failure)?;
+        Ok(Self::Files(Box::new(store)))
+    }
 }
 
 fn store_failure(error: StoreError) -> Failure {
@@ -122,6 +140,15 @@ fn store_failure(error: StoreError) -> Failure {
 /// Repairs what can be repaired here.
 async fn repair(data: &Path, report: &mut Report) -> Result<(), Failure> {
     if report.findings.iter().all(|finding| !finding.kind.is_damage()) {
+        return Ok(());
+    }
+    // Replicas may be serving it: whatever changes a bucket expects others to.
+    if let Some(objects) = super::bucket(data, false).await? {
+        for finding in &mut report.findings {
+            let done = objects.repair(finding.kind, &finding.what).await;
+            finding.repaired = done.map_err(store_failure)?;
+        }
+        objects.drop_broken_records().await.map_err(store_failure)?;
         return Ok(());
     }
     match Store::open(data) {

@@ -1,12 +1,14 @@
 //! `bundle registry gc`: frees what nothing names any more.
 //!
 //! In: a data directory. Out: what went and why the rest stayed. The registry that runs on the directory does it
-//! itself, beside its requests; when none runs, this command opens the store.
+//! itself, beside its requests; when none runs, this command opens the store, or the bucket beside its replicas.
+
+use std::time::Duration;
 
 use registry::server::control::{ControlError, ask_collect, ask_status};
 use registry::server::period::Period;
 use registry::server::settings::Settings;
-use registry::store::{Collect, Collected, Store, StoreError};
+use registry::store::{Collect, Collected, Store, StoreError, UPLOAD_LIFETIME};
 
 use super::super::Context;
 use super::Data;
@@ -25,7 +27,8 @@ pub struct Args {
     /// Count what would go, and remove nothing
     #[arg(long)]
     dry_run: bool,
-    /// Keep what was touched within this time, as `48h`; below 24h only while no registry runs
+    /// Keep what was touched within this time, as `48h`; below 24h only while no registry runs, and never
+    /// in object storage
     /// [default: that of registry.toml, else 24h]
     #[arg(long, value_name = "TIME")]
     grace: Option<Period>,
@@ -37,7 +40,6 @@ pub struct Args {
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let data = args.data.existing()?;
     crate::host::account::become_owner(&data)?;
-    super::refuse_object_storage("gc", &data)?;
     let settled = Settings::load(&data)?.unwrap_or_default().storage.grace;
     // One that only reads collects nothing, and holds no lock.
     let reads = ask_status(&data).await.is_ok_and(|status| status.read_only);
@@ -54,6 +56,11 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
                 dry_run: args.dry_run,
                 beside: false,
             };
+            if let Some(objects) = super::bucket(&data, args.dry_run).await? {
+                refuse_short(how.grace, settled.duration())?;
+                let done = objects.collect(&how, &context.cancel).await;
+                return told(&done.map_err(failure)?, context);
+            }
             let store = Store::open_existing(&data, args.dry_run).map_err(|error| match error {
                 StoreError::NotAStore { .. } => Failure::of(Kind::Usage, &error)
                     .with_hint("name the directory of a registry: `--data-dir DIR`"),
@@ -64,12 +71,7 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
                 store.collect(&how, &|| !cancel.is_cancelled())
             });
             let done = collection.await.map_err(|error| Failure::of(Kind::Failed, &error))?;
-            done.map_err(|error| match error {
-                StoreError::Unpinned { .. } => Failure::of(Kind::Failed, &error).with_hint(
-                    "import the last sequence of that stream again, which puts its record back",
-                ),
-                error => error.into(),
-            })?
+            done.map_err(failure)?
         }
         Some(Err(ControlError::Refused(why))) => {
             let failure = Failure::new(Kind::Unavailable, why);
@@ -83,7 +85,34 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
                 .with_hint("the registry's log says what happened; run the same command again"));
         }
     };
-    context.output.print(&done, &text(&done))?;
+    told(&done, context)
+}
+
+fn failure(error: StoreError) -> Failure {
+    match error {
+        StoreError::Unpinned { .. } => Failure::of(Kind::Failed, &error)
+            .with_hint("import the last sequence of that stream again, which puts its record back"),
+        StoreError::Collecting => Failure::of(Kind::Unavailable, &error).with_hint(
+            "wait for it and run the same command again; one whose process died counts as ended after ten minutes",
+        ),
+        error => registry::server::ServerError::Store(error).into(),
+    }
+}
+
+/// Over a bucket there may be replicas at work that this machine does not know of.
+fn refuse_short(grace: Duration, settled: Duration) -> Result<(), Failure> {
+    let least = settled.min(UPLOAD_LIFETIME);
+    if grace >= least {
+        return Ok(());
+    }
+    let hours = least.as_secs() / 3600;
+    let text =
+        format!("a grace below {hours} h takes blobs from pushes at other replicas of the bucket");
+    Err(Failure::usage(text).with_hint(format!("leave `--grace` out, or give it {hours}h or more")))
+}
+
+fn told(done: &Collected, context: &Context) -> Result<Exit, Failure> {
+    context.output.print(done, &text(done))?;
     match done.complete {
         true => Ok(Exit::DONE),
         false => Err(Failure::new(Kind::Interrupted, "the collection was stopped before its end")

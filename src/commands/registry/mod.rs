@@ -16,9 +16,11 @@ mod upgrade;
 mod user;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Subcommand;
-use registry::server::Settings;
+use registry::objects::Objects;
+use registry::server::{ServerError, Settings};
 
 use super::Context;
 use crate::cli;
@@ -107,6 +109,15 @@ pub fn must_exist(data: &Path) -> Result<(), Failure> {
     }
 }
 
+/// The bucket of a registry that keeps its images in object storage, opened beside the replicas that serve it.
+async fn bucket(data: &Path, read_only: bool) -> Result<Option<Arc<Objects>>, Failure> {
+    let Some(settings) = Settings::load(data)?.and_then(|settings| settings.objects) else {
+        return Ok(None);
+    };
+    let opened = Objects::open_beside(&settings, data, read_only).await;
+    Ok(Some(Arc::new(opened.map_err(ServerError::Store)?)))
+}
+
 /// Refuses a command that works on files only.
 fn refuse_object_storage(command: &str, data: &Path) -> Result<(), Failure> {
     if Settings::load(data)?.is_none_or(|settings| settings.objects.is_none()) {
@@ -116,14 +127,7 @@ fn refuse_object_storage(command: &str, data: &Path) -> Result<(), Failure> {
     Err(Failure::usage(format!(
         "`bundle registry {command}` works on files, and the registry of `{shown}` keeps its images in object storage"
     ))
-    .with_hint(match command {
-        "gc" => {
-            "leave what nothing names where it is: no rule of the bucket that deletes by age knows what is still \
-             needed"
-        }
-        "adopt" => "serve that directory with its own registry, and copy with `skopeo sync` from it to this one",
-        _ => "use the checks of the object store; every client hashes what it pulls",
-    }))
+    .with_hint("serve that directory with its own registry, and copy with `skopeo sync` from it to this one"))
 }
 
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {

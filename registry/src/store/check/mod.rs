@@ -8,16 +8,17 @@
 //!
 //! In: a store that may be in use. Out: a [`Report`]. What must hold: nothing is written; files never change in place, so
 //! what vanishes or is replaced meanwhile is no finding; memory is bounded by the findings, not by what is stored. The
-//! repairs are `repair`'s.
+//! repairs are `repair`'s. `objects::check` does the same for a bucket.
 
 mod bytes;
+mod findings;
 mod hits;
 mod tree;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::time::Duration;
 
-use format_spec::{Digest, Repository};
+use format_spec::Repository;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +28,7 @@ use crate::content::ContentDigest;
 use crate::progress::Progress;
 
 pub(super) use bytes::Bytes as BlobBytes;
+pub(crate) use findings::{Findings, Hits};
 pub(super) use tree::Stored;
 
 /// Findings of one kind in a report; of one kind, as what a client can bring about (a manifest that lies about sizes)
@@ -115,7 +117,7 @@ impl Slice {
     /// All of them.
     pub const WHOLE: Self = Self { number: 1, of: 1 };
 
-    pub(super) fn has(self, digest: &ContentDigest) -> bool {
+    pub(crate) fn has(self, digest: &ContentDigest) -> bool {
         let bytes = digest.as_bytes();
         // Not the first byte alone: there may be more slices than it has values.
         let place = u32::from_be_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]);
@@ -152,7 +154,7 @@ pub struct Check<'a> {
 }
 
 /// Between two cursors.
-const KEEP: Duration = Duration::from_secs(5);
+pub(crate) const KEEP: Duration = Duration::from_secs(5);
 
 /// What was looked at and found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -195,9 +197,7 @@ impl Store {
             store: self,
             how,
             report: Report::default(),
-            found: BTreeMap::new(),
-            of_kind: BTreeMap::new(),
-            more: 0,
+            findings: Findings::default(),
             whole: HashSet::new(),
         };
         how.progress.phase("checking tags and manifests");
@@ -205,18 +205,12 @@ impl Store {
         checking.bytes()?;
         how.progress.phase("naming what is hit");
         checking.hits()?;
-        let Checking { mut report, found, more, .. } = checking;
+        let Checking { mut report, findings, .. } = checking;
         report.complete = !how.cancel.is_cancelled();
-        report.findings = found.into_values().collect();
-        report.more_findings = more;
-        // Media carry no other content.
-        let on_media = |finding: &Finding| finding.digest.and_then(|digest| digest.sha256());
-        let digests: HashSet<Digest> = report.findings.iter().filter_map(on_media).collect();
+        findings.into_report(&mut report);
+        let digests = report.on_media();
         if !digests.is_empty() {
-            let holders = self.holders(&digests)?;
-            for finding in &mut report.findings {
-                finding.holder = on_media(finding).and_then(|digest| holders.get(&digest).cloned());
-            }
+            report.held(&self.holders(&digests)?);
         }
         Ok(report)
     }
@@ -227,9 +221,7 @@ struct Checking<'a> {
     store: &'a Store,
     how: &'a Check<'a>,
     report: Report,
-    found: BTreeMap<(FindingKind, String), Finding>,
-    of_kind: BTreeMap<FindingKind, usize>,
-    more: u64,
+    findings: Findings,
     /// Blobs of which a wrong size is stated, and that are whole.
     whole: HashSet<ContentDigest>,
 }
@@ -239,7 +231,6 @@ impl Checking<'_> {
         self.how.cancel.is_cancelled()
     }
 
-    /// Notes a finding; one about the same content in a further repository is the same.
     fn note(
         &mut self,
         kind: FindingKind,
@@ -248,54 +239,7 @@ impl Checking<'_> {
         repository: Option<&Repository>,
         detail: impl Into<String>,
     ) {
-        let key = (kind, what.into());
-        if !self.found.contains_key(&key) {
-            let of_kind = self.of_kind.entry(kind).or_default();
-            if *of_kind >= FINDINGS_MAX {
-                self.more += u64::from(kind.is_damage());
-                return;
-            }
-            *of_kind += 1;
-        }
-        let finding = self.found.entry(key).or_insert_with_key(|(kind, what)| {
-            let detail = detail.into();
-            // Whoever asked for the check shows what it found.
-            tracing::debug!(%what, detail, "{}", words(*kind));
-            Finding {
-                kind: *kind,
-                what: what.clone(),
-                digest,
-                detail,
-                repositories: Vec::new(),
-                repository_count: 0,
-                tags: Vec::new(),
-                tag_count: 0,
-                holder: None,
-                repaired: false,
-            }
-        });
-        if let Some(repository) = repository {
-            finding.hit_repository(repository);
-        }
-    }
-}
-
-impl Finding {
-    fn hit_repository(&mut self, repository: &Repository) {
-        if self.repositories.last().is_some_and(|last| last == repository.as_str()) {
-            return;
-        }
-        self.repository_count += 1;
-        if self.repositories.len() < NAMED_MAX {
-            self.repositories.push(repository.to_string());
-        }
-    }
-
-    fn hit_tag(&mut self, repository: &Repository, tag: &str) {
-        self.tag_count += 1;
-        if self.tags.len() < NAMED_MAX {
-            self.tags.push(format!("{repository}:{tag}"));
-        }
+        self.findings.note(kind, what.into(), digest, repository, detail.into());
     }
 }
 

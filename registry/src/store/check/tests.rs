@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
-use format_spec::Tag;
+use format_spec::{Digest, Tag};
 use tokio_util::sync::CancellationToken;
 
 use super::super::sequences::tests::put_blob;

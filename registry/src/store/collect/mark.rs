@@ -13,10 +13,10 @@ use crate::manifest::Manifest;
 
 /// The first bytes of a digest. Two contents that shared one would keep each other, so half is enough.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Key(u128);
+pub(crate) struct Key(u128);
 
 impl Key {
-    pub(super) fn of(digest: &ContentDigest) -> Self {
+    pub(crate) fn of(digest: &ContentDigest) -> Self {
         let mut first = [0; 16];
         first.copy_from_slice(&digest.as_bytes()[..16]);
         Self(u128::from_ne_bytes(first))
@@ -24,17 +24,30 @@ impl Key {
 }
 
 /// A manifest of the repository.
-pub(super) struct Node {
-    pub(super) digest: ContentDigest,
-    pub(super) size: u64,
-    pub(super) subject: Option<ContentDigest>,
+pub(crate) struct Node {
+    pub(crate) digest: ContentDigest,
+    pub(crate) size: u64,
+    pub(crate) subject: Option<ContentDigest>,
     /// Configuration and layers; children and subject as well, which somebody may have pushed as blobs.
-    pub(super) named: Vec<Key>,
+    pub(crate) named: Vec<Key>,
     children: Vec<Key>,
 }
 
+impl Node {
+    /// A manifest of this digest and so many bytes.
+    pub(crate) fn of(digest: ContentDigest, size: u64, manifest: &Manifest<ContentDigest>) -> Self {
+        Self {
+            digest,
+            size,
+            subject: manifest.subject().map(|subject| subject.digest),
+            named: manifest.named().map(|named| Key::of(&named.digest)).collect(),
+            children: manifest.children().iter().map(|child| Key::of(&child.digest)).collect(),
+        }
+    }
+}
+
 /// Why it is not known what a repository names.
-pub(super) struct Unreadable(pub(super) String);
+pub(crate) struct Unreadable(pub(crate) String);
 
 /// Reads every manifest of a repository.
 pub(super) fn manifests(
@@ -59,13 +72,7 @@ pub(super) fn manifests(
         };
         let manifest = Manifest::parse_any(&stored.bytes, Some(&stored.media_type))
             .map_err(|error| unreadable(&error))?;
-        nodes.push(Node {
-            digest,
-            size: stored.bytes.len() as u64,
-            subject: manifest.subject().map(|subject| subject.digest),
-            named: manifest.named().map(|named| Key::of(&named.digest)).collect(),
-            children: manifest.children().iter().map(|child| Key::of(&child.digest)).collect(),
-        });
+        nodes.push(Node::of(digest, stored.bytes.len() as u64, &manifest));
     }
     Ok(Some(nodes))
 }
@@ -90,7 +97,7 @@ pub(super) fn tags(directory: &Path) -> Result<HashSet<Key>, Unreadable> {
 }
 
 /// Extends `kept` to everything it leads to: children, subjects, and the manifests that refer to what is kept.
-pub(super) fn follow(nodes: &[Node], kept: &mut HashSet<Key>) {
+pub(crate) fn follow(nodes: &[&Node], kept: &mut HashSet<Key>) {
     loop {
         let before = kept.len();
         for node in nodes {
@@ -111,7 +118,7 @@ pub(super) fn follow(nodes: &[Node], kept: &mut HashSet<Key>) {
 
 /// Of manifests that may go, those that none of the others leads to: they go first. Two that lead to each other
 /// are all that is left at some point, and then go together.
-pub(super) fn first(going: &[&Node]) -> Vec<usize> {
+pub(crate) fn first(going: &[&Node]) -> Vec<usize> {
     let keys: HashSet<Key> = going.iter().map(|node| Key::of(&node.digest)).collect();
     let children: HashSet<Key> =
         going.iter().flat_map(|node| node.children.iter().copied()).collect();

@@ -26,8 +26,8 @@
 //! A crash at any moment leaves a store that is whole: manifests go before links and links before bytes, and
 //! each kind is synced before the next. What was not removed is found by the next collection.
 
-mod mark;
-mod sweep;
+pub(crate) mod mark;
+pub(crate) mod sweep;
 #[cfg(test)]
 mod tests;
 
@@ -38,7 +38,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Store, StoreError};
+use super::{Records, Store, StoreError};
 use mark::Key;
 use sweep::Run;
 
@@ -130,6 +130,16 @@ pub struct LetGo {
     pub bytes: u64,
 }
 
+impl Collected {
+    /// Leaves those in the report that matter most.
+    pub(crate) fn cut(&mut self) {
+        self.repositories
+            .sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.repository.cmp(&b.repository)));
+        self.repositories.truncate(REPORT_MAX);
+        self.unreadable.truncate(REPORT_MAX);
+    }
+}
+
 impl Store {
     /// Collects garbage. `step` is called for each file: it may wait, and ends the collection with `false`.
     ///
@@ -153,11 +163,7 @@ impl Store {
             Err(TryLockError::Poisoned(lock)) => lock.into_inner(),
         };
         let mut collected = Run::new(self, how, step, pinned(self)?).all()?;
-        collected
-            .repositories
-            .sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.repository.cmp(&b.repository)));
-        collected.repositories.truncate(REPORT_MAX);
-        collected.unreadable.truncate(REPORT_MAX);
+        collected.cut();
         if !how.dry_run && collected.complete {
             // Whatever else has removed or damaged files: from here on the count is right again.
             if let Err(error) = self.count(step) {
@@ -169,9 +175,9 @@ impl Store {
 }
 
 /// What imported sequences gave, and later ones leave out. Where that is not known, nothing is garbage.
-fn pinned(store: &Store) -> Result<HashSet<Key>, StoreError> {
+pub(crate) fn pinned(records: &dyn Records) -> Result<HashSet<Key>, StoreError> {
     let mut pinned = HashSet::new();
-    let streams = store.pinned(|digest| {
+    let streams = records.pinned(|digest| {
         pinned.insert(Key::of(&digest.into()));
     });
     let unknown = |problem: String| StoreError::Unpinned { problem };

@@ -50,12 +50,14 @@ pub(super) struct Run<'a> {
 }
 
 /// What is to become of a file.
-enum Fate {
+pub(crate) enum Fate {
     Removed,
     Named,
     Pinned,
     Young,
     Busy,
+    /// It, or what may name it, cannot be read.
+    Unknown,
     /// Somebody else removed it.
     Gone,
 }
@@ -209,7 +211,8 @@ impl<'a> Run<'a> {
         tagged: HashSet<Key>,
     ) -> Result<HashSet<usize>, Halt> {
         let mut kept = tagged;
-        mark::follow(nodes, &mut kept);
+        let all: Vec<&Node> = nodes.iter().collect();
+        mark::follow(&all, &mut kept);
         for node in nodes {
             let key = Key::of(&node.digest);
             if kept.contains(&key) {
@@ -222,7 +225,7 @@ impl<'a> Run<'a> {
                 kept.insert(key);
             }
         }
-        mark::follow(nodes, &mut kept);
+        mark::follow(&all, &mut kept);
         let mut gone = HashSet::new();
         let going = |gone: &HashSet<usize>, kept: &HashSet<Key>| -> Vec<usize> {
             let stays =
@@ -252,7 +255,7 @@ impl<'a> Run<'a> {
                     fate => {
                         self.done.manifests.add(&fate, 0);
                         kept.insert(Key::of(&node.digest));
-                        mark::follow(nodes, &mut kept);
+                        mark::follow(&all, &mut kept);
                     }
                 }
             }
@@ -449,7 +452,7 @@ impl<'a> Run<'a> {
 }
 
 impl Tally {
-    fn add(&mut self, fate: &Fate, size: u64) {
+    pub(crate) fn add(&mut self, fate: &Fate, size: u64) {
         let reason = match fate {
             Fate::Removed => {
                 self.removed += 1;
@@ -461,6 +464,7 @@ impl Tally {
             Fate::Pinned => &mut self.kept.pinned,
             Fate::Young => &mut self.kept.young,
             Fate::Busy => &mut self.kept.busy,
+            Fate::Unknown => &mut self.kept.unknown,
         };
         *reason += 1;
         self.kept_bytes += size;
