@@ -4,11 +4,13 @@
 //! only the blobs it links; two requests at once at most, whatever the size.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use format_spec::Repository;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt, TryStreamExt};
+use tokio::sync::Semaphore;
 
 use super::bucket::Bucket;
 use super::error::ObjectsError;
@@ -23,6 +25,7 @@ use crate::store::StoreError;
 pub struct Blob {
     bucket: Bucket,
     pointer: Pointer,
+    ahead: Arc<Semaphore>,
 }
 
 impl Blob {
@@ -32,7 +35,7 @@ impl Blob {
     }
 
     /// The bytes of a range of it; `None` when the first piece is gone. The request for the next piece is under
-    /// way while one is read.
+    /// way while one is read, unless many others are read.
     ///
     /// # Errors
     /// The object store's.
@@ -40,7 +43,9 @@ impl Blob {
         &self,
         range: Range<u64>,
     ) -> Result<Option<BoxStream<'static, std::io::Result<Bytes>>>, StoreError> {
-        let mut pieces = pieces(&self.bucket, &self.pointer, range);
+        let ahead = Arc::clone(&self.ahead).try_acquire_owned().ok();
+        let beside = if ahead.is_some() { 2 } else { 1 };
+        let mut pieces = pieces(&self.bucket, &self.pointer, range, beside);
         // Before the answer begins, so that it can be another one.
         let first = match pieces.next().await {
             None => return Ok(Some(stream::empty().boxed())),
@@ -51,18 +56,22 @@ impl Blob {
             }
             Some(Err(error)) => return Err(error),
         };
-        let all = first.chain(pieces.try_flatten());
+        let all = first.chain(pieces.try_flatten()).inspect(move |_| {
+            // Kept for as long as it is read.
+            let _ = &ahead;
+        });
         Ok(Some(all.map_err(std::io::Error::other).boxed()))
     }
 }
 
 type Piece = BoxStream<'static, Result<Bytes, StoreError>>;
 
-/// The pieces of a range of a blob, one opened ahead.
+/// The pieces of a range of a blob, so many asked for at one time.
 fn pieces(
     bucket: &Bucket,
     pointer: &Pointer,
     range: Range<u64>,
+    beside: usize,
 ) -> BoxStream<'static, Result<Piece, StoreError>> {
     let bucket = bucket.clone();
     stream::iter(pointer.parts(&range))
@@ -76,13 +85,13 @@ fn pieces(
                 Ok(bytes.map_err(fault).boxed())
             }
         })
-        .buffered(2)
+        .buffered(beside)
         .boxed()
 }
 
 /// The bytes of a range of a blob.
 pub(super) fn read(bucket: &Bucket, pointer: &Pointer, range: Range<u64>) -> Piece {
-    pieces(bucket, pointer, range).try_flatten().boxed()
+    pieces(bucket, pointer, range, 2).try_flatten().boxed()
 }
 
 impl Objects {
@@ -111,7 +120,8 @@ impl Objects {
         let (link, pointer) =
             futures_util::try_join!(self.hold_link(&link), self.hold_pointer(digest))?;
         let opened = pointer.filter(|_| link);
-        Ok(opened.map(|pointer| Blob { bucket: self.bucket.clone(), pointer }))
+        let (bucket, ahead) = (self.bucket.clone(), Arc::clone(&self.ahead));
+        Ok(opened.map(|pointer| Blob { bucket, pointer, ahead }))
     }
 
     /// Where the bytes of a blob are, as it stands there: nothing is held by it.

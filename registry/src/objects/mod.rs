@@ -55,7 +55,7 @@ pub use settings::ObjectsSettings;
 use crate::store::{self, StoreError, random_hex};
 use bucket::Bucket;
 use clock::Clock;
-use limits::{BLOCKS_MAX, SMALL_MAX, TOUCH};
+use limits::{AHEAD_MAX, BLOCKS_MAX, SMALL_MAX, TOUCH};
 use uploads::Uploads;
 
 /// The version of what is in the bucket.
@@ -66,6 +66,7 @@ pub struct Objects {
     bucket: Bucket,
     uploads: Uploads,
     blocks: Arc<Semaphore>,
+    ahead: Arc<Semaphore>,
     clock: Clock,
     touch: Duration,
     read_only: bool,
@@ -128,6 +129,7 @@ impl Objects {
             bucket,
             uploads: Uploads::default(),
             blocks: buffer::blocks(BLOCKS_MAX),
+            ahead: Arc::new(Semaphore::new(AHEAD_MAX)),
             clock: Clock::default(),
             touch: TOUCH,
             read_only,
