@@ -2,6 +2,7 @@
 //!
 //! 1. [`config`] reads the ImageSetConfiguration.
 //! 2. [`history`] knows what earlier sequences carried; [`remote_history`] keeps it in a registry too.
+//!    [`release`] chooses releases from update graphs.
 //! 3. [`wish`] says what is to be carried; [`resolve`] pins every reference to a digest, through [`origin`] ([`layout`] chooses an image of a
 //!    directory): [`tree`] finds the manifests of an image, `attached` those that stand beside it, [`node`] keeps
 //!    of each what is needed; [`destination`] names it at the target.
