@@ -52,9 +52,11 @@ const COMMON: &str =
     "`--help` also shows the common options: workspace, credentials, certificates, output, retries";
 
 /// Names of commands that this version, or this build of it, does not have.
-const ELSEWHERE: &[&str] = &["mirror", "list", "delete", "prune", "resources"];
+const ELSEWHERE: &[&str] = &["mirror", "delete", "prune", "resources"];
 const ELSEWHERE_REGISTRY: &[&str] = &[];
-const FEATURED: &[&str] = &["init", "create", "import", "verify", "describe", "diff", "registry"];
+const ELSEWHERE_LIST: &[&str] = &["operators", "updates"];
+const FEATURED: &[&str] =
+    &["init", "create", "list", "import", "verify", "describe", "diff", "registry"];
 
 /// Carry container images across an air gap on media that somebody carries.
 #[derive(Debug, Parser)]
@@ -254,19 +256,22 @@ fn is_like_a_target(word: &str) -> bool {
 
 /// The refusal of a command that exists, but not here.
 fn known(name: &str, arguments: &[OsString]) -> Option<Failure> {
-    let below_registry = arguments.iter().take_while(|a| *a != name).any(|a| a == "registry");
-    let full = if below_registry { format!("registry {name}") } else { name.to_owned() };
-    let names = if below_registry { ELSEWHERE_REGISTRY } else { ELSEWHERE };
+    let below = |group: &str| arguments.iter().take_while(|a| *a != name).any(|a| a == group);
+    let (group, names) = match () {
+        () if below("registry") => (Some("registry"), ELSEWHERE_REGISTRY),
+        () if below("list") => (Some("list"), ELSEWHERE_LIST),
+        () => (None, ELSEWHERE),
+    };
+    let before = group.map(|group| format!("{group} ")).unwrap_or_default();
     if names.contains(&name) {
-        let list = if below_registry { "bundle registry --help" } else { "bundle --help" };
         return Some(
-            Failure::usage(format!("`bundle {full}` is not part of this version"))
-                .with_hint(format!("`{list}` lists the commands of this version")),
+            Failure::usage(format!("`bundle {before}{name}` is not part of this version"))
+                .with_hint(format!("`bundle {before}--help` lists the commands of this version")),
         );
     }
-    let left_out = !below_registry && FEATURED.contains(&name);
+    let left_out = group.is_none() && FEATURED.contains(&name);
     left_out.then(|| {
-        Failure::usage(format!("`bundle {full}` is not part of this build"))
+        Failure::usage(format!("`bundle {name}` is not part of this build"))
             .with_hint("use a build with all features; `bundle version` says which this one has")
     })
 }

@@ -69,7 +69,6 @@ fn commands_of_later_versions_are_named() {
         ("mirror --config x docker://h", "mirror"),
         ("--output json delete", "delete"),
         ("prune", "prune"),
-        ("list releases", "list"),
         ("resources", "resources"),
     ] {
         let text = format!("{:?}", refused(line));
@@ -80,6 +79,11 @@ fn commands_of_later_versions_are_named() {
     for name in ELSEWHERE_REGISTRY {
         let text = format!("{:?}", refused(&format!("registry {name}")));
         assert!(text.contains(&format!("`bundle registry {name}` is not part")), "{text}");
+    }
+    #[cfg(feature = "create")]
+    for name in ELSEWHERE_LIST {
+        let text = format!("{:?}", refused(&format!("list {name} --catalog x")));
+        assert!(text.contains(&format!("`bundle list {name}` is not part")), "{text}");
     }
     assert!(!format!("{:?}", refused("install")).contains("not part of"));
 }

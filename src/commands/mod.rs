@@ -15,6 +15,8 @@ mod import;
 #[cfg(feature = "create")]
 mod init;
 mod keys;
+#[cfg(feature = "create")]
+mod list;
 mod man;
 #[cfg(feature = "serve")]
 mod registry;
@@ -97,6 +99,8 @@ pub enum Command {
     Keys(keys::Args),
     #[cfg(feature = "create")]
     Create(Box<create::Args>),
+    #[cfg(feature = "create")]
+    List(list::Args),
     #[cfg(feature = "import")]
     Import(import::Args),
     #[cfg(feature = "import")]
@@ -130,6 +134,8 @@ impl Command {
             Self::Keys(args) => keys::run(args, &context),
             #[cfg(feature = "create")]
             Self::Create(args) => create::run(*args, &context).await,
+            #[cfg(feature = "create")]
+            Self::List(args) => list::run(args, &context).await,
             #[cfg(feature = "import")]
             Self::Import(args) => import::run(args, &context).await,
             #[cfg(feature = "import")]

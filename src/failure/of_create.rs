@@ -3,6 +3,8 @@
 use super::{ACCESS, Failure, Finding, Kind};
 use crate::size;
 use bundler::config::{self, ConfigErrors};
+use bundler::release::explain::ChannelFailure;
+use bundler::release::fault::ReleaseError;
 use bundler::{CreateError, ErrorKind, Large};
 
 impl From<ConfigErrors> for Failure {
@@ -54,6 +56,20 @@ impl Finding {
     }
 }
 
+/// The exit code of a kind of error.
+fn kind(kind: ErrorKind) -> Kind {
+    match kind {
+        ErrorKind::Usage => Kind::Usage,
+        ErrorKind::Damaged => Kind::Damaged,
+        ErrorKind::Unavailable => Kind::Unavailable,
+        ErrorKind::Credentials => Kind::Credentials,
+        ErrorKind::NoSpace => Kind::NoSpace,
+        ErrorKind::Content(bits) => Kind::Content(bits),
+        ErrorKind::Fork => Kind::Fork,
+        ErrorKind::Other => Kind::Failed,
+    }
+}
+
 /// How much is missing on the medium, and what takes the most: the eye finds what should not be so large.
 fn need(needed: u64, available: u64, largest: &[Large]) -> String {
     let (needed, available) = (size::show(needed), size::show(available));
@@ -70,13 +86,6 @@ fn need(needed: u64, available: u64, largest: &[Large]) -> String {
 impl From<CreateError> for Failure {
     fn from(error: CreateError) -> Self {
         let kind = match error.kind() {
-            ErrorKind::Usage => Kind::Usage,
-            ErrorKind::Damaged => Kind::Damaged,
-            ErrorKind::Unavailable => Kind::Unavailable,
-            ErrorKind::Credentials => Kind::Credentials,
-            ErrorKind::NoSpace => Kind::NoSpace,
-            ErrorKind::Content(bits) => Kind::Content(bits),
-            ErrorKind::Fork => Kind::Fork,
             // Waiting and running again mends it, like a registry that is away.
             ErrorKind::Other
                 if matches!(error, CreateError::Busy(_) | CreateError::Moved { .. }) =>
@@ -84,7 +93,7 @@ impl From<CreateError> for Failure {
                 Kind::Unavailable
             }
             ErrorKind::Other if matches!(error, CreateError::Cancelled) => Kind::Interrupted,
-            ErrorKind::Other => Kind::Failed,
+            other => kind(other),
         };
         let cause = match &error {
             CreateError::File { source, .. } => Some(source),
@@ -108,6 +117,22 @@ impl From<CreateError> for Failure {
             }
             _ => {}
         }
+        failure
+    }
+}
+
+impl From<&ReleaseError> for Failure {
+    fn from(error: &ReleaseError) -> Self {
+        let mut failure = Self::of(kind(error.kind()), error);
+        failure.hints.extend(error.hints());
+        failure
+    }
+}
+
+impl From<&ChannelFailure> for Failure {
+    fn from(failed: &ChannelFailure) -> Self {
+        let mut failure = Self::new(kind(failed.kind), &failed.reason);
+        failure.hints.extend(failed.hints.iter().cloned());
         failure
     }
 }

@@ -13,6 +13,7 @@ pub mod faulty;
 pub mod figures;
 pub mod image;
 pub mod loss;
+pub mod openshift;
 pub mod pages;
 pub mod power;
 pub mod profiles;

@@ -61,9 +61,8 @@ fn no_path_is_an_error_that_names_what_there_is() {
     );
     let hints = error.hints().join("\n");
     for words in [
-        "`--accept-risks AuthOAuthProxyLeakedConnections,",
+        "`--accept-risks VSphereNodeNameChanges,AuthOAuthProxyLeakedConnections,",
         "https://",
-        "4.7.4 can be reached from ",
         "from 4.6.16 there are paths to ",
     ] {
         assert!(hints.contains(words), "{words}: {hints}");

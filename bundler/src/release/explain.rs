@@ -15,6 +15,7 @@ use super::fault::ReleaseError;
 use super::graph::Graph;
 use super::hops::Way;
 use super::path::Crossing;
+use crate::ErrorKind;
 
 /// Columns of a line with versions.
 const WIDTH: usize = 100;
@@ -152,6 +153,9 @@ pub struct ChannelFailure {
     /// The kind of fault of the wire behind it, if it is one.
     #[serde(skip)]
     pub wire: Option<WireKind>,
+    /// Which exit code it means for a command that wants nothing else.
+    #[serde(skip)]
+    pub kind: ErrorKind,
 }
 
 impl ChannelFailure {
@@ -163,6 +167,7 @@ impl ChannelFailure {
             reason: crate::error::reason(error),
             hints: error.hints(),
             wire: error.wire(),
+            kind: error.kind(),
         }
     }
 }

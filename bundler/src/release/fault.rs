@@ -6,11 +6,13 @@
 use std::fmt::Write as _;
 use std::io;
 
+use format_spec::head::ContentClass;
 use registry::client::{ClientError, ErrorKind as WireKind};
 use semver::Version;
 
 use super::graph::GraphError;
 use super::path::{NamedRisk, NoPath};
+use crate::ErrorKind;
 
 /// Why a channel gave no releases.
 #[derive(Debug, thiserror::Error)]
@@ -115,6 +117,37 @@ impl ReleaseError {
         match self {
             Self::Fetch { source, .. } => Some(source.kind()),
             _ => None,
+        }
+    }
+
+    /// Which exit code it means for a command that wants nothing else.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Name { .. } | Self::Architecture { .. } | Self::Address(_) => ErrorKind::Usage,
+            Self::Fetch { source, .. } => match source.kind() {
+                WireKind::Unavailable | WireKind::Tls => ErrorKind::Unavailable,
+                WireKind::Config => ErrorKind::Usage,
+                _ => ErrorKind::Other,
+            },
+            Self::Empty { .. } | Self::Unknown { .. } | Self::Nothing { .. } | Self::NoPath(_) => {
+                ErrorKind::Content(ContentClass::Release.exit_bit())
+            }
+            Self::File { .. } => ErrorKind::NoSpace,
+            Self::Document { .. } | Self::NotKept { .. } => ErrorKind::Other,
+        }
+    }
+
+    /// The architecture that it is about; empty when it is about none.
+    pub fn architecture(&self) -> &str {
+        match self {
+            Self::Fetch { architecture, .. }
+            | Self::Document { architecture, .. }
+            | Self::Architecture { architecture }
+            | Self::Empty { architecture, .. }
+            | Self::Unknown { architecture, .. }
+            | Self::Nothing { architecture, .. }
+            | Self::NotKept { architecture, .. } => architecture,
+            Self::Name { .. } | Self::NoPath(_) | Self::File { .. } | Self::Address(_) => "",
         }
     }
 

@@ -128,14 +128,14 @@ pub struct Graph {
     groups: Vec<Vec<usize>>,
 }
 
-/// Which groups of risks are accepted as a whole.
+/// For each group of risks its weight, when it is accepted as a whole.
 #[derive(Debug)]
-pub struct Passable(Vec<bool>);
+pub struct Passable(Vec<Option<usize>>);
 
 impl Passable {
-    /// Whether this edge may be taken.
-    pub fn allows(&self, edge: &Edge) -> bool {
-        edge.groups.iter().all(|group| self.0[*group])
+    /// What this edge weighs; `None` when it may not be taken.
+    pub fn weight(&self, edge: &Edge) -> Option<usize> {
+        edge.groups.iter().map(|group| self.0[*group]).sum()
     }
 }
 
@@ -298,10 +298,20 @@ impl Graph {
         all.into_iter().map(|risk| &self.risks[risk]).collect()
     }
 
-    /// Which edges may be taken when these risks are accepted.
-    pub fn passable(&self, accepted: impl Fn(&Risk) -> bool) -> Passable {
+    /// Which edges may be taken when these risks are accepted, and what each weighs: its risks but for those that are
+    /// `light`.
+    pub fn passable(
+        &self,
+        accepted: impl Fn(&Risk) -> bool,
+        light: impl Fn(&Risk) -> bool,
+    ) -> Passable {
         let open: Vec<bool> = self.risks.iter().map(accepted).collect();
-        Passable(self.groups.iter().map(|group| group.iter().all(|risk| open[*risk])).collect())
+        let heavy: Vec<usize> = self.risks.iter().map(|risk| usize::from(!light(risk))).collect();
+        let of = |group: &Vec<usize>| {
+            let all = group.iter().all(|risk| open[*risk]);
+            all.then(|| group.iter().map(|risk| heavy[*risk]).sum())
+        };
+        Passable(self.groups.iter().map(of).collect())
     }
 
     /// All risks that some edge carries.

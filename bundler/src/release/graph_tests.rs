@@ -162,8 +162,13 @@ fn conditional_edges_keep_all_their_risks() {
         graph.risks(&graph.successors(at)[0]).iter().map(|risk| risk.name.as_str()).collect()
     };
     assert_eq!((names(0), names(1)), (vec!["One", "Two"], vec![]));
-    assert!(!graph.passable(|risk| risk.name == "One").allows(&graph.successors(0)[0]));
-    assert!(graph.passable(|_| true).allows(&graph.successors(0)[0]));
+    let weight = |names: &[&str]| {
+        let passable =
+            graph.passable(|risk| names.contains(&risk.name.as_str()), |risk| risk.name == "One");
+        [0, 1].map(|at| passable.weight(&graph.successors(at)[0]))
+    };
+    assert_eq!(weight(&["One"]), [None, Some(0)]);
+    assert_eq!(weight(&["One", "Two"]), [Some(1), Some(0)]);
     // A condition without a word about itself is one.
     let bare = format!(
         r#"{{"nodes":[{},{}],"version":1,"conditionalEdges":[{{"edges":[{{"from":"4.1.0","to":"4.1.1"}}]}}]}}"#,
@@ -172,7 +177,8 @@ fn conditional_edges_keep_all_their_risks() {
     );
     let bare = parse(&bare).unwrap();
     assert!(bare.is_conditional(&bare.successors(0)[0]));
-    assert!(!bare.passable(|risk| !risk.name.is_empty()).allows(&bare.successors(0)[0]));
+    let passable = bare.passable(|risk| !risk.name.is_empty(), |_| false);
+    assert_eq!(passable.weight(&bare.successors(0)[0]), None);
 }
 
 #[test]

@@ -4,7 +4,8 @@
 //! In: what was chosen of each channel of OpenShift, and the graphs of the channels on the way. Out: the releases in
 //! between, or where the way is blocked. A [`Journey`] says which channels are on the way, before any is fetched;
 //! [`Journey::walk`] finds the way in their graphs. What must hold: as in oc-mirror a channel is left at its newest
-//! release, but not at one from which nothing leads on: then at the newest one that does, and that is told. EUS
+//! release, but not at one from which nothing leads on: then at the newest one that does, and that is told (oc-mirror
+//! carries the one that leads nowhere). EUS
 //! channels follow each other by two minor releases, and their graphs have the odd one in between.
 
 use semver::Version;
@@ -227,7 +228,8 @@ impl Journey {
                     (&graph.channel, graph.version(head), graph.version(other));
                 let why = if reached[head] { "leads no further" } else { "cannot be reached" };
                 way.warnings.push(format!(
-                    "the way from {} to {} leaves `{channel}` at {taken}: its newest release, {newest}, {why}",
+                    "the way from {} to {} leaves `{channel}` at {taken}: its newest release, {newest}, {why}, and \
+                     is not carried; name it to have it too",
                     self.from, self.to
                 ));
                 (Some(other), true)

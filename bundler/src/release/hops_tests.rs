@@ -54,23 +54,52 @@ fn a_channel_with_both_ends_needs_no_way() {
     assert_eq!(plan(&two).unwrap().source, "stable-4.12");
 }
 
-#[test]
-fn the_worked_example_over_three_channels() {
-    let Some(seven) = real("recorded/stable-4.7.amd64") else { return };
+/// The graphs of stable-4.7, 4.8 and 4.9, and a journey through them to this release.
+fn three(to: &str) -> Option<([Graph; 3], Journey)> {
+    let seven = real("recorded/stable-4.7.amd64")?;
     let [eight, nine] = ["8", "9"].map(|n| real(&format!("recorded/stable-4.{n}.amd64")).unwrap());
     let list = [
         ("stable-4.7", "4.7.30", "4.7.30"),
         ("stable-4.8", "4.8.20", "4.8.20"),
-        ("stable-4.9", "4.9.31", "4.9.31"),
+        ("stable-4.9", to, to),
     ];
-    let journey = plan(&list).unwrap();
-    let way = journey.walk(&[Some(&seven), Some(&eight), Some(&nine)], NOTHING);
+    Some(([seven, eight, nine], plan(&list).unwrap()))
+}
+
+#[test]
+fn channels_are_left_at_their_newest_releases() {
+    let Some((graphs, journey)) = three("4.9.53") else { return };
+    let way = journey.walk(&graphs.each_ref().map(Some), NOTHING);
     assert_eq!(way.blocked, None);
     assert_eq!(
         steps(&way),
-        ["stable-4.7 4.7.30 4.7.60", "stable-4.8 4.7.60 4.8.54", "stable-4.9 4.8.54 4.9.31"]
+        ["stable-4.7 4.7.30 4.7.60", "stable-4.8 4.7.60 4.8.54", "stable-4.9 4.8.54 4.9.53"]
     );
     assert!(way.warnings.is_empty() && way.risks.is_empty());
+}
+
+#[test]
+fn where_the_newest_release_leads_no_further_another_is_taken_and_told() {
+    let Some((graphs, journey)) = three("4.9.31") else { return };
+    // oc-mirror goes over 4.7.60 and 4.8.54, from which no update leads to 4.9.31.
+    let nine = &graphs[2];
+    let [from, to] = ["4.8.54", "4.9.31"].map(|text| nine.find(&version(text)).unwrap());
+    assert_eq!(path::shortest(nine, from, to, NOTHING), None);
+    let way = journey.walk(&graphs.each_ref().map(Some), NOTHING);
+    assert_eq!(way.blocked, None);
+    assert_eq!(
+        steps(&way),
+        ["stable-4.7 4.7.30 4.7.49", "stable-4.8 4.7.49 4.8.39", "stable-4.9 4.8.39 4.9.31"]
+    );
+    for (step, graph) in way.steps.iter().zip(&graphs) {
+        for pair in step.releases.windows(2) {
+            let [from, to] = [&pair[0], &pair[1]].map(|version| graph.find(version).unwrap());
+            assert!(graph.successors(from).iter().any(|edge| edge.to == to), "{pair:?}");
+        }
+    }
+    assert_eq!(way.warnings.len(), 2);
+    assert!(way.warnings[0].contains("its newest release, 4.7.60, leads no further"), "{way:?}");
+    assert!(way.warnings[0].contains("name it to have it too"), "{way:?}");
 }
 
 #[test]

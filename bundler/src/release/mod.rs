@@ -17,11 +17,12 @@ pub mod limits;
 pub mod path;
 pub mod service;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use format_spec::Digest;
 use futures_util::future::join_all;
+pub use semver::Version;
 
 use crate::config::{ReleaseChannel, ReleaseStanza};
 use explain::{ChannelFailure, Chosen, Explanation, Payload, Travelled};
@@ -230,22 +231,33 @@ impl Work<'_> {
 }
 
 /// The channels of a minor release that the update service has, as the releases of its usual channels say.
+pub async fn channels_of(
+    service: &Service,
+    (major, minor): (u32, u32),
+    architecture: &str,
+) -> Result<Vec<String>, Arc<ReleaseError>> {
+    let asked = ["candidate", "stable"].map(|prefix| format!("{prefix}-{major}.{minor}"));
+    let answers = asked.iter().map(|channel| service.graph(channel, architecture, false));
+    let mut names = BTreeSet::new();
+    for answer in join_all(answers).await {
+        let graph = &answer?.graph;
+        if !graph.nodes().is_empty() {
+            names.insert(graph.channel.clone());
+        }
+        let of_minor = |name: &&String| {
+            ChannelName::of(name).is_some_and(|name| (name.major, name.minor) == (major, minor))
+        };
+        let said = graph.nodes().iter().flat_map(|node| &node.channels);
+        names.extend(said.filter(of_minor).cloned());
+    }
+    Ok(names.into_iter().collect())
+}
+
+/// The channels that there are instead of one that has no release; none when that cannot be said.
 pub async fn neighbours(service: &Service, channel: &str, architecture: &str) -> Vec<String> {
     let Some(name) = ChannelName::of(channel) else { return Vec::new() };
-    let minor = format!("{}.{}", name.major, name.minor);
-    let asked = ["candidate", "stable"].map(|prefix| format!("{prefix}-{minor}"));
-    let answers = asked.iter().map(|channel| service.graph(channel, architecture, false));
-    let mut names: Vec<String> = Vec::new();
-    for fetched in join_all(answers).await.into_iter().flatten() {
-        for name in fetched.graph.nodes().iter().flat_map(|node| &node.channels) {
-            let of_minor = name.rsplit_once('-').is_some_and(|(_, version)| version == minor);
-            if of_minor && name != channel && !names.contains(name) {
-                names.push(name.clone());
-            }
-        }
-    }
-    names.sort();
-    names
+    let known = channels_of(service, (name.major, name.minor), architecture).await;
+    known.unwrap_or_default()
 }
 
 #[cfg(test)]

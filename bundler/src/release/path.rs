@@ -3,7 +3,7 @@
 //! In: a graph, two releases, and the risks that the person accepts. Out: the shortest path, or what comes nearest to
 //! one. What must hold: the search ends on any graph, cycles among them; among paths of one length the answer is
 //! always the same, because successors are tried from the highest version down; an edge that carries a risk is taken
-//! only when every one of its risks is accepted, and not where a path as short has none.
+//! only when every one of its risks is accepted, and not where a path as short crosses fewer.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -41,8 +41,8 @@ impl AcceptedRisks {
         }
     }
 
-    fn passable(&self, graph: &Graph) -> Passable {
-        graph.passable(|risk| self.accepts(&risk.name))
+    fn passable(&self, graph: &Graph, light: &Self) -> Passable {
+        graph.passable(|risk| self.accepts(&risk.name), |risk| light.accepts(&risk.name))
     }
 }
 
@@ -94,43 +94,48 @@ pub struct NoPath {
     pub targets: Vec<Version>,
 }
 
-/// The shortest path.
+/// The shortest path; among those of its length the one that crosses the fewest risks.
 pub fn shortest(graph: &Graph, from: usize, to: usize, risks: &AcceptedRisks) -> Option<Path> {
-    let safe = search(graph, from, to, &AcceptedRisks::Nothing);
-    if *risks == AcceptedRisks::Nothing {
-        return safe;
-    }
-    let any = search(graph, from, to, risks);
-    match (safe, any) {
-        (Some(safe), Some(any)) if safe.nodes.len() <= any.nodes.len() => Some(safe),
-        (_, any) => any,
-    }
+    search(graph, from, to, &risks.passable(graph, &AcceptedRisks::Nothing))
 }
 
-fn search(graph: &Graph, from: usize, to: usize, risks: &AcceptedRisks) -> Option<Path> {
-    // By which edge each release was first reached.
-    let mut reached: Vec<Option<(usize, &Edge)>> = vec![None; graph.nodes().len()];
-    let mut seen = vec![false; graph.nodes().len()];
-    let open = risks.passable(graph);
+/// How a release was reached.
+#[derive(Clone, Copy)]
+struct Reached<'a> {
+    steps: usize,
+    weight: usize,
+    by: Option<(usize, &'a Edge)>,
+}
+
+fn search(graph: &Graph, from: usize, to: usize, passable: &Passable) -> Option<Path> {
+    let mut reached: Vec<Option<Reached<'_>>> = vec![None; graph.nodes().len()];
     let mut queue = VecDeque::from([from]);
-    seen[from] = true;
+    reached[from] = Some(Reached { steps: 0, weight: 0, by: None });
     while let Some(at) = queue.pop_front() {
-        if at == to {
+        let Some(here) = reached[at] else { continue };
+        // Everything before the last step was tried by now.
+        if reached[to].is_some_and(|end| end.steps <= here.steps) {
             break;
         }
         for edge in graph.successors(at) {
-            if !seen[edge.to] && open.allows(edge) {
-                seen[edge.to] = true;
-                reached[edge.to] = Some((at, edge));
-                queue.push_back(edge.to);
+            let Some(weight) = passable.weight(edge) else { continue };
+            let (steps, weight) = (here.steps + 1, here.weight.saturating_add(weight));
+            let better = match &reached[edge.to] {
+                None => {
+                    queue.push_back(edge.to);
+                    true
+                }
+                // As far, with fewer risks; of equals the first stays.
+                Some(known) => known.steps == steps && weight < known.weight,
+            };
+            if better {
+                reached[edge.to] = Some(Reached { steps, weight, by: Some((at, edge)) });
             }
         }
     }
-    if !seen[to] {
-        return None;
-    }
+    reached[to]?;
     let (mut nodes, mut crossings, mut at) = (vec![to], Vec::new(), to);
-    while let Some((before, edge)) = reached[at] {
+    while let Some((before, edge)) = reached[at].and_then(|reached| reached.by) {
         if graph.is_conditional(edge) {
             crossings.push(crossing(graph, before, edge));
         }
@@ -158,12 +163,12 @@ fn crossing(graph: &Graph, from: usize, edge: &Edge) -> Crossing {
 /// Which releases can be reached from one; itself among them.
 pub fn reachable(graph: &Graph, from: usize, risks: &AcceptedRisks) -> Vec<bool> {
     let mut seen = vec![false; graph.nodes().len()];
-    let open = risks.passable(graph);
+    let open = risks.passable(graph, risks);
     let mut waiting = vec![from];
     seen[from] = true;
     while let Some(at) = waiting.pop() {
         for edge in graph.successors(at) {
-            if !seen[edge.to] && open.allows(edge) {
+            if !seen[edge.to] && open.weight(edge).is_some() {
                 seen[edge.to] = true;
                 waiting.push(edge.to);
             }
@@ -175,10 +180,10 @@ pub fn reachable(graph: &Graph, from: usize, risks: &AcceptedRisks) -> Vec<bool>
 /// From which releases one of these can be reached; they themselves among them.
 pub fn reaching(graph: &Graph, to: &[bool], risks: &AcceptedRisks) -> Vec<bool> {
     let count = graph.nodes().len();
-    let open = risks.passable(graph);
+    let open = risks.passable(graph, risks);
     let mut before: Vec<Vec<usize>> = vec![Vec::new(); count];
     for at in 0..count {
-        for edge in graph.successors(at).iter().filter(|edge| open.allows(edge)) {
+        for edge in graph.successors(at).iter().filter(|edge| open.weight(edge).is_some()) {
             before[edge.to].push(at);
         }
     }
@@ -197,7 +202,8 @@ pub fn reaching(graph: &Graph, to: &[bool], risks: &AcceptedRisks) -> Vec<bool> 
 
 /// What comes nearest to a path that there is not.
 pub fn nearest(graph: &Graph, from: usize, to: usize, risks: &AcceptedRisks) -> NoPath {
-    let any = shortest(graph, from, to, &AcceptedRisks::All);
+    // With as few further risks as may be.
+    let any = search(graph, from, to, &AcceptedRisks::All.passable(graph, risks));
     let opening = any.map(|path| unaccepted(&path.crossings, risks)).unwrap_or_default();
     let mut target = vec![false; graph.nodes().len()];
     target[to] = true;

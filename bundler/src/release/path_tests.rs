@@ -57,6 +57,28 @@ fn risks_are_taken_only_when_accepted_and_only_where_they_shorten_the_way() {
 }
 
 #[test]
+fn among_paths_of_one_length_that_with_the_fewest_risks_is_taken() {
+    let versions = ["4.1.0", "4.1.1", "4.1.2", "4.1.3", "4.1.4"];
+    let graph = graph(
+        &versions,
+        &[("4.1.0", "4.1.1"), ("4.1.0", "4.1.2"), ("4.1.3", "4.1.4")],
+        &[
+            ("4.1.0", "4.1.3", "A"),
+            ("4.1.0", "4.1.3", "B"),
+            ("4.1.2", "4.1.4", "C"),
+            ("4.1.1", "4.1.4", "A"),
+        ],
+    );
+    let over = |path: &[String]| path[1].clone();
+    assert_eq!(over(&found(&graph, "4.1.0", "4.1.4", &AcceptedRisks::All).unwrap()), "4.1.2");
+    // What opens a way is counted without what is accepted already.
+    let none = nearest(&graph, 0, 4, &AcceptedRisks::named(["B".to_owned()]));
+    assert_eq!(none.opening.len(), 1);
+    let accepted = AcceptedRisks::named(["A".to_owned(), "B".to_owned()]);
+    assert_eq!(over(&found(&graph, "4.1.0", "4.1.4", &accepted).unwrap()), "4.1.1");
+}
+
+#[test]
 fn a_real_path_that_only_risks_open_names_them() {
     let Some(graph) = real("recorded/stable-4.7.amd64") else { return };
     assert_eq!(found(&graph, "4.6.16", "4.7.4", &AcceptedRisks::Nothing), None);
@@ -66,8 +88,8 @@ fn a_real_path_that_only_risks_open_names_them() {
     assert_eq!(
         names,
         [
-            "AuthOAuthProxyLeakedConnections",
             "VSphereNodeNameChanges",
+            "AuthOAuthProxyLeakedConnections",
             "VSphereHW14CrossNodeNetworkingError"
         ]
     );

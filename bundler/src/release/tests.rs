@@ -34,14 +34,14 @@ async fn the_worked_example_with_its_way() {
     let stanza = stanza(vec![
         entry("stable-4.7", "4.7.30", "4.7.30"),
         entry("stable-4.8", "4.8.20", "4.8.20"),
-        entry("stable-4.9", "4.9.31", "4.9.31"),
+        entry("stable-4.9", "4.9.53", "4.9.53"),
     ]);
     let chosen = choose(&stanza, &service, &AcceptedRisks::Nothing).await;
-    assert_eq!(versions(&chosen), ["4.7.30", "4.7.60", "4.8.20", "4.8.54", "4.9.31"]);
+    assert_eq!(versions(&chosen), ["4.7.30", "4.7.60", "4.8.20", "4.8.54", "4.9.53"]);
     assert!(chosen.failures.is_empty() && chosen.warnings.is_empty(), "{chosen:?}");
     let over = &chosen.payloads[1];
     assert_eq!(over.channels, ["stable-4.7", "stable-4.8"]);
-    assert_eq!(over.why, ["on the way from 4.7.30 to 4.9.31 over several channels"]);
+    assert_eq!(over.why, ["on the way from 4.7.30 to 4.9.53 over several channels"]);
     assert_eq!(chosen.payloads[0].why.len(), 2);
     let text = chosen.to_string();
     assert!(text.contains("stable-4.9 (amd64): 1 of 90, named"), "{text}");
@@ -50,7 +50,7 @@ async fn the_worked_example_with_its_way() {
     assert_eq!(json["ways"][0]["steps"][1]["releases"][1], "4.8.54");
     assert_eq!(json["channels"][0]["leftOut"][0]["why"], "below 4.7.30");
     let nine = real("recorded/stable-4.9.amd64").unwrap();
-    let node = &nine.nodes()[nine.find(&"4.9.31".parse().unwrap()).unwrap()];
+    let node = &nine.nodes()[nine.find(&"4.9.53".parse().unwrap()).unwrap()];
     assert_eq!(json["releases"][4]["payload"], node.payload.to_string());
     assert_eq!(server.asked.lock().unwrap().len(), 3);
 }
@@ -138,30 +138,63 @@ async fn a_thousand_channels_are_asked_for_and_a_risk_that_nobody_knows_is_told(
     assert_eq!(server.asked.lock().unwrap().len(), 1000);
 }
 
-/// `cargo test --release --workspace --lib release::tests::how_long -- --nocapture --ignored` says how long it takes.
-#[tokio::test]
-#[ignore = "a figure for people, not a test"]
-async fn how_long_the_largest_graphs_take() {
-    use crate::release::testing::data;
+/// All releases from 4.10 to 4.18, of real graphs, as one channel would have them.
+fn joined() -> Option<Vec<u8>> {
+    use serde_json::{Value, json};
+    let mut places: HashMap<String, usize> = HashMap::new();
+    let (mut nodes, mut edges, mut conditional) = (Vec::new(), Vec::new(), Vec::new());
+    for name in ["eus-4.12", "eus-4.14", "eus-4.16", "candidate-4.18"] {
+        let path = super::testing::data(&format!("cincinnati/assembled-modern/{name}.amd64.json"))?;
+        let mut document: Value = serde_json::from_slice(&fs_err::read(path).unwrap()).unwrap();
+        let own: Vec<usize> = document["nodes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|node| {
+                *places.entry(node["version"].to_string()).or_insert_with(|| {
+                    nodes.push(node.clone());
+                    nodes.len() - 1
+                })
+            })
+            .collect();
+        let pairs: Vec<[usize; 2]> = serde_json::from_value(document["edges"].take()).unwrap();
+        edges.extend(pairs.iter().map(|pair| pair.map(|at| own[at])));
+        conditional.extend(document["conditionalEdges"].as_array().unwrap().iter().cloned());
+    }
+    let all =
+        json!({"version": 1, "nodes": nodes, "edges": edges, "conditionalEdges": conditional});
+    Some(serde_json::to_vec(&all).unwrap())
+}
+
+/// `cargo test --workspace --lib release::tests::how_long -- --nocapture` says how long it takes; a figure for people.
+#[test]
+fn how_long_the_largest_graphs_take() {
     use std::time::Instant;
-    for name in ["assembled-modern/candidate-4.18.amd64", "assembled-modern/eus-4.14.amd64"] {
-        let Some(path) = data(&format!("cincinnati/{name}.json")) else { return };
-        let bytes = fs_err::read(path).unwrap();
+    let real = |name: &str| {
+        let path = super::testing::data(&format!("cincinnati/assembled-modern/{name}.amd64.json"))?;
+        Some(fs_err::read(path).unwrap())
+    };
+    let largest = [
+        ("candidate-4.18", real("candidate-4.18")),
+        ("eus-4.14", real("eus-4.14")),
+        ("all of 4.10 to 4.18", joined()),
+    ];
+    for (name, bytes) in largest {
+        let Some(bytes) = bytes else { return };
         let begin = Instant::now();
         let graph = Graph::parse("eus-4.14", "amd64", &bytes).unwrap();
-        let parsed = begin.elapsed();
-        let (first, last) =
-            (graph.version(0).to_string(), graph.version(graph.nodes().len() - 1).to_string());
-        for (what, shortest_path) in [("range", false), ("path", true)] {
-            let entry = ReleaseChannel { shortest_path, ..entry("eus-4.14", &first, &last) };
-            let begin = Instant::now();
-            let found = choose::select(&entry, &graph, &AcceptedRisks::All);
-            println!(
-                "{name}: {} releases, read in {parsed:?}, {what} in {:?}, {}",
-                graph.nodes().len(),
-                begin.elapsed(),
-                found.is_ok()
-            );
-        }
+        let read = begin.elapsed();
+        let count = graph.nodes().len();
+        let [first, last] = [0, count - 1].map(|at| graph.version(at).to_string());
+        let entry = ReleaseChannel { shortest_path: true, ..entry("eus-4.14", &first, &last) };
+        let begin = Instant::now();
+        let selection = choose::select(&entry, &graph, &AcceptedRisks::All).unwrap();
+        let explained = Explanation::of(&graph, &selection).to_string();
+        println!(
+            "{name}: {count} releases, {} KiB: read in {read:?}, path found and explained in {:?}",
+            bytes.len() / 1024,
+            begin.elapsed()
+        );
+        assert!(explained.contains(" -> "), "{explained}");
     }
 }
