@@ -11,7 +11,7 @@ use registry::reference::Reference;
 use semver::Version;
 use serde::Deserialize;
 
-use super::limits::{EDGES_MAX, NODES_MAX, QUOTE_MAX, RISKS_MAX};
+use super::limits::{EDGES_MAX, MESSAGE_MAX, NODES_MAX, QUOTE_MAX, RISKS_MAX};
 
 /// Why a document is no update graph.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -237,10 +237,11 @@ impl Graph {
         for group in groups {
             let mut own: Vec<usize> = Vec::new();
             for told in group.risks.unwrap_or_default() {
-                let name = told.name.unwrap_or_default();
+                let name = tame(&told.name.unwrap_or_default(), QUOTE_MAX);
                 let at = *by_name.entry(name.clone()).or_insert_with(|| {
-                    let message = told.message.unwrap_or_default();
-                    self.risks.push(Risk { name, message, url: told.url.unwrap_or_default() });
+                    let message = tame(&told.message.unwrap_or_default(), MESSAGE_MAX);
+                    let url = tame(&told.url.unwrap_or_default(), MESSAGE_MAX);
+                    self.risks.push(Risk { name, message, url });
                     self.risks.len() - 1
                 });
                 if !own.contains(&at) {
@@ -421,9 +422,14 @@ fn payload(version: &Version, text: &str) -> Result<Reference, GraphError> {
 
 /// A text from outside as it can stand in a message.
 pub(super) fn clip(text: &str) -> String {
+    tame(text, QUOTE_MAX)
+}
+
+/// One line of at most so many characters.
+fn tame(text: &str, most: usize) -> String {
     let one_line = |c: char| if c.is_control() { ' ' } else { c };
-    let mut short: String = text.chars().map(one_line).take(QUOTE_MAX).collect();
-    if text.chars().nth(QUOTE_MAX).is_some() {
+    let mut short: String = text.chars().map(one_line).take(most).collect();
+    if text.chars().nth(most).is_some() {
         short.push('…');
     }
     short

@@ -6,7 +6,7 @@
 //!
 //! What must hold:
 //!
-//! - Whoever tells a client "there" has found the object younger than [`TOUCH`], or has written it anew under the
+//! - Whoever tells a client "there" has found the object younger than `TOUCH`, or has written it anew under the
 //!   condition that it was still the one that was read. So after a look either its time or its tag is new.
 //! - Whoever takes it away first changes it to "going", under the condition that it is still the one that was found
 //!   old. So of a look and a removal one is told no. Only then it is deleted, and soon, or not at all.
