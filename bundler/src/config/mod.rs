@@ -39,6 +39,7 @@ pub use helm::{HelmChart, HelmRepository, HelmStanza, LocalChart};
 pub use images::{AdditionalImage, Blocked};
 use limits::FILE_MAX;
 pub use operators::{OperatorCatalog, OperatorChannel, OperatorPackage};
+pub(crate) use release::ARCHITECTURES;
 pub use release::{ReleaseChannel, ReleaseStanza};
 pub use source::{ImageSource, PlatformFilter};
 pub use storage::{RegistryStorage, Storage};

@@ -50,7 +50,8 @@ pub struct ReleaseChannel {
     pub at: Position,
 }
 
-const ARCHITECTURES: [&str; 5] = ["amd64", "arm64", "ppc64le", "s390x", "multi"];
+/// What an update service has graphs for.
+pub(crate) const ARCHITECTURES: [&str; 5] = ["amd64", "arm64", "ppc64le", "s390x", "multi"];
 
 pub(super) fn stanza(
     mirror: &mut Fields<'_>,

@@ -253,11 +253,18 @@ pub async fn channels_of(
     Ok(names.into_iter().collect())
 }
 
-/// The channels that there are instead of one that has no release; none when that cannot be said.
+/// The channels that there are instead of one that has no release: those of its minor release, or of the one before. None
+/// when that cannot be said.
 pub async fn neighbours(service: &Service, channel: &str, architecture: &str) -> Vec<String> {
     let Some(name) = ChannelName::of(channel) else { return Vec::new() };
-    let known = channels_of(service, (name.major, name.minor), architecture).await;
-    known.unwrap_or_default()
+    let mut known = Vec::new();
+    for minor in (name.minor.saturating_sub(1)..=name.minor).rev() {
+        if known.is_empty() {
+            let of_minor = channels_of(service, (name.major, minor), architecture).await;
+            known = of_minor.unwrap_or_default();
+        }
+    }
+    known
 }
 
 #[cfg(test)]

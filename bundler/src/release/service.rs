@@ -18,6 +18,7 @@ use url::Url;
 use super::fault::ReleaseError;
 use super::graph::Graph;
 use super::limits::{GRAPH_MAX, GRAPHS_AT_ONCE};
+use crate::config::ARCHITECTURES;
 use crate::{durable, lock};
 
 /// Where OpenShift's graphs are.
@@ -220,7 +221,7 @@ fn check(channel: &str, architecture: &str) -> Result<(), ReleaseError> {
     if !named || !channel.bytes().all(|c| small(c) || c == b'-' || c == b'.') {
         return Err(ReleaseError::Name { channel: super::graph::clip(channel) });
     }
-    if architecture.is_empty() || architecture.len() > 20 || !architecture.bytes().all(small) {
+    if !ARCHITECTURES.contains(&architecture) {
         let architecture = super::graph::clip(architecture);
         return Err(ReleaseError::Architecture { architecture });
     }

@@ -22,7 +22,12 @@ pub(crate) fn data(below: &str) -> Option<PathBuf> {
     if path.exists() {
         return Some(path);
     }
-    println!("skipped: no OpenShift data `{below}` (set BUNDLE_OPENSHIFT_DATA)");
+    let why = format!("no OpenShift data `{below}` (BUNDLE_OPENSHIFT_DATA says where it is)");
+    println!("skipped: {why}");
+    if let Some(list) = std::env::var_os("BUNDLE_SKIPS") {
+        let mut file = fs_err::OpenOptions::new().append(true).create(true).open(list).unwrap();
+        writeln!(file, "{why}").unwrap();
+    }
     None
 }
 

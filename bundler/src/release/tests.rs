@@ -102,6 +102,10 @@ async fn a_channel_that_fails_stops_no_other() {
     let hint = &chosen.failures[1].hints[0];
     assert_eq!(hint, "channels that it has for amd64: `candidate-4.3`, `fast-4.3`");
     assert!(chosen.failures.iter().all(|failure| !failure.hints.is_empty()));
+    // Of the one before, when there is nothing of it.
+    let names = neighbours(&service, "stable-4.5", "amd64").await;
+    assert_eq!(names, Vec::<String>::new());
+    assert_eq!(neighbours(&service, "stable-4.4", "amd64").await, ["candidate-4.3", "fast-4.3"]);
 }
 
 #[tokio::test]
