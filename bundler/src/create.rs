@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use format_spec::head::Kind;
+use format_spec::head::{ContentClass, Kind};
 use format_spec::keys::SecretKey;
 use format_spec::part::FileName;
 use format_spec::{Digest, Sequence, StreamId};
@@ -15,13 +15,18 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::ImageSetConfig;
 use crate::durable;
-use crate::error::CreateError;
+use crate::error::{CreateError, fit};
 use crate::fetch::{self, FetchError};
 use crate::history::{History, Known};
 use crate::origin::{Loss, OriginError, Origins};
 use crate::plan::{self, Basis, Plan};
 use crate::publish::{self, Published, Statement};
 use crate::read_back::ReadBack;
+use crate::release::carry::{self, Carried, Trust, Wanted};
+use crate::release::explain::Chosen;
+use crate::release::path::AcceptedRisks;
+use crate::release::service::{Service, ServiceOptions};
+use crate::release::{self, whole};
 use crate::remote_history::RemoteHistory;
 use crate::report::{Created, File, Planned, PlannedReference, Summary, Written};
 use crate::resolve::{self, Resolved, Rules};
@@ -86,12 +91,24 @@ pub struct CreateOptions {
     pub expires: Option<String>,
     /// When the next sequence can be expected, RFC 3339 in UTC.
     pub next_expected: Option<String>,
+    /// Which releases are chosen, and whose signatures of them count.
+    pub releases: ReleaseOptions,
     /// The way to the registries.
     pub client: Client,
     /// Counts for the person who waits.
     pub progress: Arc<Progress>,
     /// Ctrl-C.
     pub cancel: CancellationToken,
+}
+
+/// What a configuration does not say about releases.
+pub struct ReleaseOptions {
+    /// Where update graphs are.
+    pub service: ServiceOptions,
+    /// The conditional edges that count.
+    pub risks: AcceptedRisks,
+    /// Whose signatures count.
+    pub trust: Trust,
 }
 
 impl CreateOptions {
@@ -151,7 +168,6 @@ pub async fn create(stream: Stream, options: CreateOptions) -> Result<Created, C
     let Stream { mut history, remote } = stream;
     check_since(&options, &history)?;
 
-    progress.phase("resolving images");
     let origins = Origins::new(options.client.clone(), REQUESTS.max(options.parallel_images));
     let rules = Rules {
         remove_signatures: options.remove_signatures,
@@ -159,14 +175,24 @@ pub async fn create(stream: Stream, options: CreateOptions) -> Result<Created, C
         parallel: options.parallel_images,
     };
     let state = State::of(&options, &history)?;
-    let wishes = wish::additional(&options.config, options.max_nested_paths)?;
-    let resolving = resolve::resolve(&options.config, wishes, &origins, &rules, &state.known);
-    let mut resolved = tokio::select! {
-        resolved = resolving => resolved?,
+    let mut wishes = wish::additional(&options.config, options.max_nested_paths)?;
+    let finding = async {
+        let (mut carried, chosen) = releases(&options, &origins).await;
+        wishes.append(&mut carried.wishes);
+        progress.phase("resolving images");
+        let resolving = resolve::resolve(&options.config, wishes, &origins, &rules, &state.known);
+        let mut resolved = resolving.await?;
+        let releases = note(&mut resolved, carried, chosen);
+        Ok::<_, CreateError>((resolved, releases))
+    };
+    let (mut resolved, releases) = tokio::select! {
+        found = finding => found?,
         () = options.cancel.cancelled() => return Err(CreateError::Cancelled),
     };
+    let standing = state.standing.as_ref().unwrap_or(&state.known).resources();
 
     loop {
+        whole::settle(&releases, &mut resolved, standing);
         refuse_failures(&options, &resolved)?;
         let plan = match state.plan(&resolved, &options) {
             Ok(plan) => plan,
@@ -290,7 +316,7 @@ impl State {
             tail: self.tail.clone(),
             base: self.base,
             failures: resolved.failures.clone(),
-            labels: options.labels.clone(),
+            labels: labels(options, resolved),
             expires: options.expires.clone(),
             next_expected: options.next_expected.clone(),
             sums: options.sums,
@@ -308,6 +334,59 @@ impl State {
         };
         plan::make(resolved, &basis)
     }
+}
+
+/// What is told in the head for people: their own words, and which releases nobody trusted has signed.
+fn labels(options: &CreateOptions, resolved: &Resolved) -> BTreeMap<String, String> {
+    let mut labels = options.labels.clone();
+    let unsigned = resolved.releases.iter().filter(|release| !release.signed);
+    let unsigned: Vec<&str> = unsigned.map(|release| release.tag.as_str()).collect();
+    if !unsigned.is_empty() {
+        labels.insert("unsigned-releases".to_owned(), fit(&unsigned.join(", ")));
+    }
+    labels
+}
+
+/// The releases that the configuration asks for, and why those.
+async fn releases<'a>(options: &'a CreateOptions, origins: &Origins) -> (Carried<'a>, Chosen) {
+    let mut chosen = Chosen::default();
+    let Some(stanza) = &options.config.platform else { return (Carried::default(), chosen) };
+    let (client, trust) = (&options.client, &options.releases.trust);
+    let mut wanted: Vec<Wanted> = Vec::new();
+    if let Some(image) = &stanza.release {
+        wanted.push(Wanted { image: image.clone(), channels: Vec::new() });
+    } else if !stanza.channels.is_empty() {
+        options.progress.phase("asking for update graphs");
+        let service = Service::new(client.clone(), options.releases.service.clone());
+        chosen = release::choose(stanza, &service, &options.releases.risks).await;
+        wanted.extend(chosen.payloads.iter().map(|payload| Wanted {
+            image: payload.payload.clone(),
+            channels: payload.channels.clone(),
+        }));
+    }
+    if wanted.is_empty() {
+        return (Carried::default(), chosen);
+    }
+    options.progress.phase("reading releases");
+    let nested = options.max_nested_paths;
+    (carry::carry(origins, client, &wanted, stanza, trust, nested).await, chosen)
+}
+
+/// Notes channels and releases that cannot be had, and what there is to be told of them.
+fn note(resolved: &mut Resolved, carried: Carried<'_>, chosen: Chosen) -> Vec<whole::Release> {
+    for failure in &chosen.failures {
+        let name = format!("{} ({})", failure.channel, failure.architecture);
+        let told = std::iter::once(&failure.reason).chain(&failure.hints).cloned();
+        let reason = fit(&told.collect::<Vec<_>>().join("; "));
+        resolved.fail(&name, ContentClass::Release, failure.wire, reason);
+    }
+    for (name, kind, reason) in carried.failures {
+        resolved.fail(&name, ContentClass::Release, kind, reason);
+    }
+    resolved.warnings.extend(chosen.warnings.iter().cloned());
+    resolved.warnings.extend(carried.warnings);
+    resolved.chosen = chosen;
+    carried.releases
 }
 
 /// The id of a stream that has no sequence yet. It is kept, so that an interrupted first create goes
@@ -407,6 +486,8 @@ fn summary(plan: &Plan, resolved: Resolved) -> Summary {
         bytes_known: plan.known_bytes,
         failures: resolved.failures,
         blocked: resolved.blocked,
+        releases: resolved.releases,
+        updates: (resolved.chosen != Chosen::default()).then_some(resolved.chosen),
         warnings,
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! 1. [`config`] reads the ImageSetConfiguration.
 //! 2. [`history`] knows what earlier sequences carried; [`remote_history`] keeps it in a registry too.
-//!    [`release`] chooses releases from update graphs.
+//!    [`release`] chooses releases from update graphs, proves who signed them and reads what they consist of.
 //! 3. [`wish`] says what is to be carried; [`resolve`] pins every reference to a digest, through [`origin`] ([`layout`] chooses an image of a
 //!    directory): [`tree`] finds the manifests of an image, `attached` those that stand beside it, [`node`] keeps
 //!    of each what is needed; [`destination`] names it at the target.
@@ -48,7 +48,7 @@ fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-pub use create::{CreateOptions, Signers, Standing, Stream, create};
+pub use create::{CreateOptions, ReleaseOptions, Signers, Standing, Stream, create};
 pub use error::{CreateError, ErrorKind, Large, exit_bits};
 pub use report::{Created, Planned, Summary, Written};
 pub use resend::resend;

@@ -4,9 +4,10 @@
 //! stream hashes it.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bytes::{Buf, Bytes};
 use format_spec::limits::MANIFEST_MAX;
@@ -20,10 +21,16 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use crate::config::ImageSource;
 use crate::error::reason;
 use crate::layout::{Choice, LayoutImage};
+use crate::lock;
 
 /// KiB of large manifests that are in memory because they are arriving or have just arrived: one of the largest.
 /// An index may name thousands of them, and what is made of one on the way takes several times its bytes.
 const ROOM: u32 = 4 * 1024;
+
+/// Manifests kept for the one who asks next, and the most bytes of each: those of release images, which are read before
+/// the others to know what else is wanted.
+const AHEAD: usize = 256;
+const AHEAD_EACH: usize = 64 * 1024;
 
 /// A place that holds manifests and blobs.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -107,7 +114,7 @@ impl OriginError {
 }
 
 /// Why a blob or manifest cannot be had from any of its origins.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Loss {
     /// What kind of fault it is.
     pub kind: Option<WireKind>,
@@ -127,6 +134,7 @@ pub struct Origins {
     client: Client,
     requests: Arc<Semaphore>,
     room: Room,
+    ahead: Arc<Mutex<HashMap<(Origin, Digest), RawManifest>>>,
 }
 
 /// A manifest that has just arrived. Its room is free again when it goes, so nobody may wait for another
@@ -156,7 +164,27 @@ impl From<Arrived> for BlobReader {
 impl Origins {
     /// Origins reached through `client`, with at most `requests` manifest requests at a time.
     pub fn new(client: Client, requests: usize) -> Self {
-        Self { client, requests: Arc::new(Semaphore::new(requests.max(1))), room: Room::new(ROOM) }
+        let requests = Arc::new(Semaphore::new(requests.max(1)));
+        Self { client, requests, room: Room::new(ROOM), ahead: Arc::default() }
+    }
+
+    /// Keeps a manifest that was read and that will be asked for once more, by its digest.
+    pub fn keep(&self, origin: &Origin, raw: &RawManifest) {
+        let mut ahead = lock(&self.ahead);
+        if ahead.len() < AHEAD && raw.bytes.len() <= AHEAD_EACH {
+            ahead.insert((origin.clone(), raw.digest), raw.clone());
+        }
+    }
+
+    /// A manifest that was kept, which is then kept no more.
+    fn kept(&self, origin: &Origin, reference: &ManifestRef) -> Option<Arrived> {
+        let ManifestRef::Digest(digest) = reference else { return None };
+        let mut ahead = lock(&self.ahead);
+        if ahead.is_empty() {
+            return None;
+        }
+        let raw = ahead.remove(&(origin.clone(), *digest))?;
+        Some(Arrived { raw, room: Taken::default() })
     }
 
     async fn permit(&self) -> SemaphorePermit<'_> {
@@ -169,6 +197,9 @@ impl Origins {
         origin: &Origin,
         reference: &ManifestRef,
     ) -> Result<Arrived, OriginError> {
+        if let Some(kept) = self.kept(origin, reference) {
+            return Ok(kept);
+        }
         match origin {
             Origin::Registry(host, repository) => {
                 // The leave to ask comes first: who has room must not wait for those who wait for room.

@@ -5,6 +5,7 @@ use format_spec::{Digest, Sequence, StreamId};
 use serde::Serialize;
 
 use crate::error::exit_bits;
+use crate::release::explain::Chosen;
 
 /// How a create ended.
 #[derive(Debug, Clone, Serialize)]
@@ -30,8 +31,28 @@ pub struct Summary {
     pub failures: Vec<Failure>,
     /// What was left out because it is blocked: reference and pattern.
     pub blocked: Vec<(String, String)>,
+    /// The releases that are carried whole or stand at the target.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub releases: Vec<Release>,
+    /// What the update graphs gave, and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub updates: Option<Chosen>,
     /// What a person should know.
     pub warnings: Vec<String>,
+}
+
+/// One release.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Release {
+    /// Its tag at the target.
+    pub tag: String,
+    /// The release image, by digest.
+    pub image: String,
+    /// Its images, the release image among them.
+    pub images: usize,
+    /// Whether somebody trusted has signed it.
+    pub signed: bool,
 }
 
 /// A file and its size in bytes.

@@ -21,6 +21,8 @@ use crate::listed::{Listed, Place};
 use crate::lock;
 use crate::node::{Reader, Shelf};
 use crate::origin::{Loss, Origin, Origins, Source};
+use crate::release::explain::Chosen;
+use crate::report::Release;
 use crate::tree::{ImageError, Manifests, Tree};
 use crate::wish::Wish;
 
@@ -83,13 +85,23 @@ pub struct Resolved {
     pub blocked: Vec<(String, String)>,
     /// What the importer makes cluster resources from: all that stands, ascending by name.
     pub resources: Vec<Resource>,
+    /// The releases that are there whole.
+    pub releases: Vec<Release>,
+    /// What the update graphs gave.
+    pub chosen: Chosen,
     /// What a person should know.
     pub warnings: Vec<String>,
 }
 
 impl Resolved {
     /// Notes an image that cannot be had.
-    fn fail(&mut self, image: &str, class: ContentClass, kind: Option<WireKind>, reason: String) {
+    pub(crate) fn fail(
+        &mut self,
+        image: &str,
+        class: ContentClass,
+        kind: Option<WireKind>,
+        reason: String,
+    ) {
         let reference = image.to_owned();
         self.failures.push(Failure { reference, class, reason });
         self.causes.push(kind);
@@ -153,21 +165,26 @@ pub async fn resolve(
     let warnings = Mutex::new(Vec::new());
     let shelf = Shelf::default();
     let listed = Listed::new(known);
+    let same = same(&wanted);
+    let firsts: Vec<usize> = (0..wanted.len()).filter(|at| same[*at] == *at).collect();
     // As they end: behind one that takes long, the others would wait for their turn to be taken away.
-    let mut outcomes: Vec<_> = futures_util::stream::iter(wanted.iter().enumerate())
-        .map(|(at, wish)| {
+    let mut outcomes: Vec<_> = futures_util::stream::iter(firsts)
+        .map(|at| {
+            let wish = &wanted[at];
             let place =
                 Place { listed: &listed, tag: tag_of(&wish.source), repository: &wish.repository };
             let resolving = one(wish, origins, rules, &shelf, place, &warnings);
-            resolving.map(move |outcome| (at, outcome))
+            resolving.map(move |outcome| (at, outcome.map_err(Loss::from)))
         })
         .buffer_unordered(rules.parallel.max(1))
         .collect()
         .await;
     outcomes.sort_unstable_by_key(|(at, _)| *at);
-    resolved.images.reserve_exact(outcomes.len());
-    for (wish, (_, outcome)) in wanted.into_iter().zip(outcomes) {
-        let Wish { name: source, class, repository, tag, .. } = wish;
+    resolved.images.reserve_exact(wanted.len());
+    for (at, outcome) in spread(outcomes, &same) {
+        let wish = &wanted[at];
+        let (source, class) = (wish.name.clone(), wish.class);
+        let (repository, tag) = (wish.repository.clone(), wish.tag.clone());
         match outcome {
             Ok((origin, mut names, manifests)) => {
                 let tag = tag.unwrap_or_else(|| destination::digest_tag(&names[0].digest));
@@ -182,13 +199,7 @@ pub async fn resolve(
                     manifests,
                 });
             }
-            Err(error) => {
-                let kind = match &error {
-                    ImageError::Origin(origin) => origin.kind(),
-                    _ => None,
-                };
-                resolved.fail(&source, class, kind, reason(&error));
-            }
+            Err(Loss { kind, reason }) => resolved.fail(&source, class, kind, reason),
         }
     }
     resolved.warnings.extend(warnings.into_inner().unwrap_or_default());
@@ -202,6 +213,38 @@ fn tag_of<'a>(source: &'a Source<'_>) -> Option<&'a Tag> {
         Source::Registry(reference) if reference.digest.is_none() => reference.tag.as_ref(),
         _ => None,
     }
+}
+
+/// For each wish the place of the first that asks for the very same: one image that gets several names is read once.
+fn same(wanted: &[Wish<'_>]) -> Vec<usize> {
+    let mut firsts = HashMap::new();
+    let mut first = |at: usize, wish: &Wish<'_>| match &wish.source {
+        // By tag each asks for itself: the way by which a tag was read tells what may be attached to it.
+        Source::Registry(reference) if reference.digest.is_some() => {
+            let platforms: Vec<_> =
+                wish.platforms.iter().map(|p| (p.os.clone(), p.architecture.clone())).collect();
+            let key = (wish.source.origin(), reference.digest, wish.repository.clone(), platforms);
+            *firsts.entry(key).or_insert(at)
+        }
+        _ => at,
+    };
+    wanted.iter().enumerate().map(|(at, wish)| first(at, wish)).collect()
+}
+
+type Outcome = Result<Found, Loss>;
+
+/// The outcome of each wish, in their order, from those of the first of each kind.
+fn spread(outcomes: Vec<(usize, Outcome)>, same: &[usize]) -> Vec<(usize, Outcome)> {
+    let mut left = vec![0_usize; same.len()];
+    same.iter().for_each(|first| left[*first] += 1);
+    let mut outcomes: BTreeMap<usize, Outcome> = outcomes.into_iter().collect();
+    let mut take = |first: usize| {
+        left[first] -= 1;
+        let last = left[first] == 0;
+        if last { outcomes.remove(&first) } else { outcomes.get(&first).cloned() }
+    };
+    let all = same.iter().enumerate();
+    all.filter_map(|(at, first)| Some((at, take(*first)?))).collect()
 }
 
 type Found = (Origin, Vec<Wanted>, Manifests);

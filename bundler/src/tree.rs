@@ -13,8 +13,9 @@ use registry::media_type;
 use registry::reference::ManifestRef;
 
 use crate::config::PlatformFilter;
+use crate::error::reason;
 use crate::node::{Node, Read, Reader};
-use crate::origin::OriginError;
+use crate::origin::{Loss, OriginError};
 
 /// Manifests that one image may consist of, attached ones included.
 const MANIFESTS_MAX: usize = 10_000;
@@ -48,6 +49,16 @@ pub(crate) enum ImageError {
     Both(Digest),
     #[error("blob {0} is larger than {max} bytes", max = format_spec::limits::BLOB_MAX)]
     Blob(Digest),
+}
+
+impl From<ImageError> for Loss {
+    fn from(error: ImageError) -> Self {
+        let kind = match &error {
+            ImageError::Origin(origin) => origin.kind(),
+            _ => None,
+        };
+        Self { kind, reason: reason(&error) }
+    }
 }
 
 /// The manifests of one image, in the order of their digests. Most images have one: a map would take ten

@@ -10,8 +10,13 @@ use std::sync::Arc;
 
 use ::registry::progress::Progress;
 use bundler::config::ImageSetConfig;
+use bundler::release::carry::Trust;
+use bundler::release::keys::Trusted;
+use bundler::release::path::AcceptedRisks;
+use bundler::release::service::ServiceOptions;
+use bundler::release::store::{self, Store};
 use bundler::report::{Created, Planned, Summary, Written};
-use bundler::{CreateOptions, Stream};
+use bundler::{CreateOptions, ReleaseOptions, Stream};
 use format_spec::Sequence;
 use format_spec::head::{Kind, Totals};
 use format_spec::keys::KeyId;
@@ -21,7 +26,7 @@ use serde::Serialize;
 use super::Context;
 use crate::cli::{self, Common};
 use crate::failure::{Exit, Failure};
-use crate::output::plain;
+use crate::output::{plain, plain_lines};
 use crate::progress::Drawing;
 use crate::signing::{Signers, first_key, signing_keys, tell_new_stream, tell_other_key};
 use crate::size::{self, Media, PartSize};
@@ -75,6 +80,20 @@ pub struct Args {
     /// The most components of a repository's path at the target; 0 is no limit
     #[arg(long, value_name = "N", default_value = "0")]
     max_nested_paths: usize,
+    /// Also over updates that carry these risks, separated by commas; without names, over all
+    #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "", value_delimiter = ',')]
+    accept_risks: Option<Vec<String>>,
+    /// Keys whose signatures of releases count, in place of Red Hat's: a file of OpenPGP public keys, armoured or not;
+    /// repeatable
+    #[arg(long, value_name = "FILE", env = "OCP_SIGNATURE_VERIFICATION_PK")]
+    release_keys: Vec<PathBuf>,
+    /// Where signatures of releases are, in place of Red Hat's servers: an address or a directory that has
+    /// `sha256=HEX/signature-1`; repeatable
+    #[arg(long, value_name = "URL|DIR", env = "OCP_SIGNATURE_URL")]
+    signature_store: Vec<Store>,
+    /// Carry releases without a valid signature too; the head says so
+    #[arg(long)]
+    accept_unsigned_releases: bool,
     /// Only say what would be carried; writes `mapping.txt`
     #[arg(long)]
     dry_run: bool,
@@ -141,6 +160,14 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         super::refuse_unwritable("--to", &args.to)?;
     }
     let labels = labels(args.label)?;
+    let trust = trust(&args.release_keys, args.signature_store, args.accept_unsigned_releases)?;
+    let service = ServiceOptions::from_environment(Some(&workspace))
+        .map_err(|error| Failure::from(&error))?;
+    let risks = match args.accept_risks {
+        None => AcceptedRisks::Nothing,
+        Some(names) => AcceptedRisks::named(names.into_iter().filter(|name| !name.is_empty())),
+    };
+    let releases = ReleaseOptions { service, risks, trust };
     let part_bytes = part_bytes(args.size, args.media, config.archive_size);
     let history = config.storage.registry.as_ref().filter(|history| history.skip_tls);
     let skip_tls = history.map(|history| &history.image.registry);
@@ -191,6 +218,7 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         labels,
         expires: args.expires,
         next_expected: args.next_expected,
+        releases,
         client,
         progress,
         cancel: context.cancel.clone(),
@@ -249,6 +277,16 @@ fn workspace(common: &Common, config: &ImageSetConfig) -> PathBuf {
         );
     }
     local.clone()
+}
+
+/// Whose signatures of releases count, and where they are looked for.
+fn trust(keys: &[PathBuf], stores: Vec<Store>, accept_unsigned: bool) -> Result<Trust, Failure> {
+    let trusted = Trusted::of(keys)?;
+    for warning in &trusted.warnings {
+        tracing::warn!("{}", plain(warning));
+    }
+    let stores = if stores.is_empty() { store::built_in() } else { stores };
+    Ok(Trust { keys: trusted.keys, stores, accept_unsigned })
 }
 
 fn labels(pairs: Vec<(String, String)>) -> Result<BTreeMap<String, String>, Failure> {
@@ -355,6 +393,15 @@ fn nothing(summary: &Summary) -> String {
 
 fn plan(text: &mut String, planned: &Planned) -> std::fmt::Result {
     writeln!(text, "would write {}", named(planned.sequence, planned.kind))?;
+    if let Some(updates) = &planned.summary.updates {
+        for channel in &updates.channels {
+            write!(text, "{}", plain_lines(&channel.to_string()))?;
+        }
+        for way in &updates.ways {
+            write!(text, "{}", plain_lines(&way.to_string()))?;
+        }
+    }
+    releases(text, &planned.summary)?;
     for reference in &planned.references {
         writeln!(text, "  set     {}  from {}", plain(&reference.name), plain(&reference.source))?;
     }
@@ -379,6 +426,7 @@ fn sequence_written(text: &mut String, written: &Written, answer: &Answer<'_>) -
     writeln!(text, "{} is in `{}`", named(written.sequence, written.kind), answer.to)?;
     writeln!(text, "  stream  {}", written.stream)?;
     writeln!(text, "  digest  {}", written.digest)?;
+    releases(text, &written.summary)?;
     counts(text, totals, &written.summary)?;
     writeln!(text, "  {}, all files {}", size::count(parts, "part"), size::show(bytes))?;
     if totals.removals > 0 {
@@ -390,6 +438,15 @@ fn sequence_written(text: &mut String, written: &Written, answer: &Answer<'_>) -
     }
     for key in &answer.keys {
         writeln!(text, "  signed by {key}")?;
+    }
+    Ok(())
+}
+
+fn releases(text: &mut String, summary: &Summary) -> std::fmt::Result {
+    for release in &summary.releases {
+        let images = size::count(release.images as u64, "image");
+        let unsigned = if release.signed { "" } else { ", not signed by anybody trusted" };
+        writeln!(text, "  release {}: {images}{unsigned}", plain(&release.tag))?;
     }
     Ok(())
 }
@@ -496,7 +553,7 @@ mod tests {
                 reason: "not found".to_owned(),
             }],
             blocked: Vec::new(),
-            warnings: Vec::new(),
+            ..Summary::default()
         };
         let written = Created::Written(Written {
             read_back: false,
@@ -527,8 +584,8 @@ mod tests {
             let blocked = blocked.iter().map(|name| ((*name).to_owned(), "^host/".to_owned()));
             let blocked = blocked.collect();
             let (failures, warnings) = (Vec::new(), Vec::new());
-            let created =
-                Created::Nothing(Summary { images, bytes_known: 0, failures, blocked, warnings });
+            let summary = Summary { images, failures, blocked, warnings, ..Summary::default() };
+            let created = Created::Nothing(summary);
             text(&Answer::new(&created, Path::new("out")), None)
         };
         assert_eq!(

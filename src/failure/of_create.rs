@@ -5,6 +5,7 @@ use crate::size;
 use bundler::config::{self, ConfigErrors};
 use bundler::release::explain::ChannelFailure;
 use bundler::release::fault::ReleaseError;
+use bundler::release::keys::KeysError;
 use bundler::{CreateError, ErrorKind, Large};
 
 impl From<ConfigErrors> for Failure {
@@ -20,6 +21,15 @@ impl From<ConfigErrors> for Failure {
         failure.with_hint(
             "mend the configuration and run the same command again; `bundle init` prints one with \
              every field explained",
+        )
+    }
+}
+
+impl From<KeysError> for Failure {
+    fn from(error: KeysError) -> Self {
+        // As a configuration that cannot be read.
+        Self::of(Kind::Usage, &error).with_hint(
+            "name a file with OpenPGP public keys, as `gpg --export KEY` writes it: `--release-keys FILE`",
         )
     }
 }

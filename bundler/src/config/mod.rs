@@ -9,6 +9,7 @@
 //!    tree for the known fields; 4. the stanzas (`images`, `release`, `operators`, `helm`, `storage`)
 //!    check their values; 5. `unsupported` names what this version cannot carry yet.
 
+pub(crate) mod document;
 mod fields;
 mod finding;
 mod helm;
@@ -214,17 +215,20 @@ fn document(
     samples(&mut mirror, report);
     mirror.done(report);
     let asked = [
-        platform.as_ref().is_some_and(|stanza| !stanza.is_empty()),
+        platform.as_ref().is_some_and(|stanza| stanza.graph),
         !operators.is_empty(),
         helm.as_ref().is_some_and(|stanza| !stanza.is_empty()),
     ];
     let unsupported = places
         .into_iter()
         .zip(asked)
-        .zip(["release", "Operator catalog", "Helm chart"])
+        .zip(["the update graph image", "Operator catalog content", "Helm chart content"])
         .filter_map(|((spot, asked), what)| spot.filter(|_| asked).map(|spot| (spot, what)))
-        .map(|(spot, what)| {
-            let problem = format!("{what} content is not supported by this version of bundle yet");
+        .map(|(mut spot, what)| {
+            if spot.field.ends_with("platform") {
+                spot.field += ".graph";
+            }
+            let problem = format!("{what} is not supported by this version of bundle yet");
             let hint = format!("remove `{}`, or carry it with another tool for now", spot.field);
             report.finding(&spot, problem, &hint)
         })

@@ -3,19 +3,32 @@
 //! 1. [`service`] asks the update service for the graphs of channels; [`graph`] reads them.
 //! 2. [`mod@choose`] takes the versions that one entry asks for, [`path`] finds ways through one graph, [`hops`] the
 //!    way over several channels; [`explain`] says what came of it.
+//! 3. [`store`] fetches the signatures of a payload, [`signature`] verifies them with [`openpgp`] and the keys of [`keys`].
+//! 4. [`payload`] reads what a payload consists of out of its layers (`layer`, `tarball`), [`references`] understands it.
+//! 5. [`carry`] makes wishes of all that; [`whole`] sees to it that a release is carried whole or not at all.
 //!
 //! In: the stanza of the configuration. Out: payloads by digest, each with the reason why it is in, and for each
-//! channel why a version is not. What must hold: only `service` asks the network; everything that decides works on
+//! channel why a version is not. What must hold: only `service`, `store` and `payload` ask the network; everything that decides works on
 //! bytes alone; a channel that fails stops no other one.
 
+pub mod carry;
 pub mod choose;
 pub mod explain;
 pub mod fault;
 pub mod graph;
 pub mod hops;
+pub mod keys;
+mod layer;
 pub mod limits;
+pub mod openpgp;
 pub mod path;
+pub mod payload;
+pub mod references;
 pub mod service;
+pub mod signature;
+pub mod store;
+mod tarball;
+pub mod whole;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -267,6 +280,8 @@ pub async fn neighbours(service: &Service, channel: &str, architecture: &str) ->
     known
 }
 
+#[cfg(test)]
+mod test_key;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

@@ -9,7 +9,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bundler::config::ImageSetConfig;
-use bundler::{CreateError, CreateOptions, Created, Stream, Written};
+use bundler::release::carry::Trust;
+use bundler::release::path::AcceptedRisks;
+use bundler::release::service::ServiceOptions;
+use bundler::{CreateError, CreateOptions, Created, ReleaseOptions, Stream, Written};
 use format_spec::keys::SecretKey;
 use format_spec::limits::PART_MIN;
 use registry::client::Client;
@@ -51,6 +54,11 @@ pub fn options(text: &str, directory: &Path, client: &Client) -> CreateOptions {
         labels: BTreeMap::new(),
         expires: None,
         next_expected: None,
+        releases: ReleaseOptions {
+            service: ServiceOptions::from_environment(None).unwrap(),
+            risks: AcceptedRisks::Nothing,
+            trust: Trust { keys: Vec::new(), stores: Vec::new(), accept_unsigned: false },
+        },
         client: client.clone(),
         progress: Arc::default(),
         cancel: CancellationToken::new(),

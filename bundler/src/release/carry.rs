@@ -1,0 +1,321 @@
+//! From payloads to what is carried: who signed each, what it consists of, what it is called at the target.
+//!
+//! In: release images that are wanted. Out: wishes for all images of them, and for each release the documents that the other
+//! side needs. What must hold: a release that nobody trusted signed, and one that is none, becomes a failure with its reason
+//! and nothing of it is wished for; the others go on. Its layers are read after its signature is proven.
+
+use std::borrow::Cow;
+use std::time::SystemTime;
+
+use format_spec::head::ContentClass;
+use format_spec::index::Resource;
+use format_spec::names::NameError;
+use format_spec::{Digest, Repository, Tag};
+use futures_util::StreamExt;
+use registry::client::{Client, ErrorKind as WireKind};
+use registry::reference::Reference;
+use serde::Serialize;
+
+use super::limits::PAYLOADS;
+use super::openpgp::PublicKey;
+use super::payload::{self, Payload, PayloadError};
+use super::signature::Claim;
+use super::store::{self, Proof, Store};
+use super::whole::Release;
+use crate::config::{PlatformFilter, ReleaseStanza};
+use crate::destination::{self, Destination};
+use crate::error::{fit, reason};
+use crate::origin::{Origins, Source};
+use crate::wish::Wish;
+
+/// Which signatures count, and whether a release needs one.
+#[derive(Debug, Clone)]
+pub struct Trust {
+    /// The keys that are trusted.
+    pub keys: Vec<PublicKey>,
+    /// Where signatures are looked for.
+    pub stores: Vec<Store>,
+    /// Carry releases without a valid signature too, and say so in the head.
+    pub accept_unsigned: bool,
+}
+
+/// A release image that is wanted.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// Where it is; by digest, unless a person named it by tag.
+    pub image: Reference,
+    /// The channels that it was chosen from.
+    pub channels: Vec<String>,
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub struct Carried<'a> {
+    /// All images of all releases.
+    pub wishes: Vec<Wish<'a>>,
+    /// The releases.
+    pub releases: Vec<Release>,
+    /// Those that cannot be carried: name, kind of fault, reason.
+    pub failures: Vec<(String, Option<WireKind>, String)>,
+    /// What a person should know.
+    pub warnings: Vec<String>,
+}
+
+/// Why one release is not carried.
+#[derive(Debug, thiserror::Error)]
+enum ReleaseError {
+    #[error(transparent)]
+    Payload(#[from] PayloadError),
+    #[error("{0}; `--accept-unsigned-releases` carries it all the same")]
+    Unsigned(String, Option<WireKind>),
+    #[error("it has no valid name at the target: {0}")]
+    Name(#[from] NameError),
+}
+
+impl ReleaseError {
+    fn kind(&self) -> Option<WireKind> {
+        match self {
+            Self::Payload(error) => error.kind(),
+            Self::Unsigned(_, kind) => *kind,
+            Self::Name(_) => None,
+        }
+    }
+}
+
+/// The document of a release (`docs/decisions/0012-releases.md`).
+#[derive(Serialize)]
+struct Told<'a> {
+    version: &'a str,
+    architecture: &'a str,
+    digest: Digest,
+    source: &'a str,
+    repository: &'a Repository,
+    tag: &'a Tag,
+    channels: &'a [String],
+    signed: bool,
+}
+
+/// What all releases of a run share.
+struct Demand<'a> {
+    origins: &'a Origins,
+    client: &'a Client,
+    trust: &'a Trust,
+    /// The architectures whose boot images are wanted.
+    boot: Vec<String>,
+    max_nested_paths: usize,
+}
+
+/// Looks at all wanted releases, several at a time.
+pub async fn carry<'a>(
+    origins: &Origins,
+    client: &Client,
+    wanted: &[Wanted],
+    stanza: &'a ReleaseStanza,
+    trust: &Trust,
+    max_nested_paths: usize,
+) -> Carried<'a> {
+    let boot = boot_architectures(stanza);
+    let platforms = &stanza.platforms[..];
+    let demand = &Demand { origins, client, trust, boot, max_nested_paths };
+    let outcomes: Vec<_> = futures_util::stream::iter(wanted)
+        .map(|wanted| async move { (wanted, one(wanted, demand, platforms).await) })
+        .buffered(PAYLOADS)
+        .collect()
+        .await;
+    let mut carried = Carried::default();
+    for (wanted, outcome) in outcomes {
+        match outcome {
+            Ok((wishes, release, warnings)) => {
+                carried.wishes.extend(wishes);
+                carried.releases.push(release);
+                let name = wanted.image.to_string();
+                carried.warnings.extend(warnings.into_iter().map(|text| format!("{name}: {text}")));
+            }
+            Err(error) => {
+                carried.failures.push((wanted.image.to_string(), error.kind(), reason(&error)));
+            }
+        }
+    }
+    carried
+}
+
+type Outcome<'a> = (Vec<Wish<'a>>, Release, Vec<String>);
+
+async fn one<'a>(
+    wanted: &Wanted,
+    demand: &Demand<'_>,
+    platforms: &'a [PlatformFilter],
+) -> Result<Outcome<'a>, ReleaseError> {
+    let Demand { origins, trust, .. } = demand;
+    let source = Source::Registry(Cow::Borrowed(&wanted.image));
+    let opened = payload::open(origins, &source).await?;
+    let digest = opened.digest;
+    let proof = store::prove(demand.client, &trust.stores, &trust.keys, &digest, now()).await;
+    let unsigned = unsigned(&proof, trust);
+    let mut warnings = Vec::new();
+    if let Some(why) = unsigned {
+        if !trust.accept_unsigned {
+            return Err(ReleaseError::Unsigned(fit(&why), proof.kind));
+        }
+        warnings.push(format!("carried without a valid signature: {why}"));
+    }
+    let payload = opened.read(origins, !demand.boot.is_empty()).await?;
+    warnings.extend(payload.warnings.iter().cloned());
+    let image = Reference { tag: None, digest: Some(digest), ..wanted.image.clone() };
+    let tag = tag(&proof, &payload)?;
+    let name = |repository: &str, tag: &str| -> Result<Destination, NameError> {
+        let repository = destination::nest(&repository.parse()?, demand.max_nested_paths)?;
+        Ok(Destination { repository, tag: tag.parse()? })
+    };
+    let own = name("openshift/release-images", tag.as_str())?;
+    let mut members = vec![(image.clone(), own.clone())];
+    for component in &payload.references.components {
+        let destination = name("openshift/release", &format!("{tag}-{}", component.name))?;
+        members.push((component.image.clone(), destination));
+    }
+    for (image, end) in boot_images(&payload, demand, &mut warnings) {
+        members.push((image, name("openshift/release", &format!("{tag}-{end}"))?));
+    }
+    let source = image.to_string();
+    let told = Told {
+        version: &payload.references.version,
+        architecture: &payload.architecture,
+        digest,
+        source: &source,
+        repository: &own.repository,
+        tag: &own.tag,
+        channels: &wanted.channels,
+        signed: !proof.valid.is_empty(),
+    };
+    let release = Release {
+        name: source.clone(),
+        tag: own.tag.clone(),
+        unsigned: proof.valid.is_empty(),
+        resources: resources(&told, &proof),
+        members: members.iter().map(|(image, to)| (image.to_string(), to.clone())).collect(),
+    };
+    let wishes = members.into_iter().map(|(image, destination)| Wish {
+        name: image.to_string(),
+        source: Source::Registry(Cow::Owned(image)),
+        class: ContentClass::Release,
+        platforms: Cow::Borrowed(platforms),
+        repository: destination.repository,
+        tag: Some(destination.tag),
+    });
+    Ok((wishes.collect(), release, warnings))
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs())
+}
+
+/// Why a release counts as unsigned; `None` when it is signed.
+fn unsigned(proof: &Proof, trust: &Trust) -> Option<String> {
+    if !proof.valid.is_empty() {
+        return None;
+    }
+    if !proof.refused.is_empty() {
+        return Some(format!("it has no valid signature: {}", proof.refused.join("; ")));
+    }
+    let stores: Vec<String> = trust.stores.iter().map(|store| format!("`{store}`")).collect();
+    Some(format!("it has no signature in {}", stores.join(", ")))
+}
+
+fn resources(told: &Told<'_>, proof: &Proof) -> Vec<Resource> {
+    let document = Resource {
+        name: format!("release/{}", told.tag),
+        content: serde_json::to_vec(told).unwrap_or_default(),
+    };
+    let hex = told.digest.hex();
+    let signatures = proof.valid.iter().enumerate().map(|(at, (file, _))| Resource {
+        name: format!("release-signature/sha256-{hex}-{}", at + 1),
+        content: file.clone(),
+    });
+    std::iter::once(document).chain(signatures).collect()
+}
+
+/// The tag under which a release stands at the target: the one that it was signed with, that of its own version before
+/// others; without a signature its version and architecture.
+fn tag(proof: &Proof, payload: &Payload) -> Result<Tag, NameError> {
+    let version = &payload.references.version;
+    let own = format!("{version}-{}", machine(&payload.architecture));
+    let signed = |(_, claim): &(Vec<u8>, Claim)| {
+        claim.reference.parse::<Reference>().ok().and_then(|reference| reference.tag)
+    };
+    let tags: Vec<Tag> = proof.valid.iter().filter_map(signed).collect();
+    let begins = |tag: &&Tag| tag.as_str().starts_with(version.as_str());
+    let chosen = tags
+        .iter()
+        .find(|tag| tag.as_str() == own)
+        .or_else(|| tags.iter().find(begins))
+        .or_else(|| tags.first());
+    chosen.map_or_else(|| own.parse(), |tag| Ok(tag.clone()))
+}
+
+/// An architecture of Go as it stands in tags.
+fn machine(architecture: &str) -> &str {
+    match architecture {
+        "amd64" => "x86_64",
+        "arm64" => "aarch64",
+        other => other,
+    }
+}
+
+/// The architectures whose boot images are asked for, as in tags.
+fn boot_architectures(stanza: &ReleaseStanza) -> Vec<String> {
+    const BOTH: [&str; 2] = ["x86_64", "s390x"];
+    let owned = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+    if !stanza.kubevirt_container {
+        return Vec::new();
+    }
+    if !stanza.platforms.is_empty() {
+        let mut known: Vec<&str> =
+            stanza.platforms.iter().map(|platform| machine(&platform.architecture)).collect();
+        known.retain(|name| BOTH.contains(name));
+        known.dedup();
+        return owned(if known.is_empty() { &BOTH } else { &known });
+    }
+    let mut asked: Vec<&str> = stanza.architectures.iter().map(|name| machine(name)).collect();
+    if let Some(multi) = asked.iter().position(|name| *name == "multi") {
+        asked.remove(multi);
+        asked.extend(BOTH.iter().filter(|name| !asked.contains(name)).copied().collect::<Vec<_>>());
+    }
+    owned(if asked.is_empty() { &BOTH[..1] } else { &asked })
+}
+
+/// The boot images that are wanted of a payload, and the ends of their tags.
+fn boot_images(
+    payload: &Payload,
+    demand: &Demand<'_>,
+    warnings: &mut Vec<String>,
+) -> Vec<(Reference, String)> {
+    let several = demand.boot.len() > 1;
+    let own = machine(&payload.architecture).to_owned();
+    let of_this = match own.as_str() {
+        "multi" => &demand.boot[..],
+        _ if demand.boot.is_empty() => &[],
+        _ => std::slice::from_ref(&own),
+    };
+    let mut images = Vec::new();
+    for architecture in of_this {
+        let found = payload.boot_images.iter().filter(|one| one.architecture == *architecture);
+        let before = images.len();
+        for (at, one) in found.enumerate() {
+            // The first is the one that there always was.
+            let stream = match &one.stream {
+                Some(stream) if at > 0 => format!("-{stream}"),
+                _ => String::new(),
+            };
+            let end = if several { format!("-{architecture}") } else { String::new() };
+            images.push((one.image.clone(), format!("kube-virt-container{stream}{end}")));
+        }
+        if images.len() == before {
+            warnings.push(format!("it has no boot image of KubeVirt for {architecture}"));
+        }
+    }
+    images
+}
+
+#[cfg(test)]
+#[path = "carry_tests.rs"]
+mod tests;

@@ -1,0 +1,454 @@
+//! Releases through the binary: a payload as real ones are, signed with a test's own key, from the source over media to the
+//! target; what comes next, what nobody signed, what is no release.
+
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+
+#[path = "support/mod.rs"]
+mod support;
+
+#[path = "../bundler/src/release/test_key.rs"]
+mod test_key;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use format_spec::index::Index;
+use format_spec::{Digest, codec};
+use fs_err as fs;
+use serde_json::{Value, json};
+use support::command::Run;
+use support::image::Pushed;
+use support::server::fs_write;
+use support::site::Site;
+use support::{listener, serve, skip, text};
+use test_key::TestKey;
+
+const COMPONENTS: &str = "openshift-release-dev/ocp-v4.0-art-dev";
+const RELEASES: &str = "openshift-release-dev/ocp-release";
+
+/// A site whose source has releases.
+struct Releases {
+    site: Site,
+    key: TestKey,
+}
+
+impl Releases {
+    /// `None` after saying why there is none.
+    fn new() -> Option<Self> {
+        let Some(key) = TestKey::new() else {
+            skip("`openssl` is not on this machine: no release is signed");
+            return None;
+        };
+        let site = Site::new();
+        fs_write(&site.path("keys.pgp"), &key.public());
+        fs::create_dir_all(site.path("store")).unwrap();
+        Some(Self { site, key })
+    }
+
+    /// One small image for each name, by digest alone.
+    fn components(&self, names: &[String], generation: &str) -> Vec<(String, Digest)> {
+        let source = &self.site.source;
+        let push = |name: &String| {
+            let content = format!("{name} of {generation}");
+            let image = source.image_for(COMPONENTS, None, "amd64", &[content.as_bytes()]);
+            (name.clone(), image.digest)
+        };
+        names.iter().map(push).collect()
+    }
+
+    /// `image-references`: real ones where they are at hand, with the images of this site.
+    fn references(&self, version: &str, components: &[(String, Digest)]) -> Vec<u8> {
+        let host = &self.site.source.host;
+        let mut document = real().unwrap_or_else(|| {
+            json!({"kind": "ImageStream", "apiVersion": "image.openshift.io/v1", "metadata": {},
+                "spec": {"tags": []}})
+        });
+        document["metadata"]["name"] = json!(version);
+        let tag = |(name, digest): &(String, Digest)| {
+            let image = format!("{host}/{COMPONENTS}@{digest}");
+            json!({"name": name, "from": {"kind": "DockerImage", "name": image},
+                "annotations": {"io.openshift.build.commit.id": "1f666fd6"}})
+        };
+        document["spec"]["tags"] = components.iter().map(tag).collect();
+        serde_json::to_vec_pretty(&document).unwrap()
+    }
+
+    /// A release image of these files; below its layer lies one that must not count.
+    fn payload(&self, files: &[(&str, &[u8])]) -> Pushed {
+        let below =
+            tar(&[("etc/os-release", b"ID=rhcos"), ("release-manifests/image-references", b"old")]);
+        let above = tar(files);
+        self.site.source.image_for(RELEASES, None, "amd64", &[&below, &above])
+    }
+
+    /// A whole release, with its signature in the store.
+    fn release(&self, version: &str, components: &[(String, Digest)]) -> Pushed {
+        let references = self.references(version, components);
+        let metadata =
+            json!({"kind": "cincinnati-metadata-v0", "version": version, "previous": []});
+        let payload = self.payload(&[
+            ("release-manifests/image-references", &references),
+            ("release-manifests/release-metadata", &serde_json::to_vec(&metadata).unwrap()),
+        ]);
+        let name = format!("quay.io/{RELEASES}:{version}-x86_64");
+        self.store(&payload, 1, &self.key.sign(&payload.digest.to_string(), &name));
+        payload
+    }
+
+    fn store(&self, payload: &Pushed, number: u32, file: &[u8]) {
+        let place = self.site.path(&format!("store/sha256={}", payload.digest.hex()));
+        fs::create_dir_all(&place).unwrap();
+        fs_write(&place.join(format!("signature-{number}")), file);
+    }
+
+    fn configure(&self, payload: &Pushed, more: &str) {
+        let host = &self.site.source.host;
+        let digest = payload.digest;
+        self.site
+            .configure(&format!("  platform:\n    release: {host}/{RELEASES}@{digest}\n{more}"));
+    }
+
+    fn create(&self, media: &str, more: &[&str]) -> Run {
+        let (keys, store) = (self.site.path("keys.pgp"), self.site.path("store"));
+        let ours = ["--release-keys", text(&keys), "--signature-store", text(&store)];
+        self.site.create(media, &[&ours[..], more].concat())
+    }
+
+    /// The release and all its components stand at the target, and a cluster can pull them by digest.
+    #[track_caller]
+    fn stands(&self, payload: &Pushed, tag: &str, components: &[(String, Digest)]) {
+        let Site { source, target, .. } = &self.site;
+        let digest = payload.digest.to_string();
+        let there = source.pull(RELEASES, &digest);
+        assert_eq!(target.pull("openshift/release-images", tag), there);
+        assert_eq!(target.pull("openshift/release-images", &digest), there);
+        for (name, digest) in components {
+            let there = source.pull(COMPONENTS, &digest.to_string());
+            assert_eq!(target.pull("openshift/release", &format!("{tag}-{name}")), there, "{name}");
+        }
+    }
+
+    fn index(&self, media: &str, sequence: u64) -> Index {
+        let path = self.site.path(media).join(format!("mirror_seq{sequence}.index"));
+        codec::decode(&fs::read(path).unwrap()).unwrap()
+    }
+}
+
+/// The names of the resources of an index, and their contents.
+fn resources(index: &Index) -> BTreeMap<String, Vec<u8>> {
+    index.resources.iter().map(|one| (one.name.clone(), one.content.clone())).collect()
+}
+
+fn data() -> PathBuf {
+    let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/openshift/data");
+    std::env::var_os("BUNDLE_OPENSHIFT_DATA").map_or_else(|| default.into(), PathBuf::from)
+}
+
+/// The real `image-references` of a release, or `None` after saying that it is not there.
+fn real() -> Option<Value> {
+    let path = data().join("release/4.10/release-manifests/image-references");
+    if !path.is_file() {
+        skip(&format!("no real data at `{}`: a small release stands in", path.display()));
+        return None;
+    }
+    Some(serde_json::from_slice(&fs::read(path).unwrap()).unwrap())
+}
+
+/// The names of the components of that release, or of a few that are made up.
+fn names() -> Vec<String> {
+    let Some(real) = real() else {
+        return (0..12).map(|number| format!("component-{number}")).collect();
+    };
+    let tags = real["spec"]["tags"].as_array().unwrap();
+    tags.iter().map(|tag| tag["name"].as_str().unwrap().to_owned()).collect()
+}
+
+/// A tar of regular files.
+fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (path, content) in files {
+        let mut header = [0_u8; 512];
+        header[..path.len()].copy_from_slice(path.as_bytes());
+        header[100..107].copy_from_slice(b"0000644");
+        header[124..135].copy_from_slice(format!("{:011o}", content.len()).as_bytes());
+        header[156] = b'0';
+        header[257..265].copy_from_slice(b"ustar\x0000");
+        header[148..156].fill(b' ');
+        let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+        header[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+        out.extend(header);
+        out.extend(*content);
+        out.resize(out.len().next_multiple_of(512), 0);
+    }
+    out.resize(out.len() + 1024, 0);
+    out
+}
+
+#[test]
+fn a_release_comes_to_the_target_and_the_next_one_brings_only_what_is_new() {
+    let Some(releases) = Releases::new() else { return };
+    let mut names = names();
+    // A component that has the image of another one: copied once, named twice.
+    let double = names.last().unwrap().clone();
+    names.pop();
+    let mut components = releases.components(&names, "4.10.0");
+    components.push((double, components[0].1));
+    let first = releases.release("4.10.0", &components);
+    releases.configure(&first, "");
+    let run = releases.create("media", &["--output", "json"]).ok();
+    let answer = run.json();
+    let images = components.len() as u64 + 1;
+    assert_eq!(answer["releases"][0]["tag"], "4.10.0-x86_64");
+    assert_eq!(answer["releases"][0]["signed"], true);
+    assert_eq!(answer["releases"][0]["images"], images);
+    assert_eq!(answer["totals"]["references"], images);
+    // One manifest for each image, and one image stands twice.
+    assert_eq!(answer["totals"]["manifests"], images - 1);
+
+    let index = releases.index("media", 1);
+    let stated = resources(&index);
+    let hex = first.digest.hex();
+    let signature = format!("release-signature/sha256-{hex}-1");
+    assert_eq!(stated.keys().collect::<Vec<_>>(), [&signature, "release/4.10.0-x86_64"]);
+    let file = releases.site.path(&format!("store/sha256={hex}/signature-1"));
+    assert_eq!(stated[&signature], fs::read(file).unwrap());
+    let told: Value = serde_json::from_slice(&stated["release/4.10.0-x86_64"]).unwrap();
+    let source = format!("{}/{RELEASES}@{}", releases.site.source.host, first.digest);
+    let expected = json!({"version": "4.10.0", "architecture": "amd64",
+        "digest": first.digest.to_string(), "source": source,
+        "repository": "openshift/release-images", "tag": "4.10.0-x86_64", "channels": [],
+        "signed": true});
+    assert_eq!(told, expected);
+    assert!(
+        index.references.iter().all(|one| one.class == format_spec::head::ContentClass::Release)
+    );
+    assert!(releases.site.head("media", 1)["labels"].get("unsigned-releases").is_none());
+
+    releases.site.import("media", &[]).ok();
+    releases.stands(&first, "4.10.0-x86_64", &components);
+    releases.create("media", &[]).ok().says("nothing new");
+
+    // The next z-stream: a few components are others.
+    let mut next = components.clone();
+    let changed: Vec<String> = names[..3].to_vec();
+    let fresh = releases.components(&changed, "4.10.1");
+    next.splice(..3, fresh);
+    let second = releases.release("4.10.1", &next);
+    let graph = graph(&releases, &[("4.10.0", &first), ("4.10.1", &second)]);
+    releases.site.configure(
+        "  platform:\n    channels:\n    - name: stable-4.10\n      minVersion: 4.10.0\n      \
+         maxVersion: 4.10.1\n",
+    );
+    let (keys, store) = (releases.site.path("keys.pgp"), releases.site.path("store"));
+    let mut command = releases.site.command(&[]);
+    command.env("UPDATE_URL_OVERRIDE", &graph).env("OCP_SIGNATURE_VERIFICATION_PK", &keys);
+    command.env("OCP_SIGNATURE_URL", format!("file://{}", store.display()));
+    command.args(releases.site.create_arguments("media")).args(["--output", "json"]);
+    let answer = Run::of(&mut command).ok().json();
+    assert_eq!(answer["sequence"], 2);
+    assert_eq!(answer["releases"].as_array().unwrap().len(), 2);
+    // The release image and three components; the names of the others are new, their content is not.
+    let index = releases.index("media", 2);
+    let blobs: BTreeSet<_> = index.blobs.iter().map(|blob| blob.digest).collect();
+    assert!(index.blobs.len() <= 4 + 3 + 1, "{} blobs", blobs.len());
+    assert_eq!(answer["totals"]["references"], images);
+    let stated = resources(&index);
+    assert_eq!(stated.len(), 4);
+    let told: Value = serde_json::from_slice(&stated["release/4.10.1-x86_64"]).unwrap();
+    assert_eq!(told["channels"], json!(["stable-4.10"]));
+    releases.site.import("media", &[]).ok();
+    releases.stands(&first, "4.10.0-x86_64", &components);
+    releases.stands(&second, "4.10.1-x86_64", &next);
+}
+
+/// The address of an update service that knows these releases.
+fn graph(releases: &Releases, nodes: &[(&str, &Pushed)]) -> String {
+    let host = &releases.site.source.host;
+    let nodes: Vec<Value> = nodes
+        .iter()
+        .map(|(version, payload)| {
+            let payload = format!("{host}/{RELEASES}@{}", payload.digest);
+            json!({"version": version, "payload": payload, "metadata": {}})
+        })
+        .collect();
+    let document = json!({"version": 1, "nodes": nodes, "edges": [[0, 1]], "conditionalEdges": []});
+    let body = serde_json::to_vec(&document).unwrap();
+    let (listener, host) = listener();
+    serve(listener, move |mut stream| {
+        let mut head = [0; 4096];
+        let _ = stream.read(&mut head);
+        let length = body.len();
+        write!(
+            stream,
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\
+             Connection: close\r\n\r\n"
+        )?;
+        stream.write_all(&body)
+    });
+    format!("http://{host}/graph")
+}
+
+#[test]
+fn what_nobody_trusted_signed_is_refused_unless_it_is_wanted_so() {
+    let Some(releases) = Releases::new() else { return };
+    let components = releases.components(&["a".to_owned(), "b".to_owned()], "1");
+    let payload = releases.release("4.16.0", &components);
+    let other = TestKey::new().unwrap();
+    let digest = payload.digest.to_string();
+    let good = releases.key.sign(&digest, "q.io/r:4.16.0-x86_64");
+    let mut cut = good.clone();
+    cut.truncate(good.len() - 10);
+    let elsewhere = releases.key.sign(&Digest::of(b"x").to_string(), "q.io/r:4.16.0-x86_64");
+    for (file, says) in [
+        (other.sign(&digest, "q.io/r:4.16.0-x86_64"), "made by a key that is not trusted"),
+        (elsewhere, "about another image"),
+        (cut, "cut short"),
+        (b"<html>".to_vec(), "cannot be read"),
+    ] {
+        releases.store(&payload, 1, &file);
+        releases.configure(&payload, "");
+        releases.create("media", &[]).refused(&[2]).says(says).says("--accept-unsigned-releases");
+        assert!(!releases.site.path("media/mirror_seq1.manifest.json").exists());
+    }
+    // What else is asked for is carried.
+    releases.site.source.image("team/app", "1", &[b"app"]);
+    let host = &releases.site.source.host;
+    releases.configure(&payload, &format!("  additionalImages:\n  - name: {host}/team/app:1\n"));
+    let run = releases.create("media", &[]).code(2);
+    run.says("sequence 1 carries the rest");
+    assert_eq!(releases.index("media", 1).references.len(), 1);
+    assert!(releases.index("media", 1).resources.is_empty());
+
+    let run = releases.create("media", &["--accept-unsigned-releases", "--output", "json"]).ok();
+    assert_eq!(run.json()["releases"][0]["signed"], false);
+    assert_eq!(releases.site.head("media", 2)["labels"]["unsigned-releases"], "4.16.0-x86_64");
+    let stated = resources(&releases.index("media", 2));
+    assert_eq!(stated.len(), 1);
+    let told: Value = serde_json::from_slice(&stated["release/4.16.0-x86_64"]).unwrap();
+    assert_eq!(told["signed"], false);
+    releases.site.import("media", &[]).ok();
+    releases.stands(&payload, "4.16.0-x86_64", &components);
+
+    // Keys that cannot be read are never replaced by others.
+    fs_write(&releases.site.path("keys.pgp"), b"no key");
+    releases.create("media", &[]).refused(&[64]).says("keys.pgp");
+}
+
+#[test]
+fn a_release_is_carried_whole_or_not_at_all() {
+    let Some(releases) = Releases::new() else { return };
+    let mut components = releases.components(&["a".to_owned(), "b".to_owned()], "1");
+    components.push(("lost".to_owned(), Digest::of(b"nowhere")));
+    let payload = releases.release("4.16.0", &components);
+    releases.site.source.image("team/app", "1", &[b"app"]);
+    let host = releases.site.source.host.clone();
+    let app = format!("  additionalImages:\n  - name: {host}/team/app:1\n");
+    releases.configure(&payload, &app);
+    let run = releases.create("media", &[]).code(2);
+    run.says("release 4.16.0-x86_64 is not carried: 1 of its 4 images could not be had");
+    let index = releases.index("media", 1);
+    assert_eq!(index.references.len(), 1);
+    assert!(index.resources.is_empty());
+
+    // Blocked on purpose is not missing.
+    let blocked = format!("{app}  blockedImages:\n  - name: {}\n", Digest::of(b"nowhere"));
+    releases.configure(&payload, &blocked);
+    releases.create("media", &[]).ok();
+    assert_eq!(resources(&releases.index("media", 2)).len(), 2);
+    releases.site.import("media", &[]).ok();
+    releases.stands(&payload, "4.16.0-x86_64", &components[..2]);
+}
+
+#[test]
+fn what_is_no_release_is_named_and_nothing_of_it_is_carried() {
+    let Some(releases) = Releases::new() else { return };
+    let components = releases.components(&["a".to_owned()], "1");
+    let good = releases.references("4.16.0", &components);
+    let good = String::from_utf8(good).unwrap();
+    let by_tag = good.replace(&format!("@{}", components[0].1), ":latest");
+    let opaque = [("release-manifests/.wh..wh..opq", &b""[..])];
+    let references = |text: &'static str| [("release-manifests/image-references", text.as_bytes())];
+    for (files, says) in [
+        (&opaque[..], "it is not a release: it has no `release-manifests/image-references`"),
+        (&references("<html>")[..], "image-references"),
+        (&references("{\"kind\":\"List\"}")[..], "it is no ImageStream"),
+        (&[("release-manifests/image-references", by_tag.as_bytes())][..], "component `a`"),
+    ] {
+        let payload = releases.payload(files);
+        let name = "q.io/r:4.16.0-x86_64";
+        releases.store(&payload, 1, &releases.key.sign(&payload.digest.to_string(), name));
+        releases.configure(&payload, "");
+        releases.create("media", &[]).refused(&[2]).says(says);
+    }
+    assert!(!releases.site.path("media/mirror_seq1.index").exists());
+}
+
+/// What came over one connection.
+type Heard = Arc<Mutex<Vec<u8>>>;
+
+/// A relay that remembers what was asked for.
+fn listening(to: &str) -> (String, Arc<Mutex<Vec<Heard>>>) {
+    let (listener, host) = listener();
+    let all = Arc::new(Mutex::new(Vec::new()));
+    let (connections, to) = (Arc::clone(&all), to.to_owned());
+    serve(listener, move |mut client| {
+        let mut server = TcpStream::connect(&to)?;
+        let (mut from, mut back) = (server.try_clone()?, client.try_clone()?);
+        std::thread::spawn(move || {
+            let _ = std::io::copy(&mut from, &mut back);
+            let _ = back.shutdown(Shutdown::Both);
+        });
+        let heard = Heard::default();
+        connections.lock().unwrap().push(Arc::clone(&heard));
+        let mut buffer = [0; 16 << 10];
+        while let Ok(read @ 1..) = client.read(&mut buffer) {
+            heard.lock().unwrap().extend_from_slice(&buffer[..read]);
+            server.write_all(&buffer[..read])?;
+        }
+        server.shutdown(Shutdown::Both)
+    });
+    (host, all)
+}
+
+#[test]
+fn each_manifest_of_a_large_release_is_fetched_once() {
+    let Some(releases) = Releases::new() else { return };
+    let names: Vec<String> = (0..190).map(|number| format!("component-{number}")).collect();
+    let components = releases.components(&names, "4.16.0");
+    let (host, all) = listening(&releases.site.source.host);
+    // All of it through the relay.
+    let references = String::from_utf8(releases.references("4.16.0", &components)).unwrap();
+    let references = references.replace(&releases.site.source.host, &host);
+    let payload =
+        releases.payload(&[("release-manifests/image-references", references.as_bytes())]);
+    let digest = payload.digest.to_string();
+    releases.store(&payload, 1, &releases.key.sign(&digest, "q.io/r:4.16.0-x86_64"));
+    releases.site.configure(&format!("  platform:\n    release: {host}/{RELEASES}@{digest}\n"));
+    let begun = Instant::now();
+    releases.create("media", &["--dry-run", "--remove-signatures"]).ok();
+    eprintln!("190 components planned in {:?}", begun.elapsed());
+    let begun = Instant::now();
+    releases.create("media", &["--dry-run"]).ok();
+    eprintln!("with all that may be attached to them in {:?}", begun.elapsed());
+
+    let mut asked: BTreeMap<String, usize> = BTreeMap::new();
+    for heard in all.lock().unwrap().iter() {
+        let heard = String::from_utf8_lossy(&heard.lock().unwrap()).into_owned();
+        let manifests =
+            |line: &&str| line.starts_with("GET ") && line.contains("/manifests/sha256:");
+        for line in heard.lines().filter(manifests) {
+            *asked.entry(line.to_owned()).or_default() += 1;
+        }
+    }
+    assert_eq!(asked.len(), 191);
+    // Two runs.
+    asked.retain(|_, count| *count != 2);
+    assert!(asked.is_empty(), "{asked:?}");
+    let mapping = fs::read_to_string(releases.site.path("connected/dry-run/mapping.txt")).unwrap();
+    assert_eq!(mapping.lines().count(), 191);
+    assert!(mapping.contains("openshift/release:4.16.0-x86_64-component-7"), "{mapping}");
+}
