@@ -52,11 +52,11 @@ const COMMON: &str =
     "`--help` also shows the common options: workspace, credentials, certificates, output, retries";
 
 /// Names of commands that this version, or this build of it, does not have.
-const ELSEWHERE: &[&str] = &["mirror", "delete", "prune", "resources"];
+const ELSEWHERE: &[&str] = &["mirror", "delete", "prune"];
 const ELSEWHERE_REGISTRY: &[&str] = &[];
 const ELSEWHERE_LIST: &[&str] = &["operators", "updates"];
 const FEATURED: &[&str] =
-    &["init", "create", "list", "import", "verify", "describe", "diff", "registry"];
+    &["init", "create", "list", "import", "verify", "describe", "diff", "resources", "registry"];
 
 /// Carry container images across an air gap on media that somebody carries.
 #[derive(Debug, Parser)]
@@ -215,7 +215,7 @@ fn explain(error: &clap::Error, arguments: &[OsString]) -> Failure {
     let bare = match error.kind() {
         ErrorKind::UnknownArgument => argument,
         // The target of an import stands alone too.
-        ErrorKind::ValueValidation if argument == Some("[TARGET]") => {
+        ErrorKind::ValueValidation if matches!(argument, Some("[TARGET]" | "<TARGET>")) => {
             context(ContextKind::InvalidValue)
         }
         _ => None,
@@ -236,12 +236,13 @@ fn without_option(word: &str, arguments: &[OsString]) -> Option<String> {
     if word.starts_with('-') || word.contains("://") {
         return None;
     }
-    if arguments.iter().any(|argument| argument == "import") && is_like_a_target(word) {
+    let targeted = |argument: &OsString| argument == "import" || argument == "resources";
+    if arguments.iter().any(targeted) && is_like_a_target(word) {
         return Some(format!("write the target as `docker://{}`", quoted(word)));
     }
     let verb = arguments.iter().find_map(|argument| match argument.to_str()? {
         "create" => Some("--to"),
-        "import" | "verify" | "describe" => Some("--from"),
+        "import" | "verify" | "describe" | "resources" => Some("--from"),
         _ => None,
     });
     Some(format!("if that is a directory, its option comes first: `{} {}`", verb?, quoted(word)))

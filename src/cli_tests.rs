@@ -69,7 +69,6 @@ fn commands_of_later_versions_are_named() {
         ("mirror --config x docker://h", "mirror"),
         ("--output json delete", "delete"),
         ("prune", "prune"),
-        ("resources", "resources"),
     ] {
         let text = format!("{:?}", refused(line));
         assert!(text.contains(&format!("`bundle {name}` is not part of this version")), "{text}");

@@ -378,7 +378,11 @@ impl From<importer::ImportError> for Failure {
             ErrorKind::Other if matches!(error, ImportError::Cancelled) => Kind::Interrupted,
             ErrorKind::Other => Kind::Failed,
         };
-        let cause = match &error {
+        let innermost = match &error {
+            ImportError::Resources(error) => error,
+            error => error,
+        };
+        let cause = match innermost {
             ImportError::Write { source, .. } | ImportError::State { source, .. } => Some(source),
             _ => None,
         };

@@ -6,10 +6,10 @@
 use std::ffi::OsString;
 
 /// Commands whose hints may name the command itself again, with a further option.
-const AGAIN: &[&str] = &["create", "import"];
+const AGAIN: &[&str] = &["create", "import", "resources"];
 
 /// Commands of the side that trusts.
-const TRUSTING: &[&str] = &["import", "verify", "describe", "diff", "keys"];
+const TRUSTING: &[&str] = &["import", "verify", "describe", "diff", "resources", "keys"];
 
 /// A command line that was parsed.
 #[derive(Debug)]

@@ -33,7 +33,9 @@ pub fn repository_of(
     let repository = match (&image.target_repo, source) {
         (Some(repository), _) => Ok(repository.clone()),
         (None, Source::Registry(reference)) => Ok(reference.repository.clone()),
-        (None, Source::Layout(layout)) => directory_name(&layout.path),
+        (None, Source::Layout(layout) | Source::Made { image: layout, .. }) => {
+            directory_name(&layout.path)
+        }
     };
     let nested = repository.and_then(|repository| {
         nest(&repository, max_nested_paths).map_err(|error| error.to_string())
@@ -55,7 +57,7 @@ pub fn tag_of(image: &AdditionalImage, source: &Source<'_>) -> Result<Option<Tag
             (Some(tag), _) => Some(tag.clone()),
             (None, digest) => digest.as_ref().map(digest_tag),
         },
-        Source::Layout(layout) => Some(match &layout.choice {
+        Source::Layout(layout) | Source::Made { image: layout, .. } => Some(match &layout.choice {
             Choice::Only => "latest".parse().expect("a valid tag"),
             Choice::Name(name) => {
                 name.parse().map_err(|error: NameError| wrong(image, error.to_string()))?

@@ -48,6 +48,13 @@ pub enum Source<'a> {
     Registry(Cow<'a, Reference>),
     /// In a layout.
     Layout(LayoutImage),
+    /// Made here, in a layout, on an image whose blobs stayed where they are.
+    Made {
+        /// The image.
+        image: LayoutImage,
+        /// Where the blobs are that the layout does not have.
+        base: Origin,
+    },
 }
 
 impl<'a> Source<'a> {
@@ -65,7 +72,15 @@ impl<'a> Source<'a> {
             Self::Registry(reference) => {
                 Origin::Registry(reference.registry.clone(), reference.repository.clone())
             }
-            Self::Layout(image) => Origin::Layout(image.path.clone()),
+            Self::Layout(image) | Self::Made { image, .. } => Origin::Layout(image.path.clone()),
+        }
+    }
+
+    /// Where the blobs are that its origin does not have.
+    pub fn base(&self) -> Option<&Origin> {
+        match self {
+            Self::Made { base, .. } => Some(base),
+            Self::Registry(_) | Self::Layout(_) => None,
         }
     }
 }
@@ -232,7 +247,7 @@ impl Origins {
                 };
                 self.manifest(&source.origin(), &by).await
             }
-            Source::Layout(image) => {
+            Source::Layout(image) | Source::Made { image, .. } => {
                 self.in_layout(&image.path, |layout| chosen(layout, &image.choice)).await
             }
         }

@@ -283,6 +283,7 @@ impl<'a> Collection<'a> {
             self.references.push((image, wanted));
             let to = self.repositories.of(repository);
             let from = self.origins.of(&image.origin);
+            let base = image.base.as_ref().map(|base| self.origins.of(base));
             for (digest, node) in closure {
                 let (_, carried) = self.manifests.entry(digest).or_insert_with(|| {
                     self.order.push(digest);
@@ -293,6 +294,9 @@ impl<'a> Collection<'a> {
                     let (_, carried) =
                         self.blobs.entry(*blob).or_insert_with(|| (*size, Carried::default()));
                     carried.add(to, from);
+                    if let Some(base) = base {
+                        carried.add(to, base);
+                    }
                 }
             }
         }

@@ -25,6 +25,7 @@ use crate::layout::LayoutImage;
 use crate::origin::{Loss, Origin, Origins};
 use crate::plan::{Content, Few, Item, Plan};
 use crate::publish;
+use crate::release::graph_image;
 use crate::report::{Created, File, Summary, Written};
 use crate::resolve::Resolved;
 use crate::slots;
@@ -116,13 +117,17 @@ fn again(head: &Head, index: Index) -> Result<Plan, CreateError> {
     let mut of_repository: Vec<Few> = vec![Few::new(); index.repositories.len()];
     for reference in &index.references {
         let Some(origin) = origin_of(&reference.source) else { continue };
-        let number = *numbers.entry(origin).or_insert_with_key(|origin| {
-            origins.push(origin.clone());
-            u32::try_from(origins.len() - 1).expect("bounded by the index limits")
-        });
-        let known = &mut of_repository[reference.repository as usize];
-        if !known.contains(&number) {
-            known.push(number);
+        // What was made here has its other blobs where its base is.
+        let base = graph_image::base_of(&origin);
+        for origin in [Some(origin), base].into_iter().flatten() {
+            let number = *numbers.entry(origin).or_insert_with_key(|origin| {
+                origins.push(origin.clone());
+                u32::try_from(origins.len() - 1).expect("bounded by the index limits")
+            });
+            let known = &mut of_repository[reference.repository as usize];
+            if !known.contains(&number) {
+                known.push(number);
+            }
         }
     }
     let origins_of = |repositories: &[u32]| -> Result<Few, CreateError> {

@@ -57,6 +57,8 @@ pub struct Image {
     pub class: ContentClass,
     /// Where its bytes are.
     pub origin: Origin,
+    /// Where those of its blobs are that the origin does not have.
+    pub base: Option<Origin>,
     /// Its name at the target.
     pub destination: Destination,
     /// The image itself first, then what is attached to it.
@@ -183,6 +185,7 @@ pub async fn resolve(
     resolved.images.reserve_exact(wanted.len());
     for (at, outcome) in spread(outcomes, &same) {
         let wish = &wanted[at];
+        let base = wish.source.base().cloned();
         let (source, class) = (wish.name.clone(), wish.class);
         let (repository, tag) = (wish.repository.clone(), wish.tag.clone());
         match outcome {
@@ -194,6 +197,7 @@ pub async fn resolve(
                     source,
                     class,
                     origin,
+                    base,
                     destination,
                     names,
                     manifests,

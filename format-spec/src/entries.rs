@@ -9,7 +9,7 @@ use std::io::{ErrorKind, Read};
 use crate::codec::{CodecError, PREFIX, payload_len};
 use crate::digest::{DIGEST_LEN, Digest};
 use crate::head::ContentClass;
-use crate::index::{Blob, Encoding, ManifestEntry, ReferenceEntry, Removal, Required};
+use crate::index::{Blob, Encoding, ManifestEntry, ReferenceEntry, Removal, Required, Resource};
 use crate::limits::{BLOBS_MAX, INDEX_MAX, MEDIA_TYPE_MAX, PIECES_MAX, REFERENCES_MAX, TEXT_MAX};
 use crate::names::{Repository, Sequence, StreamId, Tag};
 use crate::part::Piece;
@@ -81,6 +81,40 @@ impl<R: Read> Entries<R> {
         }
         entries.count = entries.number("manifests", BLOBS_MAX)?;
         Ok(entries)
+    }
+
+    /// The resources, behind all entries; entries that were not asked for are passed over. Their contents and names
+    /// together have at most `most` bytes. The reader is behind the last byte of the index then.
+    pub fn resources(mut self, most: u64) -> Result<(Vec<Resource>, R), CodecError> {
+        self.try_for_each(|entry| entry.map(drop))?;
+        let count = self.number("resources", REFERENCES_MAX)?;
+        let mut left = most;
+        let mut resources = Vec::new();
+        for _ in 0..count {
+            let name = self.text(TEXT_MAX)?;
+            let length = self.u64()?;
+            left = left
+                .checked_sub(name.len() as u64)
+                .and_then(|left| left.checked_sub(length))
+                .ok_or_else(|| {
+                    CodecError::Payload(format!("more than {most} bytes of resources"))
+                })?;
+            // As they arrive: the number may be a lie.
+            let mut content = Vec::new();
+            let within = self.left.checked_sub(length);
+            self.left = within
+                .ok_or_else(|| CodecError::Payload("it ends within a resource".to_owned()))?;
+            let read = (&mut self.reader).take(length).read_to_end(&mut content);
+            match read {
+                Ok(read) if read as u64 == length => resources.push(Resource { name, content }),
+                Ok(_) => return Err(CodecError::Payload("it ends within a resource".to_owned())),
+                Err(error) => return Err(CodecError::Payload(error.to_string())),
+            }
+        }
+        match self.left {
+            0 => Ok((resources, self.reader)),
+            left => Err(CodecError::Payload(format!("{left} bytes after its end"))),
+        }
     }
 
     /// The reader, behind the last byte that was read.
@@ -221,7 +255,7 @@ impl<R: Read> Iterator for Entries<R> {
     fn next(&mut self) -> Option<Self::Item> {
         let entry = self.step().transpose();
         if matches!(entry, Some(Err(_))) {
-            (self.list, self.count) = (List::End, 0);
+            (self.list, self.count, self.left) = (List::End, 0, 0);
         }
         entry
     }
@@ -274,6 +308,26 @@ mod tests {
     }
 
     #[test]
+    fn the_resources_are_those_of_the_whole_index() {
+        let (bytes, index) = sample();
+        assert!(!index.resources.is_empty());
+        // Before the entries, in their midst and after them.
+        for asked in [0, 2, usize::MAX] {
+            let mut entries = Entries::open(&bytes[..]).unwrap();
+            assert!(entries.by_ref().take(asked).all(|entry| entry.is_ok()));
+            let (resources, rest) = entries.resources(1024).unwrap();
+            assert_eq!((resources, rest.len()), (index.resources.clone(), 0));
+        }
+        let all: usize = index.resources.iter().map(|one| one.name.len() + one.content.len()).sum();
+        let most = |most: usize| Entries::open(&bytes[..]).unwrap().resources(most as u64);
+        assert!(most(all).is_ok() && most(all - 1).is_err());
+        for cut in 0..bytes.len() {
+            let cut = Entries::open(&bytes[..cut]);
+            assert!(cut.is_err() || cut.unwrap().resources(1024).is_err());
+        }
+    }
+
+    #[test]
     fn every_cut_is_an_error_and_ends_the_entries() {
         let (bytes, index) = sample();
         let resources: usize =
@@ -294,6 +348,9 @@ mod tests {
             bytes[at] = byte;
             if let Ok(entries) = Entries::open(&bytes[..]) {
                 let _ = entries.count();
+            }
+            if let Ok(entries) = Entries::open(&bytes[..]) {
+                let _ = entries.resources(1024);
             }
         }
     }

@@ -330,6 +330,12 @@ pub enum ImportError {
         /// The sequence.
         sequence: Sequence,
     },
+    /// Nothing was ever imported into a target.
+    #[error("no sequence was imported into {0}, so there is nothing to tell a cluster about it")]
+    NoRecords(String),
+    /// The import is done, and what comes behind it is not.
+    #[error("everything is at the target, but the files for clusters could not be written: {0}")]
+    Resources(Box<ImportError>),
     /// A name at the target is not possible.
     #[error("the name at the target is not possible: {0}")]
     Name(#[from] NameError),
@@ -460,6 +466,7 @@ impl ImportError {
             | Self::TooMany { .. }
             | Self::Name(_)
             | Self::NeverImported { .. }
+            | Self::NoRecords(_)
             | Self::Collision { .. } => ErrorKind::Usage,
             Self::NothingThere(_) | Self::Missing { .. } => ErrorKind::Incomplete,
             Self::Size(_)
@@ -485,6 +492,7 @@ impl ImportError {
             Self::TwoHeads { .. } => ErrorKind::ForkOrForeign,
             Self::Nested { .. } => ErrorKind::Usage,
             Self::Write { .. } | Self::State { .. } => ErrorKind::NoSpace,
+            Self::Resources(error) => error.exit(),
             Self::Registry(error) => match error.kind() {
                 Client::Credentials => ErrorKind::Credentials,
                 Client::Unavailable | Client::Tls | Client::NotFound => ErrorKind::Unavailable,

@@ -93,6 +93,18 @@ impl ImportError {
                  imported: `docker://HOST/NAMESPACE`"
                     .into()
             }
+            Self::NoRecords(_) => {
+                "name the address and namespace that the import was given, and its `--max-nested-paths`; without a target, \
+                 name the media too: `--from DIR`"
+                    .into()
+            }
+            Self::Resources(error) => {
+                let again = "the same command again, or `bundle resources docker://HOST/NAMESPACE`, writes them";
+                match error.hint() {
+                    Some(hint) => format!("{hint}; then {again}"),
+                    None => again.to_owned(),
+                }
+            }
             Self::Nested { stands: 0, .. } => {
                 "leave `--max-nested-paths` out, as earlier imports did".into()
             }

@@ -28,7 +28,7 @@ use crate::subjects::Subjects;
 use crate::survey::{self, Promised, Work};
 use crate::uploads::Uploads;
 use crate::verify::{self, Received, Verified, passed};
-use crate::{ImportOptions, durable, put_back, receipt, sequences};
+use crate::{ClusterResources, ImportOptions, cluster, durable, put_back, receipt, sequences};
 
 /// Imports the sequences in the directories that the target does not have yet.
 pub async fn import(options: ImportOptions) -> Result<Imported, ImportError> {
@@ -41,10 +41,15 @@ pub async fn import(options: ImportOptions) -> Result<Imported, ImportError> {
     // From here on a lease may be held, which is given back before the end, also of a stopped run.
     let Prepared { arranged, known, _lock } = prepared?;
     let sequences = run.apply(arranged, &known).await?;
+    let cluster_resources = tokio::select! {
+        () = cancel.cancelled() => Err(ImportError::Cancelled),
+        written = run.resources() => written,
+    }?;
     Ok(Imported {
         target: run.told_target(),
         dry_run: run.options.dry_run,
         sequences,
+        cluster_resources,
         warnings: run.warnings,
     })
 }
@@ -163,6 +168,18 @@ impl Run {
         let arranged =
             if self.options.dry_run { arranged } else { self.find_sparse(arranged).await? };
         Ok(Prepared { arranged, known: Known { local, remote }, _lock: lock })
+    }
+
+    /// Writes the files for clusters. What is put back by digest changes nothing of what they say.
+    async fn resources(&mut self) -> Result<Option<ClusterResources>, ImportError> {
+        let Some(to) = &self.options.resources else { return Ok(None) };
+        if self.options.dry_run || self.options.put_back {
+            return Ok(None);
+        }
+        let written = cluster::after_import(&self.at, to).await;
+        let mut written = written.map_err(|error| ImportError::Resources(Box::new(error)))?;
+        self.warnings.append(&mut written.warnings);
+        Ok(Some(written))
     }
 
     /// Every repository into which these sequences write, and that of the records.

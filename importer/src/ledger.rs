@@ -138,7 +138,7 @@ pub(crate) struct Remote {
     /// The records of streams.
     pub(crate) records: Vec<Record>,
     /// The sequences that have a record.
-    sequences: HashSet<(StreamId, Sequence)>,
+    pub(crate) sequences: HashSet<(StreamId, Sequence)>,
 }
 
 impl Remote {

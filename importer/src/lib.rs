@@ -12,6 +12,7 @@
 //!    before parents; then, when the lease still holds, tags. [`subjects`] lists referrers where the
 //!    registry does not.
 //! 7. [`sequences`] leaves the record of what came, the [`ledger`] moves last; a [`receipt`] says what happened.
+//! 8. [`cluster`] makes of what stands at the target then the files that a cluster is given.
 //!
 //! Apart from that, [`put_back`] brings again by digest what a target lost of sequences that it has had, and [`against`](mod@against) reads from a target what sequences promised to it.
 //!
@@ -21,6 +22,7 @@
 mod against;
 mod artifact;
 mod cells;
+mod cluster;
 mod contents;
 mod durable;
 mod error;
@@ -61,6 +63,9 @@ use registry::reference::Target;
 use tokio_util::sync::CancellationToken;
 
 pub use against::against;
+pub use cluster::{
+    ClusterResources, DIRECTORY as CLUSTER_RESOURCES, Form, ResourceOptions, resources,
+};
 pub use error::{Damage, ErrorKind, ImportError, Problem, WrongSize};
 pub use import::import;
 pub use registry::record::LEDGER;
@@ -106,6 +111,8 @@ pub struct ImportOptions {
     pub parallel_blobs: usize,
     /// Path components that the target allows; 0 for any number.
     pub max_nested_paths: usize,
+    /// The directory for the files that a cluster is given; `None` writes none.
+    pub resources: Option<PathBuf>,
     /// The client.
     pub client: Client,
     /// What to tell while it runs.

@@ -92,3 +92,19 @@ pub const FILES_NAMED: usize = 100;
 
 /// Images named in one message.
 pub const IMAGES_NAMED: usize = 5;
+
+/// Bytes of one object for a cluster, as YAML. `oc apply` keeps what it was given in an annotation, and all annotations of
+/// an object together have at most 262,144 bytes; oc-mirror v1 stays below the same number.
+pub const OBJECT_MAX: usize = 250_000;
+
+/// Bytes of one signature file of a release. Those of today have 900; a key of 16,384 bits would make 4,096.
+pub const SIGNATURE_MAX: usize = 64 * 1024;
+
+/// Bytes of all resources that a sequence states. A thousand releases with their signatures take 2 MiB.
+pub const RESOURCES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Records of sequences that are looked at together for the last full one: most targets have fewer.
+pub const RECORDS_AT_ONCE: usize = 8;
+
+/// Files that are remembered of an earlier writing of cluster resources: more than a thousand releases have.
+pub const WRITTEN_MAX: u64 = 1024 * 1024;

@@ -69,6 +69,11 @@ impl Destination {
         Ok(used.map(|(place, _)| place).collect())
     }
 
+    /// The place of a repository.
+    pub(crate) fn place(&self, repository: &Repository) -> Result<Repository, NameError> {
+        nest(&repository.below(self.target.namespace.as_ref())?, self.nested)
+    }
+
     /// The place of each repository of the index.
     pub(crate) fn places(&self, index: &Index) -> Result<Vec<Repository>, ImportError> {
         // Into a repository that is only named because it left the configuration nothing goes.
@@ -77,7 +82,7 @@ impl Destination {
         let mut taken = HashMap::from([(self.ledger.clone(), LEDGER)]);
         let mut places = Vec::with_capacity(index.repositories.len());
         for (id, repository) in (0..).zip(&index.repositories) {
-            let place = nest(&repository.below(self.target.namespace.as_ref())?, self.nested)?;
+            let place = self.place(repository)?;
             if used.contains(&id)
                 && let Some(other) = taken.insert(place.clone(), repository.as_str())
             {

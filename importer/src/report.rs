@@ -9,6 +9,7 @@ use format_spec::keys::KeyId;
 use format_spec::{Digest, Sequence, StreamId};
 use serde::{Serialize, Serializer};
 
+use crate::cluster::ClusterResources;
 use crate::error::{Damage, ImportError};
 
 /// What became of a sequence.
@@ -82,6 +83,9 @@ pub struct Imported {
     pub dry_run: bool,
     /// The sequences, in the order in which they were taken.
     pub sequences: Vec<ImportedSequence>,
+    /// The files for clusters that were written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster_resources: Option<ClusterResources>,
     /// What a person should know.
     pub warnings: Vec<String>,
 }

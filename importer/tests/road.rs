@@ -542,7 +542,8 @@ async fn the_target_keeps_what_the_sequence_brought() {
 
     // Again: not one request more than the target's own record costs.
     let requests = async || {
-        let options = bench.options();
+        // The files for clusters are made from the records, which is asked for beside it.
+        let options = ImportOptions { resources: None, ..bench.options() };
         let wire = options.client.clone();
         importer::import(options).await.unwrap();
         wire.counters().totals().requests

@@ -75,6 +75,7 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         Some(target) => Place::remote(target, wire::client(&context.common, Side::Target)?),
         None => Place::embedded(context, args.dry_run).await?,
     };
+    let resources = workspace.join(importer::CLUSTER_RESOURCES);
     let progress = Arc::new(Progress::default());
     let drawing = Drawing::start(&progress, context.quiet());
     let imported = importer::import(ImportOptions {
@@ -90,6 +91,8 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         dry_run: args.dry_run,
         parallel_blobs: context.common.parallel_blobs.unwrap_or(cli::IMPORT_BLOBS),
         max_nested_paths: args.max_nested_paths,
+        // Clusters do not know the port of the embedded registry.
+        resources: place.store.is_none().then_some(resources),
         client: place.client.clone(),
         progress,
         cancel: context.cancel.clone(),
@@ -252,9 +255,17 @@ fn last_lines(text: &mut String, answer: &Answer<'_>) -> std::fmt::Result {
             "a registry says of damaged bytes that they are there: `bundle registry fsck --repair` moves them aside first"
         );
     }
-    match store {
-        Some(store) => writeln!(text, "next: `bundle registry serve --http --data {store}`"),
-        None => Ok(()),
+    match (store, &imported.cluster_resources) {
+        (Some(store), _) => writeln!(
+            text,
+            "next: `bundle registry serve --http --data {store}`; then `bundle resources docker://HOST:PORT` writes the files \
+             for clusters"
+        ),
+        (None, Some(written)) if !written.files.is_empty() => {
+            text.push_str(&super::resources::next(written));
+            Ok(())
+        }
+        (None, _) => Ok(()),
     }
 }
 

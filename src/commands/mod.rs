@@ -21,6 +21,8 @@ mod man;
 #[cfg(feature = "serve")]
 mod registry;
 #[cfg(feature = "import")]
+mod resources;
+#[cfg(feature = "import")]
 mod verify;
 mod version;
 
@@ -109,6 +111,8 @@ pub enum Command {
     Describe(describe::Args),
     #[cfg(feature = "import")]
     Diff(diff::Args),
+    #[cfg(feature = "import")]
+    Resources(resources::Args),
     #[cfg(feature = "serve")]
     Registry(registry::Args),
     Completion(completion::Args),
@@ -144,6 +148,8 @@ impl Command {
             Self::Describe(args) => describe::run(args, &context).await,
             #[cfg(feature = "import")]
             Self::Diff(args) => diff::run(args, &context).await,
+            #[cfg(feature = "import")]
+            Self::Resources(args) => resources::run(args, &context).await,
             #[cfg(feature = "serve")]
             Self::Registry(args) => registry::run(args, &context).await,
             Self::Completion(args) => completion::run(&args, &context),

@@ -130,6 +130,7 @@ impl Bench {
             dry_run: false,
             parallel_blobs: 6,
             max_nested_paths: 0,
+            resources: None,
             client: self.client.clone(),
             progress: Arc::new(Progress::default()),
             cancel: CancellationToken::new(),

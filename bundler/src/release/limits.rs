@@ -73,3 +73,12 @@ pub const WINDOW_LOG: u32 = 23;
 
 /// Payloads read at a time: each takes a thread, and a window for unpacking.
 pub const PAYLOADS: usize = 4;
+
+/// Bytes of the archive with the graph's data. That of 2026 has less than 1 MiB.
+pub const GRAPH_DATA_MAX: u64 = 64 * 1024 * 1024;
+
+/// Bytes of all files in it: some tens of times what they are today, and below what a small machine has.
+pub const GRAPH_FILES_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// Files in it. Today some thousands: one for each version that is blocked.
+pub const GRAPH_FILES_MAX: usize = 100_000;

@@ -13,7 +13,9 @@ use format_spec::hash::cell_digests;
 use format_spec::head::{
     ContentClass, FORMAT_VERSION, HEAD_TYPE, Head, IndexEntry, Kind, Link, Part, Tool, Totals,
 };
-use format_spec::index::{Blob, Encoding, Index, ManifestEntry, ReferenceEntry, Removal, Required};
+use format_spec::index::{
+    Blob, Encoding, Index, ManifestEntry, ReferenceEntry, Removal, Required, Resource,
+};
 use format_spec::keys::{PublicKey, SecretKey};
 use format_spec::limits::{CELL, PART_DEFAULT};
 use format_spec::part::{FileName, Layout, header, member_name, table_member};
@@ -74,6 +76,9 @@ pub struct Spec {
     pub earlier: BTreeMap<Digest, (u64, String)>,
     /// Repositories whose tag `1` left the configuration.
     pub removed: Vec<String>,
+    /// Where images of a repository come from, when it matters.
+    pub sources: BTreeMap<String, (String, ContentClass)>,
+    pub resources: Vec<Resource>,
     pub limit: u64,
     pub signer: u8,
 }
@@ -89,6 +94,8 @@ impl Spec {
             images: Vec::new(),
             earlier: BTreeMap::new(),
             removed: Vec::new(),
+            sources: BTreeMap::new(),
+            resources: Vec::new(),
             limit: PART_DEFAULT,
             signer: 1,
             expires: None,
@@ -279,12 +286,16 @@ impl Spec {
             references: self
                 .images
                 .iter()
-                .map(|(name, tag, document)| ReferenceEntry {
-                    repository: id(name),
-                    tag: tag.as_ref().map(|tag| tag.parse().unwrap()),
-                    digest: document.digest(),
-                    source: format!("source.example/{name}"),
-                    class: ContentClass::Additional,
+                .map(|(name, tag, document)| {
+                    let usual = || (format!("source.example/{name}"), ContentClass::Additional);
+                    let (source, class) = self.sources.get(name).cloned().unwrap_or_else(usual);
+                    ReferenceEntry {
+                        repository: id(name),
+                        tag: tag.as_ref().map(|tag| tag.parse().unwrap()),
+                        digest: document.digest(),
+                        source,
+                        class,
+                    }
                 })
                 .collect(),
             removals: self
@@ -296,7 +307,7 @@ impl Spec {
                     digest: Digest::of(name.as_bytes()),
                 })
                 .collect(),
-            resources: Vec::new(),
+            resources: self.resources.clone(),
         };
         let encoded = codec::encode(&index).unwrap();
         let head = Head {
@@ -414,6 +425,7 @@ impl Bench {
             dry_run: false,
             parallel_blobs: 6,
             max_nested_paths: 0,
+            resources: Some(self.workspace.path().join("cluster-resources")),
             client: client(&self.host),
             progress: Arc::new(Progress::default()),
             cancel: CancellationToken::new(),

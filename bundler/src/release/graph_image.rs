@@ -1,0 +1,517 @@
+//! The graph image: the update graph's data on a base image, as an OCI layout of the workspace.
+//!
+//! In: the data (an address, or a file), the base image at its registry. Out: a layout with the manifests, configurations
+//! and the one layer that are made here, and a wish for it; the blobs of the base stay where they are. What must hold: the
+//! same data on the same base is the same image, to the byte; what an earlier run made stays in the layout, so that its
+//! sequence can be written again.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use format_spec::head::ContentClass;
+use format_spec::index::Resource;
+use format_spec::limits::MANIFEST_MAX;
+use format_spec::{Digest, Repository};
+use registry::client::{Client, ClientError};
+use registry::lasting;
+use registry::layout::Layout;
+use registry::manifest::{Manifest, Platform, RawManifest};
+use registry::media_type::{
+    DOCKER_CONFIG, DOCKER_LAYER_GZIP, DOCKER_LIST, DOCKER_MANIFEST, OCI_CONFIG, OCI_INDEX,
+    OCI_LAYER_GZIP, OCI_MANIFEST,
+};
+use registry::reference::{ManifestRef, Reference};
+use serde_json::{Value, json};
+use url::Url;
+
+use super::graph_data::{GraphDataError, Layer};
+use super::limits::GRAPH_DATA_MAX;
+use crate::config::{PlatformFilter, ReleaseStanza};
+use crate::destination::nest;
+use crate::durable;
+use crate::layout::{Choice, LayoutImage};
+use crate::origin::{BlobReader, Origin, OriginError, Origins, Source};
+use crate::wish::Wish;
+
+/// Where the data of OpenShift's update graph is.
+pub const DATA: &str = "https://api.openshift.com/api/upgrades_info/graph-data";
+
+/// The base image when nothing is said: what the operator of update services is tested with.
+pub const BASE: &str = "registry.access.redhat.com/ubi9/ubi:latest";
+
+/// The directory of the layout in a workspace.
+const DIRECTORY: [&str; 2] = ["made", "graph-image"];
+
+/// Its name at the target.
+const REPOSITORY: &str = "openshift/graph-image";
+const TAG: &str = "latest";
+
+/// What a pod that has it as its first container does: the data goes to where the update service reads it.
+const COMMAND: [&str; 3] = [
+    "/bin/bash",
+    "-c",
+    "exec cp -rp /var/lib/cincinnati-graph-data/* /var/lib/cincinnati/graph-data",
+];
+
+/// The annotations of the OCI image specification that name a base image.
+const BASE_NAME: &str = "org.opencontainers.image.base.name";
+const BASE_DIGEST: &str = "org.opencontainers.image.base.digest";
+
+/// Why there is no graph image.
+#[derive(Debug, thiserror::Error)]
+pub enum GraphImageError {
+    /// The data cannot be had.
+    #[error("the data of the update graph could not be had")]
+    Fetch(#[source] ClientError),
+    /// A file cannot be read.
+    #[error("cannot read the graph data `{path}`")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Neither an address nor a file.
+    #[error("`{0}` names no graph data")]
+    Named(String),
+    /// The data cannot be used.
+    #[error(transparent)]
+    Data(#[from] GraphDataError),
+    /// The base image cannot be had.
+    #[error("the base of the graph image, `{base}`, could not be had")]
+    Origin {
+        /// The base.
+        base: String,
+        /// Why.
+        source: Box<OriginError>,
+    },
+    /// The base image cannot be used.
+    #[error("`{base}` cannot be the base of the graph image: {problem}")]
+    Base {
+        /// The base.
+        base: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The workspace cannot be written.
+    #[error("cannot write the graph image into `{path}`")]
+    Write {
+        /// The layout.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A task of this program ended unexpectedly.
+    #[error("a task failed")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+impl GraphImageError {
+    /// What to do next.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Fetch(_) => format!(
+                "fetch `{DATA}` where it can be reached and name the file: `--graph-data FILE`; or leave `graph: true` out"
+            ),
+            Self::File { .. } | Self::Named(_) | Self::Data(_) => {
+                format!("name the archive that `{DATA}` gives: `--graph-data FILE`")
+            }
+            Self::Origin { .. } | Self::Base { .. } => {
+                "name an image with a shell that can be had: `--graph-base REFERENCE`".to_owned()
+            }
+            Self::Write { .. } | Self::Task(_) => return None,
+        })
+    }
+}
+
+/// Where the data comes from: an address, or a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GraphData {
+    /// An address.
+    Url(Url),
+    /// A file.
+    File(PathBuf),
+}
+
+impl GraphData {
+    /// What is meant by a text: an address when it has a scheme.
+    pub fn of(text: &str) -> Result<Self, GraphImageError> {
+        let named = || GraphImageError::Named(text.chars().take(200).collect());
+        match text.split_once("://") {
+            Some(("http" | "https", _)) => text.parse().map(Self::Url).map_err(|_| named()),
+            Some(("file", path)) if !path.is_empty() => Ok(Self::File(path.into())),
+            Some(_) => Err(named()),
+            None if text.is_empty() => Err(named()),
+            None => Ok(Self::File(text.into())),
+        }
+    }
+
+    /// What is meant when nothing is said: the data of the service that `graphs`, an address of graphs, belongs to.
+    pub fn beside(graphs: &Url) -> Result<Self, GraphImageError> {
+        let mut data = graphs.clone();
+        let named = || {
+            GraphImageError::Named(format!(
+                "{}{}",
+                graphs.host_str().unwrap_or_default(),
+                graphs.path()
+            ))
+        };
+        let service = graphs.path().strip_suffix("/v1/graph").ok_or_else(named)?;
+        data.set_path(&format!("{service}/graph-data"));
+        data.set_query(None);
+        Ok(Self::Url(data))
+    }
+
+    async fn read(self, client: &Client) -> Result<Bytes, GraphImageError> {
+        let path = match self {
+            Self::Url(url) => {
+                let accept = "application/gzip, application/x-gzip, application/octet-stream;q=0.9, */*;q=0.1";
+                let document = client.document(&url, accept, GRAPH_DATA_MAX).await;
+                return document.map(|document| document.bytes).map_err(GraphImageError::Fetch);
+            }
+            Self::File(path) => path,
+        };
+        let read = move || match durable::read(&path, GRAPH_DATA_MAX) {
+            Ok(Some(bytes)) => Ok(Bytes::from(bytes)),
+            Ok(None) => {
+                let source = io::Error::from(io::ErrorKind::NotFound);
+                Err(GraphImageError::File { path, source })
+            }
+            Err(source) => Err(GraphImageError::File { path, source }),
+        };
+        tokio::task::spawn_blocking(read).await?
+    }
+}
+
+/// The platforms of the base that a stanza needs; empty means all that it has.
+pub fn platforms_of(stanza: &ReleaseStanza) -> Vec<PlatformFilter> {
+    if !stanza.platforms.is_empty() {
+        return stanza.platforms.clone();
+    }
+    let architectures = super::architectures(stanza);
+    if architectures.iter().any(|architecture| architecture == "multi") {
+        return Vec::new();
+    }
+    let linux = |architecture| PlatformFilter { os: "linux".to_owned(), architecture };
+    architectures.into_iter().map(linux).collect()
+}
+
+/// Makes the image and wishes for it.
+pub async fn make(
+    client: &Client,
+    origins: &Origins,
+    data: GraphData,
+    base: &Reference,
+    platforms: &[PlatformFilter],
+    workspace: &Path,
+    max_nested_paths: usize,
+) -> Result<Wish<'static>, GraphImageError> {
+    let reading = async {
+        let archive = data.read(client).await?;
+        Ok(tokio::task::spawn_blocking(move || Layer::of(&archive)).await??)
+    };
+    let (layer, found) = tokio::try_join!(reading, Base::read(origins, base, platforms))?;
+    let path = DIRECTORY.iter().fold(workspace.to_owned(), |path, part| path.join(part));
+    let made = found.with(&layer)?;
+    let write = |source| GraphImageError::Write { path: path.clone(), source };
+    made.write(&path).map_err(write)?;
+    let repository: Repository = REPOSITORY.parse().expect("a name of the grammar");
+    Ok(Wish {
+        name: format!("oci://{}", path.display()),
+        class: ContentClass::Release,
+        platforms: Cow::Owned(Vec::new()),
+        repository: nest(&repository, max_nested_paths).expect("shorter than its limit"),
+        tag: TAG.parse().ok(),
+        source: Source::Made {
+            image: LayoutImage { path, choice: Choice::Digest(made.digest) },
+            base: found.origin,
+        },
+    })
+}
+
+/// What the index states of the image when it is carried (SPEC 5.4).
+pub fn resource(image: &crate::resolve::Image) -> Resource {
+    let content = json!({
+        "repository": image.destination.repository,
+        "tag": image.destination.tag,
+        "digest": image.names.first().map(|name| name.digest.to_string()),
+    });
+    Resource { name: "graph-image".to_owned(), content: content.to_string().into_bytes() }
+}
+
+/// Whether an image is one that was made here.
+pub fn is_made(image: &crate::resolve::Image) -> bool {
+    image.base.is_some()
+}
+
+/// Where the blobs are that a layout of ours does not have.
+pub(crate) fn base_of(origin: &Origin) -> Option<Origin> {
+    let Origin::Layout(path) = origin else { return None };
+    // Of a layout of somebody else nothing is asked anywhere.
+    let parts: Vec<_> =
+        path.components().rev().take(2).map(std::path::Component::as_os_str).collect();
+    if !parts.iter().eq(DIRECTORY.iter().rev()) {
+        return None;
+    }
+    let layout = Layout::open(path).ok()?;
+    let entry = layout.index().manifests.first()?;
+    let base: Reference = entry.annotations.get(BASE_NAME)?.parse().ok()?;
+    Some(Origin::Registry(base.registry, base.repository))
+}
+
+/// One image of the base.
+#[derive(Debug)]
+struct BaseImage {
+    platform: Option<Platform>,
+    manifest: RawManifest,
+    config: Bytes,
+}
+
+/// The base image as its registry has it.
+#[derive(Debug)]
+struct Base {
+    name: Reference,
+    origin: Origin,
+    images: Vec<BaseImage>,
+}
+
+impl Base {
+    async fn read(
+        origins: &Origins,
+        name: &Reference,
+        platforms: &[PlatformFilter],
+    ) -> Result<Self, GraphImageError> {
+        let failed =
+            |source| GraphImageError::Origin { base: name.to_string(), source: Box::new(source) };
+        let wrong = |problem: String| GraphImageError::Base { base: name.to_string(), problem };
+        let source = Source::Registry(Cow::Borrowed(name));
+        let origin = source.origin();
+        // Not kept with their room: one at a time may be large.
+        let root = origins.image(&source).await.map_err(failed)?.raw;
+        let mut found = Vec::new();
+        match root.parse().map_err(|error| wrong(error.to_string()))? {
+            Manifest::Image(_) => found.push((None, root)),
+            Manifest::Index(index) => {
+                for child in index
+                    .manifests
+                    .iter()
+                    .filter(|child| wanted(child.platform.as_ref(), platforms))
+                {
+                    let by_digest = ManifestRef::Digest(child.digest);
+                    let raw = origins.manifest(&origin, &by_digest).await.map_err(failed)?.raw;
+                    found.push((child.platform.clone(), raw));
+                }
+                let missing = |wanted: &&PlatformFilter| {
+                    !found
+                        .iter()
+                        .any(|(platform, _)| platform.as_ref().is_some_and(|it| is(it, wanted)))
+                };
+                if let Some(missing) = platforms.iter().find(missing) {
+                    let PlatformFilter { os, architecture } = missing;
+                    return Err(wrong(format!("it has no image for {os}/{architecture}")));
+                }
+            }
+        }
+        if found.is_empty() {
+            return Err(wrong("its index has no image for Linux".to_owned()));
+        }
+        let mut images = Vec::with_capacity(found.len());
+        for (platform, manifest) in found {
+            let config = config(origins, &origin, &manifest, failed, wrong).await?;
+            images.push(BaseImage { platform, manifest, config });
+        }
+        Ok(Self { name: name.clone(), origin, images })
+    }
+
+    /// The image with the layer on top, of each platform.
+    fn with(&self, layer: &Layer) -> Result<Made, GraphImageError> {
+        let mut blobs = BTreeMap::from([(layer.digest, layer.bytes.clone())]);
+        let mut entries = Vec::with_capacity(self.images.len());
+        for image in &self.images {
+            entries.push(self.one(image, layer, &mut blobs)?);
+        }
+        let root = match &mut *entries {
+            [only] => {
+                if let Some(only) = only.as_object_mut() {
+                    only.remove("platform");
+                }
+                only.clone()
+            }
+            _ => {
+                // Both kinds of children would do in an index of OCI, but not in a Docker list.
+                let docker = entries.iter().all(|entry| entry["mediaType"] == DOCKER_MANIFEST);
+                let kind = if docker { DOCKER_LIST } else { OCI_INDEX };
+                let index = json!({ "schemaVersion": 2, "mediaType": kind, "manifests": entries });
+                put(&mut blobs, kind, &index)
+            }
+        };
+        let digest = root["digest"].as_str().and_then(|text| text.parse().ok()).expect("just made");
+        Ok(Made { blobs, digest, root, base: self.name.name() })
+    }
+
+    /// The image of one platform; gives its descriptor.
+    fn one(
+        &self,
+        base: &BaseImage,
+        layer: &Layer,
+        blobs: &mut BTreeMap<Digest, Bytes>,
+    ) -> Result<Value, GraphImageError> {
+        let wrong = |problem: &str| GraphImageError::Base {
+            base: self.name.to_string(),
+            problem: problem.to_owned(),
+        };
+        let parsed =
+            |bytes: &[u8], what| serde_json::from_slice::<Value>(bytes).map_err(|_| wrong(what));
+        let mut config = parsed(&base.config, "its configuration is no JSON")?;
+        let manifest = parsed(&base.manifest.bytes, "its manifest is no JSON")?;
+        let docker = base.manifest.media_type == DOCKER_MANIFEST;
+        let (kind, config_kind, layer_kind) = match docker {
+            true => (DOCKER_MANIFEST, DOCKER_CONFIG, DOCKER_LAYER_GZIP),
+            false => (OCI_MANIFEST, OCI_CONFIG, OCI_LAYER_GZIP),
+        };
+        let mut layers =
+            manifest["layers"].as_array().cloned().ok_or_else(|| wrong("it has no layers"))?;
+        let diffs = config["rootfs"]["diff_ids"].as_array_mut();
+        let diffs = diffs.ok_or_else(|| wrong("its configuration lists no layers"))?;
+        if diffs.len() != layers.len() {
+            return Err(wrong("its configuration lists other layers than its manifest"));
+        }
+        diffs.push(layer.diff_id.to_string().into());
+        if let Some(history) = config["history"].as_array_mut() {
+            history.push(json!({ "created_by": "update graph data", "comment": "bundle" }));
+        }
+        if !config["config"].is_object() {
+            config["config"] = json!({});
+        }
+        config["config"]["Cmd"] = json!(COMMAND);
+        if let Some(inner) = config["config"].as_object_mut() {
+            // It would get the command as its arguments.
+            inner.remove("Entrypoint");
+        }
+        layers.push(json!({
+            "mediaType": layer_kind, "digest": layer.digest.to_string(), "size": layer.bytes.len(),
+        }));
+        let config = put(blobs, config_kind, &config);
+        let mut manifest =
+            json!({ "schemaVersion": 2, "mediaType": kind, "config": config, "layers": layers });
+        if !docker {
+            manifest["annotations"] = json!({ BASE_NAME: self.name.name(), BASE_DIGEST: base.manifest.digest.to_string() });
+        }
+        let mut entry = put(blobs, kind, &manifest);
+        if let Some(platform) = &base.platform {
+            let Platform { os, architecture, variant, .. } = platform;
+            let mut platform = json!({ "os": os, "architecture": architecture });
+            if let Some(variant) = variant {
+                platform["variant"] = variant.as_str().into();
+            }
+            entry["platform"] = platform;
+        }
+        Ok(entry)
+    }
+}
+
+/// Whether a child of the base's index is taken.
+fn wanted(platform: Option<&Platform>, platforms: &[PlatformFilter]) -> bool {
+    // Attestations call their platform `unknown`.
+    let Some(platform) = platform.filter(|platform| platform.os == "linux") else { return false };
+    platforms.is_empty() || platforms.iter().any(|wanted| is(platform, wanted))
+}
+
+fn is(platform: &Platform, wanted: &PlatformFilter) -> bool {
+    platform.os == wanted.os && platform.architecture == wanted.architecture
+}
+
+/// The configuration of an image of the base, hashed.
+async fn config(
+    origins: &Origins,
+    origin: &Origin,
+    manifest: &RawManifest,
+    failed: impl Fn(OriginError) -> GraphImageError,
+    wrong: impl Fn(String) -> GraphImageError,
+) -> Result<Bytes, GraphImageError> {
+    let image = match manifest.parse() {
+        Ok(Manifest::Image(image)) => image,
+        Ok(Manifest::Index(_)) => return Err(wrong("an index in its index".to_owned())),
+        Err(error) => return Err(wrong(error.to_string())),
+    };
+    let (digest, size) = (image.config.digest, image.config.size);
+    let length = usize::try_from(size).ok().filter(|_| size <= MANIFEST_MAX);
+    let Some(length) = length else {
+        return Err(wrong(format!(
+            "its configuration has {size} bytes, at most {MANIFEST_MAX} are read"
+        )));
+    };
+    let mut reader: BlobReader = origins.blob(origin, &digest, size, 0).await.map_err(&failed)?;
+    let (mut bytes, mut at) = (vec![0; length], 0);
+    while at < length {
+        match reader.read(&mut bytes[at..]).await.map_err(&failed)? {
+            0 => break,
+            read => at += read,
+        }
+    }
+    if Digest::of(&bytes) != digest {
+        return Err(wrong(format!("its configuration arrived otherwise than as {digest}")));
+    }
+    Ok(bytes.into())
+}
+
+/// Takes a document in and gives its descriptor.
+fn put(blobs: &mut BTreeMap<Digest, Bytes>, kind: &str, document: &Value) -> Value {
+    let bytes = Bytes::from(document.to_string());
+    let digest = Digest::of(&bytes);
+    let descriptor =
+        json!({ "mediaType": kind, "digest": digest.to_string(), "size": bytes.len() });
+    blobs.insert(digest, bytes);
+    descriptor
+}
+
+/// Everything of the image that the base does not have.
+#[derive(Debug)]
+struct Made {
+    blobs: BTreeMap<Digest, Bytes>,
+    /// The digest of the image, or of the index of images.
+    digest: Digest,
+    /// Its descriptor.
+    root: Value,
+    /// The base's name, without tag and digest.
+    base: String,
+}
+
+impl Made {
+    /// Writes the layout, its index last.
+    fn write(&self, path: &Path) -> io::Result<()> {
+        let blobs = path.join("blobs").join("sha256");
+        lasting::make(&blobs)?;
+        for (digest, bytes) in &self.blobs {
+            let blob = blobs.join(digest.hex());
+            if !is_there(&blob, bytes)? {
+                durable::write(&blob, bytes)?;
+            }
+        }
+        durable::write(&path.join("oci-layout"), br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+        let mut entry = self.root.clone();
+        entry["annotations"] =
+            json!({ "org.opencontainers.image.ref.name": TAG, BASE_NAME: self.base });
+        let index = json!({ "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry] });
+        durable::write(&path.join("index.json"), index.to_string().as_bytes())
+    }
+}
+
+/// Whether a file has these bytes.
+fn is_there(path: &Path, bytes: &[u8]) -> io::Result<bool> {
+    let file = match fs_err::File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    let mut found = Vec::new();
+    file.take(bytes.len() as u64 + 1).read_to_end(&mut found)?;
+    Ok(found == bytes)
+}
+
+#[cfg(test)]
+#[path = "graph_image_tests.rs"]
+mod tests;

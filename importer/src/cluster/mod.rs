@@ -1,0 +1,169 @@
+//! What a cluster has to be told about a mirror: files for `oc apply`.
+//!
+//! 1. [`records`] reads from the target which sequences it took; [`replay`] makes of them which images stand;
+//!    [`stated`] what they say of releases, signatures and the graph image.
+//! 2. [`mirrors`] finds for every image the source and the mirror by which a cluster gets to it.
+//! 3. [`objects`] are the API's, [`document`] spells them; [`files`] says which file holds what.
+//! 4. [`directory`] writes the files, and takes away those of an earlier writing that are no more.
+//!
+//! The same state of a target gives the same bytes, whenever and wherever they are written.
+
+mod directory;
+mod document;
+mod files;
+mod mirrors;
+mod objects;
+mod records;
+mod replay;
+mod stated;
+
+use std::path::{Path, PathBuf};
+
+use format_spec::keys::PublicKey;
+use registry::client::Client;
+use registry::reference::Target;
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::ImportError;
+use crate::intake::Media;
+use crate::ledger::{self, Remote};
+use crate::paths::Destination;
+use crate::verify;
+use replay::Standing;
+
+/// The directory of the files in a workspace.
+pub const DIRECTORY: &str = "cluster-resources";
+
+/// In which form the files are wanted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Form {
+    /// `ImageContentSourcePolicy` instead of `ImageDigestMirrorSet` and `ImageTagMirrorSet`.
+    pub policy: bool,
+    /// A ConfigMap of its own for the signatures of each release.
+    pub by_release: bool,
+    /// The files and names of oc-mirror v1.
+    pub results: bool,
+}
+
+/// What to write, and from where.
+pub struct ResourceOptions {
+    /// Directories with heads and indexes; with none the target's own records say what stands.
+    pub from: Vec<PathBuf>,
+    /// The target.
+    pub target: Target,
+    /// What clusters call it; `None` is the target itself.
+    pub told_as: Option<Target>,
+    /// The workspace, whose record of the target is held against the target's.
+    pub workspace: PathBuf,
+    /// Where to; `None` is the workspace's own directory.
+    pub to: Option<PathBuf>,
+    /// Keys that a person trusts, for media.
+    pub trusted: Vec<PublicKey>,
+    /// Path components that the target allows; 0 for any number.
+    pub max_nested_paths: usize,
+    /// The form.
+    pub form: Form,
+    /// The client.
+    pub client: Client,
+    /// Stops it.
+    pub cancel: CancellationToken,
+}
+
+/// What was written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterResources {
+    /// The directory.
+    pub directory: PathBuf,
+    /// The files in it, ascending; without any, nothing is to be told to a cluster.
+    pub files: Vec<PathBuf>,
+    /// Files of an earlier writing that are no more, and were removed.
+    pub removed: Vec<PathBuf>,
+    /// What a person should know.
+    #[serde(skip)]
+    pub warnings: Vec<String>,
+}
+
+/// Writes the files for what stands at a target, or for what media hold.
+pub async fn resources(options: ResourceOptions) -> Result<ClusterResources, ImportError> {
+    let cancel = options.cancel.clone();
+    tokio::select! {
+        () = cancel.cancelled() => Err(ImportError::Cancelled),
+        written = from_target_or_media(options) => written,
+    }
+}
+
+async fn from_target_or_media(options: ResourceOptions) -> Result<ClusterResources, ImportError> {
+    let nested = options.max_nested_paths;
+    let at = Destination::new(options.client.clone(), options.target.clone(), nested)?;
+    let mut warnings = Vec::new();
+    let standing = if options.from.is_empty() {
+        let remote = ledger::read_remote(&at).await?;
+        if remote.records.is_empty() {
+            return Err(ImportError::NoRecords(options.target.to_string()));
+        }
+        let streams = remote.records.iter().map(|record| record.stream);
+        ledger::same_names(&remote.records, streams, nested)?;
+        // Two records of one position that differ are a fork, and a target that was set back is told.
+        let local = options.workspace.join("import").join(at.directory_name(None));
+        let local = ledger::read_local(&local)?;
+        warnings.extend(ledger::merge(&local, &remote.records)?.1);
+        records::standing(&at, &remote, &mut warnings).await?
+    } else {
+        from_media(&options, &mut warnings).await?
+    };
+    let told = options.told_as.unwrap_or(options.target);
+    let to = options.to.unwrap_or_else(|| match options.form.results {
+        true => options.workspace.join(files::results_name(&standing)),
+        false => options.workspace.join(DIRECTORY),
+    });
+    write(&standing, told, nested, &to, options.form, warnings)
+}
+
+async fn from_media(
+    options: &ResourceOptions,
+    warnings: &mut Vec<String>,
+) -> Result<Standing, ImportError> {
+    let (from, trusted) = (options.from.clone(), options.trusted.clone());
+    let read = move || {
+        let media = Media::open(&from)?;
+        let mut opened = Vec::new();
+        for received in verify::receive(&media)? {
+            let (head, _, index, _) = received.describe(&media, Some(&trusted))?;
+            opened.push((head, index));
+        }
+        opened.sort_by_key(|(head, _)| (head.stream, head.sequence));
+        let mut warnings = media.warnings;
+        let standing = records::of_media(opened.iter().map(|(h, i)| (h, i)), &mut warnings);
+        Ok::<_, ImportError>((standing, warnings))
+    };
+    let (standing, more) = tokio::task::spawn_blocking(read).await??;
+    warnings.extend(more);
+    Ok(standing)
+}
+
+/// Writes the files after an import, from what the target says then.
+pub(crate) async fn after_import(
+    at: &Destination,
+    to: &Path,
+) -> Result<ClusterResources, ImportError> {
+    let remote: Remote = ledger::read_remote(at).await?;
+    let mut warnings = Vec::new();
+    let standing = records::standing(at, &remote, &mut warnings).await?;
+    write(&standing, at.target.clone(), at.nested, to, Form::default(), warnings)
+}
+
+fn write(
+    standing: &Standing,
+    told: Target,
+    nested: usize,
+    to: &Path,
+    form: Form,
+    mut warnings: Vec<String>,
+) -> Result<ClusterResources, ImportError> {
+    let site = files::Site { target: told, nested };
+    let made = files::make(standing, &site, form, &mut warnings)?;
+    let (files, removed) = directory::write(to, &made, &mut warnings)?;
+    Ok(ClusterResources { directory: to.to_owned(), files, removed, warnings })
+}

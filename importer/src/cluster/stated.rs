@@ -1,0 +1,181 @@
+//! What the last sequences state about releases and the like: the resources of the index, by their names.
+//!
+//! In: resources as SPEC 5.4 has them. Out: releases, signatures, the graph image, catalogs. What must hold: a name that is
+//! not known is passed over, it is of a later version; a known one that cannot be used is told and left out.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use format_spec::index::Resource;
+use format_spec::{Digest, Repository, Tag, json};
+use serde::Deserialize;
+
+use crate::limits::SIGNATURE_MAX;
+
+/// A release that stands.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+pub(crate) struct Release {
+    pub(crate) version: String,
+    pub(crate) architecture: String,
+    pub(crate) digest: Digest,
+    /// Below the target's namespace.
+    pub(crate) repository: Repository,
+    pub(crate) tag: Tag,
+    /// Whether it has a valid signature.
+    #[serde(default = "yes")]
+    pub(crate) signed: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// An image that was made for the target: it has no source elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+pub(crate) struct Made {
+    /// Below the target's namespace.
+    pub(crate) repository: Repository,
+    pub(crate) tag: Tag,
+}
+
+/// Everything that is stated.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Stated {
+    pub(crate) releases: BTreeSet<Release>,
+    /// Signature files by the digest that they sign and their number.
+    pub(crate) signatures: BTreeMap<(Digest, u32), Vec<u8>>,
+    pub(crate) graph: Option<Made>,
+    /// Catalog images. What is made of them comes with Operator catalogs.
+    pub(crate) catalogs: BTreeSet<Made>,
+}
+
+impl Stated {
+    /// Reads the resources. What cannot be used is told.
+    pub(crate) fn of(resources: &[Resource], warnings: &mut Vec<String>) -> Self {
+        let mut stated = Self::default();
+        for resource in resources {
+            if let Err(problem) = stated.take(resource) {
+                let name = resource.name.escape_debug();
+                warnings.push(format!(
+                    "the resource `{name}` of the sequence cannot be used: {problem}"
+                ));
+            }
+        }
+        stated
+    }
+
+    fn take(&mut self, resource: &Resource) -> Result<(), String> {
+        let Resource { name, content } = resource;
+        let Some((kind, rest)) = name.split_once('/') else {
+            if name == "graph-image" {
+                let graph: Made = parse(content)?;
+                if self.graph.as_ref().is_some_and(|other| *other != graph) {
+                    return Err("another stream has its graph image elsewhere".to_owned());
+                }
+                self.graph = Some(graph);
+            }
+            return Ok(());
+        };
+        match kind {
+            "release" => {
+                self.releases.insert(parse(content)?);
+            }
+            "release-signature" => {
+                let name = signature(rest).ok_or("it is not `sha256-<hex>-<n>`")?;
+                if content.len() > SIGNATURE_MAX {
+                    return Err(format!("{} bytes, at most {SIGNATURE_MAX}", content.len()));
+                }
+                self.signatures.insert(name, content.clone());
+            }
+            "catalog" => {
+                let (repository, tag) = rest.rsplit_once('/').ok_or("it has no tag")?;
+                let repository = repository.parse().map_err(|error| format!("{error}"))?;
+                let tag = tag.parse().map_err(|error| format!("{error}"))?;
+                self.catalogs.insert(Made { repository, tag });
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Whether this name at the target is one of a release.
+    pub(crate) fn is_release(&self, repository: &Repository, tag: &Tag) -> bool {
+        self.releases.iter().any(|release| release.repository == *repository && release.tag == *tag)
+    }
+
+    /// Whether this name at the target is of an image that no cluster asks for under another name.
+    pub(crate) fn is_made(&self, repository: &Repository, tag: &Tag) -> bool {
+        let is = |made: &Made| made.repository == *repository && made.tag == *tag;
+        self.graph.as_ref().is_some_and(is) || self.catalogs.iter().any(is)
+    }
+}
+
+fn parse<T: serde::de::DeserializeOwned>(content: &[u8]) -> Result<T, String> {
+    json::parse(content).map_err(|error| error.to_string())
+}
+
+/// `sha256-<hex>-<n>`.
+fn signature(text: &str) -> Option<(Digest, u32)> {
+    let (digest, number) = text.rsplit_once('-')?;
+    let hex = digest.strip_prefix("sha256-")?;
+    let number: u32 = number.parse().ok()?;
+    let name = (format!("sha256:{hex}").parse().ok()?, number);
+    // `+1` and `01` are numbers too.
+    (number > 0 && format!("sha256-{hex}-{number}") == text).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resource(name: &str, content: &[u8]) -> Resource {
+        Resource { name: name.to_owned(), content: content.to_owned() }
+    }
+
+    #[test]
+    fn what_is_known_is_taken_and_the_rest_told_or_passed_over() {
+        let hex = "ab".repeat(32);
+        let release = format!(
+            r#"{{"version":"4.14.38","architecture":"amd64","digest":"sha256:{hex}","source":"q.io/r@sha256:{hex}",
+                "repository":"openshift/release-images","tag":"4.14.38-x86_64","channels":["stable-4.14"],"signed":false}}"#
+        );
+        let graph = br#"{"repository":"openshift/graph-image","tag":"latest","digest":"sha256:0"}"#;
+        let mut warnings = Vec::new();
+        let stated = Stated::of(
+            &[
+                resource("release/4.14.38-x86_64", release.as_bytes()),
+                resource(&format!("release-signature/sha256-{hex}-2"), b"two"),
+                resource("graph-image", graph),
+                resource("catalog/redhat/index/v4.14", b"{}"),
+                resource("of-later/versions", b"?"),
+                resource("of-later", b"?"),
+            ],
+            &mut warnings,
+        );
+        assert!(warnings.is_empty(), "{warnings:?}");
+        let release = stated.releases.first().unwrap();
+        assert_eq!((release.tag.as_str(), release.signed), ("4.14.38-x86_64", false));
+        assert!(stated.is_release(&release.repository, &release.tag));
+        let digest: Digest = format!("sha256:{hex}").parse().unwrap();
+        assert_eq!(stated.signatures[&(digest, 2)], b"two");
+        let name =
+            |repository: &str, tag: &str| (repository.parse().unwrap(), tag.parse().unwrap());
+        for (repository, tag) in
+            [name("openshift/graph-image", "latest"), name("redhat/index", "v4.14")]
+        {
+            assert!(stated.is_made(&repository, &tag));
+        }
+        for (odd, content) in [
+            ("release/x", &b"{}"[..]),
+            ("release/x", b"<html>"),
+            ("graph-image", b"[]"),
+            ("release-signature/sha256-ab-1", b""),
+            (&*format!("release-signature/sha256-{hex}-01"), b""),
+            (&*format!("release-signature/sha256-{hex}-0"), b""),
+            ("catalog/x", b""),
+        ] {
+            let mut warnings = Vec::new();
+            let nothing = Stated::of(&[resource(odd, content)], &mut warnings);
+            assert_eq!((nothing, warnings.len()), (Stated::default(), 1), "{odd}");
+        }
+    }
+}
