@@ -387,6 +387,67 @@ fn what_is_no_release_is_named_and_nothing_of_it_is_carried() {
     assert!(!releases.site.path("media/mirror_seq1.index").exists());
 }
 
+#[test]
+fn of_a_payload_for_all_architectures_the_wanted_platforms_come_with_the_boot_image() {
+    let Some(releases) = Releases::new() else { return };
+    let Site { source, target, .. } = &releases.site;
+    let host = &source.host;
+    let arches = ["arm64", "amd64", "s390x"];
+    let multi = |repo: &str, layer: &dyn Fn(&str) -> Vec<u8>| {
+        let children: Vec<(Pushed, &str)> = arches
+            .iter()
+            .map(|arch| (source.image_for(repo, None, arch, &[&layer(arch)]), *arch))
+            .collect();
+        let children: Vec<(&Pushed, &str)> = children.iter().map(|(c, a)| (c, *a)).collect();
+        source.index(repo, None, &children)
+    };
+    let component = multi(COMPONENTS, &|arch| format!("etcd for {arch}").into_bytes());
+    let boot = source.image_for(COMPONENTS, None, "amd64", &[b"a disk"]);
+    let stream = json!({"stream": "rhcos", "architectures": {
+        "x86_64": {"images": {"kubevirt": {"release": "1", "image": "q.io/x:1",
+            "digest-ref": format!("{host}/{COMPONENTS}@{}", boot.digest)}}},
+        "aarch64": {"images": {"aws": {}}}}});
+    let map =
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"stream": stream.to_string()}});
+    let map = serde_json::to_vec(&map).unwrap();
+    let references = releases.references("4.16.0", &[("etcd".to_owned(), component.digest)]);
+    let payload = multi(RELEASES, &|arch| {
+        let mut files: Vec<(&str, &[u8])> = vec![("etc/arch", arch.as_bytes())];
+        // That for amd64 is the one that is read.
+        if arch == "amd64" {
+            files.push(("./release-manifests/image-references", &references));
+            files.push(("release-manifests/0000_50_installer_coreos-bootimages.yaml", &map));
+        }
+        tar(&files)
+    });
+    let digest = payload.digest.to_string();
+    releases.store(&payload, 1, &releases.key.sign(&digest, "q.io/r:4.16.0-multi"));
+    let platforms = "    kubeVirtContainer: true\n    platforms:\n    - {os: linux, architecture: amd64}\n    \
+                     - {os: linux, architecture: arm64}\n";
+    releases.configure(&payload, platforms);
+    // Two components deep, for registries that take no more.
+    let run = releases.create("media", &["--max-nested-paths", "2", "--output", "json"]).ok();
+    let answer = run.json();
+    assert_eq!(answer["releases"][0]["tag"], "4.16.0-multi");
+    let told = resources(&releases.index("media", 1))["release/4.16.0-multi"].clone();
+    let told: Value = serde_json::from_slice(&told).unwrap();
+    assert_eq!(told["architecture"], "multi");
+    releases.site.import("media", &[]).ok();
+    for (repo, tag, digest) in [
+        ("openshift/release-images", "4.16.0-multi", payload.digest),
+        ("openshift/release", "4.16.0-multi-etcd", component.digest),
+        ("openshift/release", "4.16.0-multi-kube-virt-container", boot.digest),
+    ] {
+        assert_eq!(Digest::of(&target.manifest(repo, tag).unwrap()), digest, "{repo}:{tag}");
+    }
+    let list: Value = serde_json::from_slice(&component.bytes).unwrap();
+    let there = |at: usize| {
+        let child = list["manifests"][at]["digest"].as_str().unwrap();
+        target.manifest("openshift/release", child).is_some()
+    };
+    assert_eq!([there(0), there(1), there(2)], [true, true, false]);
+}
+
 /// What came over one connection.
 type Heard = Arc<Mutex<Vec<u8>>>;
 

@@ -192,7 +192,7 @@ fn gone(sequence: Sequence, index: &Index, lost: &BTreeMap<Digest, Loss>) -> Cre
         let reference = index.references.iter().find(|r| repositories.contains(&r.repository));
         failures.push(Failure {
             reference: reference.map_or_else(|| digest.to_string(), |r| r.source.clone()),
-            class: ContentClass::Additional,
+            class: reference.map_or(ContentClass::Additional, |r| r.class),
             reason: fit(&format!("{digest}: {}", loss.reason)),
         });
         causes.push(loss.kind);

@@ -91,7 +91,7 @@ fn walk(reader: impl Read, wanted: &[&str], unpacked: &mut u64) -> Result<Vec<Fo
 fn entries(reader: impl Read, wanted: &[&str]) -> Result<Vec<Found>, TarError> {
     let mut found = vec![Found::Nothing; wanted.len()];
     let mut tarball = Tarball::new(reader);
-    while let Some(entry) = tarball.next()? {
+    while let Some(entry) = tarball.entry()? {
         let Some(path) = plain(&entry.path) else { continue };
         let (directory, name) = path.rsplit_once('/').unwrap_or(("", &path));
         for (wanted, found) in wanted.iter().zip(&mut found) {

@@ -22,7 +22,7 @@ pub mod graph_data;
 pub mod graph_image;
 pub mod hops;
 pub mod keys;
-mod layer;
+pub mod layer;
 pub mod limits;
 pub mod openpgp;
 pub mod path;
@@ -31,7 +31,7 @@ pub mod references;
 pub mod service;
 pub mod signature;
 pub mod store;
-mod tarball;
+pub mod tarball;
 pub mod whole;
 
 use std::collections::{BTreeSet, HashMap};

@@ -60,7 +60,7 @@ impl<R: Read> Tarball<R> {
     }
 
     /// The next entry; `None` at the end.
-    pub fn next(&mut self) -> Result<Option<Entry>, TarError> {
+    pub fn entry(&mut self) -> Result<Option<Entry>, TarError> {
         let (mut long_path, mut extended) = (None, Extended::default());
         loop {
             self.skip()?;
