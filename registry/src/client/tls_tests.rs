@@ -392,3 +392,31 @@ async fn a_host_without_tls_is_told_apart() {
     assert_eq!(error.kind(), ErrorKind::Tls, "{error}");
     assert!(error.hint().unwrap().contains("--plain-http"), "{error}");
 }
+
+#[tokio::test]
+async fn a_document_over_tls_comes_from_a_known_host_and_from_no_plain_one() {
+    let ours = Authority::new();
+    let dir = tempfile::tempdir().unwrap();
+    fs_err::write(dir.path().join("ca.pem"), &ours.pem).unwrap();
+    let plain = Scripted::start(|_| Reply::new(200).body("changed on the way")).await;
+    let away = format!(
+        "HTTP/1.1 302 Found\r\nlocation: http://{}/x\r\ncontent-length: 0\r\n\r\n",
+        plain.host
+    );
+    let (good, heads) = serve(&ours, "localhost", None, OK);
+    let (leading, _) = serve(&ours, "localhost", None, away);
+    let url = |port: u16| format!("https://localhost:{port}/x").parse::<Url>().unwrap();
+    let unknown = Client::new(options(dir.path())).unwrap();
+    let error = unknown.document(&url(good), "*/*", 10).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Tls, "{error}");
+    let mut trusting = options(dir.path());
+    trusting.ca_files = vec![dir.path().join("ca.pem")];
+    // Not even a host that is named: nothing leads from TLS to plain HTTP.
+    trusting.plain_http = vec![plain.host.clone()];
+    let client = Client::new(trusting).unwrap();
+    assert_eq!(&client.document(&url(good), "*/*", 10).await.unwrap().bytes[..], b"{}");
+    assert!(!heads.recv().unwrap().to_lowercase().contains("authorization"));
+    let error = client.document(&url(leading), "*/*", 10).await.unwrap_err();
+    assert!(error.to_string().contains("is not followed"), "{error}");
+    assert_eq!(plain.lines().len(), 0);
+}
