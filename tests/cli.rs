@@ -580,7 +580,8 @@ fn object_storage_that_cannot_be_used_is_told_with_what_to_mend() {
         ("bundle registry over object storage 1", "", "keeps its content in object storage"),
     ] {
         let data = dir.path().join("data");
-        fs_err::create_dir_all(&data).unwrap();
+        fs_err::create_dir_all(data.join("blobs")).unwrap();
+        fs_err::write(data.join("blobs/some"), "x").unwrap();
         fs_err::write(data.join("store-version"), format!("{version}\n")).unwrap();
         fs_err::write(data.join("registry.toml"), settings).unwrap();
         let serve = ["registry", "serve", "--http", "--data-dir", "data"];

@@ -530,6 +530,85 @@ fn an_installation_that_fails_leaves_nothing() {
 }
 
 #[test]
+fn object_storage_is_begun_in_a_new_directory_or_after_installing() {
+    let host = Host::new();
+    let nobody = free_port();
+    let objects = format!(
+        "# the site's own words\n[objects] # of this site\nbucket = \"mirror\"\nendpoint = \"http://127.0.0.1:{nobody}\"\n\
+         allow-http = true\naccess-key-file = \"s3-access-key\"\nsecret-key-file = \"./keys/s3-secret-key\"\n"
+    );
+    let prepare = |data: &Path| {
+        fs::create_dir_all(data.join("keys")).unwrap();
+        fs_write(&data.join("s3-access-key"), b"some-key\n");
+        fs_write(&data.join("keys/s3-secret-key"), b"some-secret\n");
+        fs_write(&data.join("registry.toml"), objects.as_bytes());
+    };
+    let serve = |data: &Path| {
+        let run = host.run(&["serve", "--data-dir", text(data)]);
+        // Not refused: nobody answers at the endpoint.
+        run.refused(&[75]).says("the `endpoint` of `[objects]`")
+    };
+
+    // The keys first. What fails leaves everything as a person wrote it.
+    let data = host.path("new");
+    prepare(&data);
+    let before = support::tree(&data);
+    let install = ["--user", "--data-dir", text(&data)];
+    host.install(&[&install[..], &["--quota", "5GiB"]].concat()).refused(&[64]).says("quota");
+    assert_eq!(support::tree(&data), before);
+    host.install(&install).code(1).says("object store");
+    assert_eq!(support::tree(&data), before);
+    assert_eq!(fs::read_to_string(data.join("registry.toml")).unwrap(), objects);
+    serve(&data);
+    // What nothing names is somebody else's.
+    fs_write(&data.join("mine.txt"), b"x");
+    host.install(&install).refused(&[64]).says("mine.txt");
+    host.run(&["serve", "--data-dir", text(&data)]).refused(&[64]);
+
+    // Installed first: nothing was ever stored there.
+    host.install(&["--user"]).ok();
+    let data = host.data();
+    prepare(&data);
+    serve(&data);
+    let blob = data.join("blobs/sha256/aa/some-blob");
+    fs_write(&blob, b"x");
+    host.run(&["serve"]).refused(&[64]).says("holds images in files");
+}
+
+#[test]
+fn what_a_person_wrote_into_the_settings_stays_or_is_kept_beside() {
+    let host = Host::new();
+    let file = host.data().join("registry.toml");
+    fs::create_dir_all(host.data()).unwrap();
+    fs_write(&file, b"# ours\n[log]\naccess = \"log/access.jsonl\" # for the audit");
+    let before = support::tree(&host.data());
+    let taken = std::net::TcpListener::bind(("0.0.0.0", host.port)).unwrap();
+    host.install(&["--user", "--quota", "5GiB"]).refused(&[1]).says("in use");
+    drop(taken);
+    assert_eq!(support::tree(&host.data()), before);
+    host.install(&["--user", "--quota", "5GiB"]).ok();
+    let settings = fs::read_to_string(&file).unwrap();
+    for line in
+        ["# ours\n", "# for the audit\n", "hostname = \"localhost\"\n", "quota = \"5GiB\"\n"]
+    {
+        assert!(settings.contains(line), "{line}: {settings}");
+    }
+    assert!(!host.data().join("registry.toml.old").exists());
+
+    // The same again is not written; another name is, and what was there is kept.
+    host.run(&["uninstall", "--auto-approve"]).ok();
+    host.install(&["--user"]).ok();
+    assert_eq!(fs::read_to_string(&file).unwrap(), settings);
+    host.run(&["uninstall", "--auto-approve"]).ok();
+    let other = format!("new.site:{}", host.port);
+    let told = host.run(&["install", "--user", "--hostname", &other]).ok();
+    told.says("without its comments").says("registry.toml.old");
+    assert_eq!(fs::read_to_string(host.data().join("registry.toml.old")).unwrap(), settings);
+    let anew = fs::read_to_string(&file).unwrap();
+    assert!(anew.contains("new.site") && anew.contains("5GiB"), "{anew}");
+}
+
+#[test]
 fn systemd_keeps_a_registry_of_the_machine() {
     if !is_root() {
         return skip("not root: a registry of the machine is not installed");

@@ -1,9 +1,13 @@
 //! What an installation made so far, to be taken back when it fails.
 //!
 //! In: steps, as they are done. Out: nothing of them is left when the value is dropped before [`Undo::keep`]. What must
-//! hold: only what this very run made is taken back; what was there before stays.
+//! hold: only what this very run made is taken back; what was there before stays, or is put back as it was.
 
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
+
+use registry::lasting;
 
 use super::systemctl::Systemctl;
 
@@ -11,8 +15,25 @@ use super::systemctl::Systemctl;
 #[derive(Debug)]
 enum Step {
     Path(PathBuf),
+    File(Before),
     Unit(Systemctl),
     Linger,
+}
+
+/// A file as it was.
+#[derive(Debug)]
+struct Before {
+    path: PathBuf,
+    bytes: Vec<u8>,
+    about: Metadata,
+}
+
+impl Before {
+    /// Puts it back: bytes, rights and owner.
+    fn restore(&self) -> std::io::Result<()> {
+        lasting::replace(&self.path, &self.bytes, self.about.mode() & 0o7777)?;
+        std::os::unix::fs::chown(&self.path, Some(self.about.uid()), Some(self.about.gid()))
+    }
 }
 
 /// The steps of this run.
@@ -26,6 +47,21 @@ impl Undo {
         if fs_err::symlink_metadata(&path).is_err() {
             self.0.push(Step::Path(path));
         }
+    }
+
+    /// A file is about to be written: what was there before comes back, byte for byte.
+    pub fn file(&mut self, path: impl Into<PathBuf>) -> std::io::Result<()> {
+        let path = path.into();
+        match fs_err::symlink_metadata(&path) {
+            Ok(about) if about.is_file() => {
+                let bytes = fs_err::read(&path)?;
+                self.0.push(Step::File(Before { path, bytes, about }));
+            }
+            // Whoever writes it says what is wrong with it.
+            Ok(_) => {}
+            Err(_) => self.0.push(Step::Path(path)),
+        }
+        Ok(())
     }
 
     /// The unit is known to systemd, and may run.
@@ -50,12 +86,13 @@ impl Drop for Undo {
         if steps.is_empty() {
             return;
         }
-        tracing::warn!("the installation failed: what it made is removed");
+        tracing::warn!("the installation failed: what it made is taken back");
         for step in steps.into_iter().rev() {
             let (what, outcome) = match step {
                 Step::Path(path) if path.is_dir() => {
                     (path.display().to_string(), fs_err::remove_dir_all(&path))
                 }
+                Step::File(before) => (before.path.display().to_string(), before.restore()),
                 Step::Path(path) => (path.display().to_string(), fs_err::remove_file(&path)),
                 Step::Unit(systemctl) => {
                     systemctl.forget();
@@ -68,7 +105,7 @@ impl Drop for Undo {
             };
             match outcome {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    tracing::warn!(%error, "cannot remove `{what}`");
+                    tracing::warn!(%error, "cannot take back `{what}`");
                 }
                 _ => {}
             }

@@ -3,9 +3,10 @@
 //! In and out: the file. What must hold: an unknown key is refused by name; every value has a default, so
 //! an empty file and no file are the same; paths in it are relative to the data directory.
 
+use std::ffi::OsStr;
 use std::io::Read as _;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use format_spec::Digest;
 use serde::{Deserialize, Serialize};
@@ -195,29 +196,61 @@ impl Settings {
         if read.map_err(|error| fail(error.to_string()))? as u64 > FILE_MAX {
             return Err(fail(format!("it is larger than {FILE_MAX} bytes")));
         }
+        Self::parse(&text).map(Some).map_err(fail)
+    }
+
+    /// Reads the text of a file.
+    ///
+    /// # Errors
+    /// It says what is not understood, or what does not go together.
+    pub fn parse(text: &str) -> Result<Self, String> {
         let settings: Self =
-            toml::from_str(&text).map_err(|error| fail(error.to_string().trim_end().to_owned()))?;
-        if settings.tls.certificate.is_some() != settings.tls.key.is_some() {
-            return Err(fail(
-                "`[tls]` needs both `certificate` and `key`, or none of them".to_owned(),
-            ));
+            toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
+        settings.check()?;
+        Ok(settings)
+    }
+
+    /// Whether all of it goes together.
+    ///
+    /// # Errors
+    /// What does not.
+    pub fn check(&self) -> Result<(), String> {
+        if self.tls.certificate.is_some() != self.tls.key.is_some() {
+            return Err("`[tls]` needs both `certificate` and `key`, or none of them".to_owned());
         }
-        if settings.objects.is_some() && settings.storage.has_room() {
-            return Err(fail(
+        if self.objects.is_some() && self.storage.has_room() {
+            return Err(
                 "`storage.quota` and `storage.reserve` are for files, and `[objects]` says that the images are in object \
                  storage: set a quota of the bucket there"
                     .to_owned(),
-            ));
+            );
         }
         let least = UPLOAD_LIFETIME.as_secs() / 3600;
-        if settings.storage.grace < Period::hours(least) {
-            return Err(fail(format!(
+        if self.storage.grace < Period::hours(least) {
+            return Err(format!(
                 "`storage.grace` is `{}`, and less than `{least}h` would take blobs from uploads that \
                  are under way",
-                settings.storage.grace
-            )));
+                self.storage.grace
+            ));
         }
-        Ok(Some(settings))
+        Ok(())
+    }
+
+    /// The names in the data directory that hold files which the settings name: keys and certificates that a person put
+    /// there.
+    pub fn files(&self) -> Vec<&OsStr> {
+        let objects = self.objects.as_ref();
+        let named = [
+            self.tls.certificate.as_ref(),
+            self.tls.key.as_ref(),
+            objects.and_then(|objects| objects.ca_file.as_ref()),
+            objects.and_then(|objects| objects.access_key_file.as_ref()),
+            objects.and_then(|objects| objects.secret_key_file.as_ref()),
+        ];
+        let relative = named.into_iter().flatten().filter(|path| path.is_relative());
+        let first =
+            relative.filter_map(|path| path.components().find(|part| *part != Component::CurDir));
+        first.map(Component::as_os_str).collect()
     }
 
     /// What a person said that clients call this registry.

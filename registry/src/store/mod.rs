@@ -71,6 +71,7 @@ pub(crate) use uploads::random_hex;
 pub use uploads::{Appender, PENDING_MAX, UPLOAD_LIFETIME, Upload, UploadId};
 
 use crate::content::ContentDigest;
+use crate::server::Settings;
 use crate::{lasting, regular};
 use clock::Clock;
 use durable::Durable;
@@ -85,7 +86,7 @@ const OVER_OBJECTS: &str = "bundle registry over object storage 1\n";
 const VERSION_MAX: u64 = 256;
 /// Every name in a registry's data directory: the store's own, of which a crash at the first start leaves some, and
 /// those that may be there before the store.
-pub const NAMES: [&str; 18] = [
+pub const NAMES: [&str; 19] = [
     room::FILE,
     "quarantine",
     "fsck-cursor.json",
@@ -104,6 +105,7 @@ pub const NAMES: [&str; 18] = [
     "tls",
     "bin",
     "registry.toml",
+    "registry.toml.old",
 ];
 /// Locks over the repositories: enough that two busy repositories seldom share one.
 const SHARDS: usize = 64;
@@ -286,17 +288,31 @@ fn check_version(dir: &Path) -> Result<bool, StoreError> {
             found: String::from_utf8_lossy(&text).trim().to_owned(),
         }),
         None => {
-            for entry in fs_err::read_dir(dir)? {
-                let name = entry?.file_name();
-                let unfinished = name.to_string_lossy().starts_with(crate::lasting::UNFINISHED);
-                let ours = unfinished || name == "lost+found";
-                if !ours && !NAMES.iter().any(|ours| name == *ours) {
-                    return Err(StoreError::NotAStore { path: dir.to_owned() });
-                }
+            if foreign(dir)?.is_some() {
+                return Err(StoreError::NotAStore { path: dir.to_owned() });
             }
             Ok(false)
         }
     }
+}
+
+/// A name in `dir` that is not a registry's: neither one of its own, nor of a file that its `registry.toml` names.
+///
+/// # Errors
+/// The directory cannot be read.
+pub fn foreign(dir: &Path) -> std::io::Result<Option<String>> {
+    // One that cannot be read names nothing, and is told of by who needs it.
+    let settings = Settings::load(dir).ok().flatten();
+    let named = settings.as_ref().map(Settings::files).unwrap_or_default();
+    for entry in fs_err::read_dir(dir)? {
+        let name = entry?.file_name();
+        let unfinished = name.to_string_lossy().starts_with(lasting::UNFINISHED);
+        let ours = unfinished || name == "lost+found" || named.contains(&&*name);
+        if !ours && !NAMES.iter().any(|ours| name == *ours) {
+            return Ok(Some(name.to_string_lossy().into_owned()));
+        }
+    }
+    Ok(None)
 }
 
 fn lock(dir: &Path) -> Result<fs_err::File, StoreError> {
@@ -319,6 +335,8 @@ pub(crate) fn lock_for_objects(dir: &Path) -> Result<fs_err::File, StoreError> {
         restrict(dir)?;
     }
     match check_version(dir) {
+        // One that was installed and never filled.
+        Ok(true) if is_empty(dir)? => lock(dir),
         Ok(true) => Err(StoreError::FilesToo { path: dir.to_owned() }),
         Ok(false) | Err(StoreError::OverObjects { .. }) => lock(dir),
         Err(error) => Err(error),
@@ -327,10 +345,32 @@ pub(crate) fn lock_for_objects(dir: &Path) -> Result<fs_err::File, StoreError> {
 
 /// Makes `dir` known as the data directory of a replica over object storage.
 pub(crate) fn mark_for_objects(dir: &Path) -> Result<(), StoreError> {
-    if !dir.join("store-version").exists() {
-        lasting::replace(&dir.join("store-version"), OVER_OBJECTS.as_bytes(), 0o600)?;
+    let version = dir.join("store-version");
+    let marked = durable::read_bounded(&version, VERSION_MAX)?;
+    if marked.as_deref() != Some(OVER_OBJECTS.as_bytes()) {
+        lasting::replace(&version, OVER_OBJECTS.as_bytes(), 0o600)?;
     }
     Ok(())
+}
+
+/// Whether a store has no content at all: no blob, no repository, no upload, nothing in quarantine.
+fn is_empty(dir: &Path) -> std::io::Result<bool> {
+    let mut directories: Vec<PathBuf> =
+        ["blobs", "repositories", "uploads", "quarantine"].map(|name| dir.join(name)).into();
+    while let Some(directory) = directories.pop() {
+        let entries = match fs_err::read_dir(&directory) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            entries => entries?,
+        };
+        for entry in entries {
+            let entry = entry?;
+            if !entry.file_type()?.is_dir() {
+                return Ok(false);
+            }
+            directories.push(entry.path());
+        }
+    }
+    Ok(true)
 }
 
 /// Images are not for every user of the machine.

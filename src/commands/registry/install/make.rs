@@ -8,6 +8,7 @@ use std::path::Path;
 
 use registry::lasting;
 use registry::server::access::accounts::{Accounts, Role};
+use registry::server::access::{ROBOTS, ROLES, USERS};
 use registry::server::tls::with_those_of;
 use registry::server::{certificate, settings};
 use registry::store;
@@ -21,6 +22,7 @@ use crate::host::place::Keeper;
 use crate::host::systemctl::{Systemctl, linger};
 use crate::host::undo::Undo;
 use crate::host::{program, unit};
+use crate::output::plain;
 
 /// Makes it all.
 ///
@@ -41,15 +43,16 @@ pub async fn make(
     program::install(&place.program)?;
     certificates(plan)?;
     let token = users(plan)?;
-    let text = plan.settings.to_text();
-    lasting::replace(&place.data.join(settings::FILE), text.as_bytes(), 0o600)
-        .map_err(|error| fault("cannot write the settings", &error))?;
+    settle(plan).map_err(|error| fault("cannot write the settings", &error))?;
     match systemctl {
         Some(systemctl) => serve(plan, &systemctl, undo, context).await?,
         None => try_out(plan, context).await?,
     }
     Ok(token)
 }
+
+/// What `registry.toml` was before it was written anew.
+const OLD: &str = "registry.toml.old";
 
 fn fault(doing: &str, error: &std::io::Error) -> Failure {
     Failure::io(Kind::Failed, doing, error)
@@ -60,9 +63,32 @@ fn directory(data: &Path, undo: &mut Undo) -> std::io::Result<()> {
     for name in store::NAMES {
         undo.path(data.join(name));
     }
+    // Of data that was kept, or that a person prepared.
+    let tls = certificate::directory(data);
+    let made = [certificate::CA, certificate::CA_KEY, certificate::SERVER, certificate::SERVER_KEY];
+    let tls = made.into_iter().chain(["site.crt", "site.key"]).map(|name| tls.join(name));
+    let own = ["store-version", settings::FILE, OLD, USERS, ROBOTS, ROLES];
+    for file in own.map(|name| data.join(name)).into_iter().chain(tls) {
+        undo.file(file)?;
+    }
     lasting::make(data)?;
     // Images, keys and hashes are not for every user of the machine.
     fs_err::set_permissions(data, std::fs::Permissions::from_mode(0o700))
+}
+
+/// Writes the settings, where they are not there as they should be.
+fn settle(plan: &Plan) -> std::io::Result<()> {
+    let Some(text) = &plan.text else { return Ok(()) };
+    let file = plan.place.data.join(settings::FILE);
+    if text.rewritten {
+        let old = plan.place.data.join(OLD);
+        lasting::replace(&old, &fs_err::read(&file)?, 0o600)?;
+        tracing::warn!(
+            "registry.toml is written anew, without its comments: as it was it is in `{}`",
+            plain(&old.display().to_string())
+        );
+    }
+    lasting::replace(&file, text.new.as_bytes(), 0o600)
 }
 
 fn certificates(plan: &Plan) -> Result<(), Failure> {

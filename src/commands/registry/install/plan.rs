@@ -6,11 +6,10 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use registry::lasting;
 use registry::server::access::USERS;
 use registry::server::access::accounts::generate_password;
 use registry::server::certificate;
-use registry::server::settings::{Anonymous, Settings};
+use registry::server::settings::{Anonymous, FILE, Settings};
 use registry::store;
 
 use super::Args;
@@ -43,6 +42,14 @@ pub struct First {
     pub made: bool,
 }
 
+/// What `registry.toml` becomes.
+pub struct Text {
+    /// All of it.
+    pub new: String,
+    /// Whether comments and order of the file that is there are lost, so that a copy of it is kept.
+    pub rewritten: bool,
+}
+
 /// What is going to be done.
 pub struct Plan {
     /// This machine.
@@ -51,6 +58,8 @@ pub struct Plan {
     pub place: Place,
     /// What `registry.toml` will say.
     pub settings: Settings,
+    /// Its text; `None` when the file says so already.
+    pub text: Option<Text>,
     /// The name that clients use.
     pub hostname: String,
     /// The port.
@@ -68,8 +77,8 @@ impl Plan {
     pub fn of(args: &Args, machine: &Machine) -> Result<Self, Failure> {
         let place = place(args, machine)?;
         refuse_installed(machine, &place)?;
-        refuse_foreign(&place.data)?;
         let kept = Settings::load(&place.data)?;
+        refuse_foreign(&place.data)?;
         let mut settings = kept.clone().unwrap_or_default();
         let named = args.hostname.as_ref().map(|host| bare(host.host()).to_owned());
         let hostname = named.or(settings.hostname.clone()).unwrap_or_else(checks::own_name);
@@ -104,12 +113,15 @@ impl Plan {
             settings.storage.quota = args.quota;
         }
         let brought = brought(args, &mut settings)?;
+        let file = place.data.join(FILE);
+        settings.check().map_err(|problem| conflict(&file, &problem))?;
+        let text = text(&file, &settings)?;
         checks::warn(&hostname, &place.data);
         let first = first(args, &place.data)?;
         let (machine, linger) = (machine.clone(), args.linger);
         // An address of version 6 has brackets wherever a port may follow.
         let hostname = if hostname.contains(':') { format!("[{hostname}]") } else { hostname };
-        Ok(Self { machine, place, settings, hostname, port, brought, first, linger })
+        Ok(Self { machine, place, settings, text, hostname, port, brought, first, linger })
     }
 
     /// `NAME:PORT`.
@@ -168,18 +180,13 @@ fn refuse_foreign(data: &Path) -> Result<(), Failure> {
     if !data.exists() {
         return Ok(());
     }
-    let unreadable = |error| Failure::io(Kind::Usage, "cannot use the data directory", &error);
-    for entry in fs_err::read_dir(data).map_err(unreadable)? {
-        let name = entry.map_err(unreadable)?.file_name();
-        let name = name.to_string_lossy();
-        let ours = name.starts_with(lasting::UNFINISHED) || store::NAMES.contains(&&*name);
-        if !ours && name != "lost+found" {
-            let shown = plain(&data.display().to_string());
-            let error = format!("`{shown}` has something else in it: `{}`", plain(&name));
-            return Err(Failure::usage(error).with_hint(
-                "name an empty or new directory, or one of a registry: `--data-dir DIR`",
-            ));
-        }
+    let unreadable =
+        |error: std::io::Error| Failure::io(Kind::Usage, "cannot use the data directory", &error);
+    if let Some(name) = store::foreign(data).map_err(unreadable)? {
+        let shown = plain(&data.display().to_string());
+        let error = format!("`{shown}` has something else in it: `{}`", plain(&name));
+        return Err(Failure::usage(error)
+            .with_hint("name an empty or new directory, or one of a registry: `--data-dir DIR`"));
     }
     Ok(())
 }
@@ -196,6 +203,58 @@ fn port(args: &Args, kept: Option<&Settings>) -> Result<u16, Failure> {
             Ok(port.or(named).or(kept).unwrap_or(PORT))
         }
     }
+}
+
+/// What was typed does not go with what the file says.
+fn conflict(file: &Path, problem: &str) -> Failure {
+    let shown = plain(&file.display().to_string());
+    Failure::usage(format!("what was typed does not go with `{shown}`: {problem}"))
+        .with_hint("leave that option out, or mend the file")
+}
+
+/// The text of the settings file. What a person wrote there stays as it is where what is new can stand above or below it.
+fn text(file: &Path, settings: &Settings) -> Result<Option<Text>, Failure> {
+    let old = match fs_err::read_to_string(file) {
+        Ok(old) => old,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Ok(Some(Text { new: settings.to_text(), rewritten: false }));
+        }
+        Err(error) => return Err(Failure::io(Kind::Usage, "cannot read the settings", &error)),
+    };
+    let says = |text: &str| Settings::parse(text).is_ok_and(|said| said == *settings);
+    if says(&old) {
+        return Ok(None);
+    }
+    // Whoever is mistaken here is found out by what the new text says.
+    let has = |key: &str| {
+        let mut lines =
+            old.lines().map(|line| line.trim_start().trim_start_matches('[').trim_start());
+        lines.any(|line| {
+            line.strip_prefix(key).is_some_and(|rest| rest.starts_with([' ', '=', ']', '.']))
+        })
+    };
+    let (mut above, mut below) = (String::new(), String::new());
+    let all = settings.to_text();
+    // Lines before the first table are plain keys; a table goes on to the next one.
+    let mut table = None;
+    for line in all.lines().filter(|line| !line.is_empty()) {
+        if let Some(name) = line.strip_prefix('[') {
+            let name = name.split([']', '.']).next().unwrap_or_default();
+            table = Some(has(name));
+        }
+        match table {
+            Some(true) => {}
+            Some(false) => below = below + line + "\n",
+            None if has(line.split(' ').next().unwrap_or_default()) => {}
+            None => above = above + line + "\n",
+        }
+    }
+    let space = |text: &str| if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
+    let new = format!("{above}{old}{}{below}", space(&old));
+    Ok(Some(match says(&new) {
+        true => Text { new, rewritten: false },
+        false => Text { new: all, rewritten: true },
+    }))
 }
 
 /// The site's own certificate, judged; the settings will name the copies.
