@@ -57,7 +57,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 use format_spec::digest::to_hex;
 use format_spec::{Digest, Repository};
 
-pub use collect::{Collect, Collected, Kept, LetGo, Tally};
+pub use collect::{Collect, Collected, Kept, KeptFor, LetGo, Tally};
 pub(crate) use durable::read_bounded;
 pub use error::StoreError;
 pub use lists::{Page, Referrer, Referrers};

@@ -51,8 +51,9 @@ const NONE: u64 = u64::MAX;
 pub enum NoRoom {
     /// More than a person allowed.
     #[error(
-        "the registry's storage limit is reached: its quota is {}, and {} of it are free; remove what is not \
-         needed and run `bundle registry gc`, or raise `quota` in registry.toml",
+        "the registry's storage limit is reached: its quota is {}, and {} of it are free; raise `quota` in registry.toml, or \
+         delete tags that are not needed and run `bundle registry gc --untagged` a day later; what imports brought goes only \
+         with a sequence of `bundle create --full` without it",
         show(*.quota), show(.quota.saturating_sub(*.used))
     )]
     Quota {
@@ -63,8 +64,9 @@ pub enum NoRoom {
     },
     /// Less would be free than is kept in reserve.
     #[error(
-        "the registry's storage limit is reached: {} are free on its disk, and {} are kept in reserve; remove what is \
-         not needed and run `bundle registry gc`, or use a larger disk (`reserve` in registry.toml says how much stays free)",
+        "the registry's storage limit is reached: {} are free on its disk, and {} are kept in reserve (`reserve` in \
+         registry.toml); use a larger disk, or delete tags that are not needed and run `bundle registry gc --untagged` a day \
+         later; what imports brought goes only with a sequence of `bundle create --full` without it",
         show(*.free), show(*.reserve)
     )]
     Reserve {

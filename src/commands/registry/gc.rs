@@ -8,7 +8,7 @@ use std::time::Duration;
 use registry::server::control::{ControlError, ask_collect, ask_status};
 use registry::server::period::Period;
 use registry::server::settings::Settings;
-use registry::store::{Collect, Collected, Store, StoreError, UPLOAD_LIFETIME};
+use registry::store::{Collect, Collected, KeptFor, Store, StoreError, UPLOAD_LIFETIME};
 
 use super::super::Context;
 use super::Data;
@@ -18,6 +18,9 @@ use crate::size;
 
 /// Repositories shown; JSON has up to a thousand.
 const SHOWN: usize = 20;
+
+/// Streams shown: a registry has one or two.
+const STREAMS_SHOWN: usize = 3;
 
 /// Free what no manifest names, and nobody has touched for a day
 #[derive(Debug, clap::Args)]
@@ -120,6 +123,31 @@ fn told(done: &Collected, context: &Context) -> Result<Exit, Failure> {
     }
 }
 
+/// What is kept for imported sequences alone, and the one way to let go of it.
+fn pinned(done: &Collected) -> String {
+    let (blobs, bytes) = (done.blobs.kept.pinned, done.blobs.pinned_bytes);
+    // A bucket's pointers are not read to be counted.
+    let what = match bytes {
+        0 => size::count(blobs, "blob"),
+        bytes => size::show(bytes),
+    };
+    let one = |kept: &KeptFor| match kept.from == kept.to {
+        true => format!("sequence {} of stream {}", kept.to, kept.stream),
+        false => format!("sequences {} to {} of stream {}", kept.from, kept.to, kept.stream),
+    };
+    let shown: Vec<String> = done.sequences.iter().take(STREAMS_SHOWN).map(one).collect();
+    let more = match done.sequences.len().saturating_sub(STREAMS_SHOWN) {
+        0 => String::new(),
+        more => format!(" and {more} more streams"),
+    };
+    format!(
+        "kept for imported sequences: {what} ({}{more}), which later sequences may leave out; only a full sequence without \
+         it lets go: take it out of the configuration, `bundle create --full` there, `bundle import` here, then this again \
+         with `--untagged`",
+        shown.join(", ")
+    )
+}
+
 fn text(done: &Collected) -> String {
     let freed = if done.dry_run { "would free" } else { "freed" };
     let mut lines = vec![format!(
@@ -143,7 +171,7 @@ fn text(done: &Collected) -> String {
     }
     let kept = done.blobs.kept;
     lines.push(format!(
-        "kept {}: {} blobs in use, {} of imported sequences, {} touched within {}, {} in a request, {} unknown",
+        "kept {}: {} blobs in use, {} for imported sequences, {} touched within {}, {} in a request, {} unknown",
         size::show(done.blobs.kept_bytes),
         kept.named,
         kept.pinned,
@@ -152,6 +180,9 @@ fn text(done: &Collected) -> String {
         kept.busy,
         kept.unknown,
     ));
+    if kept.pinned > 0 {
+        lines.push(pinned(done));
+    }
     for what in &done.unreadable {
         lines.push(format!("cannot read {}", plain(what)));
     }

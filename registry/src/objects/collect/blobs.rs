@@ -66,12 +66,13 @@ impl Run<'_> {
                     continue;
                 };
                 let content = Key::of(&digest);
-                let fate = match () {
-                    () if self.linked.contains(&content) => Fate::Named,
-                    () if self.pinned.contains(&content) => Fate::Pinned,
+                let fate = match self.linked.get(&content) {
+                    Some(true) => Fate::Named,
+                    Some(false) => Fate::Pinned,
+                    None if self.pinned.contains(&content) => Fate::Pinned,
                     // A removal that was left behind is told by its bytes.
-                    () if !self.is_old(meta) && !self.is_abandoned(meta) => Fate::Young,
-                    () => {
+                    None if !self.is_old(meta) && !self.is_abandoned(meta) => Fate::Young,
+                    None => {
                         ahead.push(key);
                         Fate::Gone
                     }

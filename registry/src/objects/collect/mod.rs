@@ -30,7 +30,7 @@ mod repository;
 #[cfg(test)]
 pub(super) mod tests;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -69,8 +69,8 @@ struct Run<'a> {
     /// What was being taken away before this was left so.
     abandoned: Option<SystemTime>,
     pinned: HashSet<Key>,
-    /// Blobs that a repository links.
-    linked: HashSet<Key>,
+    /// Blobs that a repository links, and whether one does so for more than an imported sequence.
+    linked: HashMap<Key, bool>,
     /// Repositories that hold manifests.
     holding: HashSet<String>,
     done: Collected,
@@ -108,7 +108,7 @@ impl Objects {
             limit: now.checked_sub(slack),
             abandoned: now.checked_sub(ABANDONED),
             pinned: HashSet::new(),
-            linked: HashSet::new(),
+            linked: HashMap::new(),
             holding: HashSet::new(),
             done: Collected {
                 dry_run: how.dry_run,
@@ -134,7 +134,7 @@ impl Run<'_> {
     async fn all(&mut self) -> Result<(), Halt> {
         let names = self.objects.all_repositories().await?;
         let records = InBucket::new(self.objects, &names);
-        self.pinned = records.work(pinned).await?;
+        (self.pinned, self.done.sequences) = records.work(pinned).await?;
         for name in &names {
             self.pause().await?;
             self.repository(name).await?;

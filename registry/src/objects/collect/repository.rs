@@ -16,6 +16,7 @@ use super::super::manifests::{STORED_MAX, without_word};
 use super::{Halt, Run};
 use crate::content::ContentDigest;
 use crate::manifest::Manifest;
+use crate::store::collect::Named;
 use crate::store::collect::mark::{self, Key, Node, Unreadable};
 use crate::store::collect::sweep::Fate;
 use crate::store::{LetGo, StoreError, StoredManifest};
@@ -53,14 +54,19 @@ impl Run<'_> {
                 None
             }
         };
-        let named = kept.as_ref().map(|kept| {
-            kept.iter().flat_map(|node| node.named.iter().copied()).collect::<HashSet<Key>>()
+        let named = kept.as_ref().map(|(kept, used)| {
+            let all = kept.iter().flat_map(|node| node.named.iter().copied()).collect();
+            let stays = |node: &&Node| {
+                used.as_ref().is_none_or(|used| used.contains(&Key::of(&node.digest)))
+            };
+            let used = kept.iter().filter(stays).flat_map(|node| node.named.iter().copied());
+            Named { all, used: used.collect() }
         });
         self.links(&keys::links(&repository), named.as_ref(), &mut let_go).await?;
-        if let Some(kept) = &kept {
+        if let Some((kept, _)) = &kept {
             self.leftovers(&repository, kept).await?;
         }
-        if kept.as_ref().is_none_or(|kept| !kept.is_empty()) {
+        if kept.as_ref().is_none_or(|(kept, _)| !kept.is_empty()) {
             self.holding.insert(name.to_owned());
         }
         if let_go.manifests + let_go.links > 0 {
@@ -69,12 +75,13 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Reads the manifests of a repository and removes those that may go; returns the others.
+    /// Reads the manifests of a repository and removes those that may go; returns the others, and which of them stay for
+    /// more than an imported sequence where that was looked at.
     async fn manifests(
         &mut self,
         repository: &Repository,
         let_go: &mut LetGo,
-    ) -> Result<Result<Vec<Node>, Unreadable>, Halt> {
+    ) -> Result<Result<(Vec<Node>, Option<HashSet<Key>>), Unreadable>, Halt> {
         let prefix = keys::manifests(repository);
         let list = self.objects.bucket.list(&prefix, None)?;
         let objects = self.objects;
@@ -100,12 +107,15 @@ impl Run<'_> {
         for (key, meta) in going {
             self.finish(&key, &meta).await?;
         }
-        let gone = match self.how.untagged {
+        let (gone, used) = match self.how.untagged {
             true => match self.tagged(repository).await? {
-                Ok(tagged) => self.untagged(repository, &found, tagged).await?,
+                Ok(tagged) => {
+                    let (gone, used) = self.untagged(repository, &found, tagged).await?;
+                    (gone, Some(used))
+                }
                 Err(what) => return Ok(Err(what)),
             },
-            false => HashSet::new(),
+            false => (HashSet::new(), None),
         };
         let mut kept = Vec::new();
         for (at, found) in found.into_iter().enumerate() {
@@ -120,7 +130,7 @@ impl Run<'_> {
                 kept.push(found.node);
             }
         }
-        Ok(Ok(kept))
+        Ok(Ok((kept, used)))
     }
 
     /// What the tags of a repository stand for.
@@ -149,15 +159,16 @@ impl Run<'_> {
         Ok(Ok(tagged))
     }
 
-    /// Removes the manifests that nothing leads to; returns which.
+    /// Removes the manifests that nothing leads to; returns which, and what stays for more than an imported sequence.
     async fn untagged(
         &mut self,
         repository: &Repository,
         found: &[Found],
         mut kept: HashSet<Key>,
-    ) -> Result<HashSet<usize>, Halt> {
+    ) -> Result<(HashSet<usize>, HashSet<Key>), Halt> {
         let nodes: Vec<&Node> = found.iter().map(|found| &found.node).collect();
         mark::follow(&nodes, &mut kept);
+        let mut used = kept.clone();
         for one in found {
             let key = Key::of(&one.node.digest);
             if kept.contains(&key) {
@@ -168,16 +179,18 @@ impl Run<'_> {
             } else if !self.is_old(&one.meta) {
                 self.done.manifests.kept.young += 1;
                 kept.insert(key);
+                used.insert(key);
             }
         }
         mark::follow(&nodes, &mut kept);
+        mark::follow(&nodes, &mut used);
         let mut gone = HashSet::new();
         loop {
             let left: Vec<usize> = (0..nodes.len())
                 .filter(|at| !gone.contains(at) && !kept.contains(&Key::of(&nodes[*at].digest)))
                 .collect();
             if left.is_empty() {
-                return Ok(gone);
+                return Ok((gone, used));
             }
             let left_nodes: Vec<&Node> = left.iter().map(|at| nodes[*at]).collect();
             for at in mark::first(&left_nodes).into_iter().map(|at| left[at]) {
@@ -190,8 +203,10 @@ impl Run<'_> {
                     gone.insert(at);
                 } else {
                     self.done.manifests.add(&Fate::Busy, 0);
-                    kept.insert(Key::of(&nodes[at].digest));
-                    mark::follow(&nodes, &mut kept);
+                    for keys in [&mut kept, &mut used] {
+                        keys.insert(Key::of(&nodes[at].digest));
+                        mark::follow(&nodes, keys);
+                    }
                 }
             }
         }
@@ -226,7 +241,7 @@ impl Run<'_> {
     async fn links(
         &mut self,
         prefix: &str,
-        named: Option<&HashSet<Key>>,
+        named: Option<&Named>,
         let_go: &mut LetGo,
     ) -> Result<(), Halt> {
         let mut list = self.objects.bucket.list(prefix, None)?;
@@ -238,15 +253,18 @@ impl Run<'_> {
             let fate = match named {
                 None => {
                     self.done.links.kept.unknown += 1;
-                    self.linked.insert(content);
+                    self.linked.insert(content, true);
                     continue;
                 }
                 Some(_) if is_going(&meta) => {
                     self.finish(&key, &meta).await?;
                     continue;
                 }
-                Some(named) if named.contains(&content) => Fate::Named,
-                Some(_) if self.pinned.contains(&content) => Fate::Pinned,
+                Some(named) if named.used.contains(&content) => Fate::Named,
+                // Also what such a manifest names besides.
+                Some(named) if self.pinned.contains(&content) || named.all.contains(&content) => {
+                    Fate::Pinned
+                }
                 Some(_) if !self.is_old(&meta) => Fate::Young,
                 Some(_) => {
                     going.push((key, meta, digest));
@@ -254,7 +272,7 @@ impl Run<'_> {
                 }
             };
             self.done.links.add(&fate, 0);
-            self.linked.insert(content);
+            *self.linked.entry(content).or_default() |= !matches!(fate, Fate::Pinned);
         }
         let mut going = going.into_iter();
         loop {
@@ -273,7 +291,7 @@ impl Run<'_> {
             while let Some((digest, size)) = removed.try_next().await? {
                 let Some(size) = size else {
                     self.done.links.add(&Fate::Busy, 0);
-                    self.linked.insert(Key::of(&digest));
+                    self.linked.insert(Key::of(&digest), true);
                     continue;
                 };
                 let_go.links += 1;

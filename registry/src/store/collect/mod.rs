@@ -36,9 +36,10 @@ use std::sync::TryLockError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use format_spec::{Sequence, StreamId};
 use serde::{Deserialize, Serialize};
 
-use super::{Records, Store, StoreError};
+use super::{Pinned, Records, Store, StoreError};
 use mark::Key;
 use sweep::Run;
 
@@ -62,6 +63,14 @@ pub struct Collect {
     pub beside: bool,
 }
 
+/// What the manifests that stay in a repository name.
+pub(crate) struct Named {
+    /// Anything of it.
+    pub(crate) all: HashSet<Key>,
+    /// What does not stay for an imported sequence alone.
+    pub(crate) used: HashSet<Key>,
+}
+
 /// What went, or would go.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -78,6 +87,9 @@ pub struct Collected {
     pub links: Tally,
     /// Blobs: the bytes that take the room.
     pub blobs: Tally,
+    /// The imported sequences that something is kept for.
+    #[serde(default)]
+    pub sequences: Vec<KeptFor>,
     /// Empty directories and the like.
     pub leftovers: u64,
     /// Who let go of something, those with the most bytes first; at most a thousand.
@@ -98,6 +110,9 @@ pub struct Tally {
     pub kept: Kept,
     /// Their bytes, where they were looked at.
     pub kept_bytes: u64,
+    /// Of these, the bytes of those that only an imported sequence keeps.
+    #[serde(default)]
+    pub pinned_bytes: u64,
 }
 
 /// Why things stayed.
@@ -106,7 +121,7 @@ pub struct Tally {
 pub struct Kept {
     /// Something names them.
     pub named: u64,
-    /// An imported sequence gave them.
+    /// An imported sequence gave them, and nothing else keeps them.
     pub pinned: u64,
     /// Touched within the grace.
     pub young: u64,
@@ -114,6 +129,18 @@ pub struct Kept {
     pub busy: u64,
     /// They, or what may name them, cannot be read or are not ours.
     pub unknown: u64,
+}
+
+/// Sequences of one stream whose contents are kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KeptFor {
+    /// The stream.
+    pub stream: StreamId,
+    /// The first: the last `full` one of the stream, or the first that it has.
+    pub from: Sequence,
+    /// The last.
+    pub to: Sequence,
 }
 
 /// What one repository let go of.
@@ -162,7 +189,9 @@ impl Store {
             Ok(lock) => lock,
             Err(TryLockError::Poisoned(lock)) => lock.into_inner(),
         };
-        let mut collected = Run::new(self, how, step, pinned(self)?).all()?;
+        let (pinned, sequences) = pinned(self)?;
+        let mut collected = Run::new(self, how, step, pinned).all()?;
+        collected.sequences = sequences;
         collected.cut();
         if !how.dry_run && collected.complete {
             // Whatever else has removed or damaged files: from here on the count is right again.
@@ -175,19 +204,19 @@ impl Store {
 }
 
 /// What imported sequences gave, and later ones leave out. Where that is not known, nothing is garbage.
-pub(crate) fn pinned(records: &dyn Records) -> Result<HashSet<Key>, StoreError> {
+pub(crate) fn pinned(records: &dyn Records) -> Result<(HashSet<Key>, Vec<KeptFor>), StoreError> {
     let mut pinned = HashSet::new();
     let streams = records.pinned(|digest| {
         pinned.insert(Key::of(&digest.into()));
     });
     let unknown = |problem: String| StoreError::Unpinned { problem };
+    let mut sequences = Vec::new();
     for stream in streams.map_err(|error| unknown(error.to_string()))? {
-        if let Some(gap) = stream.gaps.first() {
-            return Err(unknown(format!(
-                "stream {} has no record of sequence {gap}",
-                stream.stream
-            )));
+        let Pinned { stream, from, to, gaps } = stream;
+        if let Some(gap) = gaps.first() {
+            return Err(unknown(format!("stream {stream} has no record of sequence {gap}")));
         }
+        sequences.push(KeptFor { stream, from, to });
     }
-    Ok(pinned)
+    Ok((pinned, sequences))
 }

@@ -3,7 +3,7 @@
 //! In: the options and a watch over all requests. Out: the report. What must hold: every file is looked at
 //! once more with its content's shard locked, and removed only if nobody held it and it is old.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -14,7 +14,7 @@ use super::super::holds::Watch;
 use super::super::room::Change;
 use super::super::{Store, StoreError};
 use super::mark::{self, Key, Node, Unreadable, list};
-use super::{Collect, Collected, LetGo, Tally};
+use super::{Collect, Collected, LetGo, Named, Tally};
 use crate::content::{Algorithm, ContentDigest};
 
 /// The longest path below `repositories` that is walked: names have at most 255 characters, so a longer one is a
@@ -42,8 +42,8 @@ pub(super) struct Run<'a> {
     /// What was touched later stays; everything does when there is none.
     limit: Option<SystemTime>,
     pinned: HashSet<Key>,
-    /// Blobs that a repository links.
-    linked: HashSet<Key>,
+    /// Blobs that a repository links, and whether one does so for more than an imported sequence.
+    linked: HashMap<Key, bool>,
     /// Whether those are all.
     all_links: bool,
     done: Collected,
@@ -78,7 +78,7 @@ impl<'a> Run<'a> {
             grace_seconds: how.grace.as_secs(),
             ..Collected::default()
         };
-        let linked = HashSet::new();
+        let linked = HashMap::new();
         Self { store, how, step, watch, limit, pinned, linked, all_links: true, done }
     }
 
@@ -176,24 +176,28 @@ impl<'a> Run<'a> {
         &mut self,
         directory: &Path,
         let_go: &mut LetGo,
-    ) -> Result<HashSet<Key>, Result<Unreadable, Halt>> {
+    ) -> Result<Named, Result<Unreadable, Halt>> {
         let nodes = mark::manifests(directory, &mut || (self.step)()).map_err(Ok)?;
         let Some(nodes) = nodes else { return Err(Err(Halt::Stopped)) };
-        let gone = match self.how.untagged {
+        let (gone, used) = match self.how.untagged {
             true => {
                 let tags = directory.with_file_name("_tags");
                 let tagged = mark::tags(&tags).map_err(Ok)?;
-                self.untagged(directory, &nodes, tagged).map_err(Err)?
+                let (gone, used) = self.untagged(directory, &nodes, tagged).map_err(Err)?;
+                (gone, Some(used))
             }
-            false => HashSet::new(),
+            false => (HashSet::new(), None),
         };
-        let mut named = HashSet::new();
+        let mut named = Named { all: HashSet::new(), used: HashSet::new() };
         for (at, node) in nodes.iter().enumerate() {
             if gone.contains(&at) {
                 let_go.manifests += 1;
                 self.done.manifests.add(&Fate::Removed, node.size);
             } else {
-                named.extend(&node.named);
+                named.all.extend(&node.named);
+                if used.as_ref().is_none_or(|used| used.contains(&Key::of(&node.digest))) {
+                    named.used.extend(&node.named);
+                }
                 self.done.manifests.kept_bytes += node.size;
                 if !self.how.untagged {
                     self.done.manifests.kept.named += 1;
@@ -203,16 +207,17 @@ impl<'a> Run<'a> {
         Ok(named)
     }
 
-    /// Removes the manifests that nothing leads to; returns which.
+    /// Removes the manifests that nothing leads to; returns which, and what stays for more than an imported sequence.
     fn untagged(
         &mut self,
         directory: &Path,
         nodes: &[Node],
         tagged: HashSet<Key>,
-    ) -> Result<HashSet<usize>, Halt> {
+    ) -> Result<(HashSet<usize>, HashSet<Key>), Halt> {
         let mut kept = tagged;
         let all: Vec<&Node> = nodes.iter().collect();
         mark::follow(&all, &mut kept);
+        let mut used = kept.clone();
         for node in nodes {
             let key = Key::of(&node.digest);
             if kept.contains(&key) {
@@ -223,9 +228,11 @@ impl<'a> Run<'a> {
             } else if !self.is_old(&directory.join(node.digest.hex())) {
                 self.done.manifests.kept.young += 1;
                 kept.insert(key);
+                used.insert(key);
             }
         }
         mark::follow(&all, &mut kept);
+        mark::follow(&all, &mut used);
         let mut gone = HashSet::new();
         let going = |gone: &HashSet<usize>, kept: &HashSet<Key>| -> Vec<usize> {
             let stays =
@@ -254,8 +261,10 @@ impl<'a> Run<'a> {
                     }
                     fate => {
                         self.done.manifests.add(&fate, 0);
-                        kept.insert(Key::of(&node.digest));
-                        mark::follow(&all, &mut kept);
+                        for keys in [&mut kept, &mut used] {
+                            keys.insert(Key::of(&node.digest));
+                            mark::follow(&all, keys);
+                        }
                     }
                 }
             }
@@ -263,7 +272,7 @@ impl<'a> Run<'a> {
         if !gone.is_empty() && !self.how.dry_run {
             self.store.durable.sync_dir(directory)?;
         }
-        Ok(gone)
+        Ok((gone, used))
     }
 
     fn forget_referrer(&self, manifests: &Path, node: &Node) -> Result<(), Halt> {
@@ -279,7 +288,7 @@ impl<'a> Run<'a> {
     fn links(
         &mut self,
         directory: &Path,
-        named: Option<&HashSet<Key>>,
+        named: Option<&Named>,
         let_go: &mut LetGo,
     ) -> Result<(), Halt> {
         let names = match list(directory) {
@@ -297,12 +306,13 @@ impl<'a> Run<'a> {
             let key = Key::of(&digest);
             let Some(named) = named else {
                 self.done.links.kept.unknown += 1;
-                self.linked.insert(key);
+                self.linked.insert(key, true);
                 continue;
             };
             let fate = match () {
-                () if named.contains(&key) => Fate::Named,
-                () if self.pinned.contains(&key) => Fate::Pinned,
+                () if named.used.contains(&key) => Fate::Named,
+                // Also what such a manifest names besides.
+                () if self.pinned.contains(&key) || named.all.contains(&key) => Fate::Pinned,
                 () => self.fate(&directory.join(&name), &digest)?,
             };
             if let Fate::Removed = fate {
@@ -313,7 +323,7 @@ impl<'a> Run<'a> {
                 self.done.links.add(&fate, size);
             } else {
                 self.done.links.add(&fate, 0);
-                self.linked.insert(key);
+                *self.linked.entry(key).or_default() |= !matches!(fate, Fate::Pinned);
             }
         }
         if removed && !self.how.dry_run {
@@ -408,10 +418,11 @@ impl<'a> Run<'a> {
                     continue;
                 };
                 let key = Key::of(&digest);
-                let fate = match () {
-                    () if self.linked.contains(&key) => Fate::Named,
-                    () if self.pinned.contains(&key) => Fate::Pinned,
-                    () => self.store.room.change(&directory, || {
+                let fate = match self.linked.get(&key) {
+                    Some(true) => Fate::Named,
+                    Some(false) => Fate::Pinned,
+                    None if self.pinned.contains(&key) => Fate::Pinned,
+                    None => self.store.room.change(&directory, || {
                         let fate = self.fate(&path, &digest)?;
                         let gone = matches!(fate, Fate::Removed) && !self.how.dry_run;
                         let less = if gone { -i64::try_from(size).unwrap_or(i64::MAX) } else { 0 };
@@ -468,5 +479,8 @@ impl Tally {
         };
         *reason += 1;
         self.kept_bytes += size;
+        if let Fate::Pinned = fate {
+            self.pinned_bytes += size;
+        }
     }
 }

@@ -445,7 +445,10 @@ async fn what_imported_sequences_gave_stays_whatever_the_tags_say() {
     store.durable.mark(&store.blob_dir(&pinned[1].into()), &pinned[1].hex()).unwrap();
     hand.pass(DAY + HOUR);
     let done = collect(&store, &UNTAGGED);
+    // The bytes of the first blob are in the store for nothing but that link.
     assert_eq!((done.links.kept.pinned, done.blobs.kept.pinned), (1, 1), "{done:?}");
+    assert_eq!(done.sequences.len(), 1);
+    assert_eq!((done.sequences[0].from.get(), done.sequences[0].to.get()), (1, 2));
     assert!(!bytes_stand(&store, lost));
 
     // One record less, and it is not known what the others left out.
@@ -460,6 +463,30 @@ async fn what_imported_sequences_gave_stays_whatever_the_tags_say() {
     let refused = store.collect(&HOW, &|| true).unwrap_err();
     assert!(matches!(refused, StoreError::Unpinned { .. }), "{refused}");
     assert!(bytes_stand(&store, lost));
+}
+
+#[tokio::test]
+async fn what_only_an_imported_sequence_keeps_is_told_so() {
+    let (_dir, store, hand) = store();
+    let (a, b) = (name("a"), name("b"));
+    let digest = put(&store, &a, &[tag("v1")], "layer").await;
+    let given = [digest, Digest::of(b"{}"), Digest::of(b"layer")];
+    let given: HashSet<Key> = given.iter().map(|digest| Key::of(&digest.into())).collect();
+    let collect = || Run::new(&store, &UNTAGGED, &|| true, given.clone()).all().unwrap().blobs;
+    hand.pass(DAY + HOUR);
+    let kept = collect();
+    assert_eq!((kept.kept.named, kept.kept.pinned, kept.pinned_bytes), (2, 0, 0));
+    store.delete_tag(&a, &tag("v1")).unwrap();
+    let kept = collect();
+    assert_eq!((kept.kept.named, kept.kept.pinned, kept.pinned_bytes), (0, 2, 7));
+    store.delete_manifest(&a, &digest).unwrap();
+    hand.pass(DAY + HOUR);
+    let kept = collect();
+    assert_eq!((kept.kept.named, kept.kept.pinned, kept.removed), (0, 2, 0));
+    // Another repository has an image with the same layer.
+    put(&store, &b, &[tag("v1")], "layer").await;
+    let kept = collect();
+    assert_eq!((kept.kept.named, kept.kept.pinned), (2, 0));
 }
 
 #[tokio::test]
