@@ -263,6 +263,34 @@ fn a_release_comes_to_the_target_and_the_next_one_brings_only_what_is_new() {
     releases.site.import("media", &[]).ok();
     releases.stands(&first, "4.10.0-x86_64", &components);
     releases.stands(&second, "4.10.1-x86_64", &next);
+    let signatures = releases.site.path("disconnected/cluster-resources/signature-configmap.json");
+    let signatures = fs::read_to_string(signatures).unwrap();
+    for payload in [&first, &second] {
+        let key = format!("sha256-{}-1", payload.digest.hex());
+        assert!(signatures.contains(&key), "{signatures}");
+    }
+
+    // What was stated stands on while the signatures cannot be had, as its names do.
+    fs::rename(&store, releases.site.path("away")).unwrap();
+    releases.site.source.image("team/app", "1", &[b"app"]);
+    let host = &releases.site.source.host;
+    releases.configure(&second, &format!("  additionalImages:\n  - name: {host}/team/app:1\n"));
+    releases.create("media", &[]).code(2).says("there is no directory");
+    let index = releases.index("media", 3);
+    assert_eq!((index.references.len(), index.removals.len()), (1, 0));
+    assert_eq!(resources(&index), stated);
+    releases.site.import("media", &[]).ok();
+    releases.stands(&second, "4.10.1-x86_64", &next);
+
+    // A medium that was lost is written again from the same sources.
+    releases.create("again", &["--resend", "2"]).ok();
+    for name in support::files(&releases.site.path("again")) {
+        if name.starts_with("mirror_seq2") && !name.ends_with(".html") {
+            let [one, other] =
+                ["again", "media"].map(|dir| fs::read(releases.site.path(dir).join(&name)));
+            assert!(one.unwrap() == other.unwrap(), "{name}");
+        }
+    }
 }
 
 /// The address of an update service that knows these releases.
@@ -484,8 +512,13 @@ fn each_manifest_of_a_large_release_is_fetched_once() {
     // All of it through the relay.
     let references = String::from_utf8(releases.references("4.16.0", &components)).unwrap();
     let references = references.replace(&releases.site.source.host, &host);
-    let payload =
-        releases.payload(&[("release-manifests/image-references", references.as_bytes())]);
+    let payload = releases.payload(&[
+        ("release-manifests/image-references", references.as_bytes()),
+        (
+            "release-manifests/release-metadata",
+            br#"{"kind":"cincinnati-metadata-v0","version":"4.16.0"}"#,
+        ),
+    ]);
     let digest = payload.digest.to_string();
     releases.store(&payload, 1, &releases.key.sign(&digest, "q.io/r:4.16.0-x86_64"));
     releases.site.configure(&format!("  platform:\n    release: {host}/{RELEASES}@{digest}\n"));
@@ -496,15 +529,18 @@ fn each_manifest_of_a_large_release_is_fetched_once() {
     releases.create("media", &["--dry-run"]).ok();
     eprintln!("with all that may be attached to them in {:?}", begun.elapsed());
 
-    let mut asked: BTreeMap<String, usize> = BTreeMap::new();
+    let (mut asked, mut blobs) = (BTreeMap::new(), 0);
     for heard in all.lock().unwrap().iter() {
         let heard = String::from_utf8_lossy(&heard.lock().unwrap()).into_owned();
-        let manifests =
-            |line: &&str| line.starts_with("GET ") && line.contains("/manifests/sha256:");
-        for line in heard.lines().filter(manifests) {
-            *asked.entry(line.to_owned()).or_default() += 1;
+        for line in heard.lines().filter(|line| line.starts_with("GET ")) {
+            blobs += usize::from(line.contains("/blobs/"));
+            if line.contains("/manifests/sha256:") {
+                *asked.entry(line.to_owned()).or_insert(0) += 1;
+            }
         }
     }
+    // Its configuration and its upper layer, in two runs: what is below decides nothing and is not fetched.
+    assert_eq!(blobs, 4);
     assert_eq!(asked.len(), 191);
     // Two runs.
     asked.retain(|_, count| *count != 2);
