@@ -293,6 +293,139 @@ fn a_release_comes_to_the_target_and_the_next_one_brings_only_what_is_new() {
     }
 }
 
+/// The real schemas hold what is written, where they are on this machine.
+#[track_caller]
+fn schemas(directory: &std::path::Path) {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/crds.py");
+    let run = std::process::Command::new("python3").arg(script).arg(directory).output();
+    match run {
+        Ok(run) if run.status.code() == Some(77) => skip(&String::from_utf8_lossy(&run.stderr)),
+        Ok(run) => {
+            let said = String::from_utf8_lossy(&run.stdout);
+            assert!(run.status.success(), "{said}");
+            eprintln!("{said}");
+        }
+        Err(error) => skip(&format!("no python3: {error}")),
+    }
+}
+
+/// Bytes as `gzip` has them that compresses nothing.
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut crc = u32::MAX;
+    for byte in bytes {
+        crc ^= u32::from(*byte);
+        for _ in 0..8 {
+            crc = if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 };
+        }
+    }
+    let length = u16::try_from(bytes.len()).unwrap();
+    let mut out = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255, 1];
+    out.extend(length.to_le_bytes());
+    out.extend((!length).to_le_bytes());
+    out.extend(bytes);
+    out.extend((!crc).to_le_bytes());
+    out.extend(u32::from(length).to_le_bytes());
+    out
+}
+
+#[test]
+fn a_cluster_is_told_of_releases_signatures_and_the_graph_image() {
+    let Some(releases) = Releases::new() else { return };
+    let components = releases.components(&["cli".to_owned(), "etcd".to_owned()], "1");
+    let payload = releases.release("4.14.38", &components);
+    let site = &releases.site;
+    let base = site.source.image_for("ubi9/ubi", Some("1"), "amd64", &[b"a shell"]);
+    let channel = tar(&[("channels/stable-4.14.yaml", b"name: stable-4.14\n")]);
+    fs_write(&site.path("graph-data.tar.gz"), &gzip(&channel));
+    releases.configure(&payload, "    graph: true\n");
+    let data = site.path("graph-data.tar.gz");
+    let from = format!("{}/ubi9/ubi:1", site.source.host);
+    let graph = ["--graph-data", text(&data), "--graph-base", &from];
+    releases.create("media", &graph).ok();
+    // The same data on the same base is the same image.
+    releases.create("media", &graph).ok().says("nothing new");
+    let workspace = site.path("disconnected");
+    site.import("media", &[]).ok();
+
+    let there = site.target.manifest("openshift/graph-image", "latest").unwrap();
+    let image: Value = serde_json::from_slice(&there).unwrap();
+    let below: Value = serde_json::from_slice(&base.bytes).unwrap();
+    let layers = image["layers"].as_array().unwrap();
+    assert_eq!((layers.len(), &layers[0]["digest"]), (2, &below["layers"][0]["digest"]));
+    site.target.pull("openshift/graph-image", "latest");
+
+    let read =
+        |name: &str| fs::read_to_string(workspace.join("cluster-resources").join(name)).unwrap();
+    let (host, source) = (&site.target.host, &site.source.host);
+    let pair = |from: &str, to: &str| {
+        format!("  - source: \"{source}/{from}\"\n    mirrors:\n    - \"{host}/{to}\"\n")
+    };
+    let both = pair(RELEASES, "openshift/release-images") + &pair(COMPONENTS, "openshift/release");
+    let digests = read("idms-oc-mirror.yaml");
+    assert!(
+        digests.ends_with(&format!("  name: idms-release-0\nspec:\n  imageDigestMirrors:\n{both}")),
+        "{digests}"
+    );
+    let tags = read("itms-oc-mirror.yaml");
+    assert!(
+        tags.ends_with(&format!(
+            "  imageTagMirrors:\n{}",
+            pair(RELEASES, "openshift/release-images")
+        )),
+        "{tags}"
+    );
+    let service = read("updateService.yaml");
+    let expected = format!(
+        "  replicas: 2\n  releases: \"{host}/openshift/release-images\"\n  graphDataImage: \"{host}/openshift/graph-image:latest\"\n"
+    );
+    assert!(service.ends_with(&expected), "{service}");
+    let map: Value = serde_json::from_str(&read("signature-configmap.json")).unwrap();
+    let key = format!("sha256-{}-1", payload.digest.hex());
+    assert!(map["binaryData"][&key].is_string(), "{map}");
+    assert!(
+        read("install-config/imageDigestSources.yaml")
+            .starts_with("imageDigestSources:\n- source: ")
+    );
+
+    schemas(&workspace.join("cluster-resources"));
+    let target = format!("docker://{host}");
+    let older = site.path("older");
+    let icsp = [
+        "resources",
+        &target,
+        "--workspace",
+        text(&workspace),
+        "--icsp",
+        "--signatures-by-release",
+        "--to",
+        text(&older),
+    ];
+    site.bundle(&icsp).ok();
+    schemas(&older);
+
+    // The medium was lost: what was made here and what is at the base come together again.
+    releases.create("again", &["--resend", "1"]).ok();
+    for name in support::files(&site.path("media")).iter().filter(|name| !name.ends_with("html")) {
+        let (old, new) = (site.path("media").join(name), site.path("again").join(name));
+        assert_eq!(fs::read(old).unwrap(), fs::read(new).unwrap(), "{name}");
+    }
+
+    // A base that is not there leaves the image out, and the rest is carried; what stands is told on.
+    let none = ["--graph-data", text(&data), "--graph-base", &format!("{source}/ubi9/none:1")];
+    site.source.image("team/app", "1", &[b"app"]);
+    releases.configure(
+        &payload,
+        &format!("    graph: true\n  additionalImages:\n  - name: {source}/team/app:1\n"),
+    );
+    releases.create("media2", &none).code(2).says("--graph-base REFERENCE");
+    site.import("media2", &[]).ok();
+    assert_eq!(read("updateService.yaml"), service);
+    let odd = ["--graph-data", text(&site.path("imageset.yaml")), "--graph-base", &from]
+        .map(ToOwned::to_owned);
+    let odd: Vec<&str> = odd.iter().map(String::as_str).collect();
+    releases.create("media3", &odd).code(2).says("not an archive");
+}
+
 /// The address of an update service that knows these releases.
 fn graph(releases: &Releases, nodes: &[(&str, &Pushed)]) -> String {
     let host = &releases.site.source.host;

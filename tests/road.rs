@@ -804,7 +804,6 @@ fn two_media_can_be_compared() {
 fn what_is_not_supported_yet_is_refused_by_name() {
     let site = Site::new();
     for (stanza, name) in [
-        ("  platform:\n    graph: true\n", "platform.graph"),
         ("  operators:\n    - catalog: registry.example.io/idx:v1\n", "operators"),
         ("  helm:\n    local:\n      - name: app\n        path: /tmp/app.tgz\n", "helm"),
     ] {

@@ -24,6 +24,7 @@ use crate::publish::{self, Published, Statement};
 use crate::read_back::ReadBack;
 use crate::release::carry::{self, Carried, Trust, Wanted};
 use crate::release::explain::Chosen;
+use crate::release::graph_image::{self, GraphImageError, GraphOptions};
 use crate::release::path::AcceptedRisks;
 use crate::release::service::{Service, ServiceOptions};
 use crate::release::{self, whole};
@@ -32,6 +33,7 @@ use crate::report::{Created, File, Planned, PlannedReference, Summary, Written};
 use crate::resolve::{self, Resolved, Rules};
 use crate::slots::Slots;
 use crate::space::{self, drop_liars};
+use crate::wish::Wish;
 use crate::{transfer, wish};
 
 /// Manifests asked for at a time, those that are attached to images among them: on a line with a long way, waiting is what
@@ -109,6 +111,8 @@ pub struct ReleaseOptions {
     pub risks: AcceptedRisks,
     /// Whose signatures count.
     pub trust: Trust,
+    /// What the graph image is made of.
+    pub graph: GraphOptions,
 }
 
 impl CreateOptions {
@@ -179,6 +183,10 @@ pub async fn create(stream: Stream, options: CreateOptions) -> Result<Created, C
     let finding = async {
         let (mut carried, chosen) = releases(&options, &origins).await;
         wishes.append(&mut carried.wishes);
+        match graph(&options, &origins).await {
+            Ok(wish) => wishes.extend(wish),
+            Err(error) => carried.failures.push(error.told()),
+        }
         progress.phase("resolving images");
         let resolving = resolve::resolve(&options.config, wishes, &origins, &rules, &state.known);
         let mut resolved = resolving.await?;
@@ -192,6 +200,7 @@ pub async fn create(stream: Stream, options: CreateOptions) -> Result<Created, C
     let standing = state.standing.as_ref().unwrap_or(&state.known).resources();
 
     loop {
+        graph_image::settle(&mut resolved);
         whole::settle(&releases, &mut resolved, standing);
         refuse_failures(&options, &resolved)?;
         let plan = match state.plan(&resolved, &options) {
@@ -370,6 +379,22 @@ async fn releases<'a>(options: &'a CreateOptions, origins: &Origins) -> (Carried
     options.progress.phase("reading releases");
     let nested = options.max_nested_paths;
     (carry::carry(origins, client, &wanted, stanza, trust, nested).await, chosen)
+}
+
+/// The graph image, when the configuration asks for it.
+async fn graph(
+    options: &CreateOptions,
+    origins: &Origins,
+) -> Result<Option<Wish<'static>>, GraphImageError> {
+    let Some(stanza) = options.config.platform.as_ref().filter(|stanza| stanza.graph) else {
+        return Ok(None);
+    };
+    options.progress.phase("making the graph image");
+    let ReleaseOptions { service, graph, .. } = &options.releases;
+    let (workspace, nested) = (&options.workspace, options.max_nested_paths);
+    graph_image::make(&options.client, origins, graph, &service.ocp, stanza, workspace, nested)
+        .await
+        .map(Some)
 }
 
 /// Notes channels and releases that cannot be had, and what there is to be told of them.

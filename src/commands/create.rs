@@ -9,8 +9,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ::registry::progress::Progress;
+use ::registry::reference::Reference;
 use bundler::config::ImageSetConfig;
 use bundler::release::carry::Trust;
+use bundler::release::graph_image::{BASE, GraphData, GraphOptions};
 use bundler::release::keys::Trusted;
 use bundler::release::path::AcceptedRisks;
 use bundler::release::service::ServiceOptions;
@@ -94,6 +96,12 @@ pub struct Args {
     /// Carry releases without a valid signature too; the head says so
     #[arg(long)]
     accept_unsigned_releases: bool,
+    /// The data of the update graph for `graph: true`, in place of what the update service gives away: an archive (`tar.gz`)
+    #[arg(long, value_name = "FILE|URL")]
+    graph_data: Option<GraphData>,
+    /// The image on which the graph image is made; it needs a shell
+    #[arg(long, value_name = "REFERENCE", default_value = BASE)]
+    graph_base: Reference,
     /// Only say what would be carried; writes `mapping.txt`
     #[arg(long)]
     dry_run: bool,
@@ -167,7 +175,8 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         None => AcceptedRisks::Nothing,
         Some(names) => AcceptedRisks::named(names.into_iter().filter(|name| !name.is_empty())),
     };
-    let releases = ReleaseOptions { service, risks, trust };
+    let graph = GraphOptions { data: args.graph_data, base: args.graph_base };
+    let releases = ReleaseOptions { service, risks, trust, graph };
     let part_bytes = part_bytes(args.size, args.media, config.archive_size);
     let history = config.storage.registry.as_ref().filter(|history| history.skip_tls);
     let skip_tls = history.map(|history| &history.image.registry);

@@ -206,7 +206,7 @@ fn document(
     if mirror.is_empty() {
         report.warn(&mirror.spot, "asks for nothing", "add `additionalImages`");
     }
-    let places = ["platform", "operators", "helm"].map(|name| mirror.key_spot(name));
+    let places = ["operators", "helm"].map(|name| mirror.key_spot(name));
     let platform = release::stanza(&mut mirror, report, api_version);
     let operators = operators::stanza(&mut mirror, report, api_version);
     let additional_images = images::additional(&mut mirror, report, api_version);
@@ -214,20 +214,13 @@ fn document(
     let blocked = images::blocked(&mut mirror, report);
     samples(&mut mirror, report);
     mirror.done(report);
-    let asked = [
-        platform.as_ref().is_some_and(|stanza| stanza.graph),
-        !operators.is_empty(),
-        helm.as_ref().is_some_and(|stanza| !stanza.is_empty()),
-    ];
+    let asked = [!operators.is_empty(), helm.as_ref().is_some_and(|stanza| !stanza.is_empty())];
     let unsupported = places
         .into_iter()
         .zip(asked)
-        .zip(["the update graph image", "Operator catalog content", "Helm chart content"])
+        .zip(["Operator catalog content", "Helm chart content"])
         .filter_map(|((spot, asked), what)| spot.filter(|_| asked).map(|spot| (spot, what)))
-        .map(|(mut spot, what)| {
-            if spot.field.ends_with("platform") {
-                spot.field += ".graph";
-            }
+        .map(|(spot, what)| {
             let problem = format!("{what} is not supported by this version of bundle yet");
             let hint = format!("remove `{}`, or carry it with another tool for now", spot.field);
             report.finding(&spot, problem, &hint)

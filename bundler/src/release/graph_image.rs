@@ -9,13 +9,14 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use bytes::Bytes;
 use format_spec::head::ContentClass;
 use format_spec::index::Resource;
 use format_spec::limits::MANIFEST_MAX;
 use format_spec::{Digest, Repository};
-use registry::client::{Client, ClientError};
+use registry::client::{Client, ClientError, ErrorKind as WireKind};
 use registry::lasting;
 use registry::layout::Layout;
 use registry::manifest::{Manifest, Platform, RawManifest};
@@ -32,8 +33,10 @@ use super::limits::GRAPH_DATA_MAX;
 use crate::config::{PlatformFilter, ReleaseStanza};
 use crate::destination::nest;
 use crate::durable;
+use crate::error::{fit, reason};
 use crate::layout::{Choice, LayoutImage};
 use crate::origin::{BlobReader, Origin, OriginError, Origins, Source};
+use crate::resolve::{Image, Resolved};
 use crate::wish::Wish;
 
 /// Where the data of OpenShift's update graph is.
@@ -48,6 +51,9 @@ const DIRECTORY: [&str; 2] = ["made", "graph-image"];
 /// Its name at the target.
 const REPOSITORY: &str = "openshift/graph-image";
 const TAG: &str = "latest";
+
+/// The name of its resource (SPEC 5.4).
+const RESOURCE: &str = "graph-image";
 
 /// What a pod that has it as its first container does: the data goes to where the update service reads it.
 const COMMAND: [&str; 3] = [
@@ -110,6 +116,18 @@ pub enum GraphImageError {
 }
 
 impl GraphImageError {
+    /// As a failure of a release: name, kind of fault, reason.
+    pub(crate) fn told(&self) -> (String, Option<WireKind>, String) {
+        let kind = match self {
+            Self::Fetch(error) => Some(error.kind()),
+            Self::Origin { source, .. } => source.kind(),
+            _ => None,
+        };
+        let reason =
+            std::iter::once(reason(self)).chain(self.hint()).collect::<Vec<_>>().join("; ");
+        (format!("{REPOSITORY}:{TAG}"), kind, fit(&reason))
+    }
+
     /// What to do next.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
@@ -136,9 +154,11 @@ pub enum GraphData {
     File(PathBuf),
 }
 
-impl GraphData {
-    /// What is meant by a text: an address when it has a scheme.
-    pub fn of(text: &str) -> Result<Self, GraphImageError> {
+impl FromStr for GraphData {
+    type Err = GraphImageError;
+
+    /// An address when it has a scheme, else a file.
+    fn from_str(text: &str) -> Result<Self, GraphImageError> {
         let named = || GraphImageError::Named(text.chars().take(200).collect());
         match text.split_once("://") {
             Some(("http" | "https", _)) => text.parse().map(Self::Url).map_err(|_| named()),
@@ -148,7 +168,9 @@ impl GraphData {
             None => Ok(Self::File(text.into())),
         }
     }
+}
 
+impl GraphData {
     /// What is meant when nothing is said: the data of the service that `graphs`, an address of graphs, belongs to.
     pub fn beside(graphs: &Url) -> Result<Self, GraphImageError> {
         let mut data = graphs.clone();
@@ -199,21 +221,39 @@ pub fn platforms_of(stanza: &ReleaseStanza) -> Vec<PlatformFilter> {
     architectures.into_iter().map(linux).collect()
 }
 
-/// Makes the image and wishes for it.
+/// What the image is made of.
+#[derive(Debug, Clone)]
+pub struct GraphOptions {
+    /// The data; `None` is that of the service that is asked for graphs.
+    pub data: Option<GraphData>,
+    /// The base image.
+    pub base: Reference,
+}
+
+impl Default for GraphOptions {
+    fn default() -> Self {
+        Self { data: None, base: BASE.parse().expect("a reference") }
+    }
+}
+
+/// Makes the image and wishes for it. The service that is asked for graphs is at `graphs`.
 pub async fn make(
     client: &Client,
     origins: &Origins,
-    data: GraphData,
-    base: &Reference,
-    platforms: &[PlatformFilter],
+    options: &GraphOptions,
+    graphs: &Url,
+    stanza: &ReleaseStanza,
     workspace: &Path,
     max_nested_paths: usize,
 ) -> Result<Wish<'static>, GraphImageError> {
+    let platforms = platforms_of(stanza);
+    let GraphOptions { data, base } = options;
+    let data = data.clone().map_or_else(|| GraphData::beside(graphs), Ok)?;
     let reading = async {
         let archive = data.read(client).await?;
         Ok(tokio::task::spawn_blocking(move || Layer::of(&archive)).await??)
     };
-    let (layer, found) = tokio::try_join!(reading, Base::read(origins, base, platforms))?;
+    let (layer, found) = tokio::try_join!(reading, Base::read(origins, base, &platforms))?;
     let path = DIRECTORY.iter().fold(workspace.to_owned(), |path, part| path.join(part));
     let made = found.with(&layer)?;
     let write = |source| GraphImageError::Write { path: path.clone(), source };
@@ -232,18 +272,24 @@ pub async fn make(
     })
 }
 
-/// What the index states of the image when it is carried (SPEC 5.4).
-pub fn resource(image: &crate::resolve::Image) -> Resource {
+/// States the image while it is carried. Done again whenever images were dropped.
+pub(crate) fn settle(resolved: &mut Resolved) {
+    resolved.resources.retain(|resource| resource.name != RESOURCE);
+    resolved.resources.extend(resolved.images.iter().find(|image| is_made(image)).map(resource));
+}
+
+/// What the index states of the image (SPEC 5.4).
+fn resource(image: &Image) -> Resource {
     let content = json!({
         "repository": image.destination.repository,
         "tag": image.destination.tag,
         "digest": image.names.first().map(|name| name.digest.to_string()),
     });
-    Resource { name: "graph-image".to_owned(), content: content.to_string().into_bytes() }
+    Resource { name: RESOURCE.to_owned(), content: content.to_string().into_bytes() }
 }
 
 /// Whether an image is one that was made here.
-pub fn is_made(image: &crate::resolve::Image) -> bool {
+fn is_made(image: &Image) -> bool {
     image.base.is_some()
 }
 

@@ -128,10 +128,16 @@ impl Place {
     ) -> Result<Wish<'static>, GraphImageError> {
         let data = self.path("graph-data.tar.gz");
         fs_err::write(&data, archive).unwrap();
-        let platforms: Vec<_> = platforms.iter().map(|architecture| filter(architecture)).collect();
-        let workspace = self.path("workspace");
-        make(&self.client, &self.origins, GraphData::File(data), base, &platforms, &workspace, 0)
-            .await
+        let graph = GraphOptions { data: Some(GraphData::File(data)), base: base.clone() };
+        let architectures = if platforms.is_empty() { &["multi"][..] } else { platforms };
+        let text = format!(
+            "kind: ImageSetConfiguration\napiVersion: mirror.openshift.io/v2alpha1\nmirror:\n  platform: {{graph: true, \
+             architectures: {architectures:?}}}\n"
+        );
+        let config = ImageSetConfig::parse(&text, "test.yaml").unwrap().config;
+        let (stanza, workspace) = (config.platform.unwrap(), self.path("workspace"));
+        let graphs: Url = super::super::service::OCP.parse().unwrap();
+        make(&self.client, &self.origins, &graph, &graphs, &stanza, &workspace, 0).await
     }
 
     /// What the layout has under a digest.
@@ -140,10 +146,6 @@ impl Place {
         let path = self.path("workspace/made/graph-image/blobs/sha256").join(hex);
         serde_json::from_slice(&fs_err::read(path).unwrap()).unwrap()
     }
-}
-
-fn filter(architecture: &str) -> PlatformFilter {
-    PlatformFilter { os: "linux".to_owned(), architecture: architecture.to_owned() }
 }
 
 fn chosen(wish: &Wish<'_>) -> Digest {
@@ -274,11 +276,12 @@ async fn a_base_that_lacks_something_is_told() {
 #[test]
 fn the_data_is_an_address_or_a_file() {
     let url = |text: &str| GraphData::Url(text.parse().unwrap());
-    assert_eq!(GraphData::of("https://a/b").unwrap(), url("https://a/b"));
-    assert_eq!(GraphData::of("a/b.tar.gz").unwrap(), GraphData::File("a/b.tar.gz".into()));
-    assert_eq!(GraphData::of("file:///a/b").unwrap(), GraphData::File("/a/b".into()));
+    let of = |text: &str| text.parse::<GraphData>();
+    assert_eq!(of("https://a/b").unwrap(), url("https://a/b"));
+    assert_eq!(of("a/b.tar.gz").unwrap(), GraphData::File("a/b.tar.gz".into()));
+    assert_eq!(of("file:///a/b").unwrap(), GraphData::File("/a/b".into()));
     for odd in ["", "ftp://a/b", "https://", "file://"] {
-        assert!(GraphData::of(odd).is_err(), "{odd}");
+        assert!(of(odd).is_err(), "{odd}");
     }
     let beside = |text: &str| GraphData::beside(&text.parse().unwrap());
     assert_eq!(beside(super::super::service::OCP).unwrap(), url(DATA));
@@ -316,6 +319,7 @@ fn options(place: &Place) -> CreateOptions {
             service: ServiceOptions::from_environment(None).unwrap(),
             risks: AcceptedRisks::Nothing,
             trust: Trust { keys: Vec::new(), stores: Vec::new(), accept_unsigned: false },
+            graph: GraphOptions::default(),
         },
         client: place.client.clone(),
         progress: Arc::default(),

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use bundler::config::ImageSetConfig;
 use bundler::release::carry::Trust;
+use bundler::release::graph_image::GraphOptions;
 use bundler::release::path::AcceptedRisks;
 use bundler::release::service::ServiceOptions;
 use bundler::{CreateError, CreateOptions, Created, ReleaseOptions, Stream, Written};
@@ -58,6 +59,7 @@ pub fn options(text: &str, directory: &Path, client: &Client) -> CreateOptions {
             service: ServiceOptions::from_environment(None).unwrap(),
             risks: AcceptedRisks::Nothing,
             trust: Trust { keys: Vec::new(), stores: Vec::new(), accept_unsigned: false },
+            graph: GraphOptions::default(),
         },
         client: client.clone(),
         progress: Arc::default(),

@@ -357,7 +357,6 @@ fn content_that_is_not_supported_yet_is_named() {
     compare(
         config.unsupported(),
         &[
-            "4:3: mirror.platform.graph: the update graph image is not supported by this version of bundle yet",
             "5:3: mirror.operators: Operator catalog content is not supported",
             "6:3: mirror.helm: Helm chart content is not supported",
         ],
