@@ -22,6 +22,7 @@ use fs_err as fs;
 use serde_json::{Value, json};
 use support::command::Run;
 use support::image::Pushed;
+use support::pages::Pages;
 use support::server::fs_write;
 use support::site::Site;
 use support::{listener, serve, skip, text};
@@ -497,6 +498,34 @@ fn what_nobody_trusted_signed_is_refused_unless_it_is_wanted_so() {
     // Keys that cannot be read are never replaced by others.
     fs_write(&releases.site.path("keys.pgp"), b"no key");
     releases.create("media", &[]).refused(&[64]).says("keys.pgp");
+}
+
+#[test]
+fn signatures_come_from_web_servers_and_one_that_is_away_stops_no_other() {
+    let Some(releases) = Releases::new() else { return };
+    let components = releases.components(&["a".to_owned()], "1");
+    let payload = releases.release("4.16.0", &components);
+    let hex = payload.digest.hex();
+    let web = Pages::start();
+    let file = fs::read(releases.site.path(&format!("store/sha256={hex}/signature-1"))).unwrap();
+    web.put(&format!("/signatures/release/sha256={hex}/signature-1"), "", b"<html>");
+    web.put(&format!("/signatures/release/sha256={hex}/signature-2"), "", &file);
+    fs::remove_dir_all(releases.site.path("store")).unwrap();
+    releases.configure(&payload, "");
+    let keys = releases.site.path("keys.pgp");
+    let away = "http://127.0.0.1:1/signatures";
+    let create = |stores: &[&str]| {
+        let stores = stores.iter().flat_map(|store| ["--signature-store", store]);
+        let ours: Vec<&str> = ["--release-keys", text(&keys)].into_iter().chain(stores).collect();
+        releases.site.create("media", &ours)
+    };
+    // Nothing is wrong with the release: another run may have it.
+    create(&[away]).refused(&[75]).says("127.0.0.1:1");
+    let there = format!("http://{}/signatures/release/", web.host);
+    create(&[&format!("http://{}/elsewhere", web.host)]).refused(&[2]).says("no signature in");
+    create(&[away, &there]).ok();
+    let stated = resources(&releases.index("media", 1));
+    assert_eq!(stated[&format!("release-signature/sha256-{hex}-1")], file);
 }
 
 #[test]
