@@ -47,7 +47,7 @@ pub fn start(level: LogLevel, serving: bool) {
         filter.push_str(",rustls=off,rustls_platform_verifier=off");
     }
     if level == "info" && !serving {
-        filter.push_str(",registry::server=warn,registry::store=warn");
+        filter.push_str(",registry::server=warn,registry::store=warn,audit=warn");
     }
     let terminal = io::stderr().is_terminal();
     let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());

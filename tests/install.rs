@@ -184,6 +184,19 @@ fn a_user_installs_uses_and_removes_a_registry() {
     sh("sh", &["-c", &format!("cd '{}' && {first}", text(&host.path("home")))]);
     assert_eq!(told["caPem"], fs::read_to_string(host.path("home/ca.crt")).unwrap());
     assert!(!told.to_string().contains("\"auth\""), "{told}");
+    // A new authority is shown when the command ends, and the one before is kept.
+    let old = fs::read(data.join("tls/ca.crt")).unwrap();
+    let new = host.run(&["rotate-cert", "--new-ca"]).ok().says("shows it now");
+    new.says("bundle registry trust --data-dir");
+    assert_eq!(fs::read(data.join("tls/ca.crt.old")).unwrap(), old);
+    host.run(&["status"]).ok();
+    let add = format!("registry user add NAME --robot --role pull --data-dir {}", text(&data));
+    host.run(&["trust"]).ok().says(&format!("{} {add}", text(&data.join("bin/bundle"))));
+    fs::create_dir_all(data.join("quarantine/blobs")).unwrap();
+    fs_write(&data.join("quarantine/blobs/some"), b"damaged");
+    host.run(&["status"]).ok().says("1 file in quarantine").says("bundle registry fsck");
+    host.run(&["user", "remove", "init"]).refused(&[64]).says("--auto-approve");
+    host.run(&["user", "add", "a:b", "--role", "push"]).refused(&[64]).says("not a name");
     host.run(&["uninstall", "--auto-approve"]).refused(&[75]).says("runs");
     host.run(&["upgrade"]).ok().says("stop it, and start it again");
     drop(served);
@@ -573,6 +586,10 @@ fn object_storage_is_begun_in_a_new_directory_or_after_installing() {
     let blob = data.join("blobs/sha256/aa/some-blob");
     fs_write(&blob, b"x");
     host.run(&["serve"]).refused(&[64]).says("holds images in files");
+    fs::remove_file(blob).unwrap();
+    host.run(&["status"]).code(1).says("bucket `mirror` at http://127.0.0.1").says("not asked");
+    let gone = host.run(&["uninstall", "--delete-data", "--auto-approve"]).ok();
+    gone.says("the bucket `mirror` at http://127.0.0.1").says("keeps everything");
 }
 
 #[test]

@@ -152,7 +152,7 @@ fn a_quota_that_is_too_small_ends_an_import_with_what_to_do() {
     let (process, host) = serve(&data, &settings("200KiB"));
     let run = site.import_into(&host, "media", &[]).code(73);
     run.says("its quota is 200.0 KiB")
-        .says("`bundle registry gc`")
+        .says("`bundle registry gc --untagged`")
         .says("then run the same command again");
     let status = || site.bundle(&["registry", "status", "--data-dir", text(&data)]);
     let run = status().says("quota        200.0 KiB, ");

@@ -258,7 +258,7 @@ fn last_lines(text: &mut String, answer: &Answer<'_>) -> std::fmt::Result {
     match (store, &imported.cluster_resources) {
         (Some(store), _) => writeln!(
             text,
-            "next: `bundle registry serve --http --data {store}`; then `bundle resources docker://HOST:PORT` writes the files \
+            "next: `bundle registry install --data-dir {store}` makes it a registry that stays, for clients of other machines; then `bundle resources docker://HOST:PORT` writes the files \
              for clusters"
         ),
         (None, Some(written)) if !written.files.is_empty() => {

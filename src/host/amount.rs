@@ -18,7 +18,14 @@ pub struct Amount {
     pub repositories: u64,
     /// Blobs, each once.
     pub blobs: u64,
+    /// Files that a check moved aside.
+    pub quarantined: u64,
+    /// Their bytes, which do not count above.
+    pub quarantined_bytes: u64,
 }
+
+/// Where a check moves what is damaged.
+const QUARANTINE: &str = "quarantine";
 
 /// Levels of a repository's name are at most 255; the store's own add four.
 const DEPTH_MAX: usize = 300;
@@ -28,11 +35,16 @@ impl Amount {
     pub fn of(data: &Path) -> Result<Self, Failure> {
         let mut amount = Self::default();
         // The copy of the program is no content.
-        for name in store::NAMES.into_iter().filter(|name| *name != "bin") {
+        let content = |name: &&str| !["bin", QUARANTINE].contains(name);
+        for name in store::NAMES.into_iter().filter(content) {
             let files = amount.add(&data.join(name), 0);
             let files = files.map_err(|error| fault("cannot count what is stored", &error))?;
             amount.blobs += if name == "blobs" { files } else { 0 };
         }
+        let mut aside = Self::default();
+        let files = aside.add(&data.join(QUARANTINE), 0);
+        amount.quarantined = files.map_err(|error| fault("cannot count what is stored", &error))?;
+        amount.quarantined_bytes = aside.bytes;
         Ok(amount)
     }
 
@@ -107,13 +119,17 @@ mod tests {
             ("blobs/sha256/aa/aabb", "1234567"),
             ("repositories/team/app/_manifests/aa", "123"),
             ("repositories/team/_manifests/aa", "1"),
+            ("quarantine/blobs/aabb", "12"),
             ("notes.txt", "somebody's own"),
         ] {
             let path = data.join(path);
             fs_err::create_dir_all(path.parent().unwrap()).unwrap();
             fs_err::write(path, text).unwrap();
         }
-        assert_eq!(Amount::of(&data).unwrap(), Amount { bytes: 16, repositories: 2, blobs: 1 });
+        assert_eq!(
+            Amount::of(&data).unwrap(),
+            Amount { bytes: 16, repositories: 2, blobs: 1, quarantined: 1, quarantined_bytes: 2 }
+        );
         assert!(!remove(&data).unwrap());
         assert_eq!(fs_err::read_dir(&data).unwrap().count(), 1);
         fs_err::remove_file(data.join("notes.txt")).unwrap();

@@ -11,6 +11,8 @@ use base64::Engine as _;
 use registry::server::certificate::Authority;
 use serde::Serialize;
 
+use crate::typed::quoted;
+
 /// A registry, as its clients see it.
 #[derive(Debug)]
 pub struct Seen<'a> {
@@ -24,6 +26,10 @@ pub struct Seen<'a> {
     pub user: Option<&'a str>,
     /// A robot that may pull, and its token, where it was made here.
     pub puller: Option<(&'a str, &'a str)>,
+    /// The program and its data directory on the registry's machine.
+    pub program: &'a str,
+    /// The data directory.
+    pub data: &'a str,
 }
 
 /// Commands for one tool.
@@ -116,8 +122,17 @@ impl Seen<'_> {
     }
 
     fn cluster(&self) -> Told {
-        // A key of a ConfigMap has no colon.
+        // A key of a ConfigMap has no colon, and no bracket.
         let key = self.host.replace(':', "..");
+        if key.contains('[') {
+            return Told {
+                tool: "openshift",
+                title: "an OpenShift cluster that runs".to_owned(),
+                lines: "# additionalTrustedCA takes no address of version 6, as its keys may have no bracket: give the registry a \
+                        name, `install --hostname NAME`, or put ca.crt into the bundle that proxy/cluster names as trustedCA"
+                    .to_owned(),
+            };
+        }
         Told {
             tool: "openshift",
             title: "an OpenShift cluster that runs".to_owned(),
@@ -137,15 +152,17 @@ impl Seen<'_> {
             let entry = serde_json::json!({ "auths": { self.host: { "auth": auth } } });
             let _ = writeln!(
                 lines,
-                "echo '{entry}' >registry-secret.json\n\
-                 jq -s '.[0] * .[1]' pull-secret.json registry-secret.json >merged.json   # into what the site has"
+                "(umask 077; echo '{entry}' >registry-secret.json)\n\
+                 (umask 077; jq -s '.[0] * .[1]' pull-secret.json registry-secret.json >merged.json)   # into what the site has"
             );
         } else {
             let _ = writeln!(
                 lines,
                 "# on the registry's machine, a robot that may pull, and its token:\n\
-                 sudo bundle registry user add NAME --robot --role pull\n\
+                 sudo {} registry user add NAME --robot --role pull --data-dir {}\n\
                  podman login --username NAME --authfile merged.json {}   # adds to what is in that file",
+                quoted(self.program),
+                quoted(self.data),
                 self.host
             );
         }
@@ -167,7 +184,8 @@ impl Seen<'_> {
             tool: "bundle",
             title: "filling it from a medium, as a user who may push".to_owned(),
             lines: format!(
-                "{} --authfile registry-auth.json\n\
+                "bundle keys trust FILE   # once: the public key of the connected side, after comparing its id by telephone\n\
+                 {} --authfile registry-auth.json\n\
                  bundle import --from DIR docker://{} --ca-file ca.crt --authfile registry-auth.json",
                 self.login(),
                 self.host,
@@ -221,6 +239,8 @@ mod tests {
             brought: false,
             user: Some("init"),
             puller: Some(("cluster", "secret-word")),
+            program: "/opt/my bundle",
+            data: "/srv/registry",
         };
         let told = seen.told();
         let tools: Vec<_> = told.iter().map(|told| told.tool).collect();
@@ -249,6 +269,10 @@ mod tests {
         seen = Seen { puller: None, brought: true, authority: &site, ..seen };
         let own = super::text(&seen.told());
         assert!(!own.contains("\"auth\"") && own.contains("`CN=Site CA`"), "{own}");
-        assert!(own.contains("--robot --role pull"), "{own}");
+        let add = "'/opt/my bundle' registry user add NAME --robot --role pull --data-dir /srv/registry\n";
+        assert!(own.contains(add), "{own}");
+        // A key of a ConfigMap has letters, digits, `-`, `_` and `.` only.
+        let six = super::text(&Seen { host: "[2001:db8::5]:8443", ..seen }.told());
+        assert!(!six.contains("--from-file=[") && six.contains("no address of version 6"), "{six}");
     }
 }

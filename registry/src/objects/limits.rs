@@ -91,3 +91,9 @@ pub const LEASE_RENEW: Duration = Duration::from_secs(60);
 
 /// One that has not for this long is dead, and another may begin. Two at once do no harm, only the same work.
 pub const LEASE: Duration = Duration::from_secs(10 * 60);
+
+/// How long an answer to "is the bucket there?" holds, so that whoever asks `/readyz` often costs the store little.
+pub const HEALTH_PERIOD: Duration = Duration::from_secs(3);
+
+/// A bucket that has not answered within this time counts as away: whoever asks about health waits for no more.
+pub const HEALTH_TIME: Duration = Duration::from_secs(3);

@@ -26,6 +26,7 @@ mod clock;
 mod collect;
 mod connect;
 mod error;
+mod health;
 mod hold;
 mod keys;
 pub mod limits;
@@ -70,6 +71,7 @@ pub struct Objects {
     clock: Clock,
     touch: Duration,
     read_only: bool,
+    health: health::Health,
     // Held for as long as this process serves the directory of its settings.
     _lock: Option<fs_err::File>,
 }
@@ -133,6 +135,7 @@ impl Objects {
             clock: Clock::default(),
             touch: TOUCH,
             read_only,
+            health: health::Health::default(),
             _lock: None,
         })
     }

@@ -84,7 +84,7 @@ impl ObjectsSettings {
     }
 
     /// Where the store is, for a person.
-    pub(super) fn place(&self) -> String {
+    pub fn place(&self) -> String {
         let region = self.region.as_deref().unwrap_or("us-east-1");
         self.endpoint.clone().unwrap_or_else(|| format!("Amazon S3, region {region}"))
     }

@@ -56,6 +56,9 @@ pub struct Status {
     /// Why it refuses every change since a sync failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failed: Option<String>,
+    /// Why the object storage cannot be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage_problem: Option<String>,
     /// Why not all of what the files of users, robots and roles say now counts, but what they said before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access_problem: Option<String>,
@@ -164,7 +167,11 @@ async fn respond(
     stop: CancellationToken,
 ) -> Response<Payload> {
     let answer = match (request.method(), request.uri().path()) {
-        (&Method::GET, "/status") => json(&health::status(app)),
+        (&Method::GET, "/status") => {
+            let storage_problem = app.store.problem().await;
+            json(&Status { storage_problem, ..health::status(app) })
+        }
+        (&Method::POST, "/certificate") => certificate(app).await,
         (&Method::POST, "/collect") => collect(app, request.uri().query(), stop).await,
         (&Method::POST, "/repair") => repair(app, request.uri().query()).await,
         (&Method::POST, "/accounts") => accounts(app, uid, request.uri().query()).await,
@@ -184,6 +191,20 @@ async fn accounts(app: &Arc<App>, uid: Option<u32>, query: Option<&str>) -> Answ
     });
     match looked.await {
         Ok(()) => json(&true),
+        Err(error) => refused(&error.to_string()),
+    }
+}
+
+/// A command of this machine made a certificate: it is shown from now on. Answers with the fingerprint that is shown.
+async fn certificate(app: &Arc<App>) -> Answer {
+    let app = Arc::clone(app);
+    let looked = tokio::task::spawn_blocking(move || {
+        let tls = app.tls.as_ref()?;
+        tls.look();
+        Some(tls.about().fingerprint)
+    });
+    match looked.await {
+        Ok(shown) => json(&shown),
         Err(error) => refused(&error.to_string()),
     }
 }
@@ -342,6 +363,15 @@ pub async fn tell_accounts(data: &Path, sudo: Option<&str>) -> Result<bool, Cont
     let sudo = sudo.filter(|name| person::is_name(name));
     let query = sudo.map(|name| format!("?sudo={name}")).unwrap_or_default();
     ask(data, Method::POST, &format!("/accounts{query}")).await
+}
+
+/// Has the registry that runs on `data` show the certificate that stands in its files now; says the fingerprint of the one
+/// that new connections see, none without TLS.
+///
+/// # Errors
+/// See [`ControlError`].
+pub async fn tell_certificate(data: &Path) -> Result<Option<String>, ControlError> {
+    ask(data, Method::POST, "/certificate").await
 }
 
 /// Has the registry that runs on `data` collect garbage; without a grace it takes the one that is settled.

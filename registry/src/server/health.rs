@@ -51,6 +51,7 @@ pub(super) fn status(app: &App) -> Status {
         read_only: app.read_only,
         settings: app.mark.clone(),
         failed: app.store.failed().map(str::to_owned),
+        storage_problem: None,
         access_problem: app.access.as_ref().and_then(Access::problem),
         free_bytes: space.map(|space| space.free),
         total_bytes: space.map(|space| space.total),
@@ -63,6 +64,9 @@ pub(super) fn status(app: &App) -> Status {
         uploads: app.store.pending_uploads(),
     }
 }
+
+/// Of a bucket that cannot be read; the log and the control socket say why.
+const AWAY: &str = "the object storage does not answer: nothing can be pulled or pushed";
 
 /// Why nothing can be pushed or pulled as it should; empty when all is well.
 pub(super) fn reasons(app: &App) -> Vec<&'static str> {
@@ -91,10 +95,12 @@ pub(super) fn alive() -> Answer {
 
 /// `/readyz`: it can do its work.
 pub(super) async fn ready(app: &Arc<App>) -> Answer {
+    let away = app.store.problem().await.map(|_| AWAY);
     let app = Arc::clone(app);
     // A file system that hangs must not hold up the others.
     let reasons = tokio::task::spawn_blocking(move || reasons(&app)).await;
-    let reasons = reasons.unwrap_or_else(|_| vec!["the registry failed; its log says why"]);
+    let mut reasons = reasons.unwrap_or_else(|_| vec!["the registry failed; its log says why"]);
+    reasons.extend(away);
     let (status, word) = match reasons.is_empty() {
         true => (StatusCode::OK, "ready"),
         false => (StatusCode::SERVICE_UNAVAILABLE, "not ready"),
@@ -105,8 +111,9 @@ pub(super) async fn ready(app: &Arc<App>) -> Answer {
 
 /// `/metrics`.
 pub(super) async fn metrics(app: &Arc<App>) -> Answer {
+    let away = app.store.problem().await.is_some();
     let app = Arc::clone(app);
-    let text = tokio::task::spawn_blocking(move || text(&app)).await;
+    let text = tokio::task::spawn_blocking(move || text(&app, away)).await;
     match text {
         Ok(text) => Answer::new(StatusCode::OK)
             .header(http::header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")
@@ -116,7 +123,7 @@ pub(super) async fn metrics(app: &Arc<App>) -> Answer {
     }
 }
 
-fn text(app: &App) -> String {
+fn text(app: &App, away: bool) -> String {
     let mut text = Text::default();
     let status = status(app);
     text.about("build_info", "gauge", "The program; the value is 1.");
@@ -124,7 +131,7 @@ fn text(app: &App) -> String {
     text.gauge("uptime_seconds", "Seconds since the start.", status.uptime);
     app.metrics.write(&mut text);
     text.gauge("uploads", "Uploads that are not finished.", status.uploads);
-    let ready = u8::from(reasons(app).is_empty());
+    let ready = u8::from(!away && reasons(app).is_empty());
     text.gauge("ready", "1 when `/readyz` says so.", ready);
     let failed = u8::from(status.failed.is_some());
     text.gauge("storage_failed", "1 when a sync has failed and changes are refused.", failed);

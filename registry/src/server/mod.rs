@@ -340,7 +340,10 @@ impl Server {
             };
             while connections.try_join_next().is_some() {}
             let (socket, remote) = match accepted {
-                Ok(accepted) => accepted,
+                // A socket for both versions tells addresses of version 4 in the form of version 6.
+                Ok((socket, remote)) => {
+                    (socket, SocketAddr::new(remote.ip().to_canonical(), remote.port()))
+                }
                 Err(error) => {
                     // Out of file descriptors, or a connection that died in the queue: go on.
                     tracing::warn!(%error, "cannot accept a connection");

@@ -163,6 +163,14 @@ impl Storage {
         }
     }
 
+    /// Why a bucket does not answer; asked for at most a few seconds, and every few seconds only.
+    pub(super) async fn problem(&self) -> Option<String> {
+        match self {
+            Self::Files(_) => None,
+            Self::Objects(objects) => objects.problem().await,
+        }
+    }
+
     /// A blob could not be read: it is hashed, and when it is damaged it reads as missing from then on, so that a push
     /// repairs it.
     pub(super) fn suspect(&self, digest: ContentDigest) {

@@ -268,3 +268,22 @@ async fn a_store_that_ignores_conditions_is_refused() {
     let refused = registry::objects::Objects::over(store, "", false).await.err().unwrap();
     assert!(refused.to_string().contains("If-None-Match"), "{refused}");
 }
+
+#[tokio::test]
+async fn a_store_that_is_away_makes_the_registry_not_ready() {
+    let (registry, store) = faulty(0, true, false).await;
+    let ready = registry.send("GET", "/readyz").await;
+    assert_eq!(ready.status(), 503);
+    let told: serde_json::Value = ready.json().await.unwrap();
+    assert!(told["reasons"][0].as_str().unwrap().contains("object storage"), "{told}");
+    let metrics = registry.send("GET", "/metrics").await.text().await.unwrap();
+    assert!(metrics.contains("bundle_registry_ready 0"), "{metrics}");
+    let status = registry::server::control::ask_status(registry.dir.path()).await.unwrap();
+    assert!(status.storage_problem.is_some());
+    assert_eq!(registry.send("GET", "/healthz").await.status(), 200);
+    // It is back; the answer before holds for a moment.
+    store.for_ever.store(false, Ordering::SeqCst);
+    while registry.send("GET", "/readyz").await.status() != 200 {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+}

@@ -15,6 +15,7 @@ use super::super::{Context, refuse_other_than_directory};
 use super::Data;
 use crate::cli;
 use crate::failure::{Exit, Failure, Kind};
+use crate::host::place::Machine;
 use crate::output::plain;
 use crate::progress::Drawing;
 use crate::size;
@@ -61,7 +62,8 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         crate::host::account::give_back(&data)?;
     }
     let adopted = adopted?.map_err(registry::server::ServerError::Store)?;
-    context.output.print(&adopted, &text(&adopted, &data))?;
+    let installed = Machine::here().find(Some(&data)).is_ok_and(|place| place.is_installed());
+    context.output.print(&adopted, &text(&adopted, &data, installed))?;
     if !adopted.complete {
         return Ok(Failure::new(Kind::Interrupted, "stopped before the end")
             .with_hint("run the same command again: what is there is not taken again")
@@ -93,7 +95,14 @@ fn no_source(from: &Path) -> Failure {
         .with_hint("name the `rootdirectory` of that registry's configuration: `--from DIR`")
 }
 
-fn text(adopted: &Adopted, data: &Path) -> String {
+fn text(adopted: &Adopted, data: &Path, installed: bool) -> String {
+    let shown = crate::typed::quoted(&data.display().to_string());
+    let next = match installed {
+        true => "start the registry again: `systemctl start bundle-registry`, or as you started it before".to_owned(),
+        false => format!(
+            "`bundle registry install --data-dir {shown}`, or `bundle registry serve --data-dir {shown}` for one that does not stay"
+        ),
+    };
     let mut text = String::new();
     for one in &adopted.left_out {
         // Writing to a String cannot fail.
@@ -113,8 +122,7 @@ fn text(adopted: &Adopted, data: &Path) -> String {
         ),
         false => writeln!(
             text,
-            "took {} ({} linked, {} cloned, {} copied; {}), {} and {}; {} there already\nnext: `bundle registry install \
-             --data-dir {data}`, or `bundle registry serve --data-dir {data}` for one that does not stay",
+            "took {} ({} linked, {} cloned, {} copied; {}), {} and {}; {} there already\nnext: {next}",
             size::count(blobs, "blob"),
             adopted.linked,
             adopted.cloned,
@@ -123,7 +131,6 @@ fn text(adopted: &Adopted, data: &Path) -> String {
             size::count(adopted.manifests, "manifest"),
             size::count(adopted.tags, "tag"),
             adopted.present,
-            data = crate::typed::quoted(&data.display().to_string()),
         ),
     };
     text

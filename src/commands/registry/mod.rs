@@ -141,7 +141,7 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         Action::Trust(args) => trust::run(&args, context),
         Action::Serve(args) => serve::run(args, context).await,
         Action::User(args) => user::run(args, context).await,
-        Action::RotateCert(args) => rotate_cert::run(&args, context),
+        Action::RotateCert(args) => rotate_cert::run(&args, context).await,
         Action::Gc(args) => gc::run(args, context).await,
     }
 }

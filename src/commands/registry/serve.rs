@@ -11,7 +11,7 @@ use super::Data;
 use crate::failure::{Exit, Failure};
 use crate::output::plain;
 
-/// Serve until Ctrl-C; any client can push and pull
+/// Serve until Ctrl-C: over TLS, to users where there are any, and else to this machine alone
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]

@@ -36,6 +36,21 @@ pub struct Args {
     data: Option<PathBuf>,
 }
 
+/// Where the images are, when not in files.
+#[derive(serde::Serialize)]
+struct Bucket {
+    bucket: String,
+    prefix: String,
+    endpoint: String,
+}
+
+impl Bucket {
+    /// Whether it answers, where somebody could ask.
+    fn answers(running: &Result<Status, String>) -> Option<bool> {
+        running.as_ref().ok().map(|status| status.storage_problem.is_none())
+    }
+}
+
 /// Everything that was found out.
 struct Found {
     place: Place,
@@ -44,6 +59,7 @@ struct Found {
     certificate: Result<Described, String>,
     users: Option<usize>,
     amount: Amount,
+    bucket: Option<Bucket>,
     free: Option<u64>,
     quota: Option<u64>,
     /// What is not as it should be, with what to do.
@@ -119,6 +135,12 @@ async fn look(place: Place) -> Result<Found, Failure> {
                     "it refuses every change since the disk failed ({failed}): look at the disk, then restart it"
                 ));
             }
+            if let Some(problem) = &status.storage_problem {
+                faults.push(format!(
+                    "its object storage cannot be read, and nothing can be pulled or pushed ({problem}): see that the endpoint \
+                     answers from this machine"
+                ));
+            }
             if let Some(problem) = &status.access_problem {
                 faults.push(format!(
                     "what the files of users and roles said before holds, as not all can be used ({problem}): mend it, and the \
@@ -148,9 +170,23 @@ async fn look(place: Place) -> Result<Found, Failure> {
         }
     }
     faults.extend(shown.faults());
+    let amount = Amount::of(&place.data)?;
+    if amount.quarantined > 0 {
+        notes.push(format!(
+            "{} in quarantine, {}: `bundle registry fsck --data-dir {}` says what is missing",
+            size::count(amount.quarantined, "file"),
+            size::show(amount.quarantined_bytes),
+            crate::typed::quoted(&place.data.display().to_string())
+        ));
+    }
+    let bucket = settings.objects.as_ref().map(|objects| {
+        let place = objects.place();
+        Bucket { bucket: objects.bucket.clone(), prefix: objects.prefix.clone(), endpoint: place }
+    });
     Ok(Found {
+        bucket,
+        amount,
         users: users(&place.data),
-        amount: Amount::of(&place.data)?,
         place,
         running,
         unit,
@@ -182,6 +218,7 @@ fn users(data: &Path) -> Option<usize> {
 
 impl Found {
     fn document(&self) -> serde_json::Value {
+        let in_files = self.bucket.is_none();
         json!({
             "healthy": self.faults.is_empty(),
             "faults": self.faults,
@@ -197,10 +234,14 @@ impl Found {
                 "fingerprint": about.fingerprint,
             })),
             "users": self.users,
-            "repositories": self.amount.repositories,
-            "blobs": self.amount.blobs,
-            "bytes": self.amount.bytes,
-            "freeBytes": self.free,
+            "objects": self.bucket,
+            "objectsAnswer": self.bucket.as_ref().and_then(|_| Bucket::answers(&self.running)),
+            // What a bucket holds nobody counts.
+            "repositories": in_files.then_some(self.amount.repositories),
+            "blobs": in_files.then_some(self.amount.blobs),
+            "bytes": in_files.then_some(self.amount.bytes),
+            "quarantined": self.amount.quarantined,
+            "freeBytes": self.free.filter(|_| in_files),
             "quotaBytes": self.quota,
         })
     }
@@ -250,6 +291,20 @@ impl Found {
         }
         let users = self.users.map_or("none".to_owned(), |users| users.to_string());
         let _ = writeln!(text, "users        {users}");
+        if let Some(bucket) = &self.bucket {
+            let prefix = match bucket.prefix.as_str() {
+                "" => String::new(),
+                prefix => format!(", prefix `{}`", plain(prefix)),
+            };
+            let answers = match Bucket::answers(&self.running) {
+                Some(true) => "answers",
+                Some(false) => "DOES NOT ANSWER",
+                None => "not asked",
+            };
+            let (name, endpoint) = (plain(&bucket.bucket), plain(&bucket.endpoint));
+            let _ = writeln!(text, "content      bucket `{name}`{prefix} at {endpoint}: {answers}");
+            return text;
+        }
         let _ = writeln!(
             text,
             "content      {}, {}, {}",

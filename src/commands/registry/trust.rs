@@ -12,6 +12,7 @@ use serde_json::json;
 use super::super::Context;
 use super::Data;
 use crate::failure::{Exit, Failure};
+use crate::host::place::Machine;
 use crate::host::trust::{self, Seen};
 
 /// Show what clients need to trust a registry: its authority's certificate, and the commands for podman, containerd,
@@ -30,13 +31,31 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     // An address of version 6 has brackets wherever a port may follow.
     let hostname = if hostname.contains(':') { format!("[{hostname}]") } else { hostname };
     let host = format!("{hostname}:{}", settings.listen().port());
+    let program = program(&data);
+    let dir = data.display().to_string();
     let brought = settings.tls.certificate.is_some();
-    let seen = Seen { host: &host, authority: &authority, brought, user: None, puller: None };
+    let seen = Seen {
+        host: &host,
+        authority: &authority,
+        brought,
+        user: None,
+        puller: None,
+        program: &program,
+        data: &dir,
+    };
     let told = seen.told();
     let value =
         json!({ "host": host, "authority": authority.name, "caPem": authority.pem, "told": told });
     context.output.print(&value, trust::text(&told).trim_start())?;
     Ok(Exit::DONE)
+}
+
+/// The program that a person there can run: the one that was installed with the registry, else this one.
+fn program(data: &Path) -> String {
+    let installed = Machine::here().find(Some(data)).ok().map(|place| place.program);
+    let installed = installed.filter(|program| program.exists());
+    let program = installed.or_else(|| std::env::current_exe().ok());
+    program.map_or_else(|| "bundle".to_owned(), |program| program.display().to_string())
 }
 
 /// Whom clients of a registry must trust.

@@ -7,6 +7,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 
 use registry::server::control;
+use registry::server::settings::Settings;
 use serde_json::json;
 
 use super::super::Context;
@@ -49,6 +50,8 @@ pub async fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
         refuse_running(&place).await?;
     }
     let amount = Amount::of(&place.data)?;
+    // Settings that cannot be read are no reason to keep them.
+    let bucket = Settings::load(&place.data).ok().flatten().and_then(|settings| settings.objects);
     let shown = plain(&place.data.display().to_string());
     let held = format!(
         "{} in {} in `{shown}`",
@@ -59,6 +62,14 @@ pub async fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
 
     stop(&place)?;
     let gone = args.delete_data && amount::remove(&place.data)?;
+    let bucket = bucket.map(|objects| {
+        let prefix = if objects.prefix.is_empty() { String::new() } else { format!(", prefix `{}`", plain(&objects.prefix)) };
+        format!(
+            "\nthe bucket `{}`{prefix} at {} keeps everything: images are removed there with the store's own tools",
+            plain(&objects.bucket),
+            plain(&objects.place())
+        )
+    });
     let end = match (args.delete_data, gone) {
         (false, _) => {
             format!("kept {held}; `bundle registry install --data-dir DIR` takes it up again")
@@ -66,6 +77,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
         (true, true) => format!("deleted {held}"),
         (true, false) => format!("deleted {held}; what else is in that directory stays"),
     };
+    let end = end + &bucket.unwrap_or_default();
     let value = json!({
         "data": place.data.display().to_string(), "bytes": amount.bytes,
         "repositories": amount.repositories, "deleted": args.delete_data,

@@ -63,6 +63,9 @@ enum Verb {
         data: Data,
         /// The user or robot
         name: String,
+        /// Also the last one who may do everything
+        #[arg(long)]
+        auto_approve: bool,
     },
     /// Show users, robots and their roles
     List {
@@ -198,14 +201,22 @@ fn change(action: Verb, context: &Context) -> Result<Exit, Failure> {
             tell(&mut answer, &mut text, "password", made.then_some(secret));
             output.print(&answer, &text)?;
         }
-        Verb::Remove { data, name } => {
+        Verb::Remove { data, name, auto_approve } => {
             let accounts = existing(&data)?;
+            let list = accounts.list()?;
+            let mut admins =
+                list.iter().filter(|account| account.grants.iter().any(|grant| grant.admin));
+            let last =
+                admins.next().is_some_and(|first| first.name == name) && admins.next().is_none();
+            if last && !auto_approve {
+                return Err(Failure::usage(format!(
+                    "`{name}` is the last one who may do everything"
+                ))
+                .with_hint("let another one first: `bundle registry user grant NAME --role admin`")
+                .with_hint("write `--auto-approve` if that is meant"));
+            }
             accounts.remove(&name)?;
-            if !accounts
-                .list()?
-                .iter()
-                .any(|account| account.grants.iter().any(|grant| grant.admin))
-            {
+            if last {
                 tracing::warn!(
                     "nobody may do everything any more: `bundle registry user grant NAME --role admin`"
                 );

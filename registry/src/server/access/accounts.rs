@@ -221,6 +221,9 @@ impl Accounts {
         role: Role,
         places: &[String],
     ) -> Result<(), AccountError> {
+        // The name of the argument, before the file would be called broken.
+        files::check_name(name)
+            .map_err(|problem| AccountError::Name { name: name.to_owned(), problem })?;
         let text = Grants { grant: vec![role.grant(name, places)?] }.to_text();
         Grants::parse(&text).map(drop).map_err(|problem| self.roles(problem))
     }

@@ -9,28 +9,9 @@ use maud::{Markup, html};
 
 use crate::content::ContentDigest;
 
-/// Bytes as a person reads them: powers of 1000, as media and networks are sold.
+/// Bytes as a person reads them: in the units of the commands.
 pub(super) fn size(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
-    if bytes < 1000 {
-        return format!("{bytes} B");
-    }
-    let (mut unit, mut whole) = (0, 1000_u64);
-    while unit + 1 < UNITS.len() && bytes / whole >= 1000 {
-        unit += 1;
-        whole *= 1000;
-    }
-    // In integers, so that nothing is rounded twice; 999.5 kB and more is 1.0 MB.
-    let rounded =
-        |steps: u128| (u128::from(bytes) * steps + u128::from(whole) / 2) / u128::from(whole);
-    let (ones, tenths) = (rounded(1), rounded(10));
-    if ones >= 1000 && unit + 1 < UNITS.len() {
-        return format!("1.0 {}", UNITS[unit + 1]);
-    }
-    match tenths {
-        0..1000 => format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit]),
-        _ => format!("{ones} {}", UNITS[unit]),
-    }
+    crate::size::show(bytes)
 }
 
 /// Bytes, with the exact number in the title.
@@ -129,26 +110,6 @@ pub(super) fn media(media_type: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_are_rounded_to_what_is_read() {
-        let shown = [
-            (0, "0 B"),
-            (999, "999 B"),
-            (1000, "1.0 kB"),
-            (1449, "1.4 kB"),
-            (1450, "1.5 kB"),
-            (99_949, "99.9 kB"),
-            (99_950, "100 kB"),
-            (999_499, "999 kB"),
-            (999_950, "1.0 MB"),
-            (1_234_567_890, "1.2 GB"),
-            (u64::MAX, "18447 PB"),
-        ];
-        for (bytes, text) in shown {
-            assert_eq!(size(bytes), text);
-        }
-    }
 
     #[test]
     fn durations_have_two_units() {

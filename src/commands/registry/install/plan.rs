@@ -260,6 +260,13 @@ fn text(file: &Path, settings: &Settings) -> Result<Option<Text>, Failure> {
 /// The site's own certificate, judged; the settings will name the copies.
 fn brought(args: &Args, settings: &mut Settings) -> Result<Option<(PathBuf, PathBuf)>, Failure> {
     let (Some(certificate), Some(key)) = (&args.ssl_cert, &args.ssl_key) else { return Ok(None) };
+    for (option, file) in [("--ssl-cert", certificate), ("--ssl-key", key)] {
+        if !file.is_file() {
+            let shown = plain(&file.display().to_string());
+            return Err(Failure::usage(format!("`{option}`: there is no file `{shown}`"))
+                .with_hint(format!("name the file in PEM: `{option} FILE`; without both options the registry makes a certificate")));
+        }
+    }
     let names = match args.ssl_check_skip {
         true => Vec::new(),
         false => settings.names(),

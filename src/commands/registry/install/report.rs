@@ -24,10 +24,18 @@ pub fn print(plan: &Plan, token: Option<&str>, context: &Context) -> Result<(), 
     let brought = plan.settings.tls.certificate.is_some();
     let puller = token.map(|token| (PULLER, token));
     let user = shown.map(|(name, _)| name);
-    let seen = Seen { host: &host, authority: &authority, brought, user, puller };
-    let told = seen.told();
     let data = place.data.display().to_string();
     let program = place.program.display().to_string();
+    let seen = Seen {
+        host: &host,
+        authority: &authority,
+        brought,
+        user,
+        puller,
+        program: &program,
+        data: &data,
+    };
+    let told = seen.told();
     let serve = format!("{} registry serve --data-dir {}", quoted(&program), quoted(&data));
     let runs = place.keeper != Keeper::Nobody;
     let mut value = json!({
@@ -55,7 +63,7 @@ pub fn print(plan: &Plan, token: Option<&str>, context: &Context) -> Result<(), 
         value["ca"] = ca.display().to_string().into();
     }
     value["caPem"] = authority.pem.clone().into();
-    let again = format!("bundle registry trust --data-dir {}", quoted(&data));
+    let again = format!("{} registry trust --data-dir {}", quoted(&program), quoted(&data));
     let _ = writeln!(
         text,
         "authority {}, for clients to trust; shown again by `{again}`",
