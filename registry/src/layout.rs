@@ -13,6 +13,7 @@ use format_spec::limits::MANIFEST_MAX;
 use fs_err::os::unix::fs::OpenOptionsExt;
 use rustix::fs::OFlags;
 
+use crate::json::{Node, Want};
 use crate::manifest::{Descriptor, IndexManifest, Manifest, ManifestError, RawManifest};
 use crate::media_type::OCI_INDEX;
 
@@ -150,6 +151,9 @@ pub struct Layout {
     index: IndexManifest,
 }
 
+/// What is read of `oci-layout`.
+static MARKER: Want = Want::Fields(&[("imageLayoutVersion", Want::Scalar)]);
+
 impl Layout {
     /// Opens the layout and reads its index.
     pub fn open(root: &Path) -> Result<Self, LayoutError> {
@@ -166,11 +170,14 @@ impl Layout {
             }
             Err(error) => return Err(error),
         };
-        let version = crate::json::parse(&text, 4).ok();
+        let version = match crate::json::parse(&text, 4, &MARKER) {
+            Ok(Node::Object(document)) => Some(document),
+            _ => None,
+        };
         let version = version
             .as_ref()
             .and_then(|document| document.get("imageLayoutVersion"))
-            .and_then(serde_json::Value::as_str);
+            .and_then(Node::as_str);
         if !version.is_some_and(|version| version.starts_with("1.")) {
             return Err(LayoutError::NotALayout(root.to_owned()));
         }

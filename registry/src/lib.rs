@@ -22,6 +22,8 @@ pub mod manifest;
 pub mod media_type;
 #[cfg(feature = "server")]
 pub mod objects;
+#[cfg(feature = "server")]
+mod parsing;
 pub mod progress;
 pub mod record;
 pub mod reference;

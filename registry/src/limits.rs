@@ -66,6 +66,10 @@ pub const CERTIFICATES_MAX: u64 = 8 * 1024 * 1024;
 /// Descriptors in one manifest or index. 4 MiB of JSON hold about 20,000.
 pub const DESCRIPTORS_MAX: usize = 20_000;
 
+/// Values of one JSON document: that many descriptors of ten values each. 4 MiB could hold two million, each of which costs
+/// many times the two or three bytes it is written with.
+pub const VALUES_MAX: usize = 10 * DESCRIPTORS_MAX;
+
 /// Life of a token whose answer does not say it (distribution token specification: 60 s).
 pub const TOKEN_LIFE: Duration = Duration::from_secs(60);
 

@@ -12,9 +12,9 @@ use std::str::FromStr;
 use bytes::Bytes;
 use format_spec::Digest;
 use format_spec::limits::{BLOB_MAX, DEPTH_MAX, MANIFEST_MAX, TEXT_MAX};
-use serde_json::{Map, Value};
 
 use crate::content::ContentDigest;
+use crate::json::{Node, Object, Want};
 use crate::limits::DESCRIPTORS_MAX;
 use crate::media_type::{
     self, OCI_INDEX, OCI_MANIFEST, essence, is_index, is_manifest, is_schema1,
@@ -198,8 +198,8 @@ impl<D: FromStr<Err: Display>> Manifest<D> {
         {
             return Err(ManifestError::NotAManifest(clip(said)));
         }
-        let Value::Object(document) =
-            crate::json::parse(bytes, DEPTH_MAX).map_err(ManifestError::Json)?
+        let Node::Object(document) =
+            crate::json::parse(bytes, DEPTH_MAX, &MANIFEST).map_err(ManifestError::Json)?
         else {
             return Err(ManifestError::Field {
                 field: "document".into(),
@@ -207,7 +207,7 @@ impl<D: FromStr<Err: Display>> Manifest<D> {
             });
         };
         let fields = Fields { map: &document, path: "" };
-        match document.get("schemaVersion").and_then(Value::as_u64) {
+        match document.get("schemaVersion").and_then(Node::as_u64) {
             Some(2) => {}
             Some(1) => return Err(ManifestError::Schema1),
             _ => return Err(ManifestError::SchemaVersion),
@@ -282,6 +282,48 @@ impl<D> Manifest<D> {
     }
 }
 
+/// What is read of a manifest.
+static MANIFEST: Want = Want::Fields(&[
+    ("schemaVersion", Want::Scalar),
+    ("mediaType", Want::Scalar),
+    ("artifactType", Want::Scalar),
+    ("config", DESCRIPTOR),
+    ("layers", Want::Items(&DESCRIPTOR)),
+    ("manifests", Want::Items(&DESCRIPTOR)),
+    ("fsLayers", Want::Nothing),
+    ("subject", DESCRIPTOR),
+    ("annotations", TEXTS),
+]);
+
+/// What is read of a descriptor.
+const DESCRIPTOR: Want = Want::Fields(&[
+    ("mediaType", Want::Scalar),
+    ("digest", Want::Scalar),
+    ("size", Want::Scalar),
+    ("urls", Want::Items(&Want::Scalar)),
+    ("platform", PLATFORM),
+    ("artifactType", Want::Scalar),
+    ("annotations", TEXTS),
+]);
+
+const PLATFORM: Want = Want::Fields(&[
+    ("os", Want::Scalar),
+    ("architecture", Want::Scalar),
+    ("variant", Want::Scalar),
+    ("os.version", Want::Scalar),
+]);
+
+const TEXTS: Want = Want::Members(&Want::Scalar);
+
+/// What tells one kind of manifest from another.
+static SHAPE: Want = Want::Fields(&[
+    ("mediaType", Want::Scalar),
+    ("config", Want::Nothing),
+    ("layers", Want::Nothing),
+    ("manifests", Want::Nothing),
+    ("fsLayers", Want::Nothing),
+]);
+
 /// Types that servers send when they do not know better.
 pub(crate) fn is_general(media_type: &str) -> bool {
     matches!(
@@ -294,10 +336,10 @@ pub(crate) fn is_general(media_type: &str) -> bool {
 fn settle_type(
     said: Option<String>,
     own: Option<String>,
-    document: &Map<String, Value>,
+    document: &Object<'_>,
 ) -> Result<String, ManifestError> {
     // Null counts as there: another reader may not skip it.
-    let has = |key: &str| document.contains_key(key);
+    let has = |key: &str| document.get(key).is_some();
     if has("manifests") {
         for other in ["layers", "config", "fsLayers"] {
             if has(other) {
@@ -334,11 +376,13 @@ fn settle_type(
 /// The media type that bytes claim for themselves, without judging them: the `mediaType` field, or
 /// the shape. For transports that did not say; `None` when there is no telling.
 pub(crate) fn own_type(bytes: &[u8]) -> Option<String> {
-    let Value::Object(document) = crate::json::parse(bytes, DEPTH_MAX).ok()? else { return None };
-    if let Some(Value::String(own)) = document.get("mediaType") {
+    let Node::Object(document) = crate::json::parse(bytes, DEPTH_MAX, &SHAPE).ok()? else {
+        return None;
+    };
+    if let Some(Node::Text(own)) = document.get("mediaType") {
         return Some(essence(own)).filter(|own| own.len() <= 255);
     }
-    let has = |key: &str| document.contains_key(key);
+    let has = |key: &str| document.get(key).is_some();
     if has("fsLayers") {
         Some(media_type::DOCKER_SCHEMA1.to_owned())
     } else if has("manifests") {
@@ -356,13 +400,13 @@ fn clip(text: &str) -> String {
 
 /// One JSON object and the path that leads to it.
 struct Fields<'a> {
-    map: &'a Map<String, Value>,
+    map: &'a Object<'a>,
     path: &'a str,
 }
 
 /// An object below another, with its own path.
 struct Below<'a> {
-    map: &'a Map<String, Value>,
+    map: &'a Object<'a>,
     path: String,
 }
 
@@ -382,14 +426,14 @@ impl<'a> Fields<'a> {
     }
 
     /// The value, where absent and null are the same.
-    fn get(&self, key: &str) -> Option<&'a Value> {
-        self.map.get(key).filter(|value| !value.is_null())
+    fn get(&self, key: &str) -> Option<&'a Node<'a>> {
+        self.map.get(key).filter(|value| **value != Node::Null)
     }
 
     fn text(&self, key: &str) -> Result<Option<String>, ManifestError> {
         match self.get(key) {
             None => Ok(None),
-            Some(Value::String(text)) if text.len() <= TEXT_MAX => Ok(Some(text.clone())),
+            Some(Node::Text(text)) if text.len() <= TEXT_MAX => Ok(Some(text.clone().into_owned())),
             Some(_) => Err(self.wrong(key, "a text of at most 4096 bytes")),
         }
     }
@@ -397,7 +441,7 @@ impl<'a> Fields<'a> {
     fn object(&self, key: &str) -> Result<Option<Below<'a>>, ManifestError> {
         match self.get(key) {
             None => Ok(None),
-            Some(Value::Object(map)) => Ok(Some(Below { map, path: self.at(key) })),
+            Some(Node::Object(map)) => Ok(Some(Below { map, path: self.at(key) })),
             Some(_) => Err(self.wrong(key, "an object")),
         }
     }
@@ -409,7 +453,7 @@ impl<'a> Fields<'a> {
             .map
             .iter()
             .map(|(key, value)| match value {
-                Value::String(value) => Ok((key.clone(), value.clone())),
+                Node::Text(value) => Ok((key.to_owned(), value.clone().into_owned())),
                 _ => Err(self.wrong("annotations", "an object of texts")),
             })
             .collect()
@@ -422,8 +466,8 @@ impl<'a> Fields<'a> {
     ) -> Result<Vec<Descriptor<D>>, ManifestError> {
         let list = match self.map.get(key) {
             None => return Err(ManifestError::Missing(self.at(key))),
-            Some(Value::Null) => return Ok(Vec::new()),
-            Some(Value::Array(list)) => list,
+            Some(Node::Null) => return Ok(Vec::new()),
+            Some(Node::List(list)) => list,
             Some(_) => return Err(self.wrong(key, "a list")),
         };
         if list.len() > DESCRIPTORS_MAX {
@@ -432,7 +476,7 @@ impl<'a> Fields<'a> {
         list.iter()
             .enumerate()
             .map(|(number, item)| match item {
-                Value::Object(map) => {
+                Node::Object(map) => {
                     Below { map, path: self.at(&format!("{key}[{number}]")) }.descriptor()
                 }
                 _ => Err(self.wrong(key, "a list of objects")),
@@ -470,7 +514,7 @@ impl<'a> Fields<'a> {
         let wrong = || self.wrong(key, "a list of texts");
         match self.get(key) {
             None => Ok(Vec::new()),
-            Some(Value::Array(list)) => {
+            Some(Node::List(list)) => {
                 list.iter().map(|item| item.as_str().map(str::to_owned).ok_or_else(wrong)).collect()
             }
             Some(_) => Err(wrong()),

@@ -3,7 +3,7 @@
 use super::*;
 use crate::media_type::*;
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
 fn descriptor(media_type: &str, content: &str) -> Value {
     json!({
@@ -156,4 +156,25 @@ proptest! {
         bytes[at] = to;
         let _ = Manifest::parse(&bytes, Some(OCI_MANIFEST));
     }
+}
+
+#[test]
+fn many_small_values_are_refused_before_they_are_built() {
+    let with = |more: &str| image().to_string().replacen('{', &format!("{{{more},"), 1);
+    let unknown = format!(r#""x":[{}0]"#, r#"{"":0},"#.repeat(598_000));
+    let entries: Vec<String> = (0..250_000).map(|n| format!(r#""{n:x}":"""#)).collect();
+    let known = format!(r#""annotations":{{{}}}"#, entries.join(","));
+    let urls = format!(r#""urls":[{}""]"#, r#""","#.repeat(1_000_000));
+    for text in [with(&unknown), with(&known), with(&format!(r#""subject":{{{urls}}}"#))] {
+        assert!(text.len() as u64 <= MANIFEST_MAX);
+        let error = Manifest::parse(text.as_bytes(), None).unwrap_err().to_string();
+        assert!(error.contains("values"), "{error}");
+        assert_eq!(own_type(text.as_bytes()), None);
+    }
+    // As many layers as there may be, with what a layer has.
+    let mut full = image();
+    let mut layer = descriptor(OCI_LAYER_GZIP, "one");
+    layer["annotations"] = json!({"a": "b"});
+    full["layers"] = vec![layer; 18_000].into();
+    assert_eq!(parse(&full, None).unwrap().blobs().len(), 18_001);
 }

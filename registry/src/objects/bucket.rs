@@ -77,8 +77,13 @@ impl Bucket {
 
     /// Whether an object is there, and how large it is.
     pub(super) async fn head(&self, key: &str) -> Result<Option<u64>, StoreError> {
+        Ok(self.meta(key).await?.map(|meta| meta.size))
+    }
+
+    /// What the store knows of an object; `None` when there is none.
+    pub(super) async fn meta(&self, key: &str) -> Result<Option<ObjectMeta>, StoreError> {
         match self.store.head(&self.path(key)?).await {
-            Ok(meta) => Ok(Some(meta.size)),
+            Ok(meta) => Ok(Some(meta)),
             Err(error) if is_absent(&error) => Ok(None),
             Err(error) => Err(fault("looking for", key, &error)),
         }

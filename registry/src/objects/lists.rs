@@ -8,6 +8,7 @@ use futures_util::TryStreamExt;
 
 use super::{Objects, keys};
 use crate::content::ContentDigest;
+use crate::parsing;
 use crate::store::{Page, REFERRERS_READ, Referrer, Referrers, ReferrersPage, StoreError, lexical};
 
 impl Objects {
@@ -68,7 +69,7 @@ impl Objects {
     }
 
     /// The manifests that refer to `subject`, after `last`, until their annotations and the like reach about
-    /// `budget` bytes or a thousand were looked at. With `artifact_type` only those of that type.
+    /// `budget` bytes or too much was looked at. With `artifact_type` only those of that type.
     ///
     /// # Errors
     /// The object store's.
@@ -95,7 +96,12 @@ impl Objects {
                 return Ok(page.cut());
             }
             let stored = self.get_manifest(repository, &digest).await?;
-            if !page.offer(digest, stored.and_then(Referrer::of)) {
+            let turn = parsing::turn(stored.as_ref().map_or(0, |stored| stored.bytes.len())).await;
+            let referrer = tokio::task::spawn_blocking(move || {
+                let _turn = turn;
+                stored.and_then(Referrer::of)
+            });
+            if !page.offer(digest, referrer.await.map_err(std::io::Error::other)?) {
                 return Ok(page.cut());
             }
         }

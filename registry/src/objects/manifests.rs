@@ -4,18 +4,23 @@
 //! order of safety is referrer link, manifest, tag; a manifest read back has the digest it is named by; the last
 //! writer of a tag wins, and nothing of a tag is kept in this process.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 use format_spec::limits::MANIFEST_MAX;
 use format_spec::{Repository, Tag};
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::stream::{self, BoxStream};
+use futures_util::{StreamExt, TryStreamExt};
+use tokio::sync::Semaphore;
 
 use super::error::ObjectsError;
-use super::hold::word;
-use super::limits::{ASIDE, SMALL_MAX};
+use super::hold::{is_going, word};
+use super::limits::{ASIDE, MANIFESTS_READ, SMALL_MAX};
 use super::{Objects, keys};
 use crate::content::{Algorithm, ContentDigest};
 use crate::manifest::Manifest;
 use crate::media_type::is_foreign_layer;
+use crate::parsing;
 use crate::store::{HEADING_MAX, Pushed, StoreError, StoredManifest};
 
 /// Bytes of a stored manifest: a word of chance, the media type, the manifest.
@@ -23,6 +28,9 @@ pub(super) const STORED_MAX: u64 = WORD as u64 + HEADING_MAX + MANIFEST_MAX;
 
 /// Bytes of the word with the space behind it.
 const WORD: usize = 33;
+
+/// Manifests that are read whole only to be hashed or written anew.
+static READ: Semaphore = Semaphore::const_new(MANIFESTS_READ);
 
 /// The stored form of a manifest; no two are the same.
 fn stored(media_type: &str, bytes: &Bytes) -> Result<Bytes, StoreError> {
@@ -36,6 +44,38 @@ pub(super) fn without_word(stored: &Bytes) -> Bytes {
     match stored.get(..WORD) {
         Some(word) if word[WORD - 1] == b' ' && is_word(word) => stored.slice(WORD..),
         _ => stored.clone(),
+    }
+}
+
+/// A manifest that was to be read when it is small.
+pub enum Small {
+    /// It is, or there is none.
+    Found(Option<StoredManifest>),
+    /// It is not.
+    Large,
+}
+
+/// What a manifest names, each once: less than the manifest, and kept while all of it is looked for.
+struct Needs {
+    media_type: String,
+    subject: Option<ContentDigest>,
+    /// Blobs with the size that is stated, and manifests without.
+    named: Vec<(ContentDigest, Option<u64>)>,
+}
+
+impl Needs {
+    fn of(manifest: &Manifest<ContentDigest>) -> Self {
+        // Foreign layers stay where they are (OCI image specification, non-distributable).
+        let blobs = manifest.blobs().into_iter().filter(|blob| !is_foreign_layer(&blob.media_type));
+        let blobs = blobs.map(|blob| (blob.digest, Some(blob.size)));
+        let others = manifest.children().iter().chain(manifest.subject());
+        let named = blobs.chain(others.map(|other| (other.digest, None)));
+        let mut seen = HashSet::new();
+        Self {
+            media_type: manifest.media_type().to_owned(),
+            subject: manifest.subject().map(|subject| subject.digest),
+            named: named.filter(|named| seen.insert(*named)).collect(),
+        }
     }
 }
 
@@ -56,21 +96,26 @@ impl Objects {
         self.writable()?;
         let algorithm = expected.map_or(Algorithm::Sha256, ContentDigest::algorithm);
         let (body, kind) = (bytes.clone(), media_type.map(str::to_owned));
+        let turn = parsing::turn(bytes.len()).await;
         // 4 MiB take tens of milliseconds, in which an asynchronous thread serves many others.
         let read = tokio::task::spawn_blocking(move || {
-            (ContentDigest::of(algorithm, &body), Manifest::parse_any(&body, kind.as_deref()))
+            let _turn = turn;
+            let digest = ContentDigest::of(algorithm, &body);
+            (
+                digest,
+                Manifest::parse_any(&body, kind.as_deref()).map(|manifest| Needs::of(&manifest)),
+            )
         });
-        let (digest, manifest) = read.await.map_err(std::io::Error::other)?;
+        let (digest, needs) = read.await.map_err(std::io::Error::other)?;
         if let Some(expected) = expected.filter(|expected| **expected != digest) {
             return Err(StoreError::Mismatch {
                 expected: Box::new(*expected),
                 found: Box::new(digest),
             });
         }
-        let manifest = manifest?;
-        let media_type = manifest.media_type();
-        let subject = manifest.subject().map(|subject| subject.digest);
-        self.require(repository, &manifest).await?;
+        let needs = needs?;
+        let (media_type, subject) = (needs.media_type.as_str(), needs.subject);
+        self.require(repository, &needs).await?;
         if let Some(subject) = &subject {
             // Before the manifest: a client that finds the manifest sends it no more.
             let key = format!("{}/{}", keys::referrers(repository, subject), digest.hex());
@@ -80,7 +125,7 @@ impl Objects {
         self.write(&key, STORED_MAX, || stored(media_type, bytes)).await?;
         // Once more behind the manifest: a collection that did not see it has taken nothing that it names, or is told
         // here. The client sends it again.
-        self.require(repository, &manifest).await?;
+        self.require(repository, &needs).await?;
         self.bucket.mark(&keys::catalog(repository)).await?;
         for tag in tags {
             // First the way back, by which deleting the manifest finds the tag.
@@ -89,7 +134,7 @@ impl Objects {
             self.bucket.put(&keys::tag(repository, tag), text.into()).await?;
         }
         // And behind the tags, for a collection that removes what no tag leads to.
-        if !tags.is_empty() && self.get_manifest(repository, &digest).await?.is_none() {
+        if !tags.is_empty() && self.manifest_size(repository, &digest).await?.is_none() {
             let detail = "a collection or somebody else has removed it meanwhile".to_owned();
             return Err(
                 ObjectsError::Unavailable { what: format!("keeping `{key}`"), detail }.into()
@@ -99,20 +144,11 @@ impl Objects {
     }
 
     /// Whether everything is there that a manifest needs, and stays; so does what it names besides and is there.
-    async fn require(
-        &self,
-        repository: &Repository,
-        manifest: &Manifest<ContentDigest>,
-    ) -> Result<(), StoreError> {
-        // Foreign layers stay where they are (OCI image specification, non-distributable).
-        let blobs = manifest.blobs().into_iter().filter(|blob| !is_foreign_layer(&blob.media_type));
-        let blobs = blobs.map(|blob| (blob.digest, Some(blob.size)));
-        let others = manifest.children().iter().chain(manifest.subject());
-        let named = blobs.chain(others.map(|other| (other.digest, None)));
-        stream::iter(named.collect::<Vec<_>>())
+    async fn require(&self, repository: &Repository, needs: &Needs) -> Result<(), StoreError> {
+        stream::iter(needs.named.clone())
             .map(|(digest, stated)| async move {
                 let Some(stated) = stated else {
-                    return self.get_manifest(repository, &digest).await.map(drop);
+                    return self.manifest_size(repository, &digest).await.map(drop);
                 };
                 match self.has_blob(repository, &digest).await? {
                     Some(found) if found == stated => Ok(()),
@@ -123,9 +159,54 @@ impl Objects {
                 }
             })
             .buffered(ASIDE)
-            .try_collect::<Vec<()>>()
+            .try_for_each(|()| std::future::ready(Ok(())))
             .await
-            .map(drop)
+    }
+
+    /// About how many bytes the manifest with this digest has, which stays for the grace; `None` when there is none. It
+    /// is read only when it has to be written anew for that.
+    ///
+    /// # Errors
+    /// The object store's.
+    pub async fn manifest_size(
+        &self,
+        repository: &Repository,
+        digest: &ContentDigest,
+    ) -> Result<Option<u64>, StoreError> {
+        let key = keys::manifest(repository, digest);
+        let Some(meta) = self.bucket.meta(&key).await? else { return Ok(None) };
+        // What is being taken away has the length of few manifests, and those are read.
+        let fresh = self.read_only || self.age(&meta).await? < self.touch;
+        if fresh && !is_going(&meta) {
+            return Ok(Some(meta.size));
+        }
+        let _turn = READ.acquire().await;
+        let found = self.get_manifest(repository, digest).await?;
+        Ok(found.map(|found| found.bytes.len() as u64))
+    }
+
+    /// As [`Self::get_manifest`], where the bytes come while they are sent: a large one that is read slowly takes no
+    /// memory meanwhile. The values are its media type, its size and the bytes.
+    ///
+    /// # Errors
+    /// The object store's.
+    #[allow(clippy::type_complexity)] // named once, taken apart at once
+    pub async fn open_manifest(
+        &self,
+        repository: &Repository,
+        digest: &ContentDigest,
+    ) -> Result<Option<(String, u64, BoxStream<'static, std::io::Result<Bytes>>)>, StoreError> {
+        let key = keys::manifest(repository, digest);
+        let turn = READ.acquire().await;
+        let Some((bytes, found)) = self.read_manifest(repository, digest, STORED_MAX).await? else {
+            return Ok(None);
+        };
+        let (end, size) = (bytes.len() as u64, found.bytes.len() as u64);
+        let media_type = found.media_type.clone();
+        drop((bytes, found, turn));
+        // Whoever writes it anew meanwhile writes as many bytes before the same ones.
+        let bytes = self.bucket.read(&key, end - size..end).await?;
+        Ok(Some((media_type, size, bytes.map_err(std::io::Error::other).boxed())))
     }
 
     /// The manifest a tag stands for.
@@ -156,17 +237,45 @@ impl Objects {
         repository: &Repository,
         digest: &ContentDigest,
     ) -> Result<Option<StoredManifest>, StoreError> {
+        Ok(self.read_manifest(repository, digest, STORED_MAX).await?.map(|(_, found)| found))
+    }
+
+    /// The same, when its stored form is no longer than `held`; it is one request for usual manifests.
+    ///
+    /// # Errors
+    /// The object store's.
+    pub async fn small_manifest(
+        &self,
+        repository: &Repository,
+        digest: &ContentDigest,
+        held: u64,
+    ) -> Result<Small, StoreError> {
+        match self.read_manifest(repository, digest, held).await {
+            Ok(found) => Ok(Small::Found(found.map(|(_, found)| found))),
+            // Longer than that; whether it is really damaged, reading the whole tells.
+            Err(StoreError::Objects(ObjectsError::Damaged { .. })) => Ok(Small::Large),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The same with its stored form.
+    async fn read_manifest(
+        &self,
+        repository: &Repository,
+        digest: &ContentDigest,
+        max: u64,
+    ) -> Result<Option<(Bytes, StoredManifest)>, StoreError> {
         let key = keys::manifest(repository, digest);
         let anew = |bytes: &Bytes| {
             let found = StoredManifest::parse(&without_word(bytes), digest);
             found.map(|found| stored(&found.media_type, &found.bytes)).transpose()
         };
-        let Some(bytes) = self.hold(&key, STORED_MAX, anew).await? else { return Ok(None) };
+        let Some(bytes) = self.hold(&key, max, anew).await? else { return Ok(None) };
         let found = StoredManifest::parse(&without_word(&bytes), digest);
         if found.is_none() {
             tracing::error!(%repository, %digest, "a stored manifest is damaged: push it again");
         }
-        Ok(found)
+        Ok(found.map(|found| (bytes, found)))
     }
 
     /// Removes a manifest, every tag that stands for it and its referrer link; `false` when there is none.
@@ -180,6 +289,14 @@ impl Objects {
     ) -> Result<bool, StoreError> {
         self.writable()?;
         let stored = self.get_manifest(repository, digest).await?;
+        let turn = parsing::turn(stored.as_ref().map_or(0, |stored| stored.bytes.len())).await;
+        let subject = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            let stored = stored?;
+            let manifest = Manifest::parse_any(&stored.bytes, Some(&stored.media_type)).ok()?;
+            manifest.subject().map(|subject| subject.digest)
+        });
+        let subject = subject.await.map_err(std::io::Error::other)?;
         let mut back = self.bucket.list(&keys::tagged(repository, digest), None)?;
         while let Some(meta) = back.try_next().await? {
             let key = self.bucket.key(&meta);
@@ -192,9 +309,6 @@ impl Objects {
             self.bucket.discard(&key).await?;
         }
         let removed = self.remove(&keys::manifest(repository, digest), STORED_MAX).await?;
-        let subject = stored
-            .and_then(|stored| Manifest::parse_any(&stored.bytes, Some(&stored.media_type)).ok())
-            .and_then(|manifest| manifest.subject().map(|subject| subject.digest));
         if let Some(subject) = subject {
             let key = format!("{}/{}", keys::referrers(repository, &subject), digest.hex());
             self.bucket.discard(&key).await?;
@@ -233,5 +347,49 @@ impl Objects {
     pub async fn delete_tag(&self, repository: &Repository, tag: &Tag) -> Result<bool, StoreError> {
         self.writable()?;
         self.bucket.remove(&keys::tag(repository, tag)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use object_store::memory::InMemory;
+
+    use super::*;
+    use crate::media_type::{OCI_INDEX, OCI_MANIFEST};
+
+    #[tokio::test]
+    async fn what_is_named_often_is_looked_for_once() {
+        let child = r#"{"schemaVersion":2,"manifests":[]}"#;
+        let digest = ContentDigest::of(Algorithm::Sha256, child.as_bytes());
+        let one = format!(r#"{{"mediaType":"{OCI_MANIFEST}","digest":"{digest}","size":34}}"#);
+        let index = format!(
+            r#"{{"schemaVersion":2,"manifests":[{}{one}]}}"#,
+            format!("{one},").repeat(15_000)
+        );
+        let manifest = Manifest::parse_any(index.as_bytes(), None).unwrap();
+        assert_eq!(Needs::of(&manifest).named, [(digest, None)]);
+
+        let objects = Objects::over(Arc::new(InMemory::new()), "p", false).await.unwrap();
+        let name: Repository = "a".parse().unwrap();
+        assert_eq!(objects.manifest_size(&name, &digest).await.unwrap(), None);
+        for text in [child, &index] {
+            let bytes = Bytes::copy_from_slice(text.as_bytes());
+            let pushed =
+                objects.put_manifest(&name, None, &[], Some(OCI_INDEX), &bytes).await.unwrap();
+            let size = objects.manifest_size(&name, &pushed.digest).await.unwrap().unwrap();
+            assert!(size > text.len() as u64);
+            let held = 64 * 1024;
+            let small = objects.small_manifest(&name, &pushed.digest, held).await.unwrap();
+            assert_eq!(matches!(small, Small::Large), text.len() as u64 > held);
+            let (kind, size, sent) =
+                objects.open_manifest(&name, &pushed.digest).await.unwrap().unwrap();
+            let sent: Vec<Bytes> = sent.try_collect().await.unwrap();
+            assert_eq!(
+                (kind.as_str(), size, sent.concat()),
+                (OCI_INDEX, text.len() as u64, bytes.to_vec())
+            );
+        }
     }
 }

@@ -51,6 +51,7 @@ use tokio::sync::Semaphore;
 pub use append::Appender;
 pub use blobs::Blob;
 pub use error::ObjectsError;
+pub use manifests::Small;
 pub use settings::ObjectsSettings;
 
 use crate::store::{self, StoreError, random_hex};

@@ -85,6 +85,17 @@ pub struct BlobBody {
 }
 
 impl BlobBody {
+    /// The bytes of a file from there on; `digest` is what is suspected when they cannot be read.
+    pub(super) fn new(
+        app: &App,
+        digest: ContentDigest,
+        file: fs_err::File,
+        at: u64,
+        left: u64,
+    ) -> Self {
+        Self { file, at, left, buffers: app.buffers.clone(), digest, store: app.store.clone() }
+    }
+
     /// Bytes still to send.
     pub fn left(&self) -> u64 {
         self.left
@@ -117,6 +128,11 @@ pub struct ObjectBody {
 }
 
 impl ObjectBody {
+    /// So many bytes that come.
+    pub(super) fn new(bytes: BoxStream<'static, std::io::Result<Bytes>>, left: u64) -> Self {
+        Self { bytes, left }
+    }
+
     /// Bytes still to send.
     pub fn left(&self) -> u64 {
         self.left

@@ -1,22 +1,30 @@
 //! Manifests and tags over HTTP.
 //!
 //! In: HEAD, GET, PUT and DELETE by tag or digest. Out: the exact bytes with the type they were pushed
-//! with. What must hold: a body above the limit is refused before it is held in memory.
+//! with. What must hold: a body above the limit is refused before it is held in memory; large ones that
+//! arrive share one room, and nobody keeps it by sending slowly; large ones that are sent are not held at all.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use format_spec::limits::MANIFEST_MAX;
 use format_spec::{Repository, Tag};
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, LOCATION};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, LOCATION, RETRY_AFTER};
 use http::request::Parts;
 use http::{Method, StatusCode};
 use http_body_util::BodyExt;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::Instant;
 
 use super::account::Received;
 use super::answer::{Answer, Fault, Payload, field};
-use super::limits::{STALL, TAG_PARAMETERS_MAX};
+use super::download::{BlobBody, ObjectBody};
+use super::limits::{
+    MANIFEST_HELD, MANIFESTS_ROOM, ROOM_GRACE, ROOM_RATE, ROOM_TIME, STALL, TAG_PARAMETERS_MAX,
+};
 use super::route::Query;
+use super::storage::ManifestBytes;
 use super::{App, header};
 use crate::content::ContentDigest;
 
@@ -50,10 +58,18 @@ pub(super) async fn manifest(
                 .header(CONTENT_TYPE, &stored.media_type)
                 .header(field::DIGEST, digest.to_string())
                 .header(ETAG, format!("\"{digest}\""));
-            Ok(match parts.method == Method::HEAD {
-                true => answer.length(stored.bytes.len() as u64),
-                false => answer.body(Payload::Bytes(stored.bytes)),
-            })
+            if parts.method == Method::HEAD {
+                return Ok(answer.length(stored.size));
+            }
+            Ok(answer.body(match stored.bytes {
+                ManifestBytes::Held(bytes) => Payload::Bytes(bytes),
+                ManifestBytes::File(file, at) => {
+                    Payload::Blob(BlobBody::new(app, digest, file, at, stored.size))
+                }
+                ManifestBytes::Object(bytes) => {
+                    Payload::Object(ObjectBody::new(bytes, stored.size))
+                }
+            }))
         }
         Method::PUT => put(app, parts, body, repository, reference).await,
         Method::DELETE => {
@@ -142,18 +158,72 @@ async fn read(parts: &Parts, body: &mut Received) -> Result<Bytes, Fault> {
         return Err(too_large());
     }
     let broken = |text: String| Fault::new(StatusCode::BAD_REQUEST, "MANIFEST_INVALID", text);
-    let mut bytes = BytesMut::new();
-    while let Some(frame) = tokio::time::timeout(STALL, body.frame())
-        .await
-        .map_err(|_| broken(format!("nothing arrived for {} s", STALL.as_secs())))?
-    {
+    let mut arriving = Arriving { bytes: BytesMut::new(), room: None };
+    if announced.is_some_and(|length| length > MANIFEST_HELD) {
+        arriving.make_room(announced).await?;
+    }
+    let mut moved = Instant::now();
+    loop {
+        let end = arriving.end(moved);
+        let frame = tokio::time::timeout_at(end, body.frame()).await.map_err(|_| {
+            let text = "the manifest came too slowly, and others wait for its room";
+            match arriving.room {
+                Some(_) => Fault::new(StatusCode::REQUEST_TIMEOUT, "MANIFEST_INVALID", text),
+                None => broken(format!("nothing arrived for {} s", STALL.as_secs())),
+            }
+        })?;
+        let Some(frame) = frame else { break };
         let frame = frame.map_err(|error| broken(format!("the body ended early: {error}")))?;
         if let Some(data) = frame.data_ref() {
-            if (bytes.len() + data.len()) as u64 > MANIFEST_MAX {
+            let length = (arriving.bytes.len() + data.len()) as u64;
+            if length > MANIFEST_MAX {
                 return Err(too_large());
             }
-            bytes.extend_from_slice(data);
+            if length > MANIFEST_HELD && arriving.room.is_none() {
+                arriving.make_room(None).await?;
+            }
+            arriving.bytes.extend_from_slice(data);
         }
+        moved = Instant::now();
     }
-    Ok(bytes.freeze())
+    Ok(Bytes::from_owner(arriving))
+}
+
+/// Room for large manifests, in KiB.
+static ROOM: Semaphore = Semaphore::const_new(MANIFESTS_ROOM / 1024);
+
+/// A manifest that comes in, and the room it takes until nobody needs its bytes any more.
+struct Arriving {
+    bytes: BytesMut,
+    room: Option<(SemaphorePermit<'static>, Instant)>,
+}
+
+impl Arriving {
+    /// Waits for the room of a large manifest, and of the largest when its length is not known.
+    async fn make_room(&mut self, length: Option<u64>) -> Result<(), Fault> {
+        let length = length.unwrap_or(MANIFEST_MAX);
+        let units = u32::try_from(length.div_ceil(1024)).unwrap_or(u32::MAX);
+        let Ok(Ok(room)) = tokio::time::timeout(ROOM_TIME, ROOM.acquire_many(units)).await else {
+            let text = "too many large manifests are being pushed; try again in a moment";
+            return Err(Fault::new(StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS", text)
+                .field(RETRY_AFTER, "5"));
+        };
+        self.room = Some((room, Instant::now()));
+        self.bytes.reserve(usize::try_from(length).unwrap_or(0).saturating_sub(self.bytes.len()));
+        Ok(())
+    }
+
+    /// Until when more has to come, when something came last at `moved`.
+    fn end(&self, moved: Instant) -> Instant {
+        let stalled = moved + STALL;
+        let Some((_, began)) = &self.room else { return stalled };
+        let due = Duration::from_secs(self.bytes.len() as u64 / ROOM_RATE);
+        stalled.min(*began + ROOM_GRACE + due)
+    }
+}
+
+impl AsRef<[u8]> for Arriving {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }

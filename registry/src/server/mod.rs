@@ -214,7 +214,7 @@ struct App {
     logs: Arc<Logs>,
     transport: Transport,
     free_metrics: bool,
-    pages: Semaphore,
+    pages: Arc<Semaphore>,
     collections: collection::Collections,
     peers: Arc<peers::Peers>,
 }

@@ -107,3 +107,58 @@ async fn a_reader_that_stops_is_cut() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn who_sends_a_large_manifest_slowly_loses_its_room() {
+    with(|address| async move {
+        let head = "PUT /v2/a/manifests/v1 HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 4194304\r\n\r\n";
+        let mut slow = Vec::new();
+        for _ in 0..4 {
+            let mut socket = TcpStream::connect(&address).await.unwrap();
+            socket.write_all(head.as_bytes()).await.unwrap();
+            slow.push(socket);
+        }
+        // A byte now and then, which is not nothing.
+        let slow: Vec<_> = slow
+            .into_iter()
+            .map(|mut socket| {
+                tokio::spawn(async move {
+                    let mut answer = vec![0; 1024];
+                    loop {
+                        let wait = std::time::Duration::from_millis(200);
+                        match tokio::time::timeout(wait, socket.read(&mut answer)).await {
+                            Ok(length) => {
+                                answer.truncate(length.unwrap());
+                                return String::from_utf8_lossy(&answer).into_owned();
+                            }
+                            Err(_) => socket.write_all(b" ").await.unwrap(),
+                        }
+                    }
+                })
+            })
+            .collect();
+        // A small one does not wait.
+        let answer = send(&address, &put(b"{}".to_vec())).await;
+        assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+        let mut refused = false;
+        // The four have their room once they were heard.
+        while !slow.iter().any(tokio::task::JoinHandle::is_finished) && !refused {
+            let answer = send(&address, &put(vec![b' '; 100_000])).await;
+            refused = answer.starts_with("HTTP/1.1 429");
+            assert!(!refused || field(&answer, "retry-after") == "5", "{answer}");
+        }
+        assert!(refused);
+        for slow in slow {
+            let answer = slow.await.unwrap();
+            assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+        }
+        let answer = send(&address, &put(vec![b' '; 100_000])).await;
+        assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    })
+    .await;
+}
+
+fn put(body: Vec<u8>) -> Vec<u8> {
+    let head = "PUT /v2/a/manifests/v1 HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length:";
+    [format!("{head} {}\r\n\r\n", body.len()).into_bytes(), body].concat()
+}

@@ -8,23 +8,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use format_spec::{Repository, Tag};
+use futures_util::stream::BoxStream;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::answer::Fault;
-use super::limits::{LARGE_MANIFESTS_MAX, MANIFEST_ASIDE};
+use super::limits::{LARGE_MANIFESTS_MAX, MANIFEST_ASIDE, MANIFEST_HELD, REFERRERS_MADE};
 use super::{Settings, blocking};
 use crate::content::{Algorithm, ContentDigest};
-use crate::objects::{self, Blob, Objects};
+use crate::objects::{self, Blob, Objects, Small};
+use crate::parsing;
 use crate::size::Size;
 use crate::store::check::FindingKind;
 use crate::store::{
-    self, Collect, Collected, Page, Pushed, Referrers, Store, StoreError, StoredManifest, Upload,
-    UploadId, Usage,
+    self, Collect, Collected, OpenManifest, Page, Pushed, Referrers, Store, StoreError,
+    StoredManifest, Upload, UploadId, Usage,
 };
 
 /// Large manifests that are read and hashed at this moment.
 static LARGE_MANIFESTS: Semaphore = Semaphore::const_new(LARGE_MANIFESTS_MAX);
+
+/// Lists of referrers that are made from objects at this moment.
+static REFERRERS: Semaphore = Semaphore::const_new(REFERRERS_MADE);
 
 /// The storage of a registry.
 #[derive(Clone)]
@@ -41,6 +46,40 @@ pub(super) enum Content {
     File(fs_err::File),
     /// Pieces in a bucket.
     Object(Blob),
+}
+
+/// A manifest, ready to be sent.
+pub(super) struct FoundManifest {
+    /// The content type it was pushed with.
+    pub(super) media_type: String,
+    /// Its size in bytes.
+    pub(super) size: u64,
+    /// Its bytes.
+    pub(super) bytes: ManifestBytes,
+}
+
+/// The bytes of a manifest.
+pub(super) enum ManifestBytes {
+    /// At hand.
+    Held(bytes::Bytes),
+    /// In a file, from there on.
+    File(fs_err::File, u64),
+    /// In an object, as they come.
+    Object(BoxStream<'static, std::io::Result<bytes::Bytes>>),
+}
+
+impl From<StoredManifest> for FoundManifest {
+    fn from(stored: StoredManifest) -> Self {
+        let size = stored.bytes.len() as u64;
+        Self { media_type: stored.media_type, size, bytes: ManifestBytes::Held(stored.bytes) }
+    }
+}
+
+impl From<OpenManifest> for FoundManifest {
+    fn from(opened: OpenManifest) -> Self {
+        let bytes = ManifestBytes::File(opened.file, opened.at);
+        Self { media_type: opened.media_type, size: opened.size, bytes }
+    }
 }
 
 /// The right to write to an upload; one at a time.
@@ -361,7 +400,9 @@ impl Storage {
     ) -> Result<Pushed, Fault> {
         match self {
             Self::Files(store) => {
+                let turn = parsing::turn(bytes.len()).await;
                 aside(store, move |store| {
+                    let _turn = turn;
                     let kind = media_type.as_deref();
                     store.put_manifest(&repository, expected.as_ref(), &tags, kind, &bytes)
                 })
@@ -388,27 +429,43 @@ impl Storage {
         }
     }
 
-    /// The manifest with this digest.
+    /// The manifest with this digest. Of a large one no more is held than a step.
     pub(super) async fn get_manifest(
         &self,
         repository: &Repository,
         digest: &ContentDigest,
-    ) -> Result<Option<StoredManifest>, Fault> {
-        match self {
-            Self::Files(store) if store.manifest_size(repository, digest)? > MANIFEST_ASIDE => {
-                let turn = LARGE_MANIFESTS.acquire().await;
-                let (repository, digest) = (repository.clone(), *digest);
-                aside(store, move |store| {
-                    let stored = store.get_manifest(&repository, &digest);
-                    // Held until the work is done, also when the client is gone by then.
-                    drop(turn);
-                    stored
-                })
-                .await
+    ) -> Result<Option<FoundManifest>, Fault> {
+        let store = match self {
+            Self::Files(store) => store,
+            Self::Objects(objects) => {
+                return match objects.small_manifest(repository, digest, MANIFEST_HELD).await? {
+                    Small::Found(stored) => Ok(stored.map(Into::into)),
+                    Small::Large => {
+                        let opened = objects.open_manifest(repository, digest).await?;
+                        Ok(opened.map(|(media_type, size, bytes)| {
+                            let bytes = ManifestBytes::Object(bytes);
+                            FoundManifest { media_type, size, bytes }
+                        }))
+                    }
+                };
             }
-            Self::Files(store) => Ok(store.get_manifest(repository, digest)?),
-            Self::Objects(objects) => Ok(objects.get_manifest(repository, digest).await?),
+        };
+        let size = store.manifest_size(repository, digest)?;
+        if size <= MANIFEST_HELD {
+            return Ok(store.get_manifest(repository, digest)?.map(Into::into));
         }
+        if size <= MANIFEST_ASIDE {
+            return Ok(store.open_manifest(repository, digest)?.map(Into::into));
+        }
+        let turn = LARGE_MANIFESTS.acquire().await;
+        let (repository, digest) = (repository.clone(), *digest);
+        let opened = aside(store, move |store| {
+            let opened = store.open_manifest(&repository, &digest);
+            // Held until the work is done, also when the client is gone by then.
+            drop(turn);
+            opened
+        });
+        Ok(opened.await?.map(Into::into))
     }
 
     /// Removes a manifest and every tag that stands for it; `false` when there is none.
@@ -419,7 +476,12 @@ impl Storage {
     ) -> Result<bool, Fault> {
         match self {
             Self::Files(store) => {
-                aside(store, move |store| store.delete_manifest(&repository, &digest)).await
+                let turn = parsing::turn(parsing::LARGEST).await;
+                aside(store, move |store| {
+                    let _turn = turn;
+                    store.delete_manifest(&repository, &digest)
+                })
+                .await
             }
             Self::Objects(objects) => Ok(objects.delete_manifest(&repository, &digest).await?),
         }
@@ -476,12 +538,21 @@ impl Storage {
     ) -> Result<Referrers, Fault> {
         match self {
             Self::Files(store) => {
-                aside(store, move |store| {
-                    store.referrers(&repository, &subject, kind.as_deref(), last.as_ref(), budget)
-                })
-                .await
+                let turn = parsing::turn(parsing::LARGEST).await;
+                // Cancelled when the client is gone: then nobody waits for the rest.
+                let gone = CancellationToken::new();
+                let waiting = gone.clone().drop_guard();
+                let page = aside(store, move |store| {
+                    let _turn = turn;
+                    let (kind, wanted) = (kind.as_deref(), || !gone.is_cancelled());
+                    store.referrers(&repository, &subject, kind, last.as_ref(), budget, &wanted)
+                });
+                let page = page.await;
+                drop(waiting);
+                page
             }
             Self::Objects(objects) => {
+                let _turn = REFERRERS.acquire().await;
                 let kind = kind.as_deref();
                 let page = objects.referrers(&repository, &subject, kind, last.as_ref(), budget);
                 Ok(page.await?)

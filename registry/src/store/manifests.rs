@@ -4,6 +4,7 @@
 //! must hold: order of safety is referrer link, manifest, tag; a manifest read back has the digest
 //! it is named by.
 
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 use bytes::Bytes;
@@ -13,15 +14,19 @@ use format_spec::{Repository, Tag};
 use super::durable::{is_absent, read_bounded};
 use super::room::length;
 use super::{Store, StoreError};
-use crate::content::{Algorithm, ContentDigest};
+use crate::content::{Algorithm, ContentDigest, ContentHasher};
 use crate::manifest::Manifest;
 use crate::media_type::is_foreign_layer;
+use crate::regular;
 
 /// Bytes of the line before a stored manifest; a media type is at most 255 by RFC 6838.
 pub(crate) const HEADING_MAX: u64 = 512;
 
 /// Bytes of a tag file: one digest and a line feed.
 const POINTER_MAX: u64 = 256;
+
+/// Bytes of a manifest that are hashed at once where it is not held.
+const HASH_STEP: usize = 64 * 1024;
 
 /// A manifest as it was pushed.
 #[derive(Debug, Clone)]
@@ -46,6 +51,19 @@ impl StoredManifest {
             media_type,
         })
     }
+}
+
+/// A stored manifest whose bytes are still in its file.
+#[derive(Debug)]
+pub struct OpenManifest {
+    /// The file.
+    pub file: fs_err::File,
+    /// Where in it the bytes begin.
+    pub at: u64,
+    /// How many they are.
+    pub size: u64,
+    /// The content type they were pushed with.
+    pub media_type: String,
 }
 
 /// What was stored.
@@ -188,6 +206,33 @@ impl Store {
         }
     }
 
+    /// As [`Self::get_manifest`], where its bytes are hashed and stay in the file: one that is large and read slowly takes
+    /// no memory meanwhile. Its file is never written to, only replaced.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn open_manifest(
+        &self,
+        repository: &Repository,
+        digest: &ContentDigest,
+    ) -> Result<Option<OpenManifest>, StoreError> {
+        let _hold = self.holds.hold(digest);
+        let path = self.manifests(repository).join(digest.hex());
+        let opened = match regular::open(&path) {
+            Ok(file) => hashed(file, digest)?,
+            Err(error) if is_absent(&error) => return Ok(None),
+            Err(error) if error.kind() == std::io::ErrorKind::InvalidData => None,
+            Err(error) => return Err(error.into()),
+        };
+        match &opened {
+            Some(_) => self.touch(&path),
+            None => {
+                tracing::error!(%repository, %digest, "a stored manifest is damaged: push it again");
+            }
+        }
+        Ok(opened)
+    }
+
     /// About how many bytes the manifest with this digest has; 0 when there is none.
     ///
     /// # Errors
@@ -269,6 +314,35 @@ pub(super) fn read_stored(path: &Path, digest: &ContentDigest) -> Result<Stored,
     };
     let found = StoredManifest::parse(&Bytes::from(stored), digest);
     Ok(found.map_or(Stored::Damaged, Stored::Whole))
+}
+
+/// The manifest in a file; `None` when its bytes have another digest.
+fn hashed(file: fs_err::File, digest: &ContentDigest) -> Result<Option<OpenManifest>, StoreError> {
+    let length = file.metadata()?.len();
+    if length > HEADING_MAX + MANIFEST_MAX {
+        return Ok(None);
+    }
+    let mut reader = BufReader::with_capacity(HASH_STEP, file);
+    let mut heading = Vec::new();
+    reader.by_ref().take(HEADING_MAX).read_until(b'\n', &mut heading)?;
+    let at = heading.len() as u64;
+    if heading.pop() != Some(b'\n') {
+        return Ok(None);
+    }
+    let Ok(media_type) = String::from_utf8(heading) else { return Ok(None) };
+    let mut hasher = ContentHasher::new(digest.algorithm());
+    loop {
+        let step = reader.fill_buf()?;
+        if step.is_empty() {
+            break;
+        }
+        hasher.update(step);
+        let length = step.len();
+        reader.consume(length);
+    }
+    let same = hasher.finish() == *digest;
+    let size = length.saturating_sub(at);
+    Ok(same.then(|| OpenManifest { file: reader.into_inner(), at, size, media_type }))
 }
 
 /// The digest in a tag file; a damaged one counts as missing, and pushing the tag repairs it.

@@ -63,7 +63,7 @@ pub use error::StoreError;
 pub use lists::{Page, Referrer, Referrers};
 pub(crate) use lists::{REFERRERS_READ, ReferrersPage, lexical};
 pub(crate) use manifests::HEADING_MAX;
-pub use manifests::{Pushed, StoredManifest};
+pub use manifests::{OpenManifest, Pushed, StoredManifest};
 pub use room::{NoRoom, Usage};
 pub(crate) use sequences::Records;
 pub use sequences::{Holder, Pinned, SequenceError, SequenceRecord};

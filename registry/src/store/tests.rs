@@ -395,3 +395,41 @@ fn a_directory_that_was_there_is_closed_to_others() {
     let mode = fs_err::metadata(dir.path()).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode, 0o700);
 }
+
+#[test]
+fn a_large_manifest_stays_in_its_file_and_is_hashed() {
+    let (_dir, store) = open();
+    let text = [INDEX, &b" ".repeat(300_000)].concat();
+    let pushed = store.put_manifest(&name("a"), None, &[], None, &text).unwrap();
+    let opened = store.open_manifest(&name("a"), &pushed.digest).unwrap().unwrap();
+    assert_eq!(opened.size, text.len() as u64);
+    let path = opened.file.path().to_owned();
+    let stored = fs_err::read(&path).unwrap();
+    assert_eq!(stored[usize::try_from(opened.at).unwrap()..], text);
+    // Rotten, without an end of its first line, and too long.
+    let mut rotten = stored.clone();
+    *rotten.last_mut().unwrap() ^= 1;
+    for bad in [rotten, vec![b'x'; 1000], vec![], vec![b'\n'; 5 << 20]] {
+        fs_err::write(&path, &bad).unwrap();
+        assert!(store.open_manifest(&name("a"), &pushed.digest).unwrap().is_none());
+    }
+    assert!(store.open_manifest(&name("b"), &pushed.digest).unwrap().is_none());
+}
+
+#[test]
+fn a_list_that_nobody_waits_for_ends_early() {
+    let (_dir, store) = open();
+    let subject = ContentDigest::of(Algorithm::Sha256, b"subject");
+    for n in 0..3 {
+        let text = format!(
+            r#"{{"schemaVersion":2,"manifests":[],"annotations":{{"n":"{n}"}},"subject":{{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"{subject}","size":7}}}}"#
+        );
+        store.put_manifest(&name("a"), None, &[], None, text.as_bytes()).unwrap();
+    }
+    let list = |wanted: &dyn Fn() -> bool| {
+        store.referrers(&name("a"), &subject, None, None, 100_000, wanted).unwrap()
+    };
+    assert_eq!(list(&|| true).entries.len(), 3);
+    let cut = list(&|| false);
+    assert!(cut.entries.len() == 1 && cut.next.is_some());
+}

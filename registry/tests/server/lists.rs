@@ -195,3 +195,24 @@ async fn many_large_referrers_come_in_pages() {
     assert_eq!(seen, expected);
     assert!(pages > 1);
 }
+
+#[tokio::test]
+async fn what_a_filter_leaves_out_counts_as_read() {
+    let registry = Registry::start().await;
+    let subject = registry.image("a", "v1", "layer").await;
+    let config = digest("{}");
+    let value = "x".repeat(3_900_000);
+    for n in 0..10 {
+        let more = format!(
+            r#","artifactType":"a/b","subject":{},"annotations":{{"n":"{n}","x":"{value}"}}"#,
+            descriptor(OCI_MANIFEST, &subject)
+        );
+        let text = image(&config, &config, &more);
+        assert_eq!(registry.put("a", &format!("r{n}"), OCI_MANIFEST, &text).await.status(), 201);
+    }
+    let path = format!("/v2/a/referrers/{}?artifactType=none", digest(&subject));
+    let (body, link) = list(&registry, &path).await;
+    assert_eq!(body["manifests"], json!([]));
+    let (body, link) = list(&registry, &next(link)).await;
+    assert_eq!((&body["manifests"], link), (&json!([]), None));
+}

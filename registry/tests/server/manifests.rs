@@ -218,6 +218,17 @@ async fn large_manifests() {
 }
 
 #[tokio::test]
+async fn a_manifest_of_very_many_values_is_refused() {
+    let registry = Registry::start().await;
+    let more = format!(r#","x":[{}0]"#, r#"{"":0},"#.repeat(598_000));
+    let text = image(&registry.push("a", b"{}").await, &registry.push("a", b"layer").await, &more);
+    let puts = (0..3).map(|_| registry.put("a", "v1", OCI_MANIFEST, &text));
+    for answer in futures_util::future::join_all(puts).await {
+        assert_eq!(refusal(answer).await, (400, "MANIFEST_INVALID".into()));
+    }
+}
+
+#[tokio::test]
 async fn deleting() {
     let registry = Registry::start().await;
     let text = registry.image("a", "v1", "layer").await;

@@ -329,3 +329,24 @@ async fn there_is_nothing_else() {
         assert!(!answer.text().await.unwrap().contains("http:") || name == "icon.svg");
     }
 }
+
+#[tokio::test]
+async fn sizes_that_are_more_than_there_are_numbers_for_are_shown() {
+    let registry = Registry::over(None).await;
+    let config = registry.push("a", b"{}").await;
+    let text = image(&config, &config, "");
+    let (before, layer) = text.split_once(r#""layers":["#).unwrap();
+    let foreign = registry::media_type::DOCKER_FOREIGN_LAYER;
+    let layer = layer.replace("application/vnd.oci.image.layer.v1.tar", foreign);
+    let layer =
+        layer.strip_suffix("]}").unwrap().replace(r#""size":2"#, r#""size":1125899906842624"#);
+    let text = format!(r#"{before}"layers":[{}{layer}]}}"#, format!("{layer},").repeat(17_000));
+    assert_eq!(registry.put("a", "v1", OCI_MANIFEST, &text).await.status(), 201);
+    let child = descriptor(OCI_MANIFEST, &text);
+    let index = format!(r#"{{"schemaVersion":2,"manifests":[{child},{child}]}}"#);
+    let kind = registry::media_type::OCI_INDEX;
+    assert_eq!(registry.put("a", "v2", kind, &index).await.status(), 201);
+    for path in ["/", "/ui/repository/a", "/ui/image/a:v1", "/ui/image/a:v2"] {
+        page(&registry, path).await;
+    }
+}

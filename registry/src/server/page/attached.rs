@@ -112,7 +112,7 @@ fn list(
             things.push(Thing { what, digest: found, told, bytes: None });
         }
     }
-    let page = store.referrers(repository, digest, None, None, budget)?;
+    let page = store.referrers(repository, digest, None, None, budget, &|| true)?;
     for referrer in page.entries {
         let told = referrer.artifact_type.unwrap_or(referrer.media_type);
         let (what, digest) = (kind(&told), referrer.digest);

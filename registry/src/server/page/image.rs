@@ -9,7 +9,7 @@ use maud::{Markup, html};
 use super::attached;
 use super::frame::{Column, column, facts, table};
 use super::limits::{ROWS, VALUE};
-use super::look::{Config, Look, Seen, Summary, is_attestation, platform, pulled};
+use super::look::{Config, Look, Seen, Summary, is_attestation, layers, platform, pulled};
 use super::{Drawn, StoreError, View, show};
 use crate::content::ContentDigest;
 use crate::manifest::{ImageManifest, IndexManifest, Manifest};
@@ -145,10 +145,6 @@ fn image_parts(
         (cut(image.layers.len()))
         (configuration(&config))
     })
-}
-
-fn layers(image: &ImageManifest<ContentDigest>) -> u64 {
-    image.layers.iter().map(|layer| layer.size).sum()
 }
 
 fn configuration(config: &Config) -> Markup {

@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use format_spec::Repository;
 use format_spec::limits::DEPTH_MAX;
 use jiff::Timestamp;
-use serde_json::Value;
 
 use super::limits::{CONFIG, READ};
 use crate::content::ContentDigest;
+use crate::json::{Node, Want};
 use crate::manifest::{Descriptor, ImageManifest, Manifest, Platform};
 use crate::store::{Store, StoreError};
 
@@ -56,6 +56,31 @@ pub(super) struct Config {
     /// What made each layer, as far as the history says.
     pub(super) history: Vec<String>,
 }
+
+/// What is read of a configuration.
+static CONFIGURATION: Want = Want::Fields(&[
+    ("created", Want::Scalar),
+    ("os", Want::Scalar),
+    ("architecture", Want::Scalar),
+    ("variant", Want::Scalar),
+    (
+        "config",
+        Want::Fields(&[
+            ("Entrypoint", Want::Items(&Want::Scalar)),
+            ("Cmd", Want::Items(&Want::Scalar)),
+            ("Env", Want::Items(&Want::Scalar)),
+            ("Labels", Want::Members(&Want::Scalar)),
+            ("User", Want::Scalar),
+            ("WorkingDir", Want::Scalar),
+            ("ExposedPorts", Want::Members(&Want::Nothing)),
+            ("Volumes", Want::Members(&Want::Nothing)),
+        ]),
+    ),
+    (
+        "history",
+        Want::Items(&Want::Fields(&[("empty_layer", Want::Scalar), ("created_by", Want::Scalar)])),
+    ),
+]);
 
 impl<'a> Look<'a> {
     pub(super) fn new(store: &'a Store, repository: &'a Repository) -> Self {
@@ -109,7 +134,7 @@ impl<'a> Look<'a> {
         let Some(bytes) = self.store.small_blob(self.repository, &config.digest, CONFIG)? else {
             return Ok(None);
         };
-        let value = crate::json::parse(&bytes, DEPTH_MAX).ok();
+        let value = crate::json::parse(&bytes, DEPTH_MAX, &CONFIGURATION).ok();
         Ok(value.as_ref().and_then(Config::read))
     }
 
@@ -149,7 +174,8 @@ impl<'a> Look<'a> {
                 continue;
             };
             let Manifest::Image(image) = &below.manifest else { continue };
-            summary.bytes = summary.bytes.map(|bytes| bytes + pulled(image, below.bytes));
+            summary.bytes =
+                summary.bytes.map(|bytes| bytes.saturating_add(pulled(image, below.bytes)));
             if summary.created.is_none() && !is_attestation(child) {
                 summary.created = self.config(image)?.and_then(|config| config.created);
             }
@@ -159,10 +185,14 @@ impl<'a> Look<'a> {
     }
 }
 
+/// Bytes of all layers, as they were pushed: 20,000 of the largest are more than there are numbers for.
+pub(super) fn layers(image: &ImageManifest<ContentDigest>) -> u64 {
+    image.layers.iter().fold(0, |sum, layer| sum.saturating_add(layer.size))
+}
+
 /// Bytes of an image: layers, configuration, manifest.
 pub(super) fn pulled(image: &ImageManifest<ContentDigest>, manifest: u64) -> u64 {
-    let layers: u64 = image.layers.iter().map(|layer| layer.size).sum();
-    layers.saturating_add(image.config.size).saturating_add(manifest)
+    layers(image).saturating_add(image.config.size).saturating_add(manifest)
 }
 
 /// The platform that an index gives a child; `None` for what runs on none.
@@ -185,38 +215,38 @@ pub(super) fn platform_name(platform: &Platform) -> String {
 }
 
 impl Config {
-    fn read(value: &Value) -> Option<Self> {
-        let document = value.as_object()?;
-        let text = |value: &Value, key: &str| {
-            value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
+    fn read(document: &Node<'_>) -> Option<Self> {
+        let Node::Object(_) = document else { return None };
+        let text = |value: &Node<'_>, key: &str| {
+            value.get(key).and_then(Node::as_str).unwrap_or_default().to_owned()
         };
-        let inner = document.get("config").unwrap_or(&Value::Null);
+        let inner = document.get("config").unwrap_or(&Node::Null);
         let keys = |key: &str| match inner.get(key) {
-            Some(Value::Object(map)) => map.keys().cloned().collect(),
+            Some(Node::Object(map)) => map.iter().map(|(key, _)| key.to_owned()).collect(),
             _ => Vec::new(),
         };
         let labels = match inner.get("Labels") {
-            Some(Value::Object(map)) => map
+            Some(Node::Object(map)) => map
                 .iter()
-                .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
+                .filter_map(|(key, value)| Some((key.to_owned(), value.as_str()?.to_owned())))
                 .collect(),
             _ => BTreeMap::new(),
         };
-        let (os, architecture) = (text(value, "os"), text(value, "architecture"));
-        let variant = Some(text(value, "variant")).filter(|variant| !variant.is_empty());
+        let (os, architecture) = (text(document, "os"), text(document, "architecture"));
+        let variant = Some(text(document, "variant")).filter(|variant| !variant.is_empty());
         let platform = Platform { os, architecture, variant, os_version: None };
         let platform = Some(platform_name(&platform)).filter(|name| !name.is_empty());
         let history = match document.get("history") {
             // A step without a layer of its own has no row.
-            Some(Value::Array(steps)) => steps
+            Some(Node::List(steps)) => steps
                 .iter()
-                .filter(|step| step.get("empty_layer").and_then(Value::as_bool) != Some(true))
+                .filter(|step| step.get("empty_layer") != Some(&Node::Bool(true)))
                 .map(|step| text(step, "created_by"))
                 .collect(),
             _ => Vec::new(),
         };
         Some(Self {
-            created: text(value, "created").parse().ok(),
+            created: text(document, "created").parse().ok(),
             platform,
             entrypoint: texts(inner.get("Entrypoint")),
             command: texts(inner.get("Cmd")),
@@ -231,9 +261,9 @@ impl Config {
     }
 }
 
-fn texts(value: Option<&Value>) -> Vec<String> {
+fn texts(value: Option<&Node<'_>>) -> Vec<String> {
     match value {
-        Some(Value::Array(list)) => {
+        Some(Node::List(list)) => {
             list.iter().filter_map(|item| item.as_str().map(str::to_owned)).collect()
         }
         _ => Vec::new(),

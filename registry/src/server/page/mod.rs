@@ -34,12 +34,13 @@ use super::access::Caller;
 use super::answer::{Answer, Fault, Payload};
 use super::route::Query;
 use super::{App, Transport, header};
+use crate::parsing;
 use crate::store::{Store, StoreError};
 use frame::Place;
 
 /// Turns to draw a page.
-pub(super) fn turns() -> Semaphore {
-    Semaphore::new(limits::DRAWN)
+pub(super) fn turns() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(limits::DRAWN))
 }
 
 /// Nothing from elsewhere, no script and no style in the document, in nobody's frame.
@@ -107,10 +108,14 @@ pub(super) async fn answer(
         query: parts.uri.query().unwrap_or_default().to_owned(),
         caller: caller.clone(),
     };
-    let turn = app.pages.acquire().await;
-    let drawn = tokio::task::spawn_blocking(move || document(&view, &rest)).await;
-    drop(turn);
-    let (status, text) = drawn.map_err(|error| {
+    let turn = Arc::clone(&app.pages).acquire_owned().await;
+    let parse = parsing::turn(parsing::LARGEST).await;
+    let drawn = tokio::task::spawn_blocking(move || {
+        // Both are held until the work is done, also when the browser is gone by then.
+        let _held = (turn, parse);
+        document(&view, &rest)
+    });
+    let (status, text) = drawn.await.map_err(|error| {
         tracing::error!(%error, "drawing a page broke off");
         Fault::internal("the registry failed; its log says why")
     })?;

@@ -168,7 +168,7 @@ async fn what_a_tag_leads_to_stays_and_other_manifests_go_when_asked() {
     }
     assert_eq!((done.manifests.removed, done.manifests.kept.named), (4, 6));
     assert!(!bytes_stand(&store, Digest::of(b"lost")) && bytes_stand(&store, Digest::of(b"child")));
-    assert!(store.referrers(&a, &lost, None, None, 1000).unwrap().entries.is_empty());
+    assert!(store.referrers(&a, &lost, None, None, 1000, &|| true).unwrap().entries.is_empty());
     assert!(!store.referrers_dir(&a, &lost.into()).join(lost_signature.hex()).exists());
 }
 
