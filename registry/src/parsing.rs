@@ -7,12 +7,13 @@
 use format_spec::limits::MANIFEST_MAX;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// Bytes of manifests that are parsed at one time: two of the largest. Such a one takes up to fifteen times its bytes, in small
+/// Bytes of manifests that are parsed at one time: two of the largest. Such a one takes up to ten times its bytes, in small
 /// allocations.
 const PARSED_MAX: usize = 2 * LARGEST;
 
 /// For whom the size is not known yet, or who parses one after the other.
-pub(crate) const LARGEST: usize = MANIFEST_MAX as usize;
+pub(crate) const LARGEST: usize = 4 * 1024 * 1024;
+const _: () = assert!(LARGEST as u64 == MANIFEST_MAX);
 
 /// What is counted: any manifest takes some pages.
 const UNIT: usize = 4096;
