@@ -92,7 +92,9 @@ fn what_is_damaged_is_named_moved_aside_and_put_back_by_the_same_import() {
     find("manifest-damaged", &format!("sha256:{hex}"));
     let found = find("blob-damaged", &head);
     assert_eq!(found["holder"]["part"], "mirror_seq1.manifest.json");
-    assert_eq!(findings.len(), 3, "{run}");
+    // What this means for collections is told as well.
+    assert!(findings.iter().any(|one| one["kind"] == "record-unusable"), "{run}");
+    assert_eq!(findings.len(), 4, "{run}");
 
     // The registry runs, so it repairs; then it says that it has them not.
     fsck(&["--repair"]).code(65).says("moved to the quarantine").says("bundle import --from DIR");

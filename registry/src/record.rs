@@ -21,6 +21,14 @@ pub const STREAM_PREFIX: &str = "stream-";
 
 const SEQUENCE_PREFIX: &str = "sequence-";
 
+/// What the names of the repositories begin with that a ledger speaks for: what stands before the ledger's own name.
+/// `None` for what is no ledger.
+pub fn ledger_of(repository: &str) -> Option<&str> {
+    let before = repository.strip_suffix(LEDGER)?;
+    // A dash where few path components are allowed; `notbundle-ledger` is somebody's own.
+    (before.is_empty() || before.ends_with(['/', '-'])).then_some(before)
+}
+
 /// The tag of a sequence's record: at most 58 characters.
 pub fn sequence_tag(stream: StreamId, sequence: Sequence) -> Tag {
     format!("{SEQUENCE_PREFIX}{stream}-{sequence}").parse().expect("a tag by construction")
@@ -37,6 +45,20 @@ pub fn sequence_of(tag: &str) -> Option<(StreamId, Sequence)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_ledger_speaks_for_what_is_beside_it() {
+        for (name, of) in [
+            ("bundle-ledger", Some("")),
+            ("site/bundle-ledger", Some("site/")),
+            ("site/sub-bundle-ledger", Some("site/sub-")),
+            ("sitebundle-ledger", None),
+            ("bundle-ledger/more", None),
+            ("bundle-ledgers", None),
+        ] {
+            assert_eq!(ledger_of(name), of, "{name}");
+        }
+    }
 
     #[test]
     fn a_tag_names_one_sequence() {

@@ -26,6 +26,22 @@ pub fn open(path: &Path) -> io::Result<fs_err::File> {
 /// # Errors
 /// It is something else ([`io::ErrorKind::InvalidData`]), or I/O.
 pub fn open_with(options: &mut fs_err::OpenOptions, path: &Path) -> io::Result<fs_err::File> {
+    open_if(options, path, wrong)
+}
+
+/// Opens a regular file, or a device that takes lines as `/dev/null` does, for a log. Writing never waits for a device.
+///
+/// # Errors
+/// It is something else ([`io::ErrorKind::InvalidData`]), or I/O.
+pub fn open_log(options: &mut fs_err::OpenOptions, path: &Path) -> io::Result<fs_err::File> {
+    open_if(options, path, |path, kind| wrong(path, kind).filter(|_| !kind.is_char_device()))
+}
+
+fn open_if(
+    options: &mut fs_err::OpenOptions,
+    path: &Path,
+    wrong: impl Fn(&Path, FileType) -> Option<io::Error>,
+) -> io::Result<fs_err::File> {
     let file = match options.custom_flags(NONBLOCK).open(path) {
         Ok(file) => file,
         // A socket, or a pipe that nobody reads, opened for writing: what it is tells more than the error.

@@ -60,19 +60,44 @@ impl Bucket {
         key: &str,
         max: u64,
     ) -> Result<Option<(Bytes, ObjectMeta)>, StoreError> {
+        match self.get_up_to(key, max).await? {
+            None => Ok(None),
+            Some((Some(bytes), meta)) => Ok(Some((bytes, meta))),
+            Some((None, _)) => {
+                let detail = format!("it is larger than {max} bytes");
+                Err(ObjectsError::Damaged { key: key.to_owned(), detail }.into())
+            }
+        }
+    }
+
+    /// The same for what may be damaged without harm to others: one that is too large, and so not what it should be, is
+    /// empty.
+    pub(super) async fn get_or_empty(
+        &self,
+        key: &str,
+        max: u64,
+    ) -> Result<Option<(Bytes, ObjectMeta)>, StoreError> {
+        let got = self.get_up_to(key, max).await?;
+        Ok(got.map(|(bytes, meta)| (bytes.unwrap_or_default(), meta)))
+    }
+
+    async fn get_up_to(
+        &self,
+        key: &str,
+        max: u64,
+    ) -> Result<Option<(Option<Bytes>, ObjectMeta)>, StoreError> {
         let path = self.path(key)?;
         let got = match self.store.get(&path).await {
             Ok(got) => got,
             Err(error) if is_absent(&error) => return Ok(None),
             Err(error) => return Err(fault("reading", key, &error)),
         };
-        if got.meta.size > max {
-            let detail = format!("it is larger than {max} bytes");
-            return Err(ObjectsError::Damaged { key: key.to_owned(), detail }.into());
-        }
         let meta = got.meta.clone();
+        if meta.size > max {
+            return Ok(Some((None, meta)));
+        }
         let bytes = got.bytes().await.map_err(|error| fault("reading", key, &error))?;
-        Ok(Some((bytes, meta)))
+        Ok(Some((Some(bytes), meta)))
     }
 
     /// Whether an object is there, and how large it is.

@@ -68,7 +68,7 @@ fn contended(key: &str) -> StoreError {
 impl Objects {
     /// What is at a key.
     pub(super) async fn look(&self, key: &str, max: u64) -> Result<There, StoreError> {
-        Ok(match self.bucket.get_with_meta(key, max).await? {
+        Ok(match self.bucket.get_or_empty(key, max).await? {
             None => There::Nothing,
             Some((bytes, meta)) if bytes.starts_with(GOING) => There::Going(meta),
             Some((bytes, meta)) => There::Object(bytes, meta),

@@ -3,7 +3,7 @@
 //! In: where the last page ended and how many are wanted. Out: one page and whether more follow. What must hold:
 //! one page is held, and read from where it begins; the order is that of the files store.
 
-use format_spec::Repository;
+use format_spec::{Repository, Tag};
 use futures_util::TryStreamExt;
 
 use super::{Objects, keys};
@@ -22,7 +22,11 @@ impl Objects {
         last: &str,
         limit: usize,
     ) -> Result<Option<Page<String>>, StoreError> {
-        let name = |key: &str| key.rsplit_once('!').map(|(_, tag)| tag.to_owned());
+        // What somebody else has put there is shown to nobody; a check finds it.
+        let name = |key: &str| {
+            let tag = key.rsplit_once('!').and_then(|(_, tag)| tag.parse::<Tag>().ok());
+            tag.map(|tag| tag.to_string())
+        };
         let page = self.names(&keys::tags(repository), last, limit, name).await?;
         if !page.entries.is_empty() || self.holds_manifests(repository).await? {
             return Ok(Some(page));
@@ -36,10 +40,7 @@ impl Objects {
     /// # Errors
     /// The object store's.
     pub async fn repositories(&self, last: &str, limit: usize) -> Result<Page<String>, StoreError> {
-        let name = |key: &str| {
-            let name = key.strip_prefix(keys::CATALOG)?.strip_prefix('/')?.strip_suffix('!')?;
-            Some(name.to_owned())
-        };
+        let name = |key: &str| keys::catalog_entry(key).map(|name| name.to_string());
         self.names(keys::CATALOG, last, limit, name).await
     }
 

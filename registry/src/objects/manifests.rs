@@ -219,7 +219,8 @@ impl Objects {
         tag: &Tag,
     ) -> Result<Option<ContentDigest>, StoreError> {
         let key = keys::tag(repository, tag);
-        let Some(text) = self.bucket.get(&key, SMALL_MAX).await? else { return Ok(None) };
+        let got = self.bucket.get_or_empty(&key, SMALL_MAX).await?;
+        let Some((text, _)) = got else { return Ok(None) };
         let digest = std::str::from_utf8(&text).ok().and_then(|text| text.trim_end().parse().ok());
         if digest.is_none() {
             tracing::error!(key, "a tag is damaged: push it again");

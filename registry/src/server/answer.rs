@@ -271,7 +271,6 @@ impl From<StoreError> for Fault {
             StoreError::Locked { .. }
             | StoreError::Collecting
             | StoreError::TooEarly { .. }
-            | StoreError::Unpinned { .. }
             | StoreError::Untouchable
             | StoreError::OverObjects { .. }
             | StoreError::FilesToo { .. }

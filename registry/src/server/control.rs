@@ -71,7 +71,7 @@ pub struct Status {
     /// Bytes that stay free there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reserve_bytes: Option<u64>,
-    /// The most bytes that blobs and unfinished uploads may have.
+    /// The most bytes that blobs, manifests and unfinished uploads may have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quota_bytes: Option<u64>,
     /// Bytes that they have; none until they are counted.

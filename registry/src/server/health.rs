@@ -141,7 +141,7 @@ fn text(app: &App, away: bool) -> String {
     }
     for (name, help, bytes) in [
         ("reserve_bytes", "Bytes that stay free on it.", status.reserve_bytes),
-        ("quota_bytes", "Bytes that blobs and uploads may have.", status.quota_bytes),
+        ("quota_bytes", "Bytes that blobs, manifests and uploads may have.", status.quota_bytes),
         ("used_bytes", "Bytes that they have, once they are counted.", status.used_bytes),
     ] {
         if let Some(bytes) = bytes {

@@ -100,6 +100,9 @@ pub const LOG_WRITE: usize = 64 * 1024;
 /// as many, and nobody looks at a log faster.
 pub const LOG_REST: Duration = Duration::from_millis(20);
 
+/// How long the end of the process waits for the last lines of a log.
+pub const LOG_CLOSE: Duration = Duration::from_secs(5);
+
 /// How often the writer of a log looks whether its file was moved.
 pub const LOG_LOOK: Duration = Duration::from_secs(1);
 

@@ -2,7 +2,9 @@
 //!
 //! In: lines, from any thread. Out: a file below the data directory, or stderr. What must hold: who has a line
 //! never waits for the disk; what had to be dropped is counted and told in the log itself; after the file was
-//! moved, or on SIGHUP, a new one is begun, so that any tool can rotate it; a line is there as a whole or not.
+//! moved, or on SIGHUP, a new one is begun, so that any tool can rotate it; a line is there as a whole or not; a log
+//! that cannot be written holds up no end of the process. A pipe is no place for lines: whoever reads it decides when
+//! the writer goes on.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -12,11 +14,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use fs_err::os::unix::fs::OpenOptionsExt;
 
-use super::limits::{LOG_LOOK, LOG_QUEUE, LOG_REST, LOG_WRITE};
+use super::limits::{LOG_CLOSE, LOG_LOOK, LOG_QUEUE, LOG_REST, LOG_WRITE};
+use crate::regular;
 
 /// Where lines go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,8 +66,16 @@ impl LogFile {
     pub(super) fn open(place: Place, form: impl Form) -> io::Result<Self> {
         let (queue, lines) = sync_channel(LOG_QUEUE);
         let (lost, dropped) = (Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
-        let mut writer =
-            Writer { place, form, file: None, bytes: Vec::new(), lost: Arc::clone(&lost) };
+        let mut writer = Writer {
+            place,
+            form,
+            file: None,
+            bytes: Vec::new(),
+            waiting: 0,
+            told: 0,
+            lost: Arc::clone(&lost),
+            dropped: Arc::clone(&dropped),
+        };
         writer.reopen()?;
         writer.write();
         let writer =
@@ -96,13 +107,25 @@ impl LogFile {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    /// Writes what is waiting and ends. Blocks.
+    /// Writes what is waiting and ends. Blocks, and not for long.
     pub(super) fn close(&self) {
+        self.close_within(LOG_CLOSE);
+    }
+
+    fn close_within(&self, time: Duration) {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(writer) = writer
-            && writer.join().is_err()
-        {
+        let Some(writer) = writer else { return };
+        let until = Instant::now() + time;
+        while !writer.is_finished() {
+            if Instant::now() >= until {
+                // A disk that does not answer. Its last lines are not worth a process that does not end.
+                tracing::error!("a log does not take its last lines: they are given up");
+                return;
+            }
+            std::thread::sleep(LOG_REST / 4);
+        }
+        if writer.join().is_err() {
             tracing::error!("the writer of a log broke off");
         }
     }
@@ -119,7 +142,13 @@ struct Writer<F> {
     form: F,
     file: Option<File>,
     bytes: Vec<u8>,
+    /// Lines in these bytes.
+    waiting: u64,
+    /// Lost ones of which they tell.
+    told: u64,
+    /// Lines of which the log does not tell yet that they are lost.
     lost: Arc<AtomicU64>,
+    dropped: Arc<AtomicU64>,
 }
 
 impl<F: Form> Writer<F> {
@@ -133,21 +162,21 @@ impl<F: Form> Writer<F> {
                     self.try_reopen();
                 }
             }
-            let mut count = self.take(first);
+            self.take(first);
             while self.bytes.len() < LOG_WRITE
                 && let Ok(message) = lines.try_recv()
             {
-                count += self.take(message);
+                self.take(message);
             }
             let lost = self.lost.swap(0, Ordering::Relaxed);
             if lost > 0 {
                 let line = self.form.dropped(lost);
                 self.form.add(&line, &mut self.bytes);
+                self.told += lost;
             }
             match self.write() {
                 true => told = false,
                 false => {
-                    self.lost.fetch_add(lost + count, Ordering::Relaxed);
                     if !std::mem::replace(&mut told, true) {
                         tracing::error!(
                             place = ?self.place,
@@ -161,20 +190,20 @@ impl<F: Form> Writer<F> {
         }
     }
 
-    /// Returns how many lines that was.
-    fn take(&mut self, message: Message) -> u64 {
+    fn take(&mut self, message: Message) {
         match message {
-            Message::Line(line) => {
-                self.form.add(&line, &mut self.bytes);
-                1
-            }
+            Message::Line(line) => self.add(&line),
             Message::Reopen => {
                 if self.write() {
                     self.try_reopen();
                 }
-                0
             }
         }
+    }
+
+    fn add(&mut self, line: &str) {
+        self.form.add(line, &mut self.bytes);
+        self.waiting += 1;
     }
 
     /// Whether the file has another place, or none.
@@ -205,16 +234,16 @@ impl<F: Form> Writer<F> {
         // Names of users and of what they work on: for the owner.
         options.append(true).create(true);
         options.mode(0o600);
-        let file = options.open(path)?;
+        let file = regular::open_log(&mut options, path)?;
         let begin = self.form.opened(path)?;
         self.file = Some(file.into_parts().0);
         for line in begin {
-            self.form.add(&line, &mut self.bytes);
+            self.add(&line);
         }
         Ok(())
     }
 
-    /// Writes the waiting bytes; `false` when they are lost.
+    /// Writes the waiting bytes; `false` when they are lost, and counted as such.
     fn write(&mut self) -> bool {
         if self.bytes.is_empty() {
             return true;
@@ -226,6 +255,11 @@ impl<F: Form> Writer<F> {
         };
         self.bytes.clear();
         self.form.settle(written);
+        let (waiting, told) = (std::mem::take(&mut self.waiting), std::mem::take(&mut self.told));
+        if !written {
+            self.lost.fetch_add(waiting + told, Ordering::Relaxed);
+            self.dropped.fetch_add(waiting, Ordering::Relaxed);
+        }
         written
     }
 }
@@ -250,4 +284,75 @@ pub(super) fn wait_for(what: impl Fn() -> bool) -> bool {
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::access_log::Plain;
+    use super::*;
+
+    fn make_pipe(path: &Path) {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+        mknodat(CWD, path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+    }
+
+    fn open(path: &Path) -> io::Result<LogFile> {
+        LogFile::open(Place::File(path.to_owned()), Plain)
+    }
+
+    #[test]
+    fn a_pipe_is_no_log_and_one_that_takes_its_place_holds_nothing_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, moved) = (dir.path().join("access.log"), dir.path().join("old"));
+        make_pipe(&path);
+        let error = open(&path).err().unwrap();
+        assert!(error.to_string().contains("is a pipe"), "{error}");
+        fs_err::remove_file(&path).unwrap();
+
+        let log = open(&path).unwrap();
+        log.line("before".to_owned());
+        assert!(wait_for(|| fs_err::read(&path).unwrap() == b"before\n"));
+        fs_err::rename(&path, &moved).unwrap();
+        make_pipe(&path);
+        log.reopen();
+        log.line("behind".to_owned());
+        log.close();
+        // The old file is gone on with.
+        assert_eq!(fs_err::read(&moved).unwrap(), b"before\nbehind\n");
+        // What throws lines away is a choice.
+        open(Path::new("/dev/null")).unwrap().close();
+    }
+
+    #[test]
+    fn lines_that_cannot_be_written_are_counted() {
+        let log = open(Path::new("/dev/full")).unwrap();
+        for line in ["a", "b", "c"] {
+            log.line(line.to_owned());
+        }
+        log.close();
+        assert_eq!(log.dropped(), 3);
+    }
+
+    #[test]
+    fn a_writer_that_hangs_does_not_hold_up_the_end() {
+        struct Hangs(std::sync::mpsc::Receiver<()>);
+        impl Form for Hangs {
+            fn opened(&mut self, _: &Path) -> io::Result<Vec<String>> {
+                Ok(Vec::new())
+            }
+            fn add(&mut self, _: &str, _: &mut Vec<u8>) {
+                let _ = self.0.recv();
+            }
+            fn dropped(&self, _: u64) -> String {
+                String::new()
+            }
+            fn settle(&mut self, _: bool) {}
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let (release, held) = std::sync::mpsc::channel();
+        let log = LogFile::open(Place::File(dir.path().join("log")), Hangs(held)).unwrap();
+        log.line("a".to_owned());
+        log.close_within(Duration::from_millis(50));
+        drop(release);
+    }
 }

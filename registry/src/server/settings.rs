@@ -135,7 +135,7 @@ pub struct Storage {
     pub collect_every: Every,
     /// What was touched within this time is not garbage.
     pub grace: Period,
-    /// The most that blobs and unfinished uploads may have.
+    /// The most that blobs, manifests and unfinished uploads may have.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quota: Option<Size>,
     /// What stays free on the disk: 1 GiB when nothing is said, or 5 % of the file system where that is less. A

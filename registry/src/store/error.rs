@@ -105,14 +105,6 @@ pub enum StoreError {
         /// When it may.
         wait: Duration,
     },
-    /// It is not known what imported sequences still need.
-    #[error(
-        "nothing is collected, as it is not known what the imported sequences still need: {problem}"
-    )]
-    Unpinned {
-        /// Which record is missing or damaged.
-        problem: String,
-    },
     /// The ages of files say nothing.
     #[error(
         "nothing is collected since the time of a file could not be moved on; the log names it"

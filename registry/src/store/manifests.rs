@@ -12,7 +12,7 @@ use format_spec::limits::MANIFEST_MAX;
 use format_spec::{Repository, Tag};
 
 use super::durable::{is_absent, read_bounded};
-use super::room::length;
+use super::room::{Change, length, signed};
 use super::{Store, StoreError};
 use crate::content::{Algorithm, ContentDigest, ContentHasher};
 use crate::manifest::Manifest;
@@ -124,12 +124,7 @@ impl Store {
             self.durable.mark(&dir, &name)?;
         }
         let dir = self.manifests(repository);
-        // Not counted; but with the quota reached only what is there may be sent again and tagged.
-        if length(&dir.join(&name))? == 0 {
-            self.room.fits_quota(bytes.len() as u64)?;
-        }
-        self.durable.make_dirs(&self.root, &dir)?;
-        self.durable.write(&dir, &name, &[media_type.as_bytes(), b"\n", bytes])?;
+        self.write_manifest(&dir, &name, &[media_type.as_bytes(), b"\n", bytes])?;
         self.touch(&dir.join(&name));
         if !tags.is_empty() {
             let dir = self.tags_dir(repository);
@@ -139,6 +134,22 @@ impl Store {
             }
         }
         Ok(Pushed { digest, subject })
+    }
+
+    /// Writes the file of a manifest, and counts it.
+    fn write_manifest(&self, dir: &Path, name: &str, parts: &[&[u8]]) -> Result<(), StoreError> {
+        let (path, size) = (dir.join(name), parts.iter().map(|part| part.len() as u64).sum());
+        // In a full registry what is there may be sent again, repaired and tagged.
+        let taken = if length(&path)? == 0 { size } else { 0 };
+        self.room.take(taken)?;
+        let written = self.room.change(&path, || {
+            self.durable.make_dirs(&self.root, dir)?;
+            let replaced = length(&path)?;
+            self.durable.write(dir, name, parts)?;
+            let stored = signed(size) - replaced;
+            Ok(((), Change { stored, used: stored - signed(taken) }))
+        });
+        written.inspect_err(|_| self.room.give(taken))
     }
 
     fn require_blobs(
@@ -271,7 +282,9 @@ impl Store {
             }
         }
         self.durable.remove_all(&tags, &named)?;
-        let removed = self.durable.remove(&self.manifests(repository), &digest.hex())?;
+        let (manifests, name) = (self.manifests(repository), digest.hex());
+        let removed =
+            self.room.remove(&manifests.join(&name), || self.durable.remove(&manifests, &name))?;
         let subject = stored
             .and_then(|stored| Manifest::parse_any(&stored.bytes, Some(&stored.media_type)).ok())
             .and_then(|manifest| manifest.subject().map(|subject| subject.digest));

@@ -47,6 +47,7 @@ impl Store {
             | FindingKind::BlobSize
             | FindingKind::ManifestUnusable
             | FindingKind::TagDangling
+            | FindingKind::RecordUnusable
             | FindingKind::Stray => Ok(false),
         }
     }
@@ -139,8 +140,12 @@ impl Store {
         let Stored::Damaged(detail) = self.stored(repository, digest) else { return Ok(false) };
         let directory = self.manifests(repository);
         let name = digest.hex();
-        self.set_aside(&directory.join(&name), &format!("manifest-{name}"))?;
-        self.durable.sync_dir(&directory)?;
+        let path = directory.join(&name);
+        self.room.remove(&path, || {
+            self.set_aside(&path, &format!("manifest-{name}"))?;
+            self.durable.sync_dir(&directory)?;
+            Ok(true)
+        })?;
         tracing::error!(%repository, %digest, detail, "a damaged manifest was moved aside: push or import it again");
         Ok(true)
     }

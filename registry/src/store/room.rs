@@ -1,11 +1,11 @@
 //! Room: how many bytes are stored, how many may be, and how many are free on the disk.
 //!
-//! In: every step of an upload before it is written, every blob that comes or goes. Out: yes, or why not. What must hold:
+//! In: every step of an upload before it is written, every blob and manifest that comes or goes. Out: yes, or why not. What must hold:
 //! uploads in parallel pass the quota by no byte and the reserve by a step each at most; a step costs a few atomic
 //! operations, and asks the file system at most once a second or once every [`ASK_BYTES`].
 //!
-//! Counted are the bytes of blobs and of unfinished uploads. Manifests, tags and links are not: they are small, and
-//! without them nothing could be tagged or repaired. What is stored is counted while the store is open and written to the
+//! Counted are the bytes of blobs, manifests and unfinished uploads. Tags and links are not: they are small, and without
+//! them what is there could not be tagged or repaired. What is stored is counted while the store is open and written to the
 //! file [`FILE`] when it is closed; the next one that opens the store takes the file away. So after a crash there is none, and
 //! [`Store::count`] counts anew, beside the requests: each directory while no blob is put into it or taken out, and what
 //! changes in those that were counted already is added. Until then the quota cannot be held, and is not.
@@ -17,6 +17,8 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
+use format_spec::Repository;
+
 use super::durable::{is_absent, read_bounded, remove_if_there};
 use super::lists::names;
 use super::{Store, StoreError};
@@ -26,13 +28,13 @@ use crate::size::show;
 /// What is stored, in the data directory of a store that nobody has open.
 pub(super) const FILE: &str = "usage";
 
-/// The first line of the file.
-const HEADING: &str = "bundle registry usage 1";
+/// The first line of the file. The first form had no manifests in it, and is counted anew.
+const HEADING: &str = "bundle registry usage 2";
 
 /// Bytes of the file: two short lines.
 const FILE_MAX: u64 = 128;
 
-/// The reserve when nothing is said: enough for the links, manifests, logs and the journal of the file system while
+/// The reserve when nothing is said: enough for the links, tags, logs and the journal of the file system while
 /// somebody makes room; and never more than a twentieth, so that a small disk can be used.
 const RESERVE: u64 = 1 << 30;
 
@@ -46,7 +48,7 @@ const ASK_TIME: u64 = 1000;
 /// No quota.
 const NONE: u64 = u64::MAX;
 
-/// Why a blob has no room.
+/// Why a blob or a manifest has no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NoRoom {
     /// More than a person allowed.
@@ -82,7 +84,7 @@ pub enum NoRoom {
 pub struct Usage {
     /// The most bytes that may be used.
     pub quota: Option<u64>,
-    /// Bytes of blobs and unfinished uploads; `None` until they are counted.
+    /// Bytes of blobs, manifests and unfinished uploads; `None` until they are counted.
     pub used: Option<u64>,
     /// Bytes that shall stay free on the disk.
     pub reserve: u64,
@@ -93,15 +95,15 @@ pub(super) struct Room {
     root: PathBuf,
     quota: AtomicU64,
     reserve: AtomicU64,
-    /// Blobs and unfinished uploads.
+    /// Blobs, manifests and unfinished uploads.
     used: AtomicI64,
-    /// Blobs only.
+    /// Without the uploads.
     stored: AtomicI64,
     /// Whether `stored` is the truth.
     known: AtomicBool,
-    /// The count that runs. Shared by who puts a blob in its place or takes it away.
+    /// The count that runs. Shared by who puts content in its place or takes it away.
     walk: RwLock<Option<Walk>>,
-    /// One for each directory of blobs: the same blob may come twice at the same moment, and counts once.
+    /// By the first byte of a digest: the same content may come twice at the same moment, and counts once.
     naming: Vec<Mutex<()>>,
     free: Free,
 }
@@ -122,24 +124,24 @@ struct Walk {
     counted: AtomicI64,
 }
 
-/// What became of a blob, in bytes.
+/// What became of content, in bytes.
 pub(super) struct Change {
-    /// Blobs.
+    /// Of what is stored.
     pub stored: i64,
-    /// Blobs and unfinished uploads.
+    /// With unfinished uploads, and with what was taken for it.
     pub used: i64,
 }
 
 impl Room {
-    /// The room of the store in `root`; `stored` is what its blobs have, if that is known.
+    /// The room of the store in `root`; `stored` is what its content has, if that is known.
     pub(super) fn new(root: &Path, stored: Option<i64>, uploads: u64) -> Self {
-        let blobs = stored.unwrap_or(0);
+        let content = stored.unwrap_or(0);
         Self {
             root: root.to_owned(),
             quota: AtomicU64::new(NONE),
             reserve: AtomicU64::new(0),
-            used: AtomicI64::new(blobs.saturating_add(signed(uploads))),
-            stored: AtomicI64::new(blobs),
+            used: AtomicI64::new(content.saturating_add(signed(uploads))),
+            stored: AtomicI64::new(content),
             known: AtomicBool::new(stored.is_some()),
             walk: RwLock::new(None),
             naming: (0..=u8::MAX).map(|_| Mutex::default()).collect(),
@@ -152,7 +154,7 @@ impl Room {
         }
     }
 
-    /// Takes room for bytes that are going to be written to an upload.
+    /// Takes room for bytes that are going to be written to an upload, or of a manifest.
     pub(super) fn take(&self, bytes: u64) -> Result<(), NoRoom> {
         let more = signed(bytes);
         let used = self.used.fetch_add(more, Ordering::AcqRel);
@@ -168,11 +170,6 @@ impl Room {
         let more = signed(bytes);
         self.within_quota(self.used.load(Ordering::Acquire), more)?;
         self.beyond_reserve(more, false)
-    }
-
-    /// Whether so many bytes are within the quota.
-    pub(super) fn fits_quota(&self, bytes: u64) -> Result<(), NoRoom> {
-        self.within_quota(self.used.load(Ordering::Acquire), signed(bytes))
     }
 
     /// Gives back what was taken, as the bytes are gone.
@@ -210,15 +207,16 @@ impl Room {
         Ok(())
     }
 
-    /// Does `how`, which puts blobs into a directory or takes them out of it, and keeps count.
+    /// Does `how`, which puts this file of content in its place or takes it away, and keeps count.
     pub(super) fn change<T, E>(
         &self,
-        directory: &Path,
+        path: &Path,
         how: impl FnOnce() -> Result<(T, Change), E>,
     ) -> Result<T, E> {
         let walk = self.walk.read().unwrap_or_else(PoisonError::into_inner);
-        let name = directory.file_name().and_then(|name| name.to_str());
-        let shard = name.and_then(|name| u8::from_str_radix(name, 16).ok()).unwrap_or(0);
+        let directory = path.parent().unwrap_or(Path::new(""));
+        let first = path.file_name().and_then(|name| name.to_str()?.get(..2));
+        let shard = first.and_then(|first| u8::from_str_radix(first, 16).ok()).unwrap_or(0);
         let _one = self.naming[usize::from(shard)].lock().unwrap_or_else(PoisonError::into_inner);
         let (value, change) = how()?;
         self.stored.fetch_add(change.stored, Ordering::AcqRel);
@@ -235,8 +233,7 @@ impl Room {
         path: &Path,
         remove: impl FnOnce() -> Result<bool, StoreError>,
     ) -> Result<bool, StoreError> {
-        let directory = path.parent().unwrap_or(Path::new(""));
-        self.change(directory, || {
+        self.change(path, || {
             let size = length(path)?;
             let removed = remove()?;
             let less = if removed { -size } else { 0 };
@@ -271,7 +268,7 @@ impl Free {
 }
 
 impl Store {
-    /// Sets the most bytes that blobs and uploads may have, and those that stay free on the disk; without a reserve it is
+    /// Sets the most bytes that content and uploads may have, and those that stay free on the disk; without a reserve it is
     /// 1 GiB, or a twentieth of the file system where that is less.
     pub fn set_room(&self, quota: Option<u64>, reserve: Option<u64>) {
         let usual = || match rustix::fs::statvfs(&self.root) {
@@ -319,7 +316,7 @@ impl Store {
         let done = walk.take();
         if let (Ok(true), Some(mut done)) = (&outcome, done) {
             // Directories that were made after they were listed.
-            for directory in self.blob_dirs()? {
+            for directory in self.counted_dirs()? {
                 done.add(directory)?;
             }
             let counted = done.counted.into_inner();
@@ -331,7 +328,7 @@ impl Store {
     }
 
     fn walk_all(&self, step: &dyn Fn() -> bool) -> Result<bool, StoreError> {
-        for directory in self.blob_dirs()? {
+        for directory in self.counted_dirs()? {
             if !step() {
                 return Ok(false);
             }
@@ -346,13 +343,19 @@ impl Store {
         self.room.walk.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn blob_dirs(&self) -> Result<Vec<PathBuf>, StoreError> {
+    /// The directories with the files of content.
+    fn counted_dirs(&self) -> Result<Vec<PathBuf>, StoreError> {
         let blobs = self.root.join("blobs");
         let mut directories = Vec::new();
         for algorithm in names(&blobs)? {
             let all = blobs.join(algorithm);
             directories.extend(names(&all)?.map(|shard| all.join(shard)));
         }
+        let mut visit = |repository: &Repository| {
+            directories.push(self.manifests(repository));
+            Ok(())
+        };
+        self.each_repository(&mut visit, &mut |_| {})?;
         Ok(directories)
     }
 
@@ -422,6 +425,6 @@ pub(super) fn length(path: &Path) -> io::Result<i64> {
     }
 }
 
-fn signed(bytes: u64) -> i64 {
+pub(super) fn signed(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }

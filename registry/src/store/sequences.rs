@@ -3,8 +3,9 @@
 //! In: a store, in files or in a bucket (`Records`). Out: the sequences of each stream, their heads, the entries of their indexes one by one; which contents
 //! they still need, for garbage collection; which part of which sequence holds a good copy, for a check. No signature
 //! is looked at: this is history, not trust, and nothing is let in on the strength of it. What must hold: memory is that
-//! of one entry and the list of sequences; a record that cannot be read is an error, never an empty one, as its contents
-//! would count as garbage.
+//! of one entry and the list of sequences; a record that cannot be read is told, never an empty one, as its contents
+//! would count as garbage. Whoever may push to one repository can write records there, so they speak for their own
+//! namespace alone (`record::ledger_of`).
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{self, Read};
@@ -21,7 +22,7 @@ use super::durable::is_absent;
 use super::{Store, StoreError, StoredManifest};
 use crate::content::ContentDigest;
 use crate::manifest::Manifest;
-use crate::record::{self, LEDGER, STREAM_PREFIX};
+use crate::record::{self, STREAM_PREFIX};
 
 /// Bytes of an index that are read at a time.
 const STEP: usize = 256 * 1024;
@@ -68,6 +69,8 @@ pub struct SequenceRecord {
 /// The sequences of one stream whose contents the store must keep.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pinned {
+    /// The repository with the records.
+    pub repository: Repository,
     /// The stream.
     pub stream: StreamId,
     /// The last `full` sequence, or the first that has a record.
@@ -75,8 +78,22 @@ pub struct Pinned {
     /// The last sequence.
     pub to: Sequence,
     /// Records between them that are not there although a later sequence rests on them: what they brought is not
-    /// known, so nothing can be called garbage.
+    /// known, so nothing in the namespace can be called garbage.
     pub gaps: Vec<Sequence>,
+    /// What is wrong with a record: the same holds of what it brought.
+    pub problem: Option<String>,
+}
+
+impl Pinned {
+    /// Why it is not known what the stream needs, if it is not.
+    pub fn unknown(&self) -> Option<String> {
+        self.problem.clone().or_else(|| {
+            let (gap, Self { repository, stream, .. }) = (self.gaps.first()?, self);
+            Some(format!(
+                "there is no record of sequence {gap} of stream {stream} in `{repository}`"
+            ))
+        })
+    }
 }
 
 /// Where a good copy of some content is.
@@ -194,12 +211,15 @@ impl Store {
     }
 
     /// Calls `visit` for every blob and manifest that imported sequences still need: those that are named by the last
-    /// `full` sequence of each stream and those after it. May call it more than once for one of them. The caller keeps
-    /// everything when a stream has gaps.
+    /// `full` sequence of each stream and those after it, with the repository of the records. May call it more than once
+    /// for one of them. The caller keeps everything in the namespace of a stream of which something is unknown.
     ///
     /// # Errors
-    /// A record is not whole, or I/O. What was visited is then less than what is needed.
-    pub fn pinned(&self, visit: impl FnMut(Digest)) -> Result<Vec<Pinned>, SequenceError> {
+    /// I/O.
+    pub fn pinned(
+        &self,
+        visit: impl FnMut(&Repository, Digest),
+    ) -> Result<Vec<Pinned>, StoreError> {
         (self as &dyn Records).pinned(visit)
     }
 
@@ -251,10 +271,9 @@ impl dyn Records + '_ {
         &self,
         visit: &mut dyn FnMut(&Repository) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        // Where a target allows few path components, the name is the end of a longer one.
-        self.repositories(&mut |repository| match repository.as_str().ends_with(LEDGER) {
-            true => visit(repository),
-            false => Ok(()),
+        self.repositories(&mut |repository| match record::ledger_of(repository.as_str()) {
+            Some(_) => visit(repository),
+            None => Ok(()),
         })
     }
 
@@ -314,17 +333,13 @@ impl dyn Records + '_ {
         Ok(())
     }
 
-    /// Calls `visit` for every blob and manifest that imported sequences still need: those that are named by the last
-    /// `full` sequence of each stream and those after it. May call it more than once for one of them. The caller keeps
-    /// everything when a stream has gaps.
-    ///
-    /// # Errors
-    /// A record is not whole, or I/O. What was visited is then less than what is needed.
+    /// Calls `visit` for every blob and manifest that imported sequences still need, see [`Store::pinned`].
     pub(crate) fn pinned(
         &self,
-        mut visit: impl FnMut(Digest),
-    ) -> Result<Vec<Pinned>, SequenceError> {
-        let (mut records, standings) = (self.sequences()?, self.standings()?);
+        mut visit: impl FnMut(&Repository, Digest),
+    ) -> Result<Vec<Pinned>, StoreError> {
+        // The standings first: an import that is at work writes its record before them, so none is missed.
+        let (standings, mut records) = (self.standings()?, self.sequences()?);
         let mut pinned = Vec::new();
         let same = |a: &SequenceRecord, b: &SequenceRecord| {
             (a.stream, &a.repository) == (b.stream, &b.repository)
@@ -333,14 +348,18 @@ impl dyn Records + '_ {
             (&a.repository, a.stream, a.sequence).cmp(&(&b.repository, b.stream, b.sequence))
         });
         for stream in records.chunk_by(same) {
-            pinned.push(self.pin_stream(stream, &mut visit)?);
+            let (repository, stream_id) = (&stream[0].repository, stream[0].stream);
+            let of = |one: &&(Repository, StreamId, _)| (&one.0, one.1) == (repository, stream_id);
+            let standing = standings.iter().find(of).and_then(|(_, _, standing)| *standing);
+            pinned.push(self.pin_stream(stream, standing, &mut visit)?);
         }
         for (repository, stream, standing) in standings {
             // Unreadable, it may be anywhere.
             let at = standing.unwrap_or(Sequence::FIRST);
             let of = |one: &SequenceRecord| (&one.repository, one.stream) == (&repository, stream);
             if !records.iter().any(of) {
-                pinned.push(Pinned { stream, from: at, to: at, gaps: vec![at] });
+                let (from, to, gaps) = (at, at, vec![at]);
+                pinned.push(Pinned { repository, stream, from, to, gaps, problem: None });
             }
         }
         Ok(pinned)
@@ -389,26 +408,27 @@ impl dyn Records + '_ {
     fn pin_stream(
         &self,
         records: &[SequenceRecord],
-        visit: &mut impl FnMut(Digest),
-    ) -> Result<Pinned, SequenceError> {
+        standing: Option<Sequence>,
+        visit: &mut impl FnMut(&Repository, Digest),
+    ) -> Result<Pinned, StoreError> {
         let (first, last) = (&records[0], &records[records.len() - 1]);
+        let (repository, stream) = (last.repository.clone(), last.stream);
+        let (from, to) = (first.sequence, last.sequence);
+        let mut pinned = Pinned { repository, stream, from, to, gaps: Vec::new(), problem: None };
         // A record is written a moment before the stream's own: what stands behind that one is not yet the state.
-        let standing = self.standing(&last.repository, last.stream)?;
         let settled = |sequence| standing.is_none_or(|standing| sequence <= standing);
         let mut bases: BTreeMap<Sequence, Option<Sequence>> = BTreeMap::new();
-        let mut from = first.sequence;
         for record in records.iter().rev() {
-            let head = self.sequence_head(record)?;
-            let full = head.kind == Kind::Full;
-            let base = (!full).then(|| head.base.or(head.previous).map(|link| link.sequence));
-            bases.insert(record.sequence, base.flatten());
-            self.sequence_entries(record, |_, entry| match entry {
-                Entry::Manifest(manifest) => visit(manifest.digest),
-                Entry::Blob(blob) => visit(blob.digest),
-                Entry::Required(required) => visit(required.digest),
-                Entry::Reference(_) | Entry::Removal(_) => {}
-            })?;
-            from = record.sequence;
+            let (full, base) = match self.pin(record, visit) {
+                Ok(read) => read,
+                Err(SequenceError::Store(error)) => return Err(error),
+                Err(error @ SequenceError::Record { .. }) => {
+                    pinned.problem = Some(error.to_string());
+                    return Ok(pinned);
+                }
+            };
+            bases.insert(record.sequence, base);
+            pinned.from = record.sequence;
             if full && settled(record.sequence) {
                 break;
             }
@@ -419,8 +439,27 @@ impl dyn Records + '_ {
             bases.range(base..*sequence).next().is_none().then_some(base)
         });
         // And what the stream's own record says must have one.
-        let gaps = gaps.chain(standing.filter(|standing| *standing > last.sequence)).collect();
-        Ok(Pinned { stream: last.stream, from, to: last.sequence, gaps })
+        pinned.gaps = gaps.chain(standing.filter(|standing| *standing > to)).collect();
+        Ok(pinned)
+    }
+
+    /// The same for one record: whether it is of a `full` sequence, and else on which one it rests.
+    fn pin(
+        &self,
+        record: &SequenceRecord,
+        visit: &mut impl FnMut(&Repository, Digest),
+    ) -> Result<(bool, Option<Sequence>), SequenceError> {
+        let head = self.sequence_head(record)?;
+        let full = head.kind == Kind::Full;
+        let base = (!full).then(|| head.base.or(head.previous).map(|link| link.sequence));
+        let mut visit = |digest| visit(&record.repository, digest);
+        self.sequence_entries(record, |_, entry| match entry {
+            Entry::Manifest(manifest) => visit(manifest.digest),
+            Entry::Blob(blob) => visit(blob.digest),
+            Entry::Required(required) => visit(required.digest),
+            Entry::Reference(_) | Entry::Removal(_) => {}
+        })?;
+        Ok((full, base.flatten()))
     }
 
     /// The last sequence of a stream that is wholly there, by the stream's own record.

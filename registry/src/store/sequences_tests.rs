@@ -76,6 +76,10 @@ fn open() -> (tempfile::TempDir, Store) {
     (dir, store)
 }
 
+fn ledger() -> Repository {
+    "site/bundle-ledger".parse().unwrap()
+}
+
 fn at(number: u64) -> Sequence {
     Sequence::new(number).unwrap()
 }
@@ -83,11 +87,21 @@ fn at(number: u64) -> Sequence {
 #[tokio::test]
 async fn everything_since_the_last_full_sequence_is_pinned() {
     let (_dir, store) = open();
-    assert_eq!(store.pinned(|_| panic!("nothing was imported")).unwrap(), []);
+    assert_eq!(store.pinned(|_, _| panic!("nothing was imported")).unwrap(), []);
     let (_, stream) = imported(&store, &[1, 2]).await;
     let mut found = HashSet::new();
-    let pinned = store.pinned(|digest| found.extend([digest])).unwrap();
-    assert_eq!(pinned, [Pinned { stream, from: at(1), to: at(2), gaps: vec![] }]);
+    let pinned = store.pinned(|_, digest| found.extend([digest])).unwrap();
+    assert_eq!(
+        pinned,
+        [Pinned {
+            repository: ledger(),
+            stream,
+            from: at(1),
+            to: at(2),
+            gaps: vec![],
+            problem: None
+        }]
+    );
     assert_eq!(found, named(&[1, 2]));
     assert!(!found.is_empty());
 }
@@ -96,12 +110,22 @@ async fn everything_since_the_last_full_sequence_is_pinned() {
 async fn a_sequence_whose_base_has_no_record_is_told() {
     let (_dir, store) = open();
     let (_, stream) = imported(&store, &[2]).await;
-    let pinned = store.pinned(|_| {}).unwrap();
-    assert_eq!(pinned, [Pinned { stream, from: at(2), to: at(2), gaps: vec![at(1)] }]);
+    let pinned = store.pinned(|_, _| {}).unwrap();
+    assert_eq!(
+        pinned,
+        [Pinned {
+            repository: ledger(),
+            stream,
+            from: at(2),
+            to: at(2),
+            gaps: vec![at(1)],
+            problem: None
+        }]
+    );
 }
 
 #[tokio::test]
-async fn a_record_that_cannot_be_read_is_an_error_and_never_an_empty_one() {
+async fn a_record_that_cannot_be_read_is_told_and_never_an_empty_one() {
     let (dir, store) = open();
     imported(&store, &[1, 2]).await;
     for name in ["mirror_seq1.index", "mirror_seq2.index", "mirror_seq2.manifest.json"] {
@@ -113,14 +137,14 @@ async fn a_record_that_cannot_be_read_is_an_error_and_never_an_empty_one() {
         bad[good.len() - 50] ^= 1;
         for bytes in [&bad, &good[..good.len() / 2].to_vec(), &Vec::new()] {
             fs_err::write(&path, bytes).unwrap();
-            let error = store.pinned(|_| {}).unwrap_err();
-            assert!(matches!(error, SequenceError::Record { .. }), "{name}: {error}");
+            let pinned = store.pinned(|_, _| {}).unwrap();
+            assert!(pinned[0].problem.is_some(), "{name}: {pinned:?}");
         }
         fs_err::remove_file(&path).unwrap();
-        assert!(store.pinned(|_| {}).is_err());
+        assert!(store.pinned(|_, _| {}).unwrap()[0].problem.is_some());
         fs_err::write(&path, &good).unwrap();
     }
-    store.pinned(|_| {}).unwrap();
+    assert_eq!(store.pinned(|_, _| {}).unwrap()[0].unknown(), None);
 }
 
 #[tokio::test]
@@ -160,12 +184,26 @@ async fn a_record_that_lost_something_is_taken_away_and_leaves_a_gap() {
     };
     lose("mirror_seq2.index");
     assert_eq!(store.drop_broken_records().unwrap(), 1);
-    let expected = Pinned { stream, from: at(1), to: at(1), gaps: vec![at(2)] };
-    assert_eq!(store.pinned(|_| {}).unwrap(), [expected]);
+    let expected = Pinned {
+        repository: ledger(),
+        stream,
+        from: at(1),
+        to: at(1),
+        gaps: vec![at(2)],
+        problem: None,
+    };
+    assert_eq!(store.pinned(|_, _| {}).unwrap(), [expected]);
     lose("mirror_seq1.manifest.json");
     assert_eq!(store.drop_broken_records().unwrap(), 1);
     // What is known of the stream is that it was followed.
-    let expected = Pinned { stream, from: at(2), to: at(2), gaps: vec![at(2)] };
-    assert_eq!(store.pinned(|_| {}).unwrap(), [expected]);
+    let expected = Pinned {
+        repository: ledger(),
+        stream,
+        from: at(2),
+        to: at(2),
+        gaps: vec![at(2)],
+        problem: None,
+    };
+    assert_eq!(store.pinned(|_, _| {}).unwrap(), [expected]);
     assert_eq!(store.tags(&repository, "", 10).unwrap().unwrap().entries.len(), 1);
 }

@@ -437,8 +437,9 @@ impl Store {
         self.durable.make_dirs(&self.root, &dir)?;
         let _placing = self.placing.read().unwrap_or_else(PoisonError::into_inner);
         // Replaces a blob that is there already: pushing again repairs one that has rotted.
-        self.room.change(&dir, || {
-            let replaced = length(&dir.join(expected.hex()))?;
+        let path = dir.join(expected.hex());
+        self.room.change(&path, || {
+            let replaced = length(&path)?;
             self.durable.place(&upload.path, &dir, &expected.hex())?;
             let stored = i64::try_from(size).unwrap_or(i64::MAX) - replaced;
             Ok::<_, StoreError>(((), Change { stored, used: -replaced }))

@@ -8,7 +8,8 @@ use serde_json::json;
 use crate::support::*;
 
 /// What would run, or leave its place, if it were not escaped.
-const HOSTILE: &str = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>&lt;";
+const HOSTILE: &str =
+    "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>&lt;\u{0}\u{1b}[2J\u{202e}";
 
 async fn page(registry: &Registry, path: &str) -> String {
     let answer = registry.send("GET", path).await;
@@ -24,6 +25,8 @@ async fn text(answer: Response) -> String {
     assert_eq!(scripts, text.matches("<script src=\"/ui/copy.js\" defer></script>").count());
     assert!(!text.contains(" style=\"") && !text.contains("<style"), "{text}");
     assert!(!text.contains("javascript:"), "{text}");
+    let unseen = |c: char| c.is_control() && c != '\n' || c == '\u{202e}';
+    assert!(!text.contains(unseen), "{}", text.escape_debug());
     for tag in text.split('<').skip(1).filter_map(|tag| tag.split('>').next()) {
         // Attribute values are quoted and quotes in them escaped, so this sees names only.
         let outside: String = tag.split('"').step_by(2).collect();

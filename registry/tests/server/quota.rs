@@ -152,6 +152,54 @@ async fn a_full_registry_still_tags_what_it_has() {
     assert_eq!(registry.send("GET", "/v2/a/manifests/v2").await.status(), 200);
 }
 
+/// Bytes of a manifest as it is stored: behind a line with its media type.
+fn stored(manifest: &str) -> u64 {
+    (OCI_MANIFEST.len() + 1 + manifest.len()) as u64
+}
+
+#[tokio::test]
+async fn manifests_count_while_they_are_there() {
+    let registry = within(tempfile::tempdir().unwrap(), 64 * KIB).await;
+    let manifest = registry.image("a", "v1", "hello").await;
+    let one = used(&registry).await;
+    assert_eq!(one, 7 + stored(&manifest));
+    // The same again is the same; others come until the quota is reached.
+    assert_eq!(registry.put("a", "v2", OCI_MANIFEST, &manifest).await.status(), 201);
+    assert_eq!(used(&registry).await, one);
+    let (mut pushed, mut bytes) = (Vec::new(), one);
+    for number in 1.. {
+        let another = manifest.replacen('}', &format!("}}{}", " ".repeat(number * 1000)), 1);
+        let answer = registry.put("a", &format!("n{number}"), OCI_MANIFEST, &another).await;
+        if answer.status() != 201 {
+            assert_eq!(refusal(answer).await, (403, "DENIED".into()));
+            assert!(bytes + stored(&another) > 64 * KIB);
+            break;
+        }
+        bytes += stored(&another);
+        pushed.push(digest(&another));
+    }
+    assert!(pushed.len() > 5);
+    assert_eq!(used(&registry).await, bytes);
+    let path = format!("/v2/a/manifests/{}", pushed.pop().unwrap());
+    assert_eq!(registry.send("DELETE", &path).await.status(), 202);
+    let less = used(&registry).await;
+    assert!(less + 5000 < bytes);
+
+    // A count from the start finds the same, and a collection takes off what it removes.
+    let dir = registry.stop().await;
+    fs_err::remove_file(dir.path().join("usage")).unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    assert!(store.count(&|| true).unwrap());
+    assert_eq!(store.usage().used, Some(less));
+    for number in 1..=pushed.len() {
+        let tag = format!("n{number}").parse().unwrap();
+        assert!(store.delete_tag(&"a".parse().unwrap(), &tag).unwrap());
+    }
+    let how = Collect { grace: Duration::ZERO, untagged: true, dry_run: false, beside: false };
+    store.collect(&how, &|| true).unwrap();
+    assert_eq!(store.usage().used, Some(one));
+}
+
 #[tokio::test]
 async fn parallel_uploads_stay_within_the_quota_together() {
     let registry = within(tempfile::tempdir().unwrap(), 1024 * KIB).await;
@@ -189,7 +237,7 @@ async fn a_restart_keeps_the_count_and_a_crash_counts_again() {
     is_full(whole(&registry, 3, 400 * KIB).await).await;
     let dir = registry.stop().await;
 
-    for text in [None, Some("nonsense"), Some("bundle registry usage 1\n-5\n"), Some("")] {
+    for text in [None, Some("nonsense"), Some("bundle registry usage 2\n-5\n"), Some("")] {
         match text {
             None => fs_err::remove_file(&file).unwrap(),
             Some(text) => fs_err::write(&file, text).unwrap(),
@@ -272,7 +320,7 @@ async fn a_damaged_blob_that_is_moved_aside_counts_no_more() {
 }
 
 #[tokio::test]
-async fn the_reserve_stays_free_and_manifests_are_taken_from_it() {
+async fn the_reserve_stays_free_of_new_manifests_too() {
     let dir = tempfile::tempdir().unwrap();
     let registry = within(dir, 1024 * KIB).await;
     let manifest = registry.image("a", "v1", "hello").await;
@@ -290,12 +338,14 @@ async fn the_reserve_stays_free_and_manifests_are_taken_from_it() {
     }
     assert_eq!(registry.put("a", "v2", OCI_MANIFEST, &manifest).await.status(), 201);
     let another = manifest.replacen('}', r#"} "#, 1);
-    assert_eq!(registry.put("a", "v3", OCI_MANIFEST, &another).await.status(), 201);
+    let refused = registry.put("a", "v3", OCI_MANIFEST, &another).await;
+    assert_eq!(refusal(refused).await, (403, "DENIED".into()));
 
     let ready = registry.send("GET", "/readyz").await;
     assert_eq!(ready.status(), 503);
     let figures = registry.send("GET", "/metrics").await.text().await.unwrap();
-    for line in ["reserve_bytes 1152921504606846976", "quota_bytes 1099511627776", "used_bytes 7"] {
+    let used = format!("used_bytes {}", 7 + stored(&manifest));
+    for line in ["reserve_bytes 1152921504606846976", "quota_bytes 1099511627776", &used] {
         assert!(figures.contains(&format!("\nbundle_registry_{line}\n")), "{line} in {figures}");
     }
 }

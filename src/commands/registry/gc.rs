@@ -93,8 +93,6 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
 
 fn failure(error: StoreError) -> Failure {
     match error {
-        StoreError::Unpinned { .. } => Failure::of(Kind::Failed, &error)
-            .with_hint("import the last sequence of that stream again, which puts its record back"),
         StoreError::Collecting => Failure::of(Kind::Unavailable, &error).with_hint(
             "wait for it and run the same command again; one whose process died counts as ended after ten minutes",
         ),
@@ -184,7 +182,7 @@ fn text(done: &Collected) -> String {
         lines.push(pinned(done));
     }
     for what in &done.unreadable {
-        lines.push(format!("cannot read {}", plain(what)));
+        lines.push(format!("kept what this may need: {}", plain(what)));
     }
     lines.join("\n")
 }

@@ -60,6 +60,9 @@ impl Objects {
         checking.bytes().await?;
         how.progress.phase("naming what is hit");
         checking.hits(&names).await?;
+        let records = InBucket::new(self, &names);
+        let streams = records.work(|records| records.pinned(|_, _| {})).await?;
+        checking.findings.records(streams);
         let Checking { mut report, findings, .. } = checking;
         report.complete = !how.cancel.is_cancelled();
         findings.into_report(&mut report);

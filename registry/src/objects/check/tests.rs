@@ -160,6 +160,28 @@ async fn what_is_missing_or_misplaced_is_named_and_mended() {
 }
 
 #[tokio::test]
+async fn what_is_far_too_large_is_a_finding_and_reads_as_missing() {
+    let bench = Bench::new().await;
+    let large: &'static [u8] = Box::leak(vec![b'x'; 6_000_000].into_boxed_slice());
+    let (repository, tag) = (name("team/app"), "big".parse().unwrap());
+    bench.write(&keys::tag(&repository, &tag), large).await;
+    bench.write(&keys::manifest(&repository, &digest(b"none")), large).await;
+    bench.write("catalog/BAD NAME!", b"").await;
+    bench.write("repositories/team/app/_tags/-odd!-odd", b"").await;
+    assert_eq!(bench.objects.resolve_tag(&repository, &tag).await.unwrap(), None);
+    assert_eq!(
+        bench.objects.get_manifest(&repository, &digest(b"none")).await.unwrap().map(drop),
+        None
+    );
+    assert_eq!(bench.objects.repositories("", 10).await.unwrap().entries, ["team/app"]);
+    let tags = bench.objects.tags(&repository, "", 10).await.unwrap().unwrap().entries;
+    assert_eq!(tags, ["big", "v1", "v2"]);
+    let kinds = [FindingKind::ManifestDamaged, FindingKind::TagDamaged, FindingKind::Stray];
+    let found = bench.found(&kinds).await;
+    assert_eq!(found[1].what, "team/app:big");
+}
+
+#[tokio::test]
 async fn slices_are_the_whole_and_a_cursor_goes_on() {
     let bench = Bench::new().await;
     for seed in 0..40_u8 {

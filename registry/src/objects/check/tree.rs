@@ -58,7 +58,8 @@ impl Objects {
         let list = self.bucket.list(&keys::tags(repository), None)?;
         let read = list.map_ok(|meta| async move {
             let key = self.bucket.key(&meta);
-            let text = self.bucket.get(&key, SMALL_MAX).await?.unwrap_or_default();
+            let got = self.bucket.get_or_empty(&key, SMALL_MAX).await?;
+            let text = got.map(|(text, _)| text).unwrap_or_default();
             let tag = key.rsplit_once('!').and_then(|(_, tag)| tag.parse().ok());
             let digest = std::str::from_utf8(&text).ok().and_then(|text| text.trim().parse().ok());
             Ok::<_, StoreError>((key, tag, digest))

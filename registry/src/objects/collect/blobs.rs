@@ -69,7 +69,6 @@ impl Run<'_> {
                 let fate = match self.linked.get(&content) {
                     Some(true) => Fate::Named,
                     Some(false) => Fate::Pinned,
-                    None if self.pinned.contains(&content) => Fate::Pinned,
                     // A removal that was left behind is told by its bytes.
                     None if !self.is_old(meta) && !self.is_abandoned(meta) => Fate::Young,
                     None => {

@@ -19,7 +19,8 @@
 //! 3. No clock of a replica decides anything but how early something is written anew; none has to wait for another.
 //! 4. Pieces have names that are never used twice, so they need no condition. An upload's state is there from before its
 //!    first piece until after its pointer: pieces are listed first, states second, pointers third.
-//! 5. Whoever is in doubt keeps: a repository with a manifest or tag that cannot be read loses nothing.
+//! 5. Whoever is in doubt keeps: a repository with a manifest or tag that cannot be read loses nothing, nor does one in
+//!    the namespace of a sequence's record that cannot be used (`store::collect::pins`).
 //!
 //! A process that dies at any moment leaves a bucket that is whole: what it had begun to take away reads as missing and
 //! is taken over by the next (`ABANDONED`), pieces without a pointer are found by it.
@@ -42,7 +43,7 @@ use super::limits::{ABANDONED, TICK};
 use super::records::InBucket;
 use super::{Objects, clock};
 use crate::store::collect::mark::{Key, Unreadable};
-use crate::store::collect::pinned;
+use crate::store::collect::pins::Pins;
 use crate::store::{Collect, Collected, StoreError};
 use lease::Lease;
 
@@ -68,7 +69,6 @@ struct Run<'a> {
     limit: Option<SystemTime>,
     /// What was being taken away before this was left so.
     abandoned: Option<SystemTime>,
-    pinned: HashSet<Key>,
     /// Blobs that a repository links, and whether one does so for more than an imported sequence.
     linked: HashMap<Key, bool>,
     /// Repositories that hold manifests.
@@ -80,8 +80,7 @@ impl Objects {
     /// Collects garbage, beside the requests of all replicas.
     ///
     /// # Errors
-    /// Another collection runs, it is not known what imported sequences need, read-only, or the object store's; what
-    /// went until then is gone, and the bucket is whole.
+    /// Another collection runs, read-only, or the object store's; what went until then is gone, and the bucket is whole.
     pub async fn collect(
         self: &Arc<Self>,
         how: &Collect,
@@ -107,7 +106,6 @@ impl Objects {
             lease,
             limit: now.checked_sub(slack),
             abandoned: now.checked_sub(ABANDONED),
-            pinned: HashSet::new(),
             linked: HashMap::new(),
             holding: HashSet::new(),
             done: Collected {
@@ -134,10 +132,14 @@ impl Run<'_> {
     async fn all(&mut self) -> Result<(), Halt> {
         let names = self.objects.all_repositories().await?;
         let records = InBucket::new(self.objects, &names);
-        (self.pinned, self.done.sequences) = records.work(pinned).await?;
+        let mut pins = records.work(Pins::read).await?;
+        for problem in std::mem::take(&mut pins.unknown) {
+            self.unreadable(problem);
+        }
+        self.done.sequences = std::mem::take(&mut pins.sequences);
         for name in &names {
             self.pause().await?;
-            self.repository(name).await?;
+            self.repository(name, &pins.of(name)).await?;
         }
         self.catalog().await?;
         self.bytes().await

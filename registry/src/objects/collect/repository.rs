@@ -18,6 +18,7 @@ use crate::content::ContentDigest;
 use crate::manifest::Manifest;
 use crate::store::collect::Named;
 use crate::store::collect::mark::{self, Key, Node, Unreadable};
+use crate::store::collect::pins::Here;
 use crate::store::collect::sweep::Fate;
 use crate::store::{LetGo, StoreError, StoredManifest};
 
@@ -41,13 +42,15 @@ pub(super) fn digest_of(key: &str) -> Option<ContentDigest> {
 }
 
 impl Run<'_> {
-    pub(super) async fn repository(&mut self, name: &str) -> Result<(), Halt> {
+    pub(super) async fn repository(&mut self, name: &str, pins: &Here<'_>) -> Result<(), Halt> {
         let mut let_go = LetGo { repository: name.to_owned(), ..LetGo::default() };
         // What no request can name is not ours to judge.
         let Ok(repository) = name.parse::<Repository>() else {
-            return self.links(&format!("repositories/{name}/_blobs"), None, &mut let_go).await;
+            return self
+                .links(&format!("repositories/{name}/_blobs"), None, pins, &mut let_go)
+                .await;
         };
-        let kept = match self.manifests(&repository, &mut let_go).await? {
+        let kept = match self.manifests(&repository, pins, &mut let_go).await? {
             Ok(kept) => Some(kept),
             Err(what) => {
                 self.unreadable(what);
@@ -62,7 +65,7 @@ impl Run<'_> {
             let used = kept.iter().filter(stays).flat_map(|node| node.named.iter().copied());
             Named { all, used: used.collect() }
         });
-        self.links(&keys::links(&repository), named.as_ref(), &mut let_go).await?;
+        self.links(&keys::links(&repository), named.as_ref(), pins, &mut let_go).await?;
         if let Some((kept, _)) = &kept {
             self.leftovers(&repository, kept).await?;
         }
@@ -80,6 +83,7 @@ impl Run<'_> {
     async fn manifests(
         &mut self,
         repository: &Repository,
+        pins: &Here<'_>,
         let_go: &mut LetGo,
     ) -> Result<Result<(Vec<Node>, Option<HashSet<Key>>), Unreadable>, Halt> {
         let prefix = keys::manifests(repository);
@@ -110,7 +114,7 @@ impl Run<'_> {
         let (gone, used) = match self.how.untagged {
             true => match self.tagged(repository).await? {
                 Ok(tagged) => {
-                    let (gone, used) = self.untagged(repository, &found, tagged).await?;
+                    let (gone, used) = self.untagged(repository, pins, &found, tagged).await?;
                     (gone, Some(used))
                 }
                 Err(what) => return Ok(Err(what)),
@@ -143,8 +147,8 @@ impl Run<'_> {
         let mut tags = list
             .map_ok(|meta| async move {
                 let key = objects.bucket.key(&meta);
-                let text = objects.bucket.get(&key, SMALL_MAX).await?;
-                Ok::<_, StoreError>((key, text))
+                let got = objects.bucket.get_or_empty(&key, SMALL_MAX).await?;
+                Ok::<_, StoreError>((key, got.map(|(text, _)| text)))
             })
             .try_buffer_unordered(ASIDE);
         let mut tagged = HashSet::new();
@@ -163,6 +167,7 @@ impl Run<'_> {
     async fn untagged(
         &mut self,
         repository: &Repository,
+        pins: &Here<'_>,
         found: &[Found],
         mut kept: HashSet<Key>,
     ) -> Result<(HashSet<usize>, HashSet<Key>), Halt> {
@@ -173,7 +178,7 @@ impl Run<'_> {
             let key = Key::of(&one.node.digest);
             if kept.contains(&key) {
                 self.done.manifests.kept.named += 1;
-            } else if self.pinned.contains(&key) {
+            } else if pins.holds(&key) {
                 self.done.manifests.kept.pinned += 1;
                 kept.insert(key);
             } else if !self.is_old(&one.meta) {
@@ -242,6 +247,7 @@ impl Run<'_> {
         &mut self,
         prefix: &str,
         named: Option<&Named>,
+        pins: &Here<'_>,
         let_go: &mut LetGo,
     ) -> Result<(), Halt> {
         let mut list = self.objects.bucket.list(prefix, None)?;
@@ -262,9 +268,7 @@ impl Run<'_> {
                 }
                 Some(named) if named.used.contains(&content) => Fate::Named,
                 // Also what such a manifest names besides.
-                Some(named) if self.pinned.contains(&content) || named.all.contains(&content) => {
-                    Fate::Pinned
-                }
+                Some(named) if pins.holds(&content) || named.all.contains(&content) => Fate::Pinned,
                 Some(_) if !self.is_old(&meta) => Fate::Young,
                 Some(_) => {
                     going.push((key, meta, digest));

@@ -138,12 +138,17 @@ impl Caller {
         }
     }
 
-    /// Whether a list of repositories may show them this one.
+    /// Whether a list of repositories may show them this one, where they may see the list.
     pub(super) fn sees(&self, repository: &str) -> bool {
         match self {
             Self::Everyone | Self::Anonymous => true,
             Self::Known(known) => known.may(Action::Pull, repository),
         }
+    }
+
+    /// Whether they may see on the web page what is in this one: a token opens there what it opens elsewhere.
+    pub(super) fn opens(&self, repository: &str) -> bool {
+        repository.parse().is_ok_and(|repository| self.may(Action::Pull, &repository))
     }
 }
 

@@ -74,7 +74,7 @@ impl View {
 
     /// Whether the user may know of this repository.
     fn sees(&self, repository: &str) -> bool {
-        self.caller.sees(repository)
+        self.caller.opens(repository)
     }
 }
 
@@ -170,7 +170,7 @@ fn document(view: &View, rest: &str) -> (StatusCode, String) {
             (StatusCode::INTERNAL_SERVER_ERROR, "Failed".to_owned(), content)
         }
     };
-    (status, frame::document(&title, &view.host, place, &content).into_string())
+    (status, show::harmless(frame::document(&title, &view.host, place, &content).into_string()))
 }
 
 fn draw(view: &View, rest: &str) -> (Place, Drawn) {

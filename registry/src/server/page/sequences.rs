@@ -14,12 +14,12 @@ use super::frame::{Column, column, empty, facts, table};
 use super::limits::{HEAD, SEQUENCES, STREAMS};
 use super::{Drawn, StoreError, View, show};
 use crate::manifest::Manifest;
-use crate::record::{self, LEDGER, STREAM_PREFIX};
+use crate::record::{self, STREAM_PREFIX};
 
 /// Whether a repository has records of imports instead of images.
 pub(super) fn is_ledger(name: &str) -> bool {
     // Where a target allows few path components, the name is the end of a longer one.
-    name.ends_with(LEDGER)
+    record::ledger_of(name).is_some()
 }
 
 /// Where a stream stands, as far as the page shows it.
@@ -74,7 +74,7 @@ fn draw_stream(
 ) -> Result<Markup, StoreError> {
     let record = layer(view, ledger, tag)?;
     let record: Option<Record> = record.and_then(|bytes| json::parse(&bytes).ok());
-    let below = ledger.as_str().strip_suffix(LEDGER).unwrap_or_default();
+    let below = record::ledger_of(ledger.as_str()).unwrap_or_default();
     let into = below.trim_end_matches(['/', '-']);
     let mut found = BTreeMap::new();
     let wanted = |tag: &str| sequence_of(tag, stream).is_some();

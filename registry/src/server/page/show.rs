@@ -89,6 +89,20 @@ pub(super) fn clip(text: &str, characters: usize) -> String {
     clipped
 }
 
+/// A document without characters that show nothing themselves and change how others show, or that some browser may
+/// stumble over: what came from an image has U+FFFD in their place.
+pub(super) fn harmless(document: String) -> String {
+    let odd = |c: char| {
+        c.is_control() && c != '\n' && c != '\t'
+            || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+            || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+    };
+    match document.contains(odd) {
+        true => document.replace(odd, "\u{fffd}"),
+        false => document,
+    }
+}
+
 /// What a media type is, in a word or two.
 pub(super) fn media(media_type: &str) -> &str {
     use crate::media_type as known;
@@ -110,6 +124,14 @@ pub(super) fn media(media_type: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_shows_nothing_is_replaced() {
+        let odd = "\0\u{1b}[2J\u{7f}\u{85}\u{202e}\u{2066}\u{200b}\u{feff}\u{e0041}";
+        let shown = harmless(format!("<p>a\n\t{odd} ä…–</p>"));
+        let r = '\u{fffd}';
+        assert_eq!(shown, format!("<p>a\n\t{r}{r}[2J{r}{r}{r}{r}{r}{r}{r} ä…–</p>"));
+    }
 
     #[test]
     fn durations_have_two_units() {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use format_spec::{Digest, Repository, Tag};
 
-use super::super::Holder;
+use super::super::{Holder, Pinned};
 use super::{FINDINGS_MAX, Finding, FindingKind, NAMED_MAX, Report, words};
 use crate::content::ContentDigest;
 use crate::manifest::Manifest;
@@ -106,6 +106,15 @@ impl Findings {
                     finding.hit_tag(repository, tag.as_str());
                 }
             }
+        }
+    }
+
+    /// Notes the streams of which it is not known what they need.
+    pub(crate) fn records(&mut self, streams: Vec<Pinned>) {
+        for stream in streams {
+            let Some(problem) = stream.unknown() else { continue };
+            let what = stream.repository.to_string();
+            self.note(FindingKind::RecordUnusable, what, None, Some(&stream.repository), problem);
         }
     }
 

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::sequences::Holder;
-use super::{Store, StoreError};
+use super::{Records, Store, StoreError};
 use crate::content::ContentDigest;
 use crate::progress::Progress;
 
@@ -64,6 +64,9 @@ pub enum FindingKind {
     ReferrerMissing,
     /// A manifest is listed as a referrer of what is not its subject.
     ReferrerWrong,
+    /// The record of an imported sequence is missing or cannot be used, so nothing in its namespace is collected. What
+    /// damaged it is a finding of its own; this alone, a push can bring about.
+    RecordUnusable,
     /// A file that is nothing of a store. Harmless.
     Stray,
 }
@@ -71,7 +74,7 @@ pub enum FindingKind {
 impl FindingKind {
     /// Whether it does harm.
     pub fn is_damage(self) -> bool {
-        !matches!(self, Self::Stray | Self::BlobSize)
+        !matches!(self, Self::Stray | Self::BlobSize | Self::RecordUnusable)
     }
 }
 
@@ -205,6 +208,7 @@ impl Store {
         checking.bytes()?;
         how.progress.phase("naming what is hit");
         checking.hits()?;
+        checking.findings.records((self as &dyn Records).pinned(|_, _| {})?);
         let Checking { mut report, findings, .. } = checking;
         report.complete = !how.cancel.is_cancelled();
         findings.into_report(&mut report);
@@ -256,6 +260,7 @@ pub fn words(kind: FindingKind) -> &'static str {
         FindingKind::TagDamaged => "a tag is damaged",
         FindingKind::ReferrerMissing => "a referrer is not listed at its subject",
         FindingKind::ReferrerWrong => "a referrer is listed at another manifest than its subject",
+        FindingKind::RecordUnusable => "nothing is collected beside a record that cannot be used",
         FindingKind::Stray => "a file is nothing of a store",
     }
 }

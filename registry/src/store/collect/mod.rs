@@ -20,13 +20,15 @@
 //!    room for the times that are not moved on at each look.
 //! 4. A manifest that was looked at keeps what it names: it is a root when it is young, and those that no tag
 //!    leads to go before what they name, so that one that is held when its turn comes still has everything.
-//! 5. Whoever is in doubt keeps: a repository with a manifest or tag that cannot be read loses nothing, and while
-//!    the links of any repository cannot be listed no bytes go at all.
+//! 5. Whoever is in doubt keeps: a repository with a manifest or tag that cannot be read loses nothing, nor does one in
+//!    the namespace of a sequence's record that cannot be used (`pins`); and while the links of any repository cannot
+//!    be listed no bytes go at all.
 //!
 //! A crash at any moment leaves a store that is whole: manifests go before links and links before bytes, and
 //! each kind is synced before the next. What was not removed is found by the next collection.
 
 pub(crate) mod mark;
+pub(crate) mod pins;
 pub(crate) mod sweep;
 #[cfg(test)]
 mod tests;
@@ -39,8 +41,9 @@ use std::time::Duration;
 use format_spec::{Sequence, StreamId};
 use serde::{Deserialize, Serialize};
 
-use super::{Pinned, Records, Store, StoreError};
+use super::{Store, StoreError};
 use mark::Key;
+use pins::Pins;
 use sweep::Run;
 
 /// How long a registry runs before it lets go of anything: those who were at work with it before it started are
@@ -189,9 +192,9 @@ impl Store {
             Ok(lock) => lock,
             Err(TryLockError::Poisoned(lock)) => lock.into_inner(),
         };
-        let (pinned, sequences) = pinned(self)?;
-        let mut collected = Run::new(self, how, step, pinned).all()?;
-        collected.sequences = sequences;
+        let pins = Pins::read(self)?;
+        let mut collected = Run::new(self, how, step, &pins).all()?;
+        collected.sequences = pins.sequences;
         collected.cut();
         if !how.dry_run && collected.complete {
             // Whatever else has removed or damaged files: from here on the count is right again.
@@ -201,22 +204,4 @@ impl Store {
         }
         Ok(collected)
     }
-}
-
-/// What imported sequences gave, and later ones leave out. Where that is not known, nothing is garbage.
-pub(crate) fn pinned(records: &dyn Records) -> Result<(HashSet<Key>, Vec<KeptFor>), StoreError> {
-    let mut pinned = HashSet::new();
-    let streams = records.pinned(|digest| {
-        pinned.insert(Key::of(&digest.into()));
-    });
-    let unknown = |problem: String| StoreError::Unpinned { problem };
-    let mut sequences = Vec::new();
-    for stream in streams.map_err(|error| unknown(error.to_string()))? {
-        let Pinned { stream, from, to, gaps } = stream;
-        if let Some(gap) = gaps.first() {
-            return Err(unknown(format!("stream {stream} has no record of sequence {gap}")));
-        }
-        sequences.push(KeptFor { stream, from, to });
-    }
-    Ok((pinned, sequences))
 }

@@ -11,9 +11,10 @@ use format_spec::Repository;
 
 use super::super::durable::{is_absent, remove_if_there};
 use super::super::holds::Watch;
-use super::super::room::Change;
+use super::super::room::{Change, length};
 use super::super::{Store, StoreError};
 use super::mark::{self, Key, Node, Unreadable, list};
+use super::pins::{Here, Pins};
 use super::{Collect, Collected, LetGo, Named, Tally};
 use crate::content::{Algorithm, ContentDigest};
 
@@ -27,9 +28,9 @@ enum Halt {
     Failed(StoreError),
 }
 
-impl From<StoreError> for Halt {
-    fn from(error: StoreError) -> Self {
-        Self::Failed(error)
+impl<E: Into<StoreError>> From<E> for Halt {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
     }
 }
 
@@ -41,7 +42,7 @@ pub(super) struct Run<'a> {
     watch: Watch<'a>,
     /// What was touched later stays; everything does when there is none.
     limit: Option<SystemTime>,
-    pinned: HashSet<Key>,
+    pins: &'a Pins,
     /// Blobs that a repository links, and whether one does so for more than an imported sequence.
     linked: HashMap<Key, bool>,
     /// Whether those are all.
@@ -67,7 +68,7 @@ impl<'a> Run<'a> {
         store: &'a Store,
         how: &'a Collect,
         step: &'a dyn Fn() -> bool,
-        pinned: HashSet<Key>,
+        pins: &'a Pins,
     ) -> Self {
         // The watch first: what happens from now on is seen by it, what was before by the times.
         let watch = store.holds.watch();
@@ -79,11 +80,14 @@ impl<'a> Run<'a> {
             ..Collected::default()
         };
         let linked = HashMap::new();
-        Self { store, how, step, watch, limit, pinned, linked, all_links: true, done }
+        Self { store, how, step, watch, limit, pins, linked, all_links: true, done }
     }
 
     /// The whole collection.
     pub(super) fn all(mut self) -> Result<Collected, StoreError> {
+        for problem in &self.pins.unknown {
+            self.unreadable(Unreadable(problem.0.clone()));
+        }
         match self.repositories().and_then(|()| self.bytes()) {
             Ok(()) => self.done.complete = true,
             Err(Halt::Stopped) => {}
@@ -154,7 +158,8 @@ impl<'a> Run<'a> {
 
     fn repository(&mut self, directory: &Path, name: &str) -> Result<(), Halt> {
         let mut let_go = LetGo { repository: name.to_owned(), ..LetGo::default() };
-        let named = match self.manifests(&directory.join("_manifests"), &mut let_go) {
+        let pins = self.pins.of(name);
+        let named = match self.manifests(&directory.join("_manifests"), &pins, &mut let_go) {
             Ok(named) => Some(named),
             Err(Err(halt)) => return Err(halt),
             Err(Ok(what)) => {
@@ -164,7 +169,7 @@ impl<'a> Run<'a> {
         };
         // A directory that no request can name is not ours to judge.
         let named = named.filter(|_| name.parse::<Repository>().is_ok());
-        self.links(&directory.join("_blobs"), named.as_ref(), &mut let_go)?;
+        self.links(&directory.join("_blobs"), named.as_ref(), &pins, &mut let_go)?;
         if let_go.manifests + let_go.links > 0 {
             self.done.repositories.push(let_go);
         }
@@ -175,6 +180,7 @@ impl<'a> Run<'a> {
     fn manifests(
         &mut self,
         directory: &Path,
+        pins: &Here<'_>,
         let_go: &mut LetGo,
     ) -> Result<Named, Result<Unreadable, Halt>> {
         let nodes = mark::manifests(directory, &mut || (self.step)()).map_err(Ok)?;
@@ -183,7 +189,7 @@ impl<'a> Run<'a> {
             true => {
                 let tags = directory.with_file_name("_tags");
                 let tagged = mark::tags(&tags).map_err(Ok)?;
-                let (gone, used) = self.untagged(directory, &nodes, tagged).map_err(Err)?;
+                let (gone, used) = self.untagged(directory, pins, &nodes, tagged).map_err(Err)?;
                 (gone, Some(used))
             }
             false => (HashSet::new(), None),
@@ -211,6 +217,7 @@ impl<'a> Run<'a> {
     fn untagged(
         &mut self,
         directory: &Path,
+        pins: &Here<'_>,
         nodes: &[Node],
         tagged: HashSet<Key>,
     ) -> Result<(HashSet<usize>, HashSet<Key>), Halt> {
@@ -222,7 +229,7 @@ impl<'a> Run<'a> {
             let key = Key::of(&node.digest);
             if kept.contains(&key) {
                 self.done.manifests.kept.named += 1;
-            } else if self.pinned.contains(&key) {
+            } else if pins.holds(&key) {
                 self.done.manifests.kept.pinned += 1;
                 kept.insert(key);
             } else if !self.is_old(&directory.join(node.digest.hex())) {
@@ -254,7 +261,7 @@ impl<'a> Run<'a> {
                 if kept.contains(&Key::of(&node.digest)) {
                     continue;
                 }
-                match self.fate(&directory.join(node.digest.hex()), &node.digest)? {
+                match self.counted_fate(&directory.join(node.digest.hex()), &node.digest)? {
                     Fate::Removed | Fate::Gone => {
                         gone.insert(at);
                         self.forget_referrer(directory, node)?;
@@ -289,6 +296,7 @@ impl<'a> Run<'a> {
         &mut self,
         directory: &Path,
         named: Option<&Named>,
+        pins: &Here<'_>,
         let_go: &mut LetGo,
     ) -> Result<(), Halt> {
         let names = match list(directory) {
@@ -312,7 +320,7 @@ impl<'a> Run<'a> {
             let fate = match () {
                 () if named.used.contains(&key) => Fate::Named,
                 // Also what such a manifest names besides.
-                () if self.pinned.contains(&key) || named.all.contains(&key) => Fate::Pinned,
+                () if pins.holds(&key) || named.all.contains(&key) => Fate::Pinned,
                 () => self.fate(&directory.join(&name), &digest)?,
             };
             if let Fate::Removed = fate {
@@ -421,13 +429,7 @@ impl<'a> Run<'a> {
                 let fate = match self.linked.get(&key) {
                     Some(true) => Fate::Named,
                     Some(false) => Fate::Pinned,
-                    None if self.pinned.contains(&key) => Fate::Pinned,
-                    None => self.store.room.change(&directory, || {
-                        let fate = self.fate(&path, &digest)?;
-                        let gone = matches!(fate, Fate::Removed) && !self.how.dry_run;
-                        let less = if gone { -i64::try_from(size).unwrap_or(i64::MAX) } else { 0 };
-                        Ok::<_, Halt>((fate, Change { stored: less, used: less }))
-                    })?,
+                    None => self.counted_fate(&path, &digest)?,
                 };
                 removed |= matches!(fate, Fate::Removed);
                 self.done.blobs.add(&fate, size);
@@ -437,6 +439,17 @@ impl<'a> Run<'a> {
             }
         }
         Ok(())
+    }
+
+    /// What becomes of a file of content itself, which counts.
+    fn counted_fate(&self, path: &Path, digest: &ContentDigest) -> Result<Fate, Halt> {
+        self.store.room.change(path, || {
+            let size = length(path)?;
+            let fate = self.fate(path, digest)?;
+            let gone = matches!(fate, Fate::Removed) && !self.how.dry_run;
+            let less = if gone { -size } else { 0 };
+            Ok((fate, Change { stored: less, used: less }))
+        })
     }
 
     /// Removes a file of this content if it is old and nobody is at work with it.

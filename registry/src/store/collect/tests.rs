@@ -432,26 +432,31 @@ fn collect_with(store: &Store, step: &dyn Fn() -> bool) {
 }
 
 #[tokio::test]
-async fn what_imported_sequences_gave_stays_whatever_the_tags_say() {
+async fn what_imported_sequences_gave_stays_in_their_namespace_whatever_the_tags_say() {
     let (_dir, store, hand) = store();
-    let a = name("a");
+    let (a, other) = (name("site/a"), name("other/a"));
     let lost = push(&store, &a, b"lost").await;
     let (ledger, _) = imported(&store, &[1, 2]).await;
-    // Their layers stand for what the indexes name: two blobs that no manifest of `a` names.
+    // Their layers stand for what the indexes name: a blob that no manifest of these names.
     let mut pinned = Vec::new();
-    store.pinned(|digest| pinned.push(digest)).unwrap();
-    store.durable.mark(&store.links(&a), &pinned[0].hex()).unwrap();
-    store.durable.make_dirs(&store.root, &store.blob_dir(&pinned[1].into())).unwrap();
-    store.durable.mark(&store.blob_dir(&pinned[1].into()), &pinned[1].hex()).unwrap();
+    store.pinned(|_, digest| pinned.push(digest)).unwrap();
+    for repository in [&a, &other] {
+        store.durable.make_dirs(&store.root, &store.links(repository)).unwrap();
+        store.durable.mark(&store.links(repository), &pinned[0].hex()).unwrap();
+    }
+    store.durable.make_dirs(&store.root, &store.blob_dir(&pinned[0].into())).unwrap();
+    store.durable.mark(&store.blob_dir(&pinned[0].into()), &pinned[0].hex()).unwrap();
     hand.pass(DAY + HOUR);
     let done = collect(&store, &UNTAGGED);
     // The bytes of the first blob are in the store for nothing but that link.
     assert_eq!((done.links.kept.pinned, done.blobs.kept.pinned), (1, 1), "{done:?}");
+    assert!(!store.links(&other).join(pinned[0].hex()).exists(), "not its namespace");
+    assert!(!bytes_stand(&store, lost) && done.unreadable.is_empty());
     assert_eq!(done.sequences.len(), 1);
     assert_eq!((done.sequences[0].from.get(), done.sequences[0].to.get()), (1, 2));
-    assert!(!bytes_stand(&store, lost));
 
     // One record less, and it is not known what the others left out.
+    let mine = push(&store, &other, b"mine").await;
     push(&store, &a, b"lost").await;
     hand.pass(DAY + HOUR);
     let tags = store.tags_dir(&ledger);
@@ -460,9 +465,30 @@ async fn what_imported_sequences_gave_stays_whatever_the_tags_say() {
         name.starts_with("sequence-") && name.ends_with("-1")
     });
     fs_err::remove_file(first.unwrap()).unwrap();
-    let refused = store.collect(&HOW, &|| true).unwrap_err();
-    assert!(matches!(refused, StoreError::Unpinned { .. }), "{refused}");
-    assert!(bytes_stand(&store, lost));
+    let done = collect(&store, &UNTAGGED);
+    assert!(done.unreadable[0].contains("no record of sequence 1"), "{done:?}");
+    assert!(bytes_stand(&store, lost), "the namespace keeps everything");
+    assert!(!bytes_stand(&store, mine), "and nobody else has to");
+}
+
+#[tokio::test]
+async fn records_that_anybody_pushes_stop_no_collection_elsewhere() {
+    let (_dir, store, hand) = store();
+    let (a, evil, ledger) = (name("a"), name("evil/app"), name("evil/bundle-ledger"));
+    let config = push(&store, &ledger, b"{}").await;
+    let layer = push(&store, &ledger, b"x").await;
+    let text = image(&config, &layer);
+    let stream = "ab".repeat(16);
+    for of in
+        [format!("stream-{stream}"), format!("sequence-{stream}-1"), format!("sequence-{stream}-5")]
+    {
+        store.put_manifest(&ledger, None, &[tag(&of)], None, text.as_bytes()).unwrap();
+    }
+    let (lost, kept) = (push(&store, &a, b"lost").await, push(&store, &evil, b"kept").await);
+    hand.pass(DAY + HOUR);
+    let done = collect(&store, &UNTAGGED);
+    assert!(done.complete && done.unreadable[0].contains("`evil/bundle-ledger`"), "{done:?}");
+    assert!(!bytes_stand(&store, lost) && bytes_stand(&store, kept));
 }
 
 #[tokio::test]
@@ -471,8 +497,8 @@ async fn what_only_an_imported_sequence_keeps_is_told_so() {
     let (a, b) = (name("a"), name("b"));
     let digest = put(&store, &a, &[tag("v1")], "layer").await;
     let given = [digest, Digest::of(b"{}"), Digest::of(b"layer")];
-    let given: HashSet<Key> = given.iter().map(|digest| Key::of(&digest.into())).collect();
-    let collect = || Run::new(&store, &UNTAGGED, &|| true, given.clone()).all().unwrap().blobs;
+    let given = Pins::everywhere(given.iter().map(|digest| Key::of(&digest.into())));
+    let collect = || Run::new(&store, &UNTAGGED, &|| true, &given).all().unwrap().blobs;
     hand.pass(DAY + HOUR);
     let kept = collect();
     assert_eq!((kept.kept.named, kept.kept.pinned, kept.pinned_bytes), (2, 0, 0));

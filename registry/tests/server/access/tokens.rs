@@ -68,6 +68,22 @@ async fn a_token_grants_what_was_asked_for_and_may_be_had() {
     assert_eq!(send_with(&registry, Some(&list), "GET", "/v2/_catalog").await.status(), 200);
     assert_eq!(send_with(&registry, Some(&pull), "GET", "/v2/_catalog").await.status(), 401);
 
+    // The web page is no way around it.
+    let (page, image) = ("/ui/repository/team/app", "/ui/image/team/app:v1");
+    let one = token(&registry, "puller", &["repository:team/app:pull"]).await;
+    let elsewhere = token(&registry, "puller", &["repository:x:pull"]).await;
+    let none = token(&registry, "puller", &[]).await;
+    for (bearer, status) in [(&one, 200), (&elsewhere, 404), (&none, 404), (&list, 404)] {
+        for path in [page, image] {
+            let answer = send_with(&registry, Some(bearer), "GET", path).await;
+            assert_eq!(answer.status(), status, "{path}");
+        }
+        let answer = send_with(&registry, Some(bearer), "GET", "/").await;
+        let shown = answer.text().await.unwrap().contains("team/app");
+        assert_eq!(shown, status == 200);
+    }
+    assert_eq!(send_as(&registry, "puller", "GET", page).await.status(), 200);
+
     for bad in ["Bearer x", "Bearer a.b.c", &format!("{pull}x"), "Negotiate x", "Basic", "Basic ?"]
     {
         let answer = send_with(&registry, Some(bad), "GET", team).await;
