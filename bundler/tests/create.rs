@@ -102,13 +102,14 @@ impl Site {
         (self.put(&repository, tag, &body).await, size)
     }
 
-    /// An image whose manifest says that its layer has `size` bytes.
+    /// An image whose manifest says that its layer has `size` bytes; of a foreign layer, of which the registry believes it.
     async fn liar(&self, repository: &str, layer: &[u8], size: u64) {
         let repository: Repository = repository.parse().unwrap();
         let mut config = self.blob(&repository, b"{}").await;
         config["mediaType"] = "application/vnd.oci.image.config.v1+json".into();
         let mut layer = self.blob(&repository, layer).await;
         layer["size"] = size.into();
+        layer["mediaType"] = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip".into();
         let body = serde_json::json!({
             "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
             "config": config, "layers": [layer],
@@ -534,7 +535,7 @@ async fn an_image_that_claims_too_much_does_not_keep_the_others_at_home() {
     // Too much for the medium, and too much for parts of this size.
     for part_bytes in [PART_MAX, PART_MIN] {
         let mut options = site.options(&["app/liar:1", "app/one:1"]);
-        options.part_bytes = part_bytes;
+        (options.part_bytes, options.foreign_layers) = (part_bytes, true);
         options.workspace = site.path(&format!("workspace-{part_bytes}"));
         options.to = site.path(&format!("medium-{part_bytes}"));
         let made = written(create(options).await.unwrap());
@@ -555,6 +556,7 @@ async fn of_two_images_that_disagree_about_a_size_the_wrong_one_goes() {
         [("first", ["app/liar:1", "app/one:1"]), ("last", ["app/one:1", "app/liar:1"])]
     {
         let mut options = site.options(&images);
+        options.foreign_layers = true;
         options.workspace = site.path(&format!("workspace-{name}"));
         options.to = site.path(&format!("medium-{name}"));
         let made = written(create(options).await.unwrap());
