@@ -711,3 +711,104 @@ fn each_manifest_of_a_large_release_is_fetched_once() {
     assert_eq!(mapping.lines().count(), 191);
     assert!(mapping.contains("openshift/release:4.16.0-x86_64-component-7"), "{mapping}");
 }
+
+#[test]
+fn updates_are_what_a_create_would_add_and_looking_leaves_no_trace() {
+    let Some(releases) = Releases::new() else { return };
+    let site = &releases.site;
+    let components = releases.components(&["a".to_owned(), "b".to_owned()], "1");
+    let first = releases.release("4.10.0", &components);
+    let second = releases.release("4.10.1", &components);
+    let service = graph(&releases, &[("4.10.0", &first), ("4.10.1", &second)]);
+    let (host, all) = listening(&site.source.host);
+    let configure = |max: &str, images: &[&str]| {
+        let images: String =
+            images.iter().map(|image| format!("  - name: {host}/{image}\n")).collect();
+        site.configure(&format!(
+            "  platform:\n    channels:\n    - name: stable-4.10\n      minVersion: 4.10.0\n      maxVersion: {max}\n  \
+             additionalImages:\n{images}"
+        ))
+    };
+    let run = |line: &[String]| {
+        let mut command = site.command(&[]);
+        command.env("UPDATE_URL_OVERRIDE", &service).args(line);
+        Run::of(&mut command)
+    };
+    let (config, workspace) = (site.path("imageset.yaml"), site.path("connected"));
+    let look = |more: &[&str]| {
+        let line = ["list", "updates", "--config", text(&config), "--workspace", text(&workspace)];
+        run(&[&line[..], more].concat().into_iter().map(ToOwned::to_owned).collect::<Vec<_>>())
+    };
+    let create = |more: &[&str]| {
+        let (keys, store) = (site.path("keys.pgp"), site.path("store"));
+        let ours = ["--release-keys", text(&keys), "--signature-store", text(&store)];
+        let more = [&ours[..], more].concat().into_iter().map(ToOwned::to_owned);
+        run(&site.create_arguments("media").into_iter().chain(more).collect::<Vec<_>>())
+    };
+
+    let old = site.source.image("team/app", "1", &[b"app"]);
+    configure("4.10.0", &["team/app:1"]);
+    let none = look(&[]).ok();
+    none.says("there is no sequence yet: all of it would be new")
+        .says("stable-4.10 (amd64): 1 new release\n  4.10.0                  named\n")
+        .says("additional images: 1 name new or changed, 0 known")
+        .says("new      team/app:1");
+    assert!(!workspace.exists());
+    create(&[]).ok();
+    look(&[]).ok().says("nothing new since sequence 1").says("1 release known");
+    let json = look(&["--output", "json"]).ok().json();
+    assert_eq!((&json["nothing"], &json["lastSequence"]), (&json!(true), &json!(1)));
+    assert_eq!((&json["releasesKnown"], &json["imagesKnown"]), (&json!(1), &json!(1)));
+
+    let new = site.source.image("team/app", "1", &[b"app, mended"]);
+    site.source.image("team/app", "2", &[b"another"]);
+    configure("4.10.1", &["team/app:1", "team/app:2"]);
+    all.lock().unwrap().clear();
+    let before = (support::tree(&workspace), support::snapshot(&workspace.join("history")));
+    let json = look(&["--output", "json"]).ok().json();
+    let added = &json["releases"];
+    let payload = format!("{}/{RELEASES}@{}", site.source.host, second.digest);
+    let expected = json!([{"version": "4.10.1", "architecture": "amd64", "payload": payload,
+        "channels": ["stable-4.10"], "why": ["from 4.10.0 to 4.10.1"]}]);
+    assert_eq!(added, &expected);
+    assert_eq!((&json["nothing"], &json["releasesKnown"]), (&json!(false), &json!(1)));
+    let images = json["images"].as_array().unwrap();
+    assert_eq!(images.len(), 2);
+    assert_eq!(images[0]["name"], "team/app:1");
+    assert_eq!(images[0]["previous"], old.digest.to_string());
+    assert_eq!(images[0]["digest"], new.digest.to_string());
+    assert_eq!((&images[1]["name"], &images[1]["previous"]), (&json!("team/app:2"), &json!(null)));
+    look(&[]).ok().says("new since sequence 1").says(&format!("{} -> {}", old.digest, new.digest));
+
+    // What cannot be had ends as in a create.
+    configure("4.10.1", &["team/app:1", "team/none:1"]);
+    let planned = create(&["--dry-run"]);
+    fs::remove_dir_all(workspace.join("dry-run")).unwrap();
+    let failed = look(&[]);
+    assert_eq!(failed.code, planned.code);
+    assert_ne!(failed.code, 0);
+    failed.says("could not be had:").says("team/none:1");
+
+    assert_eq!((support::tree(&workspace), support::snapshot(&workspace.join("history"))), before);
+    let heard = |what: &str| {
+        let all = all.lock().unwrap();
+        let has = |one: &Heard| String::from_utf8_lossy(&one.lock().unwrap()).contains(what);
+        all.iter().any(has)
+    };
+    assert!(heard("/manifests/"));
+    all.lock().unwrap().clear();
+    look(&[]).says("team/none:1");
+    assert!(heard("/manifests/") && !heard("/blobs/"));
+}
+
+#[test]
+fn updates_know_the_history_that_a_registry_has() {
+    let site = Site::new();
+    site.source.image("team/app", "1", &[b"app"]);
+    site.images_with_history(&["team/app:1"]);
+    site.create("media", &[]).ok();
+    let (config, workspace) = (site.path("imageset.yaml"), site.path("another"));
+    let line = ["list", "updates", "--config", text(&config), "--workspace", text(&workspace)];
+    site.bundle(&line).ok().says("nothing new since sequence 1");
+    assert!(!workspace.exists());
+}

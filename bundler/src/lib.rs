@@ -12,7 +12,8 @@
 //! 6. [`publish`] writes index, head and signatures, and gives the head its name last; `read_back` reads all of it
 //!    from the medium before.
 //!
-//! Only then does the history move on. `resend` makes a sequence of the history once more.
+//! Only then does the history move on. `resend` makes a sequence of the history once more, and `updates` looks what a create
+//! would add.
 
 mod attached;
 pub mod config;
@@ -36,9 +37,11 @@ pub mod report;
 mod resend;
 pub mod resolve;
 pub mod slots;
+mod snapshot;
 mod space;
 pub mod transfer;
 pub mod tree;
+mod updates;
 pub mod wish;
 
 mod create;
@@ -52,3 +55,4 @@ pub use create::{CreateOptions, ReleaseOptions, Signers, Standing, Stream, creat
 pub use error::{CreateError, ErrorKind, Large, exit_bits};
 pub use report::{Created, Planned, Summary, Written};
 pub use resend::resend;
+pub use updates::{NewName, NewRelease, Updates, UpdatesOptions, updates};

@@ -171,10 +171,7 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let trust = trust(&args.release_keys, args.signature_store, args.accept_unsigned_releases)?;
     let service = ServiceOptions::from_environment(Some(&workspace))
         .map_err(|error| Failure::from(&error))?;
-    let risks = match args.accept_risks {
-        None => AcceptedRisks::Nothing,
-        Some(names) => AcceptedRisks::named(names.into_iter().filter(|name| !name.is_empty())),
-    };
+    let risks = risks(args.accept_risks);
     let graph = GraphOptions { data: args.graph_data, base: args.graph_base };
     let releases = ReleaseOptions { service, risks, trust, graph };
     let part_bytes = part_bytes(args.size, args.media, config.archive_size);
@@ -261,7 +258,7 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
 }
 
 /// The configuration, and its warnings, which are told.
-fn read_config(path: &Path) -> Result<(ImageSetConfig, Vec<String>), Failure> {
+pub(super) fn read_config(path: &Path) -> Result<(ImageSetConfig, Vec<String>), Failure> {
     let loaded = ImageSetConfig::load(path)?;
     let told = |warning: &bundler::config::Finding| {
         let hint = warning.hint.iter().map(|hint| format!("; {hint}"));
@@ -277,7 +274,7 @@ fn read_config(path: &Path) -> Result<(ImageSetConfig, Vec<String>), Failure> {
 }
 
 /// The directory of this stream's state: what the configuration says, or the common option.
-fn workspace(common: &Common, config: &ImageSetConfig) -> PathBuf {
+pub(super) fn workspace(common: &Common, config: &ImageSetConfig) -> PathBuf {
     let Some(local) = &config.storage.local else { return common.workspace.clone() };
     if common.workspace != Path::new(cli::WORKSPACE) && common.workspace != *local {
         tracing::warn!(
@@ -286,6 +283,14 @@ fn workspace(common: &Common, config: &ImageSetConfig) -> PathBuf {
         );
     }
     local.clone()
+}
+
+/// The risks that `--accept-risks` names.
+pub(super) fn risks(names: Option<Vec<String>>) -> AcceptedRisks {
+    match names {
+        None => AcceptedRisks::Nothing,
+        Some(names) => AcceptedRisks::named(names.into_iter().filter(|name| !name.is_empty())),
+    }
 }
 
 /// Whose signatures of releases count, and where they are looked for.

@@ -2,7 +2,7 @@
 //!
 //! `list releases` asks the update service: the releases of a channel, the channels of a minor release, the update
 //! path from one release to another. It reads no configuration and changes nothing; an update graph that it fetched
-//! is kept in the workspace when there is one.
+//! is kept in the workspace when there is one. `list updates` is in `updates.rs`.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -35,6 +35,7 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum What {
     Releases(Releases),
+    Updates(super::updates::Args),
 }
 
 /// OpenShift releases of a channel, channels of a minor release, or the update path between two releases
@@ -114,7 +115,10 @@ struct Answer<'a> {
 }
 
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
-    let What::Releases(args) = args.what;
+    let args = match args.what {
+        What::Updates(args) => return super::updates::run(args, context).await,
+        What::Releases(args) => args,
+    };
     let asked = Asked::of(&args)?;
     let client = wire::client(&context.common, Side::Source(None))?;
     let workspace = &context.common.workspace;

@@ -22,6 +22,8 @@ mod man;
 mod registry;
 #[cfg(feature = "import")]
 mod resources;
+#[cfg(feature = "create")]
+mod updates;
 #[cfg(feature = "import")]
 mod verify;
 mod version;

@@ -1,0 +1,293 @@
+//! `bundle list updates`: what a create with a configuration would add now.
+//!
+//! In: the configuration and a look at the workspace ([`snapshot`](crate::snapshot)). Out: the releases that no earlier
+//! sequence carried, and the names of additional images that are new or stand for something else by now. What must hold:
+//! update graphs and manifests are read, blobs are not; nothing is written. Therefore of a release only the release image
+//! counts: what it consists of and who signed it is read by a create.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::path::PathBuf;
+
+use format_spec::head::{ContentClass, Failure};
+use format_spec::index::Resource;
+use format_spec::{Digest, Sequence, StreamId};
+use registry::client::Client;
+use registry::progress::Progress;
+use registry::reference::Reference;
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{ImageSetConfig, ReleaseStanza};
+use crate::create::{REQUESTS, Stream};
+use crate::error::{CreateError, exit_bits, fit, reason};
+use crate::history::{Known, Name};
+use crate::origin::{Origins, Source};
+use crate::plan::{self, Basis, Plan};
+use crate::release;
+use crate::release::explain::{Chosen, Explanation, Travelled};
+use crate::release::path::AcceptedRisks;
+use crate::release::service::{Service, ServiceOptions};
+use crate::resolve::{self, Resolved, Rules};
+use crate::snapshot::Snapshot;
+use crate::wish;
+
+/// Everything that it needs to know.
+pub struct UpdatesOptions {
+    /// What would be carried.
+    pub config: ImageSetConfig,
+    /// Where this stream's history is.
+    pub workspace: PathBuf,
+    /// Where update graphs are; what of them is kept is looked for in the workspace.
+    pub service: ServiceOptions,
+    /// The conditional edges that count.
+    pub risks: AcceptedRisks,
+    /// What is taken of every image.
+    pub rules: Rules,
+    /// The most path components of a repository at the target; 0 means no limit.
+    pub max_nested_paths: usize,
+    /// The way to the registries.
+    pub client: Client,
+    /// Ctrl-C.
+    pub cancel: CancellationToken,
+}
+
+/// A release that no sequence carried.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NewRelease {
+    /// Its version; none when it was named by its image.
+    pub version: Option<String>,
+    /// Its architecture, likewise.
+    pub architecture: Option<String>,
+    /// The release image, by digest.
+    pub payload: String,
+    /// The channels that it was chosen of.
+    pub channels: Vec<String>,
+    /// Why it would be carried.
+    pub why: Vec<String>,
+}
+
+/// A name at the target that is new, or stands for something else by now.
+#[derive(Debug, Clone, Serialize)]
+pub struct NewName {
+    /// Where it comes from.
+    pub source: String,
+    /// The name below the target's namespace.
+    pub name: String,
+    /// What it stands for at the source.
+    pub digest: Digest,
+    /// What an earlier sequence set it to; none when it is new.
+    pub previous: Option<Digest>,
+}
+
+/// What a configuration would add.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Updates {
+    /// The stream; none before its first sequence.
+    pub stream: Option<StreamId>,
+    /// Its last sequence.
+    pub last_sequence: Option<Sequence>,
+    /// The new releases.
+    pub releases: Vec<NewRelease>,
+    /// How many of the chosen releases earlier sequences carried.
+    pub releases_known: usize,
+    /// The additional images that are new or changed, and what is attached to them.
+    pub images: Vec<NewName>,
+    /// Names of additional images that stand as they are.
+    pub images_known: usize,
+    /// Bytes of manifests and blobs that the names need and no sequence carried; those of releases are not counted.
+    pub image_bytes: u64,
+    /// What each channel gives for each architecture.
+    pub channels: Vec<Explanation>,
+    /// The ways over several channels.
+    pub ways: Vec<Travelled>,
+    /// What could not be had.
+    pub failures: Vec<Failure>,
+    /// What is left out because it is blocked: reference and pattern.
+    pub blocked: Vec<(String, String)>,
+    /// What a person should know.
+    pub warnings: Vec<String>,
+}
+
+impl Updates {
+    /// Whether a create would carry something of this.
+    pub fn is_empty(&self) -> bool {
+        self.releases.is_empty() && self.images.is_empty()
+    }
+
+    /// The exit-code bits of what could not be had.
+    pub fn exit_bits(&self) -> u8 {
+        exit_bits(&self.failures)
+    }
+}
+
+/// Looks.
+pub async fn updates(options: UpdatesOptions) -> Result<Updates, CreateError> {
+    let cancel = options.cancel.clone();
+    tokio::select! {
+        found = look(options) => found,
+        () = cancel.cancelled() => Err(CreateError::Cancelled),
+    }
+}
+
+async fn look(options: UpdatesOptions) -> Result<Updates, CreateError> {
+    let UpdatesOptions { config, workspace, rules, client, .. } = &options;
+    let snapshot = Snapshot::of(workspace)?;
+    let progress = Progress::default();
+    let Stream { history, .. } = Stream::open(config, snapshot.path(), client, &progress).await?;
+    let known = history.known(None)?;
+    let origins = Origins::new(client.clone(), REQUESTS.max(rules.parallel));
+    let wishes = wish::additional(config, options.max_nested_paths)?;
+    let mut resolved = resolve::resolve(config, wishes, &origins, rules, &known).await?;
+    if snapshot.unsettled {
+        resolved.warnings.push(
+            "a create was interrupted while it published: what it carries counts as not carried here, and the next \
+             create settles it"
+                .to_owned(),
+        );
+    }
+    let service =
+        ServiceOptions { workspace: Some(snapshot.path().to_owned()), ..options.service.clone() };
+    let (wanted, chosen) = match &config.platform {
+        None => (Vec::new(), Chosen::default()),
+        Some(stanza) => {
+            let service = Service::new(client.clone(), service);
+            releases(stanza, &service, &options.risks, &origins, &mut resolved).await
+        }
+    };
+    let carried = carried(known.resources());
+    let mut new = Vec::new();
+    let mut standing = 0;
+    for (digest, release) in wanted {
+        if let Some(pattern) = config.blocked_by(&release.payload) {
+            resolved.blocked.push((release.payload, pattern.pattern().to_owned()));
+        } else if digest.is_some_and(|digest| carried.contains(&digest)) {
+            standing += 1;
+        } else {
+            new.push(release);
+        }
+    }
+    if resolved.images.is_empty()
+        && new.is_empty()
+        && standing == 0
+        && !resolved.failures.is_empty()
+    {
+        let (failures, causes) = (resolved.failures, resolved.causes);
+        return Err(CreateError::Content { failures, causes });
+    }
+    let stream = history.stream();
+    let plan = plan::make(
+        &resolved,
+        &Basis {
+            stream: stream.unwrap_or(StreamId::from_bytes([0; 16])),
+            sequence: Sequence::FIRST,
+            known: &known,
+            // What leaves the configuration is not looked at.
+            standing: &Known::default(),
+            part_bytes: format_spec::limits::PART_DEFAULT,
+        },
+    )?;
+    let names: usize = resolved.images.iter().map(|image| image.names.len()).sum();
+    let images = names_of(&plan, &known);
+    let mut warnings = resolved.warnings;
+    warnings.extend(plan.warnings.iter().cloned());
+    Ok(Updates {
+        stream,
+        last_sequence: history.last().map(|link| link.sequence),
+        releases: new,
+        releases_known: standing,
+        images_known: names.saturating_sub(images.len()),
+        images,
+        image_bytes: plan.bytes(),
+        channels: chosen.channels,
+        ways: chosen.ways,
+        failures: resolved.failures,
+        blocked: resolved.blocked,
+        warnings,
+    })
+}
+
+/// The releases that the configuration asks for; the digest of each, when it is known.
+async fn releases(
+    stanza: &ReleaseStanza,
+    service: &Service,
+    risks: &AcceptedRisks,
+    origins: &Origins,
+    resolved: &mut Resolved,
+) -> (Vec<(Option<Digest>, NewRelease)>, Chosen) {
+    if let Some(image) = &stanza.release {
+        let source = Source::Registry(Cow::Borrowed(image));
+        let wanted = match origins.image(&source).await {
+            Ok(arrived) => vec![named(image, arrived.raw.digest)],
+            Err(error) => {
+                let (name, kind) = (image.to_string(), error.kind());
+                let reason = fit(&reason(&error));
+                resolved.fail(&name, ContentClass::Release, kind, reason);
+                Vec::new()
+            }
+        };
+        return (wanted, Chosen::default());
+    }
+    if stanza.channels.is_empty() {
+        return (Vec::new(), Chosen::default());
+    }
+    let mut chosen = release::choose(stanza, service, risks).await;
+    for failure in &chosen.failures {
+        let name = format!("{} ({})", failure.channel, failure.architecture);
+        let told = std::iter::once(&failure.reason).chain(&failure.hints).cloned();
+        let reason = fit(&told.collect::<Vec<_>>().join("; "));
+        resolved.fail(&name, ContentClass::Release, failure.wire, reason);
+    }
+    resolved.warnings.append(&mut chosen.warnings);
+    let wanted = chosen.payloads.iter().map(|payload| {
+        let release = NewRelease {
+            version: Some(payload.version.to_string()),
+            architecture: Some(payload.architecture.clone()),
+            payload: payload.payload.to_string(),
+            channels: payload.channels.clone(),
+            why: payload.why.clone(),
+        };
+        (payload.payload.digest, release)
+    });
+    (wanted.collect(), chosen)
+}
+
+fn named(image: &Reference, digest: Digest) -> (Option<Digest>, NewRelease) {
+    let by_digest = Reference { tag: None, digest: Some(digest), ..image.clone() };
+    let release = NewRelease {
+        version: None,
+        architecture: None,
+        payload: by_digest.to_string(),
+        channels: Vec::new(),
+        why: vec!["named by `release`".to_owned()],
+    };
+    (Some(digest), release)
+}
+
+/// The release images that earlier sequences stated.
+fn carried(resources: &[Resource]) -> HashSet<Digest> {
+    #[derive(Deserialize)]
+    struct Told {
+        digest: Digest,
+    }
+    let releases = resources.iter().filter(|resource| resource.name.starts_with("release/"));
+    let told = releases.filter_map(|one| serde_json::from_slice::<Told>(&one.content).ok());
+    told.map(|told| told.digest).collect()
+}
+
+fn names_of(plan: &Plan, known: &Known) -> Vec<NewName> {
+    let references = plan.index.references.iter();
+    let told = references.map(|reference| {
+        let repository = plan.index.repository(reference.repository);
+        let name = Name::of(reference.tag.as_ref(), reference.digest);
+        NewName {
+            source: reference.source.clone(),
+            name: plan::show(repository, reference.tag.as_ref(), &reference.digest),
+            digest: reference.digest,
+            previous: known.reference(repository, &name),
+        }
+    });
+    told.collect()
+}
