@@ -52,7 +52,7 @@ const COMMON: &str =
     "`--help` also shows the common options: workspace, credentials, certificates, output, retries";
 
 /// Names of commands that this version, or this build of it, does not have.
-const ELSEWHERE: &[&str] = &["mirror", "delete", "prune"];
+const ELSEWHERE: &[&str] = &["mirror", "delete", "prune", "release"];
 const ELSEWHERE_REGISTRY: &[&str] = &[];
 const ELSEWHERE_LIST: &[&str] = &["operators"];
 const FEATURED: &[&str] =
@@ -265,8 +265,18 @@ fn known(name: &str, arguments: &[OsString]) -> Option<Failure> {
     };
     let before = group.map(|group| format!("{group} ")).unwrap_or_default();
     if names.contains(&name) {
+        let refused =
+            Failure::usage(format!("`bundle {before}{name}` is not part of this version"));
+        let refused = if name == "release" {
+            refused.with_hint(
+                "a release comes to a registry with `mirror.platform.release: IMAGE` in a configuration, by `bundle create` and \
+                 `bundle import`; files of its image: `oc adm release extract`",
+            )
+        } else {
+            refused
+        };
         return Some(
-            Failure::usage(format!("`bundle {before}{name}` is not part of this version"))
+            refused
                 .with_hint(format!("`bundle {before}--help` lists the commands of this version")),
         );
     }

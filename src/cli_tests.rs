@@ -69,6 +69,7 @@ fn commands_of_later_versions_are_named() {
         ("mirror --config x docker://h", "mirror"),
         ("--output json delete", "delete"),
         ("prune", "prune"),
+        ("release mirror --from x --to y", "release"),
     ] {
         let text = format!("{:?}", refused(line));
         assert!(text.contains(&format!("`bundle {name}` is not part of this version")), "{text}");
