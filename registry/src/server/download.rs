@@ -4,7 +4,6 @@
 //! hold: two steps in memory at most for one connection; a file that ends early cuts the connection.
 
 use std::os::unix::fs::FileExt;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -16,7 +15,7 @@ use http::request::Parts;
 use http::{Method, StatusCode};
 
 use super::answer::{Answer, Fault, Payload, field};
-use super::limits::{FREE_BUFFERS_MAX, STEP};
+use super::buffers::Buffers;
 use super::range::{Wanted, wanted};
 use super::storage::{Content, Storage};
 use super::{App, header};
@@ -107,8 +106,9 @@ impl BlobBody {
         if self.left == 0 {
             return None;
         }
-        let length = usize::try_from(self.left).unwrap_or(STEP).min(STEP);
         let mut buffer = self.buffers.take();
+        let most = buffer.data.len();
+        let length = usize::try_from(self.left).map_or(most, |left| left.min(most));
         if let Err(error) = self.file.file().read_exact_at(&mut buffer.data[..length], self.at) {
             tracing::error!(path = %self.file.path().display(), %error, "cannot read a blob");
             self.left = 0;
@@ -157,38 +157,5 @@ impl ObjectBody {
             }
         }
         Poll::Ready(Some(step))
-    }
-}
-
-/// Buffers of one step each, used again instead of allocated: fresh memory costs a page fault for
-/// every 4 KiB, which is as much as the copying.
-#[derive(Clone, Default)]
-pub(super) struct Buffers(Arc<Mutex<Vec<Box<[u8]>>>>);
-
-impl Buffers {
-    fn take(&self) -> Buffer {
-        let free = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let data = free.unwrap_or_else(|| vec![0; STEP].into_boxed_slice());
-        Buffer { data, home: self.clone() }
-    }
-}
-
-struct Buffer {
-    data: Box<[u8]>,
-    home: Buffers,
-}
-
-impl AsRef<[u8]> for Buffer {
-    fn as_ref(&self) -> &[u8] {
-        &self.data
-    }
-}
-
-impl Drop for Buffer {
-    fn drop(&mut self) {
-        let mut free = self.home.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if free.len() < FREE_BUFFERS_MAX {
-            free.push(std::mem::take(&mut self.data));
-        }
     }
 }

@@ -87,8 +87,11 @@ pub const ROOM_GRACE: Duration = Duration::from_secs(if cfg!(test) { 3 } else { 
 /// parsing that is limited.
 pub const REFERRERS_MADE: usize = 8;
 
-/// Free read buffers kept for the next answer: 8 MiB.
-pub const FREE_BUFFERS_MAX: usize = 64;
+/// Bodies that have a step of [`STEP`] bytes in memory at one time: 4 MiB for all, also when they are done.
+pub const LARGE_STEPS_MAX: usize = 32;
+
+/// The step of those beyond: hundreds of slow clients hold two each.
+pub const SMALL_STEP: usize = 32 * 1024;
 
 /// Lines that wait for the writer of a log. With the longest paths and agents 10 MB.
 pub const LOG_QUEUE: usize = 4096;

@@ -19,6 +19,7 @@ mod access_log;
 mod account;
 mod answer;
 mod audit;
+mod buffers;
 pub mod certificate;
 mod chain;
 mod collection;
@@ -204,7 +205,7 @@ struct App {
     tls: Option<tls::Tls>,
     /// With TLS: who may do what. In the clear nobody logs in.
     access: Option<access::Access>,
-    buffers: download::Buffers,
+    buffers: buffers::Buffers,
     address: SocketAddr,
     began: Instant,
     storage: settings::Storage,
@@ -284,7 +285,7 @@ impl Server {
             read_only: config.read_only,
             tls,
             access,
-            buffers: download::Buffers::default(),
+            buffers: buffers::Buffers::default(),
             address,
             began: Instant::now(),
             storage: config.settings.storage.clone(),
