@@ -39,6 +39,13 @@ use commands::Context;
 use failure::{Failure, Kind};
 use output::Output;
 
+/// Threads that wait for disks, of a server: as many syncs as a disk can join. Each keeps some memory of its own, and a
+/// registry with 64 pushes at once held 10 MiB more for 64 of them.
+const SERVER_THREADS: usize = 24;
+
+/// And of every other command, which has few.
+const THREADS: usize = 512;
+
 fn main() -> ExitCode {
     let cli = match cli::parse(std::env::args_os()) {
         Ok(cli) => cli,
@@ -53,7 +60,9 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: cli::Cli, output: Output) -> Result<failure::Exit, Failure> {
+    let waiting = if cli.command.serves() { SERVER_THREADS } else { THREADS };
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .max_blocking_threads(waiting)
         .enable_all()
         .build()
         .map_err(|error| Failure::io(Kind::Failed, "cannot start", &error))?;

@@ -12,13 +12,18 @@ use crate::error::ImportError;
 /// What the names of half-written files begin with.
 const HALF: &str = ".new-";
 
+/// And so many random letters and digits follow.
+const RANDOM: usize = 6;
+
 /// Takes away what killed importers left half written in a directory, if it is there, and makes durable what they had
 /// written: it is going to be believed. Only for who holds the lock: nobody else writes there then.
 pub(crate) fn sweep(directory: &Path) -> Result<(), ImportError> {
     let sweep = || -> std::io::Result<()> {
         for entry in fs_err::read_dir(directory)? {
             let entry = entry?;
-            if entry.file_name().as_encoded_bytes().starts_with(HALF.as_bytes()) {
+            let name = entry.file_name();
+            let random = name.as_encoded_bytes().strip_prefix(HALF.as_bytes());
+            if random.is_some_and(|random| random.len() == RANDOM) {
                 fs_err::remove_file(entry.path())?;
             }
         }
@@ -41,7 +46,11 @@ pub(crate) fn directory(path: &Path) -> Result<(), ImportError> {
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), ImportError> {
     let fail = |source| write_error(path, source);
     let parent = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(HALF).tempfile_in(parent).map_err(fail)?;
+    let mut file = tempfile::Builder::new()
+        .prefix(HALF)
+        .rand_bytes(RANDOM)
+        .tempfile_in(parent)
+        .map_err(fail)?;
     file.write_all(bytes).map_err(fail)?;
     file.as_file().sync_all().map_err(fail)?;
     file.persist(path).map_err(|error| fail(error.error))?;

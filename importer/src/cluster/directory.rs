@@ -5,7 +5,7 @@
 //! A list in the directory says what was written, with the digest of each; `oc apply` passes over it, as its name has none
 //! of the endings that it reads.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::{ErrorKind, Read as _};
 use std::path::{Component, Path, PathBuf};
@@ -20,8 +20,8 @@ use crate::limits::WRITTEN_MAX;
 /// The list of what was written.
 const LIST: &str = ".written-by-bundle";
 
-/// Names and the digests of their bytes.
-type List = BTreeMap<PathBuf, Digest>;
+/// Names and the digests of their bytes. A name has two while its file is exchanged.
+type List = BTreeSet<(PathBuf, Digest)>;
 
 /// Writes `files` into `directory`. Returns the names of all of them and of those that were removed.
 pub(super) fn write(
@@ -36,17 +36,21 @@ pub(super) fn write(
     durable::directory(directory)?;
     let now: List = files.iter().map(|(name, bytes)| (name.clone(), Digest::of(bytes))).collect();
     // Both, for a run that ends in between: the next one knows whose they are.
-    let mut both = before.clone();
-    both.extend(now.clone());
+    let both: List = before.union(&now).cloned().collect();
+    let places: BTreeSet<PathBuf> = both
+        .iter()
+        .filter_map(|(name, _)| Some(directory.join(name).parent()?.to_owned()))
+        .collect();
+    places.iter().try_for_each(|place| durable::sweep(place))?;
     if both != before {
         write_list(directory, &both)?;
     }
     for (name, bytes) in files {
         let path = directory.join(name);
         match found(&path)? {
-            Some(digest) if digest == now[name] => continue,
+            Some(digest) if digest == Digest::of(bytes) => continue,
             // What was written here, and nobody changed.
-            Some(digest) if before.get(name) == Some(&digest) => {}
+            Some(digest) if before.contains(&(name.clone(), digest)) => {}
             None if !occupied(&path) => {}
             _ => keep(&path, warnings)?,
         }
@@ -54,10 +58,12 @@ pub(super) fn write(
         durable::write(&path, bytes)?;
     }
     let mut removed = Vec::new();
-    for (name, digest) in before.iter().filter(|(name, _)| !now.contains_key(*name)) {
+    let gone: BTreeSet<&PathBuf> =
+        before.iter().map(|(name, _)| name).filter(|name| !files.contains_key(*name)).collect();
+    for name in gone {
         let path = directory.join(name);
         match found(&path)? {
-            Some(found) if found == *digest => {
+            Some(found) if before.contains(&(name.clone(), found)) => {
                 fs_err::remove_file(&path).map_err(|source| durable::write_error(&path, source))?;
                 removed.push(name.clone());
             }
@@ -69,7 +75,7 @@ pub(super) fn write(
         }
     }
     write_list(directory, &now)?;
-    Ok((now.into_keys().collect(), removed))
+    Ok((files.keys().cloned().collect(), removed))
 }
 
 /// Moves somebody else's file out of the way.
@@ -172,6 +178,26 @@ mod tests {
         // It is nobody's now but the person's.
         assert_eq!(put(&directory, &[]), (0, 1, 0));
         assert!(there("c.yaml") && !there("a.yaml"));
+    }
+
+    #[test]
+    fn what_a_killed_run_left_is_ours() {
+        let scratch = tempfile::tempdir().unwrap();
+        let directory = scratch.path();
+        put(directory, &[("a.yaml", "old"), ("b.yaml", "old")]);
+        // Killed after its list, with one file half written: nothing is exchanged yet.
+        let both = ["old", "new"].map(|text| {
+            let digest = Digest::of(text.as_bytes());
+            format!("{digest}  a.yaml\n{digest}  b.yaml\n")
+        });
+        fs_err::write(directory.join(LIST), both.concat()).unwrap();
+        fs_err::write(directory.join(".new-a1B2c3"), "ne").unwrap();
+        fs_err::write(directory.join(".new-mine"), "somebody's").unwrap();
+        assert_eq!(put(directory, &[("a.yaml", "new")]), (1, 1, 0));
+        assert_eq!(fs_err::read(directory.join("a.yaml")).unwrap(), b"new");
+        let left = |name: &str| directory.join(name).exists();
+        assert!(!left("a.yaml.before") && !left("b.yaml") && !left(".new-a1B2c3"));
+        assert!(left(".new-mine"));
     }
 
     #[test]

@@ -21,7 +21,7 @@ use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::App;
-use super::limits::{HEAD_MAX, HEAD_TIME, HEADERS_MAX, STALL, STEP, STOP_TIME};
+use super::limits::{HEAD_MAX, HEAD_TIME, HEADERS_MAX, STALL, STOP_TIME, WAITING};
 use super::peers::Guest;
 
 /// Serves a connection until it ends, or for a moment longer than `stop`.
@@ -98,7 +98,7 @@ pub(super) async fn converse<S, B>(
         .header_read_timeout(HEAD_TIME)
         .max_headers(HEADERS_MAX)
         .max_header_size(HEAD_MAX)
-        .max_buf_size(STEP)
+        .max_buf_size(WAITING)
         .serve_connection(TokioIo::new(socket), service);
     tokio::pin!(connection);
     let spoken = async {

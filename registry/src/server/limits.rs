@@ -25,6 +25,9 @@ pub const FULL_LOOK: Duration = Duration::from_millis(100);
 /// copying and hashing; a connection holds up to two, so larger ones are memory.
 pub const STEP: usize = 128 * 1024;
 
+/// Bytes of a connection's requests, and of its answers, that wait in memory at one time; above [`HEAD_MAX`].
+pub const WAITING: usize = 96 * 1024;
+
 /// Header fields of a request; clients send about ten.
 pub const HEADERS_MAX: usize = 64;
 
