@@ -730,7 +730,7 @@ fn without_a_target_the_embedded_store_is_filled() {
         text(&workspace),
     ])
     .ok()
-    .says("bundle registry serve");
+    .says("bundle registry install");
     let served = Server::embedded(&workspace.join("registry"));
     assert_eq!(served.pull("team/app", "1"), site.source.pull("team/app", "1"));
 }

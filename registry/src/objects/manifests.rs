@@ -251,12 +251,14 @@ impl Objects {
         digest: &ContentDigest,
         held: u64,
     ) -> Result<Small, StoreError> {
-        match self.read_manifest(repository, digest, held).await {
-            Ok(found) => Ok(Small::Found(found.map(|(_, found)| found))),
-            // Longer than that; whether it is really damaged, reading the whole tells.
-            Err(StoreError::Objects(ObjectsError::Damaged { .. })) => Ok(Small::Large),
-            Err(error) => Err(error),
+        let Some(bytes) = self.hold_manifest(repository, digest, held).await? else {
+            return Ok(Small::Found(None));
+        };
+        // Longer than that; whether it is really damaged, reading the whole tells.
+        if bytes.is_empty() {
+            return Ok(Small::Large);
         }
+        Ok(Small::Found(whole(repository, digest, &bytes)))
     }
 
     /// The same with its stored form.
@@ -266,17 +268,22 @@ impl Objects {
         digest: &ContentDigest,
         max: u64,
     ) -> Result<Option<(Bytes, StoredManifest)>, StoreError> {
-        let key = keys::manifest(repository, digest);
+        let held = self.hold_manifest(repository, digest, max).await?;
+        Ok(held.and_then(|bytes| Some((bytes.clone(), whole(repository, digest, &bytes)?))))
+    }
+
+    /// The stored form, which stays; empty when it is longer than `max`.
+    async fn hold_manifest(
+        &self,
+        repository: &Repository,
+        digest: &ContentDigest,
+        max: u64,
+    ) -> Result<Option<Bytes>, StoreError> {
         let anew = |bytes: &Bytes| {
             let found = StoredManifest::parse(&without_word(bytes), digest);
             found.map(|found| stored(&found.media_type, &found.bytes)).transpose()
         };
-        let Some(bytes) = self.hold(&key, max, anew).await? else { return Ok(None) };
-        let found = StoredManifest::parse(&without_word(&bytes), digest);
-        if found.is_none() {
-            tracing::error!(%repository, %digest, "a stored manifest is damaged: push it again");
-        }
-        Ok(found.map(|found| (bytes, found)))
+        self.hold(&keys::manifest(repository, digest), max, anew).await
     }
 
     /// Removes a manifest, every tag that stands for it and its referrer link; `false` when there is none.
@@ -349,6 +356,15 @@ impl Objects {
         self.writable()?;
         self.bucket.remove(&keys::tag(repository, tag)).await
     }
+}
+
+/// What a stored form holds, or nothing when it is damaged.
+fn whole(repository: &Repository, digest: &ContentDigest, bytes: &Bytes) -> Option<StoredManifest> {
+    let found = StoredManifest::parse(&without_word(bytes), digest);
+    if found.is_none() {
+        tracing::error!(%repository, %digest, "a stored manifest is damaged: push it again");
+    }
+    found
 }
 
 #[cfg(test)]
