@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use format_spec::head::{ContentClass, Kind};
+use format_spec::head::Kind;
 use format_spec::keys::SecretKey;
 use format_spec::part::FileName;
 use format_spec::{Digest, Sequence, StreamId};
@@ -22,18 +22,14 @@ use crate::origin::{Loss, OriginError, Origins};
 use crate::plan::{self, Basis, Plan};
 use crate::publish::{self, Published, Statement};
 use crate::read_back::ReadBack;
-use crate::release::carry::{self, Carried, Trust, Wanted};
+use crate::release::asked::{self, ReleaseOptions};
 use crate::release::explain::Chosen;
-use crate::release::graph_image::{self, GraphImageError, GraphOptions};
-use crate::release::path::AcceptedRisks;
-use crate::release::service::{Service, ServiceOptions};
-use crate::release::{self, whole};
+use crate::release::{graph_image, whole};
 use crate::remote_history::RemoteHistory;
 use crate::report::{Created, File, Planned, PlannedReference, Summary, Written};
 use crate::resolve::{self, Resolved, Rules};
 use crate::slots::Slots;
 use crate::space::{self, drop_liars};
-use crate::wish::Wish;
 use crate::{transfer, wish};
 
 /// Manifests asked for at a time, those that are attached to images among them: on a line with a long way, waiting is what
@@ -103,18 +99,6 @@ pub struct CreateOptions {
     pub cancel: CancellationToken,
 }
 
-/// What a configuration does not say about releases.
-pub struct ReleaseOptions {
-    /// Where update graphs are.
-    pub service: ServiceOptions,
-    /// The conditional edges that count.
-    pub risks: AcceptedRisks,
-    /// Whose signatures count.
-    pub trust: Trust,
-    /// What the graph image is made of.
-    pub graph: GraphOptions,
-}
-
 impl CreateOptions {
     pub(crate) fn read_back(&self) -> Option<ReadBack<'_>> {
         self.read_back.then_some(ReadBack { progress: &self.progress, cancel: &self.cancel })
@@ -181,16 +165,16 @@ pub async fn create(stream: Stream, options: CreateOptions) -> Result<Created, C
     let state = State::of(&options, &history)?;
     let mut wishes = wish::additional(&options.config, options.max_nested_paths)?;
     let finding = async {
-        let (mut carried, chosen) = releases(&options, &origins).await;
+        let (mut carried, chosen) = asked::releases(&options, &origins).await;
         wishes.append(&mut carried.wishes);
-        match graph(&options, &origins).await {
+        match asked::graph(&options, &origins).await {
             Ok(wish) => wishes.extend(wish),
             Err(error) => carried.failures.push(error.told()),
         }
         progress.phase("resolving images");
         let resolving = resolve::resolve(&options.config, wishes, &origins, &rules, &state.known);
         let mut resolved = resolving.await?;
-        let releases = note(&mut resolved, carried, chosen);
+        let releases = asked::note(&mut resolved, carried, chosen);
         Ok::<_, CreateError>((resolved, releases))
     };
     let (mut resolved, releases) = tokio::select! {
@@ -354,64 +338,6 @@ fn labels(options: &CreateOptions, resolved: &Resolved) -> BTreeMap<String, Stri
         labels.insert("unsigned-releases".to_owned(), fit(&unsigned.join(", ")));
     }
     labels
-}
-
-/// The releases that the configuration asks for, and why those.
-async fn releases<'a>(options: &'a CreateOptions, origins: &Origins) -> (Carried<'a>, Chosen) {
-    let mut chosen = Chosen::default();
-    let Some(stanza) = &options.config.platform else { return (Carried::default(), chosen) };
-    let (client, trust) = (&options.client, &options.releases.trust);
-    let mut wanted: Vec<Wanted> = Vec::new();
-    if let Some(image) = &stanza.release {
-        wanted.push(Wanted { image: image.clone(), channels: Vec::new() });
-    } else if !stanza.channels.is_empty() {
-        options.progress.phase("asking for update graphs");
-        let service = Service::new(client.clone(), options.releases.service.clone());
-        chosen = release::choose(stanza, &service, &options.releases.risks).await;
-        wanted.extend(chosen.payloads.iter().map(|payload| Wanted {
-            image: payload.payload.clone(),
-            channels: payload.channels.clone(),
-        }));
-    }
-    if wanted.is_empty() {
-        return (Carried::default(), chosen);
-    }
-    options.progress.phase("reading releases");
-    let nested = options.max_nested_paths;
-    (carry::carry(origins, client, &wanted, stanza, trust, nested).await, chosen)
-}
-
-/// The graph image, when the configuration asks for it.
-async fn graph(
-    options: &CreateOptions,
-    origins: &Origins,
-) -> Result<Option<Wish<'static>>, GraphImageError> {
-    let Some(stanza) = options.config.platform.as_ref().filter(|stanza| stanza.graph) else {
-        return Ok(None);
-    };
-    options.progress.phase("making the graph image");
-    let ReleaseOptions { service, graph, .. } = &options.releases;
-    let (workspace, nested) = (&options.workspace, options.max_nested_paths);
-    graph_image::make(&options.client, origins, graph, &service.ocp, stanza, workspace, nested)
-        .await
-        .map(Some)
-}
-
-/// Notes channels and releases that cannot be had, and what there is to be told of them.
-fn note(resolved: &mut Resolved, carried: Carried<'_>, chosen: Chosen) -> Vec<whole::Release> {
-    for failure in &chosen.failures {
-        let name = format!("{} ({})", failure.channel, failure.architecture);
-        let told = std::iter::once(&failure.reason).chain(&failure.hints).cloned();
-        let reason = fit(&told.collect::<Vec<_>>().join("; "));
-        resolved.fail(&name, ContentClass::Release, failure.wire, reason);
-    }
-    for (name, kind, reason) in carried.failures {
-        resolved.fail(&name, ContentClass::Release, kind, reason);
-    }
-    resolved.warnings.extend(chosen.warnings.iter().cloned());
-    resolved.warnings.extend(carried.warnings);
-    resolved.chosen = chosen;
-    carried.releases
 }
 
 /// The id of a stream that has no sequence yet. It is kept, so that an interrupted first create goes

@@ -51,8 +51,9 @@ fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-pub use create::{CreateOptions, ReleaseOptions, Signers, Standing, Stream, create};
+pub use create::{CreateOptions, Signers, Standing, Stream, create};
 pub use error::{CreateError, ErrorKind, Large, exit_bits};
+pub use release::asked::ReleaseOptions;
 pub use report::{Created, Planned, Summary, Written};
 pub use resend::resend;
 pub use updates::{NewName, NewRelease, Updates, UpdatesOptions, updates};

@@ -24,10 +24,10 @@ use crate::error::{CreateError, exit_bits, fit, reason};
 use crate::history::{Known, Name};
 use crate::origin::{Origins, Source};
 use crate::plan::{self, Basis, Plan};
-use crate::release;
 use crate::release::explain::{Chosen, Explanation, Travelled};
 use crate::release::path::AcceptedRisks;
 use crate::release::service::{Service, ServiceOptions};
+use crate::release::{self, asked};
 use crate::resolve::{self, Resolved, Rules};
 use crate::snapshot::Snapshot;
 use crate::wish;
@@ -234,12 +234,7 @@ async fn releases(
         return (Vec::new(), Chosen::default());
     }
     let mut chosen = release::choose(stanza, service, risks).await;
-    for failure in &chosen.failures {
-        let name = format!("{} ({})", failure.channel, failure.architecture);
-        let told = std::iter::once(&failure.reason).chain(&failure.hints).cloned();
-        let reason = fit(&told.collect::<Vec<_>>().join("; "));
-        resolved.fail(&name, ContentClass::Release, failure.wire, reason);
-    }
+    asked::note_channels(resolved, &chosen);
     resolved.warnings.append(&mut chosen.warnings);
     let wanted = chosen.payloads.iter().map(|payload| {
         let release = NewRelease {

@@ -3,8 +3,9 @@
 //! 1. the configuration, refused with every fault at once; 2. the workspace and the keys; 3. the part
 //!    size; 4. `bundler` does the work; 5. what happened, and what to do next.
 
+pub(super) mod answer;
+
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,21 +18,21 @@ use bundler::release::keys::Trusted;
 use bundler::release::path::AcceptedRisks;
 use bundler::release::service::ServiceOptions;
 use bundler::release::store::{self, Store};
-use bundler::report::{Created, Planned, Summary, Written};
+use bundler::report::Created;
 use bundler::{CreateOptions, ReleaseOptions, Stream};
 use format_spec::Sequence;
-use format_spec::head::{Kind, Totals};
 use format_spec::keys::KeyId;
 use format_spec::limits::{LABELS_MAX, PART_DEFAULT, PART_MAX, TEXT_MAX};
-use serde::Serialize;
+
+use answer::{Answer, text};
 
 use super::Context;
 use crate::cli::{self, Common};
 use crate::failure::{Exit, Failure};
-use crate::output::{plain, plain_lines};
+use crate::output::plain;
 use crate::progress::Drawing;
 use crate::signing::{Signers, first_key, signing_keys, tell_new_stream, tell_other_key};
-use crate::size::{self, Media, PartSize};
+use crate::size::{Media, PartSize};
 use crate::wire::{self, Side};
 
 /// Write what is new since the last time as the next sequence, signed, in parts
@@ -120,43 +121,6 @@ pub struct Args {
     /// When the other side can expect the next sequence, as 2027-01-31T00:00:00Z
     #[arg(long, value_name = "TIME", value_parser = instant)]
     next_expected: Option<String>,
-}
-
-/// The answer in JSON: what `bundler` tells, and what only the command knows.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Answer<'a> {
-    #[serde(flatten)]
-    created: &'a Created,
-    /// Whether a sequence was written: the exit code of missing content does not say it.
-    written: bool,
-    /// The directory.
-    to: String,
-    /// The keys that signed.
-    keys: Vec<String>,
-    /// The public key that this run made, to be carried to the other side.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    new_key: Option<String>,
-    /// The workspace that had no stream before, when a sequence begins one there.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    new_stream_in: Option<String>,
-    /// Discs that the parts fill, for media of a fixed size.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    discs: Option<u64>,
-}
-
-impl<'a> Answer<'a> {
-    fn new(created: &'a Created, to: &Path) -> Self {
-        Self {
-            created,
-            written: matches!(created, Created::Written(_)),
-            to: to.display().to_string(),
-            keys: Vec::new(),
-            new_key: None,
-            new_stream_in: None,
-            discs: None,
-        }
-    }
 }
 
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
@@ -337,161 +301,6 @@ fn discs(media: Option<Media>, created: &Created) -> Option<u64> {
     media?.discs(parts as u64)
 }
 
-fn text(answer: &Answer<'_>, media: Option<Media>) -> String {
-    let mut text = String::new();
-    // Writing to a String cannot fail.
-    let _ = match answer.created {
-        Created::Nothing(summary) => {
-            let nothing = nothing(summary);
-            writeln!(text, "{nothing}, no sequence; nothing was written to `{}`", answer.to)
-        }
-        Created::Planned(planned) => plan(&mut text, planned),
-        Created::Written(written) => sequence_written(&mut text, written, answer),
-    };
-    if let (Some(media), Some(discs)) = (media, answer.discs) {
-        let _ = writeln!(text, "  fits on {}", size::count(discs, &media.to_string()));
-    }
-    if let Some(workspace) = &answer.new_stream_in {
-        let workspace = plain(workspace);
-        let _ = writeln!(text, "  begins a new stream: the workspace `{workspace}` had none");
-    }
-    let _ = left_out(&mut text, answer.created.summary());
-    if let Some(public) = &answer.new_key {
-        let _ = writeln!(
-            text,
-            "the other side needs the public half of the signing key for `bundle keys trust`. Carry it \
-             there once, by another way than the media:\n  {public}"
-        );
-    }
-    let to = &answer.to;
-    let _ = match answer.created {
-        Created::Written(_) => writeln!(
-            text,
-            "next: carry `{to}` to the other side and run there `bundle import --from DIR \
-             docker://HOST/NAMESPACE`"
-        ),
-        Created::Planned(_) => {
-            writeln!(text, "next: the same command without `--dry-run` writes it to `{to}`")
-        }
-        Created::Nothing(_) => Ok(()),
-    };
-    if !answer.created.summary().failures.is_empty() {
-        let _ = match answer.created {
-            Created::Written(written) => {
-                writeln!(text, "sequence {} carries the rest", written.sequence)
-            }
-            Created::Planned(planned) => writeln!(
-                text,
-                "sequence {} would carry the rest; a dry run writes none",
-                planned.sequence
-            ),
-            Created::Nothing(_) => {
-                writeln!(text, "no sequence was written: the other side has the rest")
-            }
-        };
-    }
-    text
-}
-
-/// Why there is nothing to carry: not always because the other side has it.
-fn nothing(summary: &Summary) -> String {
-    match (summary.images, summary.blocked.len() as u64) {
-        (0, 0) => "nothing to carry: the configuration names no image".to_owned(),
-        (0, 1) => "nothing to carry: the only image is blocked".to_owned(),
-        (0, blocked) => format!("nothing to carry: all {blocked} images are blocked"),
-        (images, _) => {
-            format!("nothing new: {} known to the other side", size::count(images as u64, "image"))
-        }
-    }
-}
-
-fn plan(text: &mut String, planned: &Planned) -> std::fmt::Result {
-    writeln!(text, "would write {}", named(planned.sequence, planned.kind))?;
-    if let Some(updates) = &planned.summary.updates {
-        for channel in &updates.channels {
-            write!(text, "{}", plain_lines(&channel.to_string()))?;
-        }
-        for way in &updates.ways {
-            write!(text, "{}", plain_lines(&way.to_string()))?;
-        }
-    }
-    releases(text, &planned.summary)?;
-    for reference in &planned.references {
-        writeln!(text, "  set     {}  from {}", plain(&reference.name), plain(&reference.source))?;
-    }
-    for removal in &planned.removals {
-        writeln!(text, "  remove  {}", plain(removal))?;
-    }
-    counts(text, &planned.totals, &planned.summary)?;
-    let bytes = planned.parts.iter().map(|part| part.bytes).sum();
-    writeln!(
-        text,
-        "  {} of {} in all",
-        size::count(planned.parts.len() as u64, "part"),
-        size::show(bytes)
-    )?;
-    writeln!(text, "  every name of the configuration is in {}", planned.mapping)
-}
-
-fn sequence_written(text: &mut String, written: &Written, answer: &Answer<'_>) -> std::fmt::Result {
-    let totals = &written.totals;
-    let parts = written.files.iter().filter(|file| file.name.ends_with(".tar")).count() as u64;
-    let bytes = written.files.iter().map(|file| file.bytes).sum();
-    writeln!(text, "{} is in `{}`", named(written.sequence, written.kind), answer.to)?;
-    writeln!(text, "  stream  {}", written.stream)?;
-    writeln!(text, "  digest  {}", written.digest)?;
-    releases(text, &written.summary)?;
-    counts(text, totals, &written.summary)?;
-    writeln!(text, "  {}, all files {}", size::count(parts, "part"), size::show(bytes))?;
-    if totals.removals > 0 {
-        let names = size::count(totals.removals, "name");
-        writeln!(text, "  {names} left the configuration")?;
-    }
-    if written.read_back {
-        writeln!(text, "  read back from the medium: every byte is as it was signed")?;
-    }
-    for key in &answer.keys {
-        writeln!(text, "  signed by {key}")?;
-    }
-    Ok(())
-}
-
-fn releases(text: &mut String, summary: &Summary) -> std::fmt::Result {
-    for release in &summary.releases {
-        let images = size::count(release.images as u64, "image");
-        let unsigned = if release.signed { "" } else { ", not signed by anybody trusted" };
-        writeln!(text, "  release {}: {images}{unsigned}", plain(&release.tag))?;
-    }
-    Ok(())
-}
-
-fn counts(text: &mut String, totals: &Totals, summary: &Summary) -> std::fmt::Result {
-    writeln!(text, "  {} new, {} known", size::totals(totals), size::show(summary.bytes_known))
-}
-
-fn named(sequence: Sequence, kind: Kind) -> String {
-    match kind {
-        Kind::Full => format!("sequence {sequence} (full)"),
-        Kind::Incremental => format!("sequence {sequence} (incremental)"),
-    }
-}
-
-fn left_out(text: &mut String, summary: &Summary) -> std::fmt::Result {
-    if !summary.blocked.is_empty() {
-        writeln!(text, "blocked by the configuration:")?;
-    }
-    for (reference, pattern) in &summary.blocked {
-        writeln!(text, "  {}  by `{}`", plain(reference), plain(pattern))?;
-    }
-    if !summary.failures.is_empty() {
-        writeln!(text, "could not be had:")?;
-    }
-    for failure in &summary.failures {
-        writeln!(text, "  {}  {}", plain(&failure.reference), plain(&failure.reason))?;
-    }
-    Ok(())
-}
-
 fn sequence(text: &str) -> Result<Sequence, String> {
     match text.parse().ok().and_then(Sequence::new) {
         Some(sequence) => Ok(sequence),
@@ -554,64 +363,5 @@ mod tests {
         assert!(label("=b").is_err() && label("a").is_err());
         let twice = vec![("a".to_owned(), "1".to_owned()), ("a".to_owned(), "2".to_owned())];
         assert!(labels(twice).is_err());
-    }
-
-    #[test]
-    fn the_last_line_says_whether_the_rest_is_carried() {
-        let summary = Summary {
-            images: 1,
-            bytes_known: 0,
-            failures: vec![format_spec::head::Failure {
-                reference: "host/no/such:1".to_owned(),
-                class: format_spec::head::ContentClass::Additional,
-                reason: "not found".to_owned(),
-            }],
-            blocked: Vec::new(),
-            ..Summary::default()
-        };
-        let written = Created::Written(Written {
-            read_back: false,
-            summary: summary.clone(),
-            stream: format_spec::StreamId::from_bytes([1; 16]),
-            sequence: Sequence::FIRST,
-            kind: Kind::Full,
-            digest: format_spec::Digest::of(b""),
-            totals: Totals::default(),
-            bytes_new: 0,
-            files: Vec::new(),
-        });
-        let nothing = Created::Nothing(summary);
-        for (created, last) in [
-            (&written, "sequence 1 carries the rest"),
-            (&nothing, "no sequence was written: the other side has the rest"),
-        ] {
-            let answer = Answer::new(created, Path::new("out"));
-            assert_eq!(text(&answer, None).lines().last(), Some(last));
-            let json = serde_json::to_value(&answer).unwrap();
-            assert_eq!(json["written"], json["outcome"] == "written");
-        }
-    }
-
-    #[test]
-    fn nothing_has_its_reason() {
-        let of = |images, blocked: &[&str]| {
-            let blocked = blocked.iter().map(|name| ((*name).to_owned(), "^host/".to_owned()));
-            let blocked = blocked.collect();
-            let (failures, warnings) = (Vec::new(), Vec::new());
-            let summary = Summary { images, failures, blocked, warnings, ..Summary::default() };
-            let created = Created::Nothing(summary);
-            text(&Answer::new(&created, Path::new("out")), None)
-        };
-        assert_eq!(
-            of(0, &[]),
-            "nothing to carry: the configuration names no image, no sequence; nothing was written to \
-             `out`\n"
-        );
-        assert_eq!(
-            of(0, &["host/a:1", "host/b:1"]),
-            "nothing to carry: all 2 images are blocked, no sequence; nothing was written to `out`\n\
-             blocked by the configuration:\n  host/a:1  by `^host/`\n  host/b:1  by `^host/`\n"
-        );
-        assert!(of(1, &["host/a:1"]).starts_with("nothing new: 1 image known to the other side, "));
     }
 }

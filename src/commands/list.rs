@@ -11,13 +11,12 @@ use bundler::config::{Position, ReleaseChannel, ReleaseStanza, VersionRange};
 use bundler::release::explain::{ChannelFailure, Chosen};
 use bundler::release::fault::ReleaseError;
 use bundler::release::graph::Node;
-use bundler::release::path::AcceptedRisks;
 use bundler::release::service::{Fetched, Kept, Service, ServiceOptions};
 use bundler::release::{self, Version};
 use format_spec::head::ContentClass;
 use serde::Serialize;
 
-use super::Context;
+use super::{Context, create};
 use crate::failure::{Exit, Failure, Kind};
 use crate::output::plain_lines;
 use crate::wire::{self, Side};
@@ -282,10 +281,7 @@ async fn path(
     service: &Service,
     context: &Context,
 ) -> Result<Exit, Failure> {
-    let risks = match &args.accept_risks {
-        None => AcceptedRisks::Nothing,
-        Some(names) => AcceptedRisks::named(names.iter().filter(|name| !name.is_empty()).cloned()),
-    };
+    let risks = create::risks(args.accept_risks.clone());
     let entry = |name: String, min: &Version, max: Option<&Version>| ReleaseChannel {
         name,
         okd: false,

@@ -6,12 +6,14 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
+use bundler::release::explain::Explanation;
 use bundler::release::service::ServiceOptions;
 use bundler::resolve::Rules;
 use bundler::{NewRelease, Updates, UpdatesOptions};
 use serde::Serialize;
 
-use super::{Context, create};
+use super::Context;
+use super::create::{self, answer};
 use crate::failure::{Exit, Failure};
 use crate::output::plain;
 use crate::size;
@@ -93,7 +95,7 @@ fn text(updates: &Updates) -> String {
     };
     let _ = releases(&mut text, updates);
     let _ = images(&mut text, updates);
-    let _ = left_out(&mut text, updates);
+    let _ = answer::left_out(&mut text, &updates.blocked, &updates.failures);
     if !updates.is_empty() {
         let _ = writeln!(text, "next: `bundle create` with the same configuration carries it");
     }
@@ -102,11 +104,12 @@ fn text(updates: &Updates) -> String {
 
 /// By channel: each release under the first of its channels, those that were named by their image at the end.
 fn releases(text: &mut String, updates: &Updates) -> std::fmt::Result {
+    let of = |release: &NewRelease, channel: &Explanation| {
+        release.architecture.as_ref() == Some(&channel.architecture)
+            && release.channels.contains(&channel.channel)
+    };
     for channel in &updates.channels {
-        let own = |release: &&NewRelease| {
-            release.architecture.as_ref() == Some(&channel.architecture)
-                && release.channels.contains(&channel.channel)
-        };
+        let own = |release: &&NewRelease| of(release, channel);
         let count = updates.releases.iter().filter(own).count();
         let (name, architecture) = (plain(&channel.channel), plain(&channel.architecture));
         writeln!(text, "{name} ({architecture}): {}", size::count(count as u64, "new release"))?;
@@ -115,12 +118,8 @@ fn releases(text: &mut String, updates: &Updates) -> std::fmt::Result {
             writeln!(text, "  {:<24}{}", plain(version), plain(&release.why.join("; ")))?;
         }
     }
-    let listed = |release: &&NewRelease| {
-        updates.channels.iter().any(|channel| {
-            release.architecture.as_ref() == Some(&channel.architecture)
-                && release.channels.contains(&channel.channel)
-        })
-    };
+    let listed =
+        |release: &&NewRelease| updates.channels.iter().any(|channel| of(release, channel));
     for release in updates.releases.iter().filter(|release| !listed(release)) {
         let name = release.version.as_deref().unwrap_or(&release.payload);
         writeln!(text, "release {}  {}", plain(name), plain(&release.why.join("; ")))?;
@@ -154,22 +153,6 @@ fn images(text: &mut String, updates: &Updates) -> std::fmt::Result {
                 writeln!(text, "  changed  {name}  from {source}: {before} -> {}", image.digest)?;
             }
         }
-    }
-    Ok(())
-}
-
-fn left_out(text: &mut String, updates: &Updates) -> std::fmt::Result {
-    if !updates.blocked.is_empty() {
-        writeln!(text, "blocked by the configuration:")?;
-    }
-    for (reference, pattern) in &updates.blocked {
-        writeln!(text, "  {}  by `{}`", plain(reference), plain(pattern))?;
-    }
-    if !updates.failures.is_empty() {
-        writeln!(text, "could not be had:")?;
-    }
-    for failure in &updates.failures {
-        writeln!(text, "  {}  {}", plain(&failure.reference), plain(&failure.reason))?;
     }
     Ok(())
 }

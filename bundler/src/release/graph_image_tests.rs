@@ -12,9 +12,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::config::ImageSetConfig;
-use crate::create::{CreateOptions, Filled, ReleaseOptions, fill};
+use crate::create::{CreateOptions, Filled, fill};
 use crate::history::Known;
 use crate::plan::{self, Basis, Content};
+use crate::release::asked::ReleaseOptions;
 use crate::release::carry::Trust;
 use crate::release::graph_data::tests::{CHANNEL, archive};
 use crate::release::path::AcceptedRisks;

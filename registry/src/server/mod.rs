@@ -18,6 +18,7 @@ pub mod access;
 mod access_log;
 mod account;
 mod answer;
+mod appender;
 mod audit;
 mod buffers;
 pub mod certificate;

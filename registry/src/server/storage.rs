@@ -13,16 +13,17 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::answer::Fault;
+use super::appender::Appender;
 use super::limits::{LARGE_MANIFESTS_MAX, MANIFEST_ASIDE, MANIFEST_HELD, REFERRERS_MADE};
 use super::{Settings, blocking};
 use crate::content::{Algorithm, ContentDigest};
-use crate::objects::{self, Blob, Objects, Small};
+use crate::objects::{Blob, Objects, Small};
 use crate::parsing;
 use crate::size::Size;
 use crate::store::check::FindingKind;
 use crate::store::{
-    self, Collect, Collected, OpenManifest, Page, Pushed, Referrers, Store, StoreError,
-    StoredManifest, Upload, UploadId, Usage,
+    Collect, Collected, OpenManifest, Page, Pushed, Referrers, Store, StoreError, StoredManifest,
+    Upload, UploadId, Usage,
 };
 
 /// Large manifests that are read and hashed at this moment.
@@ -80,14 +81,6 @@ impl From<OpenManifest> for FoundManifest {
         let bytes = ManifestBytes::File(opened.file, opened.at);
         Self { media_type: opened.media_type, size: opened.size, bytes }
     }
-}
-
-/// The right to write to an upload; one at a time.
-pub(super) enum Appender {
-    /// To a file.
-    File(store::Appender),
-    /// To a bucket.
-    Object(Box<objects::Appender>),
 }
 
 impl Storage {
@@ -573,54 +566,4 @@ async fn aside<T: Send + 'static>(
 ) -> Result<T, Fault> {
     let store = Arc::clone(store);
     blocking(move || work(&store)).await
-}
-
-impl Appender {
-    /// The name of the upload.
-    pub(super) fn id(&self) -> &UploadId {
-        match self {
-            Self::File(appender) => appender.id(),
-            Self::Object(appender) => appender.id(),
-        }
-    }
-
-    /// Bytes received so far, and where the next ones go.
-    pub(super) fn offset(&self) -> u64 {
-        match self {
-            Self::File(appender) => appender.offset(),
-            Self::Object(appender) => appender.offset(),
-        }
-    }
-
-    /// Cancelled when another request wants to write.
-    pub(super) fn interrupted(&self) -> &CancellationToken {
-        match self {
-            Self::File(appender) => appender.interrupted(),
-            Self::Object(appender) => appender.interrupted(),
-        }
-    }
-
-    /// Adds bytes at the end.
-    pub(super) async fn write(&mut self, data: &[u8]) -> Result<(), StoreError> {
-        match self {
-            Self::File(appender) => appender.write(data),
-            Self::Object(appender) => appender.write(data).await,
-        }
-    }
-
-    /// Waits until the bytes at hand should be stored although no more come.
-    pub(super) async fn pause(&self) {
-        match self {
-            Self::File(_) => std::future::pending().await,
-            Self::Object(appender) => appender.pause().await,
-        }
-    }
-
-    /// Stores the bytes at hand.
-    pub(super) async fn flush(&mut self) -> Result<(), StoreError> {
-        match self {
-            Self::File(_) => Ok(()),
-            Self::Object(appender) => appender.flush().await,
-        }
-    }
 }

@@ -4,8 +4,7 @@
 //! replaced while it is read is read again; reading takes no more than its rate; of each blob that is read at one time no
 //! more than two pieces are on their way.
 
-use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
@@ -14,12 +13,11 @@ use super::super::error::ObjectsError;
 use super::super::hold::There;
 use super::super::limits::{ASIDE, HOLD_TRIES, POINTER_MAX};
 use super::super::pointer::Pointer;
-use super::super::uploads::lock;
 use super::super::{Objects, keys};
 use super::Checking;
 use crate::content::{ContentDigest, ContentHasher};
 use crate::store::StoreError;
-use crate::store::check::{Check, Cursor, FINDINGS_MAX, FindingKind, KEEP};
+use crate::store::check::{Check, Cursor, FINDINGS_MAX, FindingKind, KEEP, Pace};
 use crate::store::collect::mark::Key;
 
 /// Blobs read at one time: the way to the first byte of one is as long as that of a large one.
@@ -192,34 +190,8 @@ impl Objects {
                 return Ok(None);
             }
             how.progress.skip(chunk.len() as u64);
-            pace.wait(chunk.len()).await;
+            tokio::time::sleep(pace.behind(chunk.len())).await;
         }
         Ok(Some(hasher.finish()))
-    }
-}
-
-/// Holds reading to a rate.
-pub(super) struct Pace {
-    rate: Option<u64>,
-    began: Instant,
-    read: Mutex<u64>,
-}
-
-impl Pace {
-    fn new(rate: Option<u64>) -> Self {
-        let rate = rate.filter(|rate| *rate > 0);
-        Self { rate, began: Instant::now(), read: Mutex::new(0) }
-    }
-
-    async fn wait(&self, read: usize) {
-        let Some(rate) = self.rate else { return };
-        let read = {
-            let mut sum = lock(&self.read);
-            *sum += read as u64;
-            *sum
-        };
-        let micros = u128::from(read) * 1_000_000 / u128::from(rate);
-        let due = Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX));
-        tokio::time::sleep(due.saturating_sub(self.began.elapsed())).await;
     }
 }

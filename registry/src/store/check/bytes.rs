@@ -7,14 +7,14 @@ use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use format_spec::digest::to_hex;
 
 use super::super::durable::is_absent;
 use super::super::lists::names;
 use super::super::{Store, StoreError};
-use super::{Checking, Cursor, FINDINGS_MAX, FindingKind, KEEP, Slice};
+use super::{Checking, Cursor, FINDINGS_MAX, FindingKind, KEEP, Pace, Slice};
 use crate::content::{Algorithm, ContentDigest, ContentHasher};
 use crate::regular;
 
@@ -123,10 +123,10 @@ impl Checking<'_> {
         let mut damaged = Vec::new();
         for digest in cursor.iter().flat_map(|cursor| &cursor.damaged) {
             // Perhaps repaired since.
-            self.blob(digest, &mut Pace::new(None), &mut damaged)?;
+            self.blob(digest, &Pace::new(None), &mut damaged)?;
         }
         let after = cursor.map(|cursor| cursor.after);
-        let mut pace = Pace::new(self.how.rate);
+        let pace = Pace::new(self.how.rate);
         let mut kept = Instant::now();
         for (algorithm, first) in shards() {
             let shard = self.shard(algorithm, first);
@@ -147,7 +147,7 @@ impl Checking<'_> {
                 slice.has(digest) && after.is_none_or(|after| *digest > after)
             };
             for digest in blobs.into_iter().filter(wanted) {
-                if self.stopped() || !self.blob(&digest, &mut pace, &mut damaged)? {
+                if self.stopped() || !self.blob(&digest, &pace, &mut damaged)? {
                     return Ok(());
                 }
                 if kept.elapsed() >= KEEP {
@@ -182,7 +182,7 @@ impl Checking<'_> {
     fn blob(
         &mut self,
         digest: &ContentDigest,
-        pace: &mut Pace,
+        pace: &Pace,
         damaged: &mut Vec<ContentDigest>,
     ) -> Result<bool, StoreError> {
         let how = self.how;
@@ -190,7 +190,7 @@ impl Checking<'_> {
         let outcome = self.store.hash_blob(digest, &mut |read| {
             how.progress.skip(read as u64);
             read_now += read as u64;
-            pace.wait(read);
+            std::thread::sleep(pace.behind(read));
             !how.cancel.is_cancelled()
         })?;
         let Some(outcome) = outcome else { return Ok(false) };
@@ -212,25 +212,4 @@ fn shards() -> impl Iterator<Item = (Algorithm, u8)> {
     Algorithm::ALL
         .into_iter()
         .flat_map(|algorithm| (0..=u8::MAX).map(move |first| (algorithm, first)))
-}
-
-/// Holds reading to a rate.
-struct Pace {
-    rate: Option<u64>,
-    began: Instant,
-    read: u64,
-}
-
-impl Pace {
-    fn new(rate: Option<u64>) -> Self {
-        Self { rate, began: Instant::now(), read: 0 }
-    }
-
-    fn wait(&mut self, read: usize) {
-        let Some(rate) = self.rate.filter(|rate| *rate > 0) else { return };
-        self.read += read as u64;
-        let micros = u128::from(self.read) * 1_000_000 / u128::from(rate);
-        let due = Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX));
-        std::thread::sleep(due.saturating_sub(self.began.elapsed()));
-    }
 }

@@ -13,6 +13,7 @@
 mod bytes;
 mod findings;
 mod hits;
+mod pace;
 mod tree;
 
 use std::collections::HashSet;
@@ -29,6 +30,7 @@ use crate::progress::Progress;
 
 pub(super) use bytes::Bytes as BlobBytes;
 pub(crate) use findings::{Findings, Hits};
+pub(crate) use pace::Pace;
 pub(super) use tree::Stored;
 
 /// Findings of one kind in a report; of one kind, as what a client can bring about (a manifest that lies about sizes)

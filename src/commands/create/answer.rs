@@ -1,0 +1,275 @@
+//! What `bundle create` answers: the same in JSON, and in words with what to do next.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use bundler::report::{Created, Planned, Summary, Written};
+use format_spec::Sequence;
+use format_spec::head::{Failure, Kind, Totals};
+use serde::Serialize;
+
+use crate::output::{plain, plain_lines};
+use crate::size::{self, Media};
+
+/// The answer in JSON: what `bundler` tells, and what only the command knows.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Answer<'a> {
+    #[serde(flatten)]
+    pub(super) created: &'a Created,
+    /// Whether a sequence was written: the exit code of missing content does not say it.
+    pub(super) written: bool,
+    /// The directory.
+    pub(super) to: String,
+    /// The keys that signed.
+    pub(super) keys: Vec<String>,
+    /// The public key that this run made, to be carried to the other side.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) new_key: Option<String>,
+    /// The workspace that had no stream before, when a sequence begins one there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) new_stream_in: Option<String>,
+    /// Discs that the parts fill, for media of a fixed size.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) discs: Option<u64>,
+}
+
+impl<'a> Answer<'a> {
+    pub(super) fn new(created: &'a Created, to: &Path) -> Self {
+        Self {
+            created,
+            written: matches!(created, Created::Written(_)),
+            to: to.display().to_string(),
+            keys: Vec::new(),
+            new_key: None,
+            new_stream_in: None,
+            discs: None,
+        }
+    }
+}
+
+/// The answer for people.
+pub(super) fn text(answer: &Answer<'_>, media: Option<Media>) -> String {
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let _ = match answer.created {
+        Created::Nothing(summary) => {
+            let nothing = nothing(summary);
+            writeln!(text, "{nothing}, no sequence; nothing was written to `{}`", answer.to)
+        }
+        Created::Planned(planned) => plan(&mut text, planned),
+        Created::Written(written) => sequence_written(&mut text, written, answer),
+    };
+    if let (Some(media), Some(discs)) = (media, answer.discs) {
+        let _ = writeln!(text, "  fits on {}", size::count(discs, &media.to_string()));
+    }
+    if let Some(workspace) = &answer.new_stream_in {
+        let workspace = plain(workspace);
+        let _ = writeln!(text, "  begins a new stream: the workspace `{workspace}` had none");
+    }
+    let summary = answer.created.summary();
+    let _ = left_out(&mut text, &summary.blocked, &summary.failures);
+    if let Some(public) = &answer.new_key {
+        let _ = writeln!(
+            text,
+            "the other side needs the public half of the signing key for `bundle keys trust`. Carry it \
+             there once, by another way than the media:\n  {public}"
+        );
+    }
+    let to = &answer.to;
+    let _ = match answer.created {
+        Created::Written(_) => writeln!(
+            text,
+            "next: carry `{to}` to the other side and run there `bundle import --from DIR \
+             docker://HOST/NAMESPACE`"
+        ),
+        Created::Planned(_) => {
+            writeln!(text, "next: the same command without `--dry-run` writes it to `{to}`")
+        }
+        Created::Nothing(_) => Ok(()),
+    };
+    if !summary.failures.is_empty() {
+        let _ = match answer.created {
+            Created::Written(written) => {
+                writeln!(text, "sequence {} carries the rest", written.sequence)
+            }
+            Created::Planned(planned) => writeln!(
+                text,
+                "sequence {} would carry the rest; a dry run writes none",
+                planned.sequence
+            ),
+            Created::Nothing(_) => {
+                writeln!(text, "no sequence was written: the other side has the rest")
+            }
+        };
+    }
+    text
+}
+
+/// Why there is nothing to carry: not always because the other side has it.
+fn nothing(summary: &Summary) -> String {
+    match (summary.images, summary.blocked.len() as u64) {
+        (0, 0) => "nothing to carry: the configuration names no image".to_owned(),
+        (0, 1) => "nothing to carry: the only image is blocked".to_owned(),
+        (0, blocked) => format!("nothing to carry: all {blocked} images are blocked"),
+        (images, _) => {
+            format!("nothing new: {} known to the other side", size::count(images as u64, "image"))
+        }
+    }
+}
+
+fn plan(text: &mut String, planned: &Planned) -> std::fmt::Result {
+    writeln!(text, "would write {}", named(planned.sequence, planned.kind))?;
+    if let Some(updates) = &planned.summary.updates {
+        for channel in &updates.channels {
+            write!(text, "{}", plain_lines(&channel.to_string()))?;
+        }
+        for way in &updates.ways {
+            write!(text, "{}", plain_lines(&way.to_string()))?;
+        }
+    }
+    releases(text, &planned.summary)?;
+    for reference in &planned.references {
+        writeln!(text, "  set     {}  from {}", plain(&reference.name), plain(&reference.source))?;
+    }
+    for removal in &planned.removals {
+        writeln!(text, "  remove  {}", plain(removal))?;
+    }
+    counts(text, &planned.totals, &planned.summary)?;
+    let bytes = planned.parts.iter().map(|part| part.bytes).sum();
+    writeln!(
+        text,
+        "  {} of {} in all",
+        size::count(planned.parts.len() as u64, "part"),
+        size::show(bytes)
+    )?;
+    writeln!(text, "  every name of the configuration is in {}", planned.mapping)
+}
+
+fn sequence_written(text: &mut String, written: &Written, answer: &Answer<'_>) -> std::fmt::Result {
+    let totals = &written.totals;
+    let parts = written.files.iter().filter(|file| file.name.ends_with(".tar")).count() as u64;
+    let bytes = written.files.iter().map(|file| file.bytes).sum();
+    writeln!(text, "{} is in `{}`", named(written.sequence, written.kind), answer.to)?;
+    writeln!(text, "  stream  {}", written.stream)?;
+    writeln!(text, "  digest  {}", written.digest)?;
+    releases(text, &written.summary)?;
+    counts(text, totals, &written.summary)?;
+    writeln!(text, "  {}, all files {}", size::count(parts, "part"), size::show(bytes))?;
+    if totals.removals > 0 {
+        let names = size::count(totals.removals, "name");
+        writeln!(text, "  {names} left the configuration")?;
+    }
+    if written.read_back {
+        writeln!(text, "  read back from the medium: every byte is as it was signed")?;
+    }
+    for key in &answer.keys {
+        writeln!(text, "  signed by {key}")?;
+    }
+    Ok(())
+}
+
+fn releases(text: &mut String, summary: &Summary) -> std::fmt::Result {
+    for release in &summary.releases {
+        let images = size::count(release.images as u64, "image");
+        let unsigned = if release.signed { "" } else { ", not signed by anybody trusted" };
+        writeln!(text, "  release {}: {images}{unsigned}", plain(&release.tag))?;
+    }
+    Ok(())
+}
+
+fn counts(text: &mut String, totals: &Totals, summary: &Summary) -> std::fmt::Result {
+    writeln!(text, "  {} new, {} known", size::totals(totals), size::show(summary.bytes_known))
+}
+
+fn named(sequence: Sequence, kind: Kind) -> String {
+    match kind {
+        Kind::Full => format!("sequence {sequence} (full)"),
+        Kind::Incremental => format!("sequence {sequence} (incremental)"),
+    }
+}
+
+/// What stays behind, and why.
+pub(in crate::commands) fn left_out(
+    text: &mut String,
+    blocked: &[(String, String)],
+    failures: &[Failure],
+) -> std::fmt::Result {
+    if !blocked.is_empty() {
+        writeln!(text, "blocked by the configuration:")?;
+    }
+    for (reference, pattern) in blocked {
+        writeln!(text, "  {}  by `{}`", plain(reference), plain(pattern))?;
+    }
+    if !failures.is_empty() {
+        writeln!(text, "could not be had:")?;
+    }
+    for failure in failures {
+        writeln!(text, "  {}  {}", plain(&failure.reference), plain(&failure.reason))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_line_says_whether_the_rest_is_carried() {
+        let summary = Summary {
+            images: 1,
+            bytes_known: 0,
+            failures: vec![format_spec::head::Failure {
+                reference: "host/no/such:1".to_owned(),
+                class: format_spec::head::ContentClass::Additional,
+                reason: "not found".to_owned(),
+            }],
+            blocked: Vec::new(),
+            ..Summary::default()
+        };
+        let written = Created::Written(Written {
+            read_back: false,
+            summary: summary.clone(),
+            stream: format_spec::StreamId::from_bytes([1; 16]),
+            sequence: Sequence::FIRST,
+            kind: Kind::Full,
+            digest: format_spec::Digest::of(b""),
+            totals: Totals::default(),
+            bytes_new: 0,
+            files: Vec::new(),
+        });
+        let nothing = Created::Nothing(summary);
+        for (created, last) in [
+            (&written, "sequence 1 carries the rest"),
+            (&nothing, "no sequence was written: the other side has the rest"),
+        ] {
+            let answer = Answer::new(created, Path::new("out"));
+            assert_eq!(text(&answer, None).lines().last(), Some(last));
+            let json = serde_json::to_value(&answer).unwrap();
+            assert_eq!(json["written"], json["outcome"] == "written");
+        }
+    }
+
+    #[test]
+    fn nothing_has_its_reason() {
+        let of = |images, blocked: &[&str]| {
+            let blocked = blocked.iter().map(|name| ((*name).to_owned(), "^host/".to_owned()));
+            let blocked = blocked.collect();
+            let (failures, warnings) = (Vec::new(), Vec::new());
+            let summary = Summary { images, failures, blocked, warnings, ..Summary::default() };
+            let created = Created::Nothing(summary);
+            text(&Answer::new(&created, Path::new("out")), None)
+        };
+        assert_eq!(
+            of(0, &[]),
+            "nothing to carry: the configuration names no image, no sequence; nothing was written to \
+             `out`\n"
+        );
+        assert_eq!(
+            of(0, &["host/a:1", "host/b:1"]),
+            "nothing to carry: all 2 images are blocked, no sequence; nothing was written to `out`\n\
+             blocked by the configuration:\n  host/a:1  by `^host/`\n  host/b:1  by `^host/`\n"
+        );
+        assert!(of(1, &["host/a:1"]).starts_with("nothing new: 1 image known to the other side, "));
+    }
+}
