@@ -16,6 +16,7 @@
 //! would add.
 
 mod attached;
+pub mod catalog;
 pub mod config;
 pub mod destination;
 pub mod durable;

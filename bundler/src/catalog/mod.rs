@@ -1,0 +1,3 @@
+//! Operator catalogs: what is in them, what is chosen of them, and the catalog that is left.
+
+pub mod model;
