@@ -126,8 +126,13 @@ pub fn sh(program: impl AsRef<OsStr>, arguments: &[&str]) -> String {
     Run::of(Command::new(program).args(arguments).stdin(Stdio::null())).ok().stdout
 }
 
-/// The most memory that a process had so far, in KiB; 0 when it has ended.
+/// The most memory that a process had so far, in KiB; 0 when it has ended, or has not begun: the kernel lets `spawn` go on
+/// a moment before the child has memory of its own, and until then what it tells is that of the test.
 pub fn memory(child: &Child) -> u64 {
+    let program = |id: &str| std::fs::read_link(format!("/proc/{id}/exe")).ok();
+    if program(&child.id().to_string()) == program("self") {
+        return 0;
+    }
     let status = fs_err::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
