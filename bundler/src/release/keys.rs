@@ -111,7 +111,7 @@ pub fn built_in() -> PublicKey {
     };
     let pairs = MODULUS.as_bytes().chunks_exact(2);
     let modulus: Vec<u8> = pairs.map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect();
-    PublicKey::new(&modulus, &EXPONENT, CREATED)
+    PublicKey::rsa(&modulus, &EXPONENT, CREATED)
 }
 
 #[cfg(test)]

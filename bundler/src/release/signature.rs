@@ -167,3 +167,7 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 #[path = "signature_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "algorithm_tests.rs"]
+mod algorithm_tests;

@@ -6,13 +6,24 @@
 
 use std::process::{Command, Stdio};
 
+use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
 use ring::rand::SystemRandom;
-use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair, RsaPublicKeyComponents};
+use ring::signature::{
+    Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair, RsaPublicKeyComponents,
+};
 
 /// A key pair.
 pub struct TestKey {
-    pair: RsaKeyPair,
+    pair: Pair,
+    /// Of the packets that it makes.
+    version: u8,
+    algorithm: u8,
     body: Vec<u8>,
+}
+
+enum Pair {
+    Rsa(Box<RsaKeyPair>),
+    Ed25519(Ed25519KeyPair),
 }
 
 /// How a message is made.
@@ -62,7 +73,19 @@ impl TestKey {
         let mut body = vec![4, 0x60, 0, 0, 0, 1];
         body.extend(number(&public.n));
         body.extend(number(&public.e));
-        Some(Self { pair, body })
+        Some(Self { pair: Pair::Rsa(Box::new(pair)), version: 4, algorithm: 1, body })
+    }
+
+    /// A new key of the algorithm 27 of RFC 9580, of version 4 or 6.
+    pub fn ed25519(version: u8) -> Self {
+        let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
+        let pair = Ed25519KeyPair::from_pkcs8(document.as_ref()).unwrap();
+        let mut body = vec![version, 0x60, 0, 0, 0, 27];
+        if version == 6 {
+            body.extend(32_u32.to_be_bytes());
+        }
+        body.extend(pair.public_key().as_ref());
+        Self { pair: Pair::Ed25519(pair), version, algorithm: 27, body }
     }
 
     /// A file with the public key.
@@ -76,7 +99,7 @@ impl TestKey {
     pub fn revoked(&self) -> Vec<u8> {
         let mut file = packet(6, &self.body);
         let how = How::default();
-        file.extend(packet(2, &self.signature(0x20, &framed(&self.body), &how, &[])));
+        file.extend(packet(2, &self.signature(0x20, &self.framed(), &how, &[])));
         file
     }
 
@@ -84,8 +107,7 @@ impl TestKey {
     pub fn with_subkey(&self, subkey: &Self, vouched: bool) -> Vec<u8> {
         let mut file = self.public();
         file.extend(packet(14, &subkey.body));
-        let mut signed = framed(&self.body);
-        signed.extend(framed(&subkey.body));
+        let signed = [self.framed(), subkey.framed()].concat();
         let by = if vouched { self } else { subkey };
         // May sign.
         let flags = [2, 27, 2];
@@ -93,22 +115,45 @@ impl TestKey {
         file
     }
 
-    /// The last 8 bytes of the fingerprint.
+    /// The key as it is hashed.
+    fn framed(&self) -> Vec<u8> {
+        let mut out = vec![if self.version == 6 { 0x9b } else { 0x99 }];
+        out.extend(self.length(self.body.len()));
+        out.extend(&self.body);
+        out
+    }
+
+    /// A length, as packets of the version have it.
+    fn length(&self, length: usize) -> Vec<u8> {
+        match self.version {
+            6 => (length as u32).to_be_bytes().to_vec(),
+            _ => (length as u16).to_be_bytes().to_vec(),
+        }
+    }
+
+    /// What a signature calls the key.
     fn id(&self) -> Vec<u8> {
-        let hash =
-            ring::digest::digest(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY, &framed(&self.body));
-        hash.as_ref()[12..].to_vec()
+        let hash = |algorithm| digest(algorithm, &self.framed()).as_ref().to_vec();
+        match self.version {
+            6 => hash(&SHA256),
+            _ => hash(&SHA1_FOR_LEGACY_USE_ONLY)[12..].to_vec(),
+        }
+    }
+
+    /// What is hashed before all else: signatures of version 6 alone have it.
+    fn salt(&self) -> Vec<u8> {
+        if self.version == 6 { (1..=16).collect() } else { Vec::new() }
     }
 
     fn signature(&self, kind: u8, signed: &[u8], how: &How, subpackets: &[u8]) -> Vec<u8> {
         let mut body;
-        let mut message = signed.to_vec();
+        let mut message = [self.salt(), signed.to_vec()].concat();
         if how.version_3 {
             body = vec![3, 5, kind];
             body.extend(how.created.to_be_bytes());
             message.extend_from_slice(&body[2..]);
             body.extend(self.id());
-            body.extend([1, 8]);
+            body.extend([self.algorithm, 8]);
         } else {
             let mut hashed = vec![5, 2];
             hashed.extend(how.created.to_be_bytes());
@@ -117,21 +162,32 @@ impl TestKey {
                 hashed.extend(lasts.to_be_bytes());
             }
             hashed.extend(subpackets);
-            body = vec![4, kind, 1, 8];
-            body.extend((hashed.len() as u16).to_be_bytes());
+            body = vec![self.version, kind, self.algorithm, 8];
+            body.extend(self.length(hashed.len()));
             body.extend(hashed);
             message.extend_from_slice(&body);
-            message.extend([4, 0xff]);
+            message.extend([self.version, 0xff]);
             message.extend((body.len() as u32).to_be_bytes());
-            let mut unhashed = vec![9, 16];
+            let mut unhashed = if self.version == 6 { vec![34, 33, 6] } else { vec![9, 16] };
             unhashed.extend(self.id());
-            body.extend((unhashed.len() as u16).to_be_bytes());
+            body.extend(self.length(unhashed.len()));
             body.extend(unhashed);
         }
-        let mut value = vec![0; self.pair.public().modulus_len()];
-        self.pair.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), &message, &mut value).unwrap();
         body.extend([0, 0]);
-        body.extend(number(&value));
+        if self.version == 6 {
+            body.push(16);
+            body.extend(self.salt());
+        }
+        match &self.pair {
+            Pair::Rsa(pair) => {
+                let mut value = vec![0; pair.public().modulus_len()];
+                pair.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), &message, &mut value).unwrap();
+                body.extend(number(&value));
+            }
+            Pair::Ed25519(pair) => {
+                body.extend(pair.sign(digest(&SHA256, &message).as_ref()).as_ref());
+            }
+        }
         body
     }
 
@@ -139,7 +195,11 @@ impl TestKey {
     pub fn message(&self, content: &[u8], how: &How) -> Vec<u8> {
         let signature = packet(2, &self.signature(0, content, how, &[]));
         let announced = |last: u8| {
-            let mut body = vec![3, 0, 8, 1];
+            let mut body = vec![if self.version == 6 { 6 } else { 3 }, 0, 8, self.algorithm];
+            if self.version == 6 {
+                body.push(16);
+                body.extend(self.salt());
+            }
             body.extend(self.id());
             body.push(last);
             packet(4, &body)
@@ -187,13 +247,6 @@ fn number(bytes: &[u8]) -> Vec<u8> {
     let bits = bytes.len() * 8 - bytes[0].leading_zeros() as usize;
     let mut out = (bits as u16).to_be_bytes().to_vec();
     out.extend(bytes);
-    out
-}
-
-fn framed(body: &[u8]) -> Vec<u8> {
-    let mut out = vec![0x99];
-    out.extend((body.len() as u16).to_be_bytes());
-    out.extend(body);
     out
 }
 

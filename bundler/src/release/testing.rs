@@ -22,13 +22,17 @@ pub(crate) fn data(below: &str) -> Option<PathBuf> {
     if path.exists() {
         return Some(path);
     }
-    let why = format!("no OpenShift data `{below}` (BUNDLE_OPENSHIFT_DATA says where it is)");
+    skip(&format!("no OpenShift data `{below}` (BUNDLE_OPENSHIFT_DATA says where it is)"));
+    None
+}
+
+/// Says that a test does not run here, and why.
+pub(crate) fn skip(why: &str) {
     println!("skipped: {why}");
     if let Some(list) = std::env::var_os("BUNDLE_SKIPS") {
         let mut file = fs_err::OpenOptions::new().append(true).create(true).open(list).unwrap();
         writeln!(file, "{why}").unwrap();
     }
-    None
 }
 
 /// A real graph, as `recorded/stable-4.9.amd64`.

@@ -1,37 +1,60 @@
 //! Public keys.
 //!
-//! In: a file of keys, armoured or binary. Out: those that may sign, RSA alone; and what is in the file that cannot be used,
-//! for people. What must hold: a subkey counts only when its primary key vouches for it, as anybody can add one to a key on
-//! its way; a key that took itself back does not count. That a key has expired is no reason to leave it out: the signatures
-//! of releases outlive it, and clusters take them.
+//! In: a file of keys, armoured or binary. Out: those that may sign; and what is in the file that cannot be used, for people.
+//! What must hold: a subkey counts only when its primary key vouches for it, as anybody can add one to a key on its way; a
+//! key that took itself back does not count. That a key has expired is no reason to leave it out: the signatures of releases
+//! outlive it, and clusters take them.
 
 use std::fmt;
 
-use ring::signature::RsaPublicKeyComponents;
-
+use super::algorithm::{Material, RSA, kind};
 use super::packet::{
     MARKER, PUBLIC_KEY, PUBLIC_SUBKEY, Reader, SECRET_KEY, SECRET_SUBKEY, SIGNATURE, TRUST,
-    USER_ATTRIBUTE, USER_ID,
+    USER_ATTRIBUTE, USER_ID, size,
 };
 use super::signature::{BINDING, REVOCATION, SUBKEY_REVOCATION, Signature};
 use super::{OpenPgpError, armor};
 
-/// What a key is called: the SHA-1 of it.
+/// What a key is called: a hash of it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Fingerprint([u8; 20]);
+pub enum Fingerprint {
+    /// SHA-1, of keys of version 4.
+    V4([u8; 20]),
+    /// SHA-256, of keys of version 6.
+    V6([u8; 32]),
+}
 
 impl Fingerprint {
-    /// The last 8 bytes, by which signatures name a key.
+    fn of(version: u8, framed: &[u8]) -> Self {
+        let hash = |algorithm| ring::digest::digest(algorithm, framed);
+        if version == 6 {
+            let mut bytes = [0; 32];
+            bytes.copy_from_slice(hash(&ring::digest::SHA256).as_ref());
+            return Self::V6(bytes);
+        }
+        let mut bytes = [0; 20];
+        bytes.copy_from_slice(hash(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY).as_ref());
+        Self::V4(bytes)
+    }
+
+    /// The 8 bytes by which signatures name a key.
     pub fn key_id(&self) -> [u8; 8] {
         let mut id = [0; 8];
-        id.copy_from_slice(&self.0[12..]);
+        id.copy_from_slice(match self {
+            Self::V4(bytes) => &bytes[12..],
+            Self::V6(bytes) => &bytes[..8],
+        });
         id
     }
 }
 
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02X}"))
+        let bytes = match self {
+            Self::V4(bytes) => &bytes[..],
+            Self::V6(bytes) => bytes,
+        };
+        bytes.iter().try_for_each(|byte| write!(f, "{byte:02X}"))
     }
 }
 
@@ -41,13 +64,14 @@ impl fmt::Debug for Fingerprint {
     }
 }
 
-/// A public RSA key.
+/// A public key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PublicKey {
-    modulus: Vec<u8>,
-    exponent: Vec<u8>,
-    /// As it stands in its packet, which signatures of keys cover.
-    body: Vec<u8>,
+    pub(super) version: u8,
+    pub(super) algorithm: u8,
+    pub(super) material: Material,
+    /// As signatures of keys cover it.
+    framed: Vec<u8>,
     fingerprint: Fingerprint,
 }
 
@@ -58,77 +82,63 @@ impl fmt::Debug for PublicKey {
 }
 
 impl PublicKey {
-    /// A key from its numbers and the time when it was made, in seconds since 1970.
-    pub fn new(modulus: &[u8], exponent: &[u8], created: u32) -> Self {
+    /// A key of RSA from its numbers and the time when it was made, in seconds since 1970.
+    pub fn rsa(modulus: &[u8], exponent: &[u8], created: u32) -> Self {
         let mut body = vec![4];
         body.extend(created.to_be_bytes());
-        body.push(1);
+        body.push(RSA);
         for number in [modulus, exponent] {
             let first = number.first().copied().unwrap_or(0);
             let bits = (number.len() * 8).saturating_sub(first.leading_zeros() as usize);
             body.extend(u16::try_from(bits).unwrap_or(u16::MAX).to_be_bytes());
             body.extend(number);
         }
-        let fingerprint = fingerprint(&body);
-        Self { modulus: modulus.to_vec(), exponent: exponent.to_vec(), body, fingerprint }
+        let material = Material::Rsa { modulus: modulus.to_vec(), exponent: exponent.to_vec() };
+        Self::of(4, RSA, material, &body)
+    }
+
+    fn of(version: u8, algorithm: u8, material: Material, body: &[u8]) -> Self {
+        let framed = framed(version, body);
+        let fingerprint = Fingerprint::of(version, &framed);
+        Self { version, algorithm, material, framed, fingerprint }
     }
 
     fn parse(body: &[u8]) -> Result<Self, OpenPgpError> {
         let mut reader = Reader(body);
         let version = reader.byte()?;
-        if version != 4 {
+        if !matches!(version, 4 | 6) {
             return Err(OpenPgpError::Unsupported(format!("a key of version {version}")));
         }
         reader.long()?;
-        let algorithm = reader.byte()?;
-        if !matches!(algorithm, 1 | 3) {
-            return Err(OpenPgpError::Unsupported(format!(
-                "a key of another kind than RSA ({algorithm})"
-            )));
+        let algorithm = kind(reader.byte()?);
+        if version == 6 && size(reader.long()?)? != reader.0.len() {
+            return Err(OpenPgpError::Malformed("the length of a key"));
         }
-        let (modulus, exponent) = (reader.number()?, reader.number()?);
+        let material = Material::read(version, algorithm, &mut reader)?;
         if !reader.0.is_empty() {
             return Err(OpenPgpError::Malformed("the end of a key"));
         }
-        if modulus.len() < 256 || modulus.len() > 1024 {
-            return Err(OpenPgpError::Unsupported(format!("RSA of {} bits", modulus.len() * 8)));
-        }
-        Ok(Self {
-            modulus: modulus.to_vec(),
-            exponent: exponent.to_vec(),
-            body: body.to_vec(),
-            fingerprint: fingerprint(body),
-        })
+        Ok(Self::of(version, algorithm, material, body))
     }
 
     /// Its name.
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
     }
-
-    pub(super) fn modulus(&self) -> &[u8] {
-        &self.modulus
-    }
-
-    pub(super) fn components(&self) -> RsaPublicKeyComponents<&[u8]> {
-        RsaPublicKeyComponents { n: &self.modulus, e: &self.exponent }
-    }
 }
 
 /// A key as it is hashed wherever a signature covers it.
-fn framed(body: &[u8]) -> Vec<u8> {
-    let length = u16::try_from(body.len()).unwrap_or(u16::MAX);
-    let mut out = vec![0x99];
-    out.extend(length.to_be_bytes());
+fn framed(version: u8, body: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(body.len() + 5);
+    if version == 6 {
+        out.push(0x9b);
+        out.extend(u32::try_from(body.len()).unwrap_or(u32::MAX).to_be_bytes());
+    } else {
+        out.push(0x99);
+        out.extend(u16::try_from(body.len()).unwrap_or(u16::MAX).to_be_bytes());
+    }
     out.extend(body);
     out
-}
-
-fn fingerprint(body: &[u8]) -> Fingerprint {
-    let hash = ring::digest::digest(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY, &framed(body));
-    let mut bytes = [0; 20];
-    bytes.copy_from_slice(hash.as_ref());
-    Fingerprint(bytes)
 }
 
 /// The keys of a file.
@@ -165,11 +175,12 @@ struct Ring {
     keys: Keys,
     /// The primary key to which what follows belongs.
     primary: Option<PublicKey>,
-    /// The subkey to which signatures belong.
-    subkey: Option<PublicKey>,
+    /// The subkey to which signatures belong, or why it cannot be used.
+    subkey: Option<Result<PublicKey, OpenPgpError>>,
     /// Subkeys that the primary key vouched for.
     bound: Vec<PublicKey>,
-    revoked: bool,
+    /// Why the primary key does not count.
+    revoked: Option<String>,
 }
 
 impl Ring {
@@ -177,8 +188,8 @@ impl Ring {
         let Some(primary) = self.primary.take() else { return };
         let bound = std::mem::take(&mut self.bound);
         self.subkey = None;
-        if std::mem::take(&mut self.revoked) {
-            self.keys.left_out.push(format!("key {}: it is revoked", primary.fingerprint));
+        if let Some(why) = self.revoked.take() {
+            self.keys.left_out.push(format!("key {}: {why}", primary.fingerprint));
             return;
         }
         self.keys.usable.push(primary);
@@ -190,8 +201,8 @@ impl Ring {
         match PublicKey::parse(body) {
             Ok(key) => self.primary = Some(key),
             // What is well formed may be of another kind; what is not is a damaged file.
-            Err(OpenPgpError::Unsupported(what)) => {
-                self.keys.left_out.push(format!("{what} is not supported"));
+            Err(error @ OpenPgpError::Unsupported(_)) => {
+                self.keys.left_out.push(error.to_string());
             }
             Err(error) => return Err(error),
         }
@@ -199,8 +210,7 @@ impl Ring {
     }
 
     fn subkey(&mut self, body: &[u8]) {
-        // Those for encryption are often of other kinds, and nobody misses them.
-        self.subkey = PublicKey::parse(body).ok();
+        self.subkey = Some(PublicKey::parse(body));
     }
 
     /// Of the signatures in a file only those count by which a key speaks of itself.
@@ -208,19 +218,31 @@ impl Ring {
         let (Some(primary), Ok(signature)) = (&self.primary, Signature::parse(body)) else {
             return;
         };
-        let own = framed(&primary.body);
+        let own = &primary.framed;
+        let left_out = &mut self.keys.left_out;
         match (signature.kind, &self.subkey) {
-            (REVOCATION, None) if signature.is_by(primary, &[&own]) == Ok(true) => {
-                self.revoked = true;
+            (REVOCATION, None) => match signature.is_by(primary, &[own]) {
+                Ok(true) => self.revoked = Some("it is revoked".to_owned()),
+                // Another key may say what it likes.
+                Err(why) if signature.issuer == Some(primary.fingerprint.key_id()) => {
+                    self.revoked = Some(format!("it may be revoked: {why}"));
+                }
+                _ => {}
+            },
+            // Those for encryption are often of other kinds, and nobody misses them.
+            (BINDING, Some(Err(why))) if signature.may_sign => {
+                left_out.push(format!("a subkey of key {}: {why}", primary.fingerprint));
             }
-            (BINDING, Some(subkey))
-                if signature.may_sign
-                    && signature.is_by(primary, &[&own, &framed(&subkey.body)]) == Ok(true) =>
-            {
-                self.bound.push(subkey.clone());
+            (BINDING, Some(Ok(subkey))) if signature.may_sign => {
+                match signature.is_by(primary, &[own, &subkey.framed]) {
+                    Ok(true) => self.bound.push(subkey.clone()),
+                    Ok(false) => {}
+                    Err(why) => left_out.push(format!("key {}: {why}", subkey.fingerprint)),
+                }
             }
-            (SUBKEY_REVOCATION, Some(subkey))
-                if signature.is_by(primary, &[&own, &framed(&subkey.body)]) == Ok(true) =>
+            // Also one that cannot be checked: a subkey less is better than one too many.
+            (SUBKEY_REVOCATION, Some(Ok(subkey)))
+                if signature.is_by(primary, &[own, &subkey.framed]) != Ok(false) =>
             {
                 let gone = subkey.fingerprint;
                 self.bound.retain(|key| key.fingerprint != gone);

@@ -6,7 +6,7 @@
 use std::io::Read;
 
 use super::packet::{COMPRESSED, LITERAL, MARKER, ONE_PASS, Reader, SIGNATURE};
-use super::signature::{BINARY, Signature, TEXT, unsupported};
+use super::signature::{BINARY, Signature, TEXT, salt, unsupported};
 use super::{OpenPgpError, PublicKey};
 
 /// A message and its signature.
@@ -87,11 +87,12 @@ fn signed(bytes: &[u8]) -> Result<Message, OpenPgpError> {
     let announced = next(ONE_PASS)?;
     let mut announced = Reader(&announced);
     let version = announced.byte()?;
-    if version != 3 {
+    if !matches!(version, 3 | 6) {
         return Err(unsupported("a one-pass packet of version", version));
     }
     let (kind, hash, _) = (announced.byte()?, announced.byte()?, announced.byte()?);
-    announced.take(8)?;
+    let salted = if version == 6 { salt(&mut announced, hash)? } else { &[] };
+    announced.take(if version == 6 { 32 } else { 8 })?;
     let last = announced.byte()?;
     if last == 0 {
         return Err(OpenPgpError::Nested);
@@ -101,7 +102,8 @@ fn signed(bytes: &[u8]) -> Result<Message, OpenPgpError> {
     if !matches!(kind, BINARY | TEXT) {
         return Err(unsupported("a signature of the kind", kind));
     }
-    if signature.kind != kind || signature.hash != hash {
+    let same = signature.kind == kind && signature.hash == hash && signature.salt == salted;
+    if !same || (signature.version == 6) != (version == 6) {
         return Err(OpenPgpError::Malformed("the signature is not the one that was announced"));
     }
     let mut literal = Reader(&literal);

@@ -6,8 +6,10 @@
 //!
 //! Of the libraries that do this, `pgp` needs some 120 further crates, among them `rsa` (RUSTSEC-2023-0071, which concerns
 //! private keys) and a second generation of everything that hashes; others drop the signatures of version 3 which releases
-//! of 2019 have. Only one form of message is verified here, with RSA alone, which `ring` does.
+//! of 2019 have. Only one form of message is verified here, with the algorithms that `ring` has: RSA, Ed25519, and ECDSA over
+//! P-256 and P-384.
 
+mod algorithm;
 pub mod armor;
 pub mod key;
 pub mod message;

@@ -58,6 +58,14 @@ impl<'a> Reader<'a> {
         Ok(&bytes[zeros..])
     }
 
+    /// What names a curve.
+    pub(super) fn curve(&mut self) -> Result<&'a [u8], OpenPgpError> {
+        match self.byte()? {
+            0 | 255 => Err(OpenPgpError::Malformed("the curve of a key")),
+            length => self.take(length.into()),
+        }
+    }
+
     /// The next packet; `None` at the end.
     pub(super) fn packet(&mut self) -> Result<Option<Packet<'a>>, OpenPgpError> {
         if self.0.is_empty() {
@@ -114,6 +122,6 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn size(length: u32) -> Result<usize, OpenPgpError> {
+pub(super) fn size(length: u32) -> Result<usize, OpenPgpError> {
     usize::try_from(length).map_err(|_| OpenPgpError::Truncated)
 }

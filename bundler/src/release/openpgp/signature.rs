@@ -1,13 +1,12 @@
 //! One signature: what it says about itself, and whether a key made it.
 //!
-//! In: the body of a signature packet, of version 3 or 4. Out: a [`Signature`]; with the bytes that were signed and a key,
+//! In: the body of a signature packet, of version 3, 4 or 6. Out: a [`Signature`]; with the bytes that were signed and a key,
 //! the answer. What must hold: only the part that is itself signed tells when it was made and when it expires.
 
-use ring::signature::{self as rsa, RsaParameters};
-
 use super::OpenPgpError;
+use super::algorithm::{Value, kind};
 use super::key::PublicKey;
-use super::packet::Reader;
+use super::packet::{Reader, size};
 
 /// A signature over a document.
 pub(super) const BINARY: u8 = 0x00;
@@ -19,8 +18,6 @@ pub(super) const BINDING: u8 = 0x18;
 pub(super) const REVOCATION: u8 = 0x20;
 /// A primary key says the same of a subkey.
 pub(super) const SUBKEY_REVOCATION: u8 = 0x28;
-
-const SHA1: u8 = 2;
 
 /// A signature.
 #[derive(Debug, Clone)]
@@ -36,22 +33,29 @@ pub struct Signature {
     pub expires: Option<u64>,
     /// What a bound subkey may do.
     pub(super) may_sign: bool,
-    /// What is hashed behind the signed bytes.
+    pub(super) version: u8,
+    algorithm: u8,
+    /// What is hashed before the signed bytes, and behind them.
+    pub(super) salt: Vec<u8>,
     trailer: Vec<u8>,
-    value: Vec<u8>,
+    value: Value,
 }
 
 impl Signature {
     pub(super) fn parse(body: &[u8]) -> Result<Self, OpenPgpError> {
         let mut reader = Reader(body);
-        match reader.byte()? {
-            3 => Self::version_3(reader),
-            4 => Self::version_4(body, reader),
-            other => Err(unsupported("a signature of version", other)),
+        let signature = match reader.byte()? {
+            3 => Self::version_3(&mut reader)?,
+            version @ (4 | 6) => Self::later(version, body, &mut reader)?,
+            other => return Err(unsupported("a signature of version", other)),
+        };
+        if !reader.0.is_empty() {
+            return Err(OpenPgpError::Malformed("a signature's end"));
         }
+        Ok(signature)
     }
 
-    fn version_3(mut reader: Reader<'_>) -> Result<Self, OpenPgpError> {
+    fn version_3(reader: &mut Reader<'_>) -> Result<Self, OpenPgpError> {
         if reader.byte()? != 5 {
             return Err(OpenPgpError::Malformed("the length in a signature of version 3"));
         }
@@ -60,6 +64,8 @@ impl Signature {
         let mut issuer = [0; 8];
         issuer.copy_from_slice(reader.take(8)?);
         let (algorithm, hash) = (reader.byte()?, reader.byte()?);
+        // Two bytes of the hash, which tell nothing.
+        reader.take(2)?;
         Ok(Self {
             kind: trailer[0],
             hash,
@@ -67,68 +73,74 @@ impl Signature {
             created: created.into(),
             expires: None,
             may_sign: false,
+            version: 3,
+            algorithm: kind(algorithm),
+            salt: Vec::new(),
             trailer,
-            value: value(algorithm, reader)?,
+            value: Value::read(algorithm, reader)?,
         })
     }
 
-    fn version_4(body: &[u8], mut reader: Reader<'_>) -> Result<Self, OpenPgpError> {
-        let (kind, algorithm, hash) = (reader.byte()?, reader.byte()?, reader.byte()?);
-        let length = reader.short()?;
+    fn later(version: u8, body: &[u8], reader: &mut Reader<'_>) -> Result<Self, OpenPgpError> {
+        let (kind_of_it, algorithm, hash) = (reader.byte()?, reader.byte()?, reader.byte()?);
+        let length = |reader: &mut Reader<'_>| match version {
+            6 => size(reader.long()?),
+            _ => reader.short(),
+        };
         let mut said = Said::default();
-        said.read(reader.take(length)?, true)?;
-        let mut trailer = body[..6 + length].to_vec();
+        let hashed = length(reader)?;
+        said.read(reader.take(hashed)?, true)?;
+        let mut trailer = body[..body.len() - reader.0.len()].to_vec();
         let signed = u32::try_from(trailer.len()).map_err(|_| OpenPgpError::Truncated)?;
-        trailer.extend([4, 0xff]);
+        trailer.extend([version, 0xff]);
         trailer.extend(signed.to_be_bytes());
-        let length = reader.short()?;
-        said.read(reader.take(length)?, false)?;
+        let unhashed = length(reader)?;
+        said.read(reader.take(unhashed)?, false)?;
         let created: u64 =
             said.created.ok_or(OpenPgpError::Malformed("a signature without a time"))?.into();
+        reader.take(2)?;
+        let salt = if version == 6 { salt(reader, hash)? } else { &[] };
         Ok(Self {
-            kind,
+            kind: kind_of_it,
             hash,
             issuer: said.issuer,
             created,
             expires: said.lasts.filter(|time| *time != 0).map(|time| created + u64::from(time)),
             may_sign: said.may_sign,
+            version,
+            algorithm: kind(algorithm),
+            salt: salt.to_vec(),
             trailer,
-            value: value(algorithm, reader)?,
+            value: Value::read(algorithm, reader)?,
         })
     }
 
     /// Whether `key` made it over these bytes.
     pub(super) fn is_by(&self, key: &PublicKey, signed: &[&[u8]]) -> Result<bool, OpenPgpError> {
-        let parameters: &RsaParameters = match self.hash {
-            8 => &rsa::RSA_PKCS1_2048_8192_SHA256,
-            9 => &rsa::RSA_PKCS1_2048_8192_SHA384,
-            10 => &rsa::RSA_PKCS1_2048_8192_SHA512,
-            // Whoever finds a collision can only have a key revoked.
-            SHA1 if matches!(self.kind, REVOCATION | SUBKEY_REVOCATION) => {
-                &rsa::RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY
-            }
-            other => return Err(unsupported("the hash algorithm", other)),
-        };
-        // As long as the modulus: OpenPGP leaves zeros in front out.
-        let Some(zeros) = key.modulus().len().checked_sub(self.value.len()) else {
+        // Keys of version 6 make signatures of version 6, and no others do.
+        if self.algorithm != key.algorithm || (self.version == 6) != (key.version == 6) {
             return Ok(false);
-        };
-        let mut value = vec![0; zeros];
-        value.extend_from_slice(&self.value);
-        let mut message = signed.concat();
-        message.extend_from_slice(&self.trailer);
-        Ok(key.components().verify(parameters, &message, &value).is_ok())
+        }
+        let message = [&self.salt, &*signed.concat(), &self.trailer].concat();
+        // Whoever finds a collision of SHA-1 can only have a key revoked.
+        let weak = matches!(self.kind, REVOCATION | SUBKEY_REVOCATION);
+        key.material.made(&self.value, self.hash, weak, &message)
     }
 }
 
-/// The end of a signature: two bytes of the hash, which tell nothing, and the number of RSA.
-fn value(algorithm: u8, mut reader: Reader<'_>) -> Result<Vec<u8>, OpenPgpError> {
-    if !matches!(algorithm, 1 | 3) {
-        return Err(unsupported("a signature with the algorithm", algorithm));
+/// The salt of a signature of version 6: as long as its hash asks for.
+pub(super) fn salt<'a>(reader: &mut Reader<'a>, hash: u8) -> Result<&'a [u8], OpenPgpError> {
+    let length = reader.byte()?;
+    let wanted = match hash {
+        8 | 12 => 16,
+        9 => 24,
+        10 | 14 => 32,
+        _ => length,
+    };
+    if length != wanted {
+        return Err(OpenPgpError::Malformed("the salt of a signature"));
     }
-    reader.take(2)?;
-    let value = reader.number()?.to_vec();
-    if reader.0.is_empty() { Ok(value) } else { Err(OpenPgpError::Malformed("a signature's end")) }
+    reader.take(length.into())
 }
 
 pub(super) fn unsupported(what: &str, number: u8) -> OpenPgpError {
@@ -168,13 +180,18 @@ impl Said {
                     issuer.copy_from_slice(body.take(8)?);
                     self.issuer = Some(issuer);
                 }
-                (33, _) if body.0.len() == 21 && body.0[0] == 4 => {
+                (33, _) => {
+                    let id = match (body.byte()?, body.0.len()) {
+                        (4, 20) => &body.0[12..],
+                        (6, 32) => &body.0[..8],
+                        _ => continue,
+                    };
                     let mut issuer = [0; 8];
-                    issuer.copy_from_slice(&body.0[13..21]);
+                    issuer.copy_from_slice(id);
                     self.issuer = Some(issuer);
                 }
                 // Known, and without a meaning for documents: preferences, names, features.
-                (4 | 9 | 11 | 20..=28 | 30 | 32 | 33, _) if kind != 20 || !critical => {}
+                (4 | 9 | 11 | 20..=28 | 30 | 32, _) if kind != 20 || !critical => {}
                 _ if critical => return Err(unsupported("the critical subpacket", kind)),
                 _ => {}
             }
