@@ -159,11 +159,20 @@ impl Stop {
 pub fn definition() -> clap::Command {
     fn point(command: clap::Command) -> clap::Command {
         // The long help shows what the line points to.
-        command.after_help(COMMON).after_long_help("").mut_subcommands(point)
+        command.after_help(COMMON).after_long_help("").mut_args(set).mut_subcommands(point)
     }
     let common = |option: &clap::Arg| option.get_help_heading() == Some(HEADING);
     let short = |option: clap::Arg| option.clone().hide_short_help(common(&option));
-    Cli::command().mut_args(short).mut_subcommands(point)
+    Cli::command().mut_args(short).mut_args(set).mut_subcommands(point)
+}
+
+/// A variable that is empty is one that is not set, as in the shell and in other tools.
+fn set(option: clap::Arg) -> clap::Arg {
+    let empty = |name| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    if option.get_env().is_some_and(empty) {
+        return option.env(clap::builder::Resettable::Reset);
+    }
+    option
 }
 
 /// The command line as the manual has it: whole, without a word about a help that is longer. What a short help leaves

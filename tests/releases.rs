@@ -812,3 +812,74 @@ fn updates_know_the_history_that_a_registry_has() {
     site.bundle(&line).ok().says("nothing new since sequence 1");
     assert!(!workspace.exists());
 }
+
+#[test]
+fn variables_that_are_empty_are_not_set() {
+    let Some(releases) = Releases::new() else { return };
+    let components = releases.components(&["a".to_owned()], "1");
+    let payload = releases.release("4.16.0", &components);
+    let empty = [
+        "UPDATE_URL_OVERRIDE",
+        "OKD_UPDATE_URL_OVERRIDE",
+        "OCP_SIGNATURE_URL",
+        "OCP_SIGNATURE_VERIFICATION_PK",
+        "REGISTRY_AUTH_FILE",
+        "BUNDLE_LOG",
+    ];
+    // Nothing leaves this machine: the public services are behind a proxy that is not there.
+    let run = |arguments: &[String]| {
+        let mut command = releases.site.command(&[]);
+        command.envs(empty.map(|name| (name, ""))).env("HTTPS_PROXY", "http://127.0.0.1:1");
+        Run::of(command.args(arguments).args(["--retry-times", "0"]))
+    };
+    let create = releases.site.create_arguments("media");
+    releases.configure(&payload, "");
+    run(&create).refused(&[75]).says("mirror.openshift.com").says("storage.googleapis.com");
+    for (kind, host) in [("ocp", "api.openshift.com"), ("okd", "origin-release.ci.openshift.org")] {
+        let entry =
+            format!("  platform:\n    channels:\n    - {{name: stable-4.18, type: {kind}}}\n");
+        releases.site.configure(&entry);
+        run(&create).refused(&[75]).says(host);
+    }
+    // On the command line it is a slip.
+    let mut slip = create.clone();
+    slip.extend(["--signature-store".to_owned(), String::new()]);
+    run(&slip).code(64).says("--signature-store");
+}
+
+#[test]
+fn releases_of_okd_come_from_their_own_service_and_red_hats_key_signs_none() {
+    let Some(releases) = Releases::new() else { return };
+    let components = releases.components(&["a".to_owned()], "1");
+    let payload = releases.release("4.18.0-okd-scos.8", &components);
+    let service =
+        graph(&releases, &[("4.18.0-okd-scos.8", &payload), ("4.17.0-okd-scos.1", &payload)]);
+    releases.site.configure(
+        "  platform:\n    channels:\n    - {name: 4-scos-stable, type: okd, minVersion: 4.18.0-okd-scos.8}\n",
+    );
+    let (keys, store) = (releases.site.path("keys.pgp"), releases.site.path("store"));
+    let run = |more: &[&str]| {
+        let mut command = releases.site.command(&[]);
+        // OpenShift's own is not asked.
+        command.env("UPDATE_URL_OVERRIDE", "http://127.0.0.1:1/graph");
+        command.env("OKD_UPDATE_URL_OVERRIDE", &service);
+        Run::of(command.args(releases.site.create_arguments("media")).args(more))
+    };
+    let ours = ["--signature-store", text(&store)];
+    run(&ours)
+        .refused(&[2])
+        .says("made by a key that is not trusted")
+        .says("OKD's releases are signed by OpenShift's CI")
+        .says("--release-keys FILE --signature-store https://storage.googleapis.com/openshift-ci-release/")
+        .says("--accept-unsigned-releases");
+    assert!(!releases.site.path("media/mirror_seq1.manifest.json").exists());
+    let run = run(&[&ours[..], &["--release-keys", text(&keys), "--output", "json"]].concat()).ok();
+    let answer = run.json();
+    assert_eq!(answer["releases"][0]["tag"], "4.18.0-okd-scos.8-x86_64");
+    assert_eq!(answer["releases"][0]["signed"], true);
+    releases.site.import("media", &[]).ok();
+    releases.stands(&payload, "4.18.0-okd-scos.8-x86_64", &components);
+    let resources = releases.site.path("disconnected/cluster-resources");
+    let signatures = fs::read_to_string(resources.join("signature-configmap.yaml")).unwrap();
+    assert!(signatures.contains(&format!("sha256-{}-1", payload.digest.hex())), "{signatures}");
+}

@@ -39,7 +39,7 @@ pub(crate) async fn releases<'a>(
     let (client, trust) = (&options.client, &options.releases.trust);
     let mut wanted: Vec<Wanted> = Vec::new();
     if let Some(image) = &stanza.release {
-        wanted.push(Wanted { image: image.clone(), channels: Vec::new() });
+        wanted.push(Wanted { image: image.clone(), channels: Vec::new(), okd: false });
     } else if !stanza.channels.is_empty() {
         options.progress.phase("asking for update graphs");
         let service = Service::new(client.clone(), options.releases.service.clone());
@@ -47,6 +47,7 @@ pub(crate) async fn releases<'a>(
         wanted.extend(chosen.payloads.iter().map(|payload| Wanted {
             image: payload.payload.clone(),
             channels: payload.channels.clone(),
+            okd: payload.okd,
         }));
     }
     if wanted.is_empty() {

@@ -16,6 +16,7 @@ use registry::client::{Client, ErrorKind as WireKind};
 use registry::reference::Reference;
 use serde::Serialize;
 
+use super::keys;
 use super::limits::PAYLOADS;
 use super::openpgp::PublicKey;
 use super::payload::{self, Payload, PayloadError};
@@ -46,6 +47,8 @@ pub struct Wanted {
     pub image: Reference,
     /// The channels that it was chosen from.
     pub channels: Vec<String>,
+    /// Whether it is one of OKD.
+    pub okd: bool,
 }
 
 /// What came of it.
@@ -60,6 +63,10 @@ pub struct Carried<'a> {
     /// What a person should know.
     pub warnings: Vec<String>,
 }
+
+/// Red Hat's key signs no release of OKD.
+const OKD_SIGNS: &str = "; OKD's releases are signed by OpenShift's CI, whose keys are in `openshift/cluster-update-keys`: \
+    `--release-keys FILE --signature-store https://storage.googleapis.com/openshift-ci-release/releases/signatures/openshift/release`";
 
 /// Why one release is not carried.
 #[derive(Debug, thiserror::Error)]
@@ -155,7 +162,11 @@ async fn one<'a>(
     let mut warnings = Vec::new();
     if let Some(why) = unsigned {
         if !trust.accept_unsigned {
-            return Err(ReleaseError::Unsigned(fit(&why), proof.kind));
+            let mut why = fit(&why);
+            if wanted.okd && trust.keys == [keys::built_in()] {
+                why.push_str(OKD_SIGNS);
+            }
+            return Err(ReleaseError::Unsigned(why, proof.kind));
         }
         warnings.push(format!("carried without a valid signature: {why}"));
     }

@@ -35,6 +35,9 @@ pub struct Payload {
     pub channels: Vec<String>,
     /// Why it is carried, each reason once.
     pub why: Vec<String>,
+    /// Whether a channel of OKD has it.
+    #[serde(skip)]
+    pub okd: bool,
 }
 
 fn text<S: Serializer>(reference: &Reference, to: S) -> Result<S::Ok, S::Error> {

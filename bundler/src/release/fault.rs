@@ -24,6 +24,8 @@ pub enum ReleaseError {
         channel: String,
         /// The architecture.
         architecture: String,
+        /// The variable that names another service.
+        variable: &'static str,
         /// Why.
         source: ClientError,
     },
@@ -36,6 +38,8 @@ pub enum ReleaseError {
         channel: String,
         /// The architecture.
         architecture: String,
+        /// The variable that names another service.
+        variable: &'static str,
         /// Where it came from.
         host: String,
         /// What is wrong with it.
@@ -107,8 +111,13 @@ pub enum ReleaseError {
         source: io::Error,
     },
     /// The address of the update service.
-    #[error("`UPDATE_URL_OVERRIDE` is not usable: {0}")]
-    Address(&'static str),
+    #[error("`{variable}` is not usable: {problem}")]
+    Address {
+        /// The variable that names it.
+        variable: &'static str,
+        /// What is wrong.
+        problem: &'static str,
+    },
 }
 
 impl ReleaseError {
@@ -123,7 +132,9 @@ impl ReleaseError {
     /// Which exit code it means for a command that wants nothing else.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Name { .. } | Self::Architecture { .. } | Self::Address(_) => ErrorKind::Usage,
+            Self::Name { .. } | Self::Architecture { .. } | Self::Address { .. } => {
+                ErrorKind::Usage
+            }
             Self::Fetch { source, .. } => match source.kind() {
                 WireKind::Unavailable | WireKind::Tls => ErrorKind::Unavailable,
                 WireKind::Config => ErrorKind::Usage,
@@ -147,19 +158,17 @@ impl ReleaseError {
             | Self::Unknown { architecture, .. }
             | Self::Nothing { architecture, .. }
             | Self::NotKept { architecture, .. } => architecture,
-            Self::Name { .. } | Self::NoPath(_) | Self::File { .. } | Self::Address(_) => "",
+            Self::Name { .. } | Self::NoPath(_) | Self::File { .. } | Self::Address { .. } => "",
         }
     }
 
     /// What to do next, the most likely first.
     pub fn hints(&self) -> Vec<String> {
         match self {
-            Self::Fetch { source, .. } => of_wire(source),
-            Self::Document { source, host, .. } if is_foreign(source) => vec![
+            Self::Fetch { source, variable, .. } => of_wire(source, variable),
+            Self::Document { source, host, variable, .. } if is_foreign(source) => vec![
                 format!("a proxy or a login page may answer in the place of `{host}`: ask it with a browser or curl"),
-                "the address of an own update service is that of its graph, as \
-                 `UPDATE_URL_OVERRIDE=https://HOST/api/upgrades_info/v1/graph`"
-                    .to_owned(),
+                format!("the address of an own update service is that of its graph, as {}", example(variable)),
             ],
             Self::Document { host, .. } => {
                 vec![format!("tell who runs `{host}`; nothing of this channel is used")]
@@ -181,11 +190,10 @@ impl ReleaseError {
                 "give the user who runs this the right to read and write it, or name another place: `--workspace DIR`"
                     .to_owned(),
             ],
-            Self::Address(_) => vec![
-                "write the whole address of the graph, as \
-                 `UPDATE_URL_OVERRIDE=https://HOST/api/upgrades_info/v1/graph`, or take the variable away"
-                    .to_owned(),
-            ],
+            Self::Address { variable, .. } => vec![format!(
+                "write the whole address of the graph, as {}, or take the variable away",
+                example(variable)
+            )],
         }
     }
 }
@@ -195,7 +203,12 @@ fn is_foreign(error: &GraphError) -> bool {
     matches!(error, GraphError::Page(_) | GraphError::Shape(_))
 }
 
-fn of_wire(error: &ClientError) -> Vec<String> {
+/// How an own update service is named.
+fn example(variable: &str) -> String {
+    format!("`{variable}=https://HOST/api/upgrades_info/v1/graph`")
+}
+
+fn of_wire(error: &ClientError, variable: &str) -> Vec<String> {
     let mut hints = Vec::new();
     match error.kind() {
         WireKind::Unavailable => {
@@ -203,10 +216,7 @@ fn of_wire(error: &ClientError) -> Vec<String> {
                 "check that the update service can be reached from here; a proxy is named by `HTTPS_PROXY`"
                     .to_owned(),
             );
-            hints.push(
-                "an own update service is named by `UPDATE_URL_OVERRIDE=https://HOST/api/upgrades_info/v1/graph`"
-                    .to_owned(),
-            );
+            hints.push(format!("an own update service is named by {}", example(variable)));
         }
         WireKind::Tls => hints.push(
             "name the authority that signed the certificate, that of a proxy on the way too: `--ca-file FILE`"

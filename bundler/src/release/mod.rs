@@ -166,7 +166,7 @@ impl Work<'_> {
         chosen.warnings.extend(selection.warnings.iter().cloned());
         let why = selection.why().to_string();
         for at in &selection.chosen {
-            self.add(graph, &graph.nodes()[*at], &why);
+            self.add(graph, &graph.nodes()[*at], &why).okd |= entry.okd;
         }
         let mut explanation = Explanation::of(graph, &selection);
         explanation.kept_seconds = fetched.age.map(|age| age.as_secs());
@@ -230,7 +230,7 @@ impl Work<'_> {
     }
 
     /// Adds a release, or one more reason for it.
-    fn add(&mut self, graph: &Graph, node: &Node, why: &str) {
+    fn add(&mut self, graph: &Graph, node: &Node, why: &str) -> &mut Payload {
         let key = (node.payload.digest, self.architecture.to_owned());
         let payload = self.payloads.entry(key).or_insert_with(|| Payload {
             version: node.version.clone(),
@@ -238,6 +238,7 @@ impl Work<'_> {
             payload: node.payload.clone(),
             channels: Vec::new(),
             why: Vec::new(),
+            okd: false,
         });
         if !payload.channels.contains(&graph.channel) {
             payload.channels.push(graph.channel.clone());
@@ -245,6 +246,7 @@ impl Work<'_> {
         if !payload.why.iter().any(|told| told == why) {
             payload.why.push(why.to_owned());
         }
+        payload
     }
 }
 

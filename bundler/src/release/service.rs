@@ -1,6 +1,6 @@
 //! The update service: fetches the graphs of channels, each once, and keeps the last good document of each.
 //!
-//! In: channels and architectures. Out: graphs. `UPDATE_URL_OVERRIDE` names an own service. What must hold: a
+//! In: channels and architectures. Out: graphs. Variables name own services. What must hold: a
 //! document is kept only after it was read as a graph; one from an earlier run is used only when the person asks for
 //! it or when the service cannot be reached, and then that is told with its age; one that another service sent is
 //! not.
@@ -27,8 +27,11 @@ pub const OCP: &str = "https://api.openshift.com/api/upgrades_info/v1/graph";
 /// Where OKD's graph is.
 pub const OKD: &str = "https://origin-release.ci.openshift.org/graph";
 
-/// The variable that names another service, as oc-mirror has it.
+/// The variable that names another service for OpenShift, as oc-mirror has it.
 pub const OVERRIDE: &str = "UPDATE_URL_OVERRIDE";
+
+/// The same for OKD, for which oc-mirror has none: a configuration may have channels of both.
+pub const OKD_OVERRIDE: &str = "OKD_UPDATE_URL_OVERRIDE";
 
 /// The directory of the workspace that keeps documents.
 const DIRECTORY: &str = "update-graph";
@@ -59,27 +62,39 @@ pub struct ServiceOptions {
 }
 
 impl ServiceOptions {
-    /// The public services, or the one that the environment names.
+    /// The public services, or those that the environment names.
     pub fn from_environment(workspace: Option<&Path>) -> Result<Self, ReleaseError> {
-        let named = std::env::var_os(OVERRIDE).filter(|text| !text.is_empty());
-        let named = named.map(std::ffi::OsString::into_string).transpose();
-        let named = named.map_err(|_| ReleaseError::Address("it is not text"))?;
-        let ocp = address(named.as_deref().unwrap_or(OCP))?;
-        let kept = Kept::default();
-        Ok(Self { ocp, okd: address(OKD)?, workspace: workspace.map(Path::to_owned), kept })
+        let named = |variable, public: &str| {
+            let set = std::env::var_os(variable).filter(|text| !text.is_empty());
+            let text = set.map_or(Ok(public.to_owned()), std::ffi::OsString::into_string);
+            text.map_err(|_| "it is not text")
+                .and_then(|text| address(&text))
+                .map_err(|problem| ReleaseError::Address { variable, problem })
+        };
+        Ok(Self {
+            ocp: named(OVERRIDE, OCP)?,
+            okd: named(OKD_OVERRIDE, OKD)?,
+            workspace: workspace.map(Path::to_owned),
+            kept: Kept::default(),
+        })
     }
 }
 
 /// The address itself is not repeated in an error: it may hold a password.
-fn address(text: &str) -> Result<Url, ReleaseError> {
-    let url: Url = text.trim().parse().map_err(|_| ReleaseError::Address("it is no address"))?;
+fn address(text: &str) -> Result<Url, &'static str> {
+    let url: Url = text.trim().parse().map_err(|_| "it is no address")?;
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
-        return Err(ReleaseError::Address("it does not begin with `https://`"));
+        return Err("it does not begin with `https://`");
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(ReleaseError::Address("it has a user name, and nothing secret is sent there"));
+        return Err("it has a user name, and nothing secret is sent there");
     }
     Ok(url)
+}
+
+/// The variable that would have named another service.
+fn variable(okd: bool) -> &'static str {
+    if okd { OKD_OVERRIDE } else { OVERRIDE }
 }
 
 /// A graph, and how it was had.
@@ -165,7 +180,8 @@ impl Service {
                     return Ok(found);
                 }
                 let (channel, architecture) = (channel.clone(), architecture.clone());
-                return Err(ReleaseError::Fetch { channel, architecture, source });
+                let variable = variable(*okd);
+                return Err(ReleaseError::Fetch { channel, architecture, variable, source });
             }
         };
         let graph = read(key, base, &document.bytes)?;
@@ -232,6 +248,7 @@ fn read(key: &Key, base: &Url, bytes: &[u8]) -> Result<Graph, ReleaseError> {
     Graph::parse(&key.0, &key.1, bytes).map_err(|source| ReleaseError::Document {
         channel: key.0.clone(),
         architecture: key.1.clone(),
+        variable: variable(key.2),
         host: base.host_str().unwrap_or_default().to_owned(),
         source: Box::new(source),
     })

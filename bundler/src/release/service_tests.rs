@@ -129,8 +129,11 @@ fn ages_are_spoken() {
 fn an_address_is_checked_and_not_repeated() {
     assert!(address("https://update.lan/api/upgrades_info/v1/graph").is_ok());
     for bad in ["", "update.lan/graph", "ftp://update.lan/", "https://me:s3cret@update.lan/"] {
-        let error = address(bad).unwrap_err();
-        assert!(!error.to_string().contains("s3cret"), "{error}");
-        assert!(!error.hints().is_empty());
+        let problem = address(bad).unwrap_err();
+        for okd in [false, true] {
+            let error = ReleaseError::Address { variable: variable(okd), problem };
+            assert!(!error.to_string().contains("s3cret"), "{error}");
+            assert!(error.hints()[0].contains(&format!("`{}=https://", variable(okd))), "{error}");
+        }
     }
 }
