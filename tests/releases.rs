@@ -883,3 +883,26 @@ fn releases_of_okd_come_from_their_own_service_and_red_hats_key_signs_none() {
     let signatures = fs::read_to_string(resources.join("signature-configmap.yaml")).unwrap();
     assert!(signatures.contains(&format!("sha256-{}-1", payload.digest.hex())), "{signatures}");
 }
+
+#[test]
+fn a_plan_says_where_no_cluster_can_walk() {
+    let Some(releases) = Releases::new() else { return };
+    let components = releases.components(&["a".to_owned()], "1");
+    let [low, high] = ["4.16.0", "4.16.1"].map(|version| releases.release(version, &components));
+    // The one edge that it has leads down.
+    let service = graph(&releases, &[("4.16.1", &high), ("4.16.0", &low)]);
+    let channel = |rest: &str| {
+        let entry = format!("  platform:\n    channels:\n    - {{name: stable-4.16, {rest}}}\n");
+        releases.site.configure(&entry);
+        let mut command = releases.site.command(&[]);
+        command.env("UPDATE_URL_OVERRIDE", &service);
+        let (keys, store) = (releases.site.path("keys.pgp"), releases.site.path("store"));
+        command.args(releases.site.create_arguments("media")).args(["--dry-run", "--release-keys"]);
+        Run::of(command.args([text(&keys), "--signature-store", text(&store)])).ok()
+    };
+    channel("minVersion: 4.16.0, maxVersion: 4.16.1")
+        .says("all releases from 4.16.0 to 4.16.1 are carried, and no update path leads");
+    // In one direction or the other, they hang together.
+    let whole = channel("full: true");
+    assert!(!whole.stderr.contains("pieces"), "{whole}");
+}

@@ -3,7 +3,7 @@
 //! In: the entry, the channel's graph, the accepted risks. Out: a selection, which knows for every release why it is
 //! in or not. The rules are those of oc-mirror, with two differences that are decided in `docs/decisions/0012`: a
 //! `maxVersion` alone begins at the first release of its own minor, and a shortest path that there is not is an
-//! error. What must hold: versions are compared as semantic versions, never as text; nothing that was asked for is
+//! error. What no cluster could walk is told ([`gaps`]). What must hold: versions are compared as semantic versions, never as text; nothing that was asked for is
 //! left out without a word.
 
 use std::fmt;
@@ -12,6 +12,7 @@ use semver::Version;
 use serde::Serialize;
 
 use super::fault::ReleaseError;
+use super::gaps;
 use super::graph::Graph;
 use super::limits::NEAREST;
 use super::path::{self, AcceptedRisks, Path};
@@ -161,6 +162,11 @@ pub fn select(
             graph.channel
         ));
     }
+    warnings.extend(match asked {
+        Asked::Range => gaps::of_range(graph, &chosen, risks),
+        Asked::Full => gaps::of_channel(graph, &chosen, risks),
+        Asked::Head | Asked::One | Asked::Path => None,
+    });
     Ok(Selection { asked, from: min, to: max, chosen, path, warnings })
 }
 

@@ -267,6 +267,15 @@ fn of_empty(channel: &str, architecture: &str, known: &[String]) -> Vec<String> 
 }
 
 fn of_path(none: &NoPath) -> Vec<String> {
+    let mut hints = possibilities(none);
+    hints.push(
+        "without `shortestPath` all releases from the one to the other are carried".to_owned(),
+    );
+    hints
+}
+
+/// What comes nearest to a path that there is not.
+pub(super) fn possibilities(none: &NoPath) -> Vec<String> {
     let mut hints = Vec::new();
     if !none.opening.is_empty() {
         hints.push(opening(&none.opening, &format!("{} to {}", none.from, none.to)));
@@ -277,9 +286,6 @@ fn of_path(none: &NoPath) -> Vec<String> {
     if !none.targets.is_empty() {
         hints.push(format!("from {} there are paths to {}", none.from, list(&none.targets)));
     }
-    hints.push(
-        "without `shortestPath` all releases from the one to the other are carried".to_owned(),
-    );
     hints
 }
 

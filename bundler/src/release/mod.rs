@@ -2,7 +2,7 @@
 //!
 //! 1. [`service`] asks the update service for the graphs of channels; [`graph`] reads them.
 //! 2. [`mod@choose`] takes the versions that one entry asks for, [`path`] finds ways through one graph, [`hops`] the
-//!    way over several channels; [`explain`] says what came of it.
+//!    way over several channels; [`gaps`] says where what was chosen cannot be walked, [`explain`] what came of it.
 //! 3. [`store`] fetches the signatures of a payload, [`signature`] verifies them with [`openpgp`] and the keys of [`keys`].
 //! 4. [`payload`] reads what a payload consists of out of its layers (`layer`, `tarball`), [`references`] understands it.
 //! 5. [`carry`] makes wishes of all that; [`whole`] sees to it that a release is carried whole or not at all.
@@ -18,6 +18,7 @@ pub mod carry;
 pub mod choose;
 pub mod explain;
 pub mod fault;
+pub mod gaps;
 pub mod graph;
 pub mod graph_data;
 pub mod graph_image;

@@ -162,19 +162,63 @@ fn crossing(graph: &Graph, from: usize, edge: &Edge) -> Crossing {
 
 /// Which releases can be reached from one; itself among them.
 pub fn reachable(graph: &Graph, from: usize, risks: &AcceptedRisks) -> Vec<bool> {
+    reachable_within(graph, from, risks, &vec![true; graph.nodes().len()])
+}
+
+/// The same over these releases alone.
+pub fn reachable_within(
+    graph: &Graph,
+    from: usize,
+    risks: &AcceptedRisks,
+    inside: &[bool],
+) -> Vec<bool> {
     let mut seen = vec![false; graph.nodes().len()];
     let open = risks.passable(graph, risks);
     let mut waiting = vec![from];
     seen[from] = true;
     while let Some(at) = waiting.pop() {
         for edge in graph.successors(at) {
-            if !seen[edge.to] && open.weight(edge).is_some() {
+            if inside[edge.to] && !seen[edge.to] && open.weight(edge).is_some() {
                 seen[edge.to] = true;
                 waiting.push(edge.to);
             }
         }
     }
     seen
+}
+
+/// The pieces of these releases between which no update leads in either direction: the largest first, and each ascending.
+pub fn pieces(graph: &Graph, chosen: &[usize], risks: &AcceptedRisks) -> Vec<Vec<usize>> {
+    let open = risks.passable(graph, risks);
+    let mut beside: Vec<Option<Vec<usize>>> = vec![None; graph.nodes().len()];
+    for at in chosen {
+        beside[*at] = Some(Vec::new());
+    }
+    for at in chosen {
+        for edge in graph.successors(*at).iter().filter(|edge| open.weight(edge).is_some()) {
+            if beside[edge.to].is_some() {
+                beside[*at].get_or_insert_default().push(edge.to);
+                beside[edge.to].get_or_insert_default().push(*at);
+            }
+        }
+    }
+    let mut pieces = Vec::new();
+    for at in chosen {
+        let (mut piece, mut waiting) = (Vec::new(), vec![*at]);
+        while let Some(at) = waiting.pop() {
+            // Taken: whoever comes here again has been here.
+            if let Some(next) = beside[at].take() {
+                piece.push(at);
+                waiting.extend(next);
+            }
+        }
+        if !piece.is_empty() {
+            piece.sort_unstable();
+            pieces.push(piece);
+        }
+    }
+    pieces.sort_by_key(|piece| std::cmp::Reverse(piece.len()));
+    pieces
 }
 
 /// From which releases one of these can be reached; they themselves among them.
