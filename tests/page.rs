@@ -10,7 +10,8 @@ use std::process::{Command, Stdio};
 
 use support::command::{Run, sh};
 use support::server::Server;
-use support::tool;
+use support::site::Site;
+use support::{noise, text, tool};
 
 const FLAGS: [&str; 9] = [
     "--headless",
@@ -84,20 +85,87 @@ fn a_browser_shows_the_pages_and_adds_the_buttons() {
     assert!(browser.document(&at("/ui/none")).contains("There is nothing here"));
 }
 
+/// Three sequences at the target: the second left something out, the third has less than was wished for before.
+fn carried(site: &Site) {
+    let images = [("team/app", "1.0"), ("team/app", "1.1"), ("team/deep/er/tool", "v2")];
+    for (number, (name, tag)) in (0..).zip(images) {
+        site.source.image(name, tag, &[&noise(number, 40_000)]);
+    }
+    let app = site.source.manifest("team/app", "1.0").unwrap();
+    let stem = format!("sha256-{}", format_spec::Digest::of(&app).hex());
+    site.source.artifact("team/app", Some(&format!("{stem}.sig")), "a/sig", b"s", None);
+    site.images(&["team/app:1.0", "team/deep/er/tool:v2"]);
+    site.create("media1", &["--label", "description=the first one"]).ok();
+    site.import("media1", &[]).ok();
+    site.images(&["team/app:1.0", "team/app:1.1", "team/lost:1"]);
+    site.create("media2", &["--label", "ticket=CHG-4711"]).code(8);
+    site.import("media2", &[]).ok();
+    site.images(&["team/app:1.1"]);
+    site.create("media3", &[]).ok();
+    site.import("media3", &[]).ok();
+}
+
+#[test]
+fn what_sequences_brought_is_there_without_scripts() {
+    let Some(browser) = Browser::find() else { return };
+    let site = Site::new();
+    carried(&site);
+    let at = |path: &str| format!("http://{}{path}", site.target.host);
+    let list = browser.document(&at("/ui/sequences"));
+    let links: Vec<&str> = list.split("href=\"").skip(1).collect();
+    let links: Vec<&str> = links.iter().filter_map(|link| link.split('"').next()).collect();
+    let links: Vec<&str> =
+        links.into_iter().filter(|link| link.starts_with("/ui/sequence/")).collect();
+    let [third, second, first] = links[..] else { panic!("{list}") };
+    let first = browser.document(&at(first));
+    let signer = first.split("Signed by").nth(1).unwrap().split("sha256:").nth(1).unwrap();
+    let key = site.bundle(&["keys", "show", "--workspace", text(&site.path("connected"))]).ok();
+    assert!(key.stdout.contains(&signer[..64]), "{signer}: {key}");
+    for told in ["the first one", "href=\"/ui/repository/team/app\"", "team/deep/er/tool", "all 3"]
+    {
+        assert!(first.contains(told), "{told} in {first}");
+    }
+    assert!(first.contains(">here<") && !first.contains("not here"), "{first}");
+    let second = browser.document(&at(second));
+    for told in ["CHG-4711", "team/lost:1", "1.1", ">sequence 1</a>"] {
+        assert!(second.contains(told), "{told} in {second}");
+    }
+    let third = browser.document(&at(third));
+    for told in ["removed 3", "still here", "team/deep/er/tool", ">sequence 2</a>"] {
+        assert!(third.contains(told), "{told} in {third}");
+    }
+}
+
 #[test]
 fn it_can_be_drawn_in_each_size_and_colour() {
     let Some(browser) = Browser::find() else { return };
     let home = tempfile::tempdir().unwrap();
     let Some(server) = pushed(home.path()) else { return };
     let url = format!("http://{}/ui/image/samples/app:1.0", server.registry.host);
+    drawn(&browser, home.path(), &url);
+}
+
+#[test]
+fn so_can_a_sequence() {
+    let Some(browser) = Browser::find() else { return };
+    let site = Site::new();
+    carried(&site);
+    let list = browser.document(&format!("http://{}/ui/sequences", site.target.host));
+    let link = list.split("href=\"/ui/sequence/").nth(1).unwrap().split('"').next().unwrap();
+    let url = format!("http://{}/ui/sequence/{link}", site.target.host);
+    drawn(&browser, &site.path(""), &url);
+}
+
+/// Draws a page in both colours at both widths.
+fn drawn(browser: &Browser, home: &Path, url: &str) {
     let mut pictures = Vec::new();
     for size in ["--window-size=390,844", "--window-size=1280,900"] {
         for colour in
             ["--blink-settings=preferredColorScheme=1", "--blink-settings=preferredColorScheme=0"]
         {
-            let file = home.path().join(format!("{}.png", pictures.len()));
+            let file = home.join(format!("{}.png", pictures.len()));
             let into = format!("--screenshot={}", file.display());
-            browser.open(&url, &[size, colour, &into]);
+            browser.open(url, &[size, colour, &into]);
             pictures.push(fs_err::read(&file).unwrap());
         }
     }

@@ -1,8 +1,8 @@
 //! An index file from front to back, one entry at a time: for who keeps thousands of indexes and needs a look at each.
 //!
-//! In: a reader at the start of an index file. Out: its entries in order. What must hold: memory is that of the list of
-//! repositories and of one entry, whatever the file says; nothing is reserved for a number before that many entries were
-//! read. The whole of an index, with the rules that bind its entries to each other, is [`codec`](crate::codec)'s.
+//! In: a reader at the start of an index file. Out: its entries in order. What must hold: memory is that of one entry, and
+//! of the list of repositories for who wants it, whatever the file says; nothing is reserved for a number before that many
+//! entries were read. The whole of an index, with the rules that bind its entries to each other, is [`codec`](crate::codec)'s.
 
 use std::io::{ErrorKind, Read};
 
@@ -58,7 +58,15 @@ pub struct Entries<R> {
 
 impl<R: Read> Entries<R> {
     /// Reads up to the first entry. The reader should be buffered.
-    pub fn open(mut reader: R) -> Result<Self, CodecError> {
+    pub fn open(reader: R) -> Result<Self, CodecError> {
+        let mut repositories = Vec::new();
+        let mut entries = Self::open_with(reader, |name| repositories.push(name))?;
+        entries.repositories = repositories;
+        Ok(entries)
+    }
+
+    /// The same without the list of repositories, which may be the most of an index: `each` gets them one by one.
+    pub fn open_with(mut reader: R, mut each: impl FnMut(Repository)) -> Result<Self, CodecError> {
         let mut prefix = [0; PREFIX];
         reader.read_exact(&mut prefix).map_err(|error| match error.kind() {
             ErrorKind::UnexpectedEof => CodecError::Magic,
@@ -77,7 +85,7 @@ impl<R: Read> Entries<R> {
             .ok_or_else(|| CodecError::Value(format!("sequence {sequence}")))?;
         for _ in 0..entries.number("repositories", REFERENCES_MAX)? {
             let name = entries.text(TEXT_MAX)?;
-            entries.repositories.push(value(name.parse())?);
+            each(value(name.parse())?);
         }
         entries.count = entries.number("manifests", BLOBS_MAX)?;
         Ok(entries)
@@ -305,6 +313,11 @@ mod tests {
             .collect();
         assert!(whole.len() > 2);
         assert_eq!(all, whole);
+        let mut one_by_one = Vec::new();
+        let entries = Entries::open_with(&bytes[..], |name| one_by_one.push(name)).unwrap();
+        assert!(entries.repositories.is_empty());
+        assert_eq!(one_by_one, index.repositories);
+        assert_eq!(entries.collect::<Result<Vec<_>, _>>().unwrap(), whole);
     }
 
     #[test]

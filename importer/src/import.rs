@@ -553,12 +553,14 @@ impl Run {
         Ok(report)
     }
 
-    /// The end of what puts back by digest: the sequence's own record has its bytes too. Written again it is the same, so
-    /// its tag does not move.
+    /// The end of what puts back by digest: the sequence's own record has its bytes too. It is named again only where it is not
+    /// whole, so that its tag does not move.
     async fn put_back(&self, push: &Push, work: &Work) -> Result<ImportedSequence, ImportError> {
         let verified = push.sequence.verified();
         sequences::send_ahead(&self.at, verified, true).await?;
-        sequences::write(&self.at, verified).await?;
+        if !matches!(sequences::is_there(&self.at, verified).await, Ok(true)) {
+            sequences::write(&self.at, verified).await?;
+        }
         Ok(done(push, work, Outcome::Known))
     }
 

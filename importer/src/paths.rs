@@ -12,6 +12,7 @@ use format_spec::names::NameError;
 use format_spec::{Digest, Repository};
 use registry::client::Client;
 use registry::record::LEDGER;
+pub(crate) use registry::record::nest;
 use registry::reference::{RegistryHost, Target};
 
 use crate::error::ImportError;
@@ -114,32 +115,4 @@ impl Destination {
 fn carried(index: &Index) -> impl Iterator<Item = &RepositoryId> {
     let blobs = index.blobs.iter().flat_map(|blob| &blob.repositories);
     blobs.chain(index.manifests.iter().flat_map(|manifest| &manifest.repositories))
-}
-
-/// `repository` in at most `depth` components: the first `depth` − 1 stay, the rest is joined with
-/// `-` (what `--max-nested-paths` means elsewhere: `team/sub/unit/app`, 2 → `team/sub-unit-app`).
-pub(crate) fn nest(repository: &Repository, depth: usize) -> Result<Repository, NameError> {
-    let components: Vec<_> = repository.components().collect();
-    if depth == 0 || components.len() <= depth {
-        return Ok(repository.clone());
-    }
-    let (kept, joined) = components.split_at(depth - 1);
-    let mut path = kept.to_vec();
-    let joined = joined.join("-");
-    path.push(&joined);
-    path.join("/").parse()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nesting_keeps_the_first_components() {
-        let nested = |text: &str, depth| nest(&text.parse().unwrap(), depth).unwrap().to_string();
-        assert_eq!(nested("team/sub/unit/app", 2), "team/sub-unit-app");
-        assert_eq!(nested("team/sub/unit/app", 1), "team-sub-unit-app");
-        assert_eq!(nested("team/sub/unit/app", 4), "team/sub/unit/app");
-        assert_eq!(nested("team/sub/unit/app", 0), "team/sub/unit/app");
-    }
 }

@@ -100,9 +100,13 @@ async fn explain(file: Found, digest: Digest, error: ImportError) -> ImportError
 pub(crate) async fn write(at: &Destination, verified: &Verified) -> Result<(), ImportError> {
     let (stream, sequence) = (verified.head.stream, verified.head.sequence);
     let layers = layers(verified).map(|(layer, _)| layer);
-    // Nothing of this run, as a time: written again it is the same.
-    let notes =
-        [("vnd.bundle.stream", stream.to_string()), ("vnd.bundle.sequence", sequence.to_string())];
+    // No time: written again it is the same, with the same keys.
+    let signers: Vec<String> = verified.signers.iter().map(ToString::to_string).collect();
+    let notes = [
+        ("vnd.bundle.stream", stream.to_string()),
+        ("vnd.bundle.sequence", sequence.to_string()),
+        (record::SIGNERS, signers.join(" ")),
+    ];
     let tag = record::sequence_tag(stream, sequence);
     artifact::name(at, &tag, record::SEQUENCE, &layers, &notes).await.map(drop)
 }

@@ -1,9 +1,11 @@
-//! The names of the records that imports leave in a registry, as both ends know them.
+//! The names of the records that imports leave in a registry, as both ends know them, and of what lies beside them.
 //!
-//! In: a stream and the number of a sequence. Out: the tag of its record, and back. The importer writes the records; the
-//! mirror registry's store reads them, to know what the sequences still need and which of them holds a good copy.
+//! In: a stream and the number of a sequence; a repository of a sequence. Out: the tag of its record, and back; its name at the
+//! target. The importer writes the records; the mirror registry's store reads them, to know what the sequences still
+//! need and which of them holds a good copy, and its web page shows them.
 
-use format_spec::{Sequence, StreamId, Tag};
+use format_spec::names::NameError;
+use format_spec::{Repository, Sequence, StreamId, Tag};
 
 /// The repository, below the target's namespace, with the records. Where a target allows few path components its name
 /// is the end of a longer one.
@@ -16,6 +18,10 @@ pub const SEQUENCE: &str = "application/vnd.bundle.sequence.v1+json";
 /// The media type of an index file.
 pub const INDEX: &str = "application/vnd.bundle.index.v1";
 
+/// The annotation of a sequence's record with the ids of the trusted keys whose signatures the import went by, with spaces
+/// between them.
+pub const SIGNERS: &str = "vnd.bundle.signers";
+
 /// What the tags of the records of streams begin with: where the target stands in one.
 pub const STREAM_PREFIX: &str = "stream-";
 
@@ -27,6 +33,35 @@ pub fn ledger_of(repository: &str) -> Option<&str> {
     let before = repository.strip_suffix(LEDGER)?;
     // A dash where few path components are allowed; `notbundle-ledger` is somebody's own.
     (before.is_empty() || before.ends_with(['/', '-'])).then_some(before)
+}
+
+/// `repository` in at most `depth` components, 0 for any number: the first `depth` − 1 stay, the rest is joined with `-` (what
+/// `--max-nested-paths` means elsewhere: `team/sub/unit/app`, 2 → `team/sub-unit-app`).
+///
+/// # Errors
+/// The name would be too long.
+pub fn nest(repository: &Repository, depth: usize) -> Result<Repository, NameError> {
+    let components: Vec<_> = repository.components().collect();
+    if depth == 0 || components.len() <= depth {
+        return Ok(repository.clone());
+    }
+    let (kept, joined) = components.split_at(depth - 1);
+    let mut path = kept.to_vec();
+    let joined = joined.join("-");
+    path.push(&joined);
+    path.join("/").parse()
+}
+
+/// What a repository of a sequence is called beside this ledger, in at most `depth` components; `None` for what is no
+/// ledger or no name.
+pub fn place(ledger: &Repository, repository: &Repository, depth: usize) -> Option<Repository> {
+    let before = ledger_of(ledger.as_str())?;
+    if before.ends_with('-') {
+        // The namespace itself takes all components, so everything below it is joined to its last one.
+        let joined = repository.components().collect::<Vec<_>>().join("-");
+        return format!("{before}{joined}").parse().ok();
+    }
+    nest(&format!("{before}{repository}").parse().ok()?, depth).ok()
 }
 
 /// The tag of a sequence's record: at most 58 characters.
@@ -58,6 +93,37 @@ mod tests {
         ] {
             assert_eq!(ledger_of(name), of, "{name}");
         }
+    }
+
+    #[test]
+    fn nesting_keeps_the_first_components() {
+        let nested = |text: &str, depth| nest(&text.parse().unwrap(), depth).unwrap().to_string();
+        assert_eq!(nested("team/sub/unit/app", 2), "team/sub-unit-app");
+        assert_eq!(nested("team/sub/unit/app", 1), "team-sub-unit-app");
+        assert_eq!(nested("team/sub/unit/app", 4), "team/sub/unit/app");
+        assert_eq!(nested("team/sub/unit/app", 0), "team/sub/unit/app");
+    }
+
+    #[test]
+    fn a_place_beside_the_ledger_is_where_an_import_puts_it() {
+        for namespace in [None, Some("a"), Some("a/b"), Some("a/b/c")] {
+            let namespace: Option<Repository> = namespace.map(|name| name.parse().unwrap());
+            for depth in 0..6 {
+                let put = |name: &str| {
+                    let name = name.parse::<Repository>().unwrap();
+                    nest(&name.below(namespace.as_ref()).unwrap(), depth).unwrap()
+                };
+                let ledger = put(LEDGER);
+                for name in ["x", "x/y", "x/y-z/v/w"] {
+                    let found = place(&ledger, &name.parse().unwrap(), depth);
+                    assert_eq!(found, Some(put(name)), "{ledger} {name} {depth}");
+                }
+            }
+        }
+        let name: Repository = "x".parse().unwrap();
+        assert_eq!(place(&name, &name, 0), None);
+        let long: Repository = "x".repeat(255).parse().unwrap();
+        assert_eq!(place(&"team/bundle-ledger".parse().unwrap(), &long, 0), None);
     }
 
     #[test]

@@ -45,6 +45,7 @@ mod lists;
 mod manifests;
 mod repair;
 mod room;
+mod sequence;
 mod sequences;
 mod touch;
 mod uploads;

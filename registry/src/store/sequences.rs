@@ -1,17 +1,17 @@
 //! What imported sequences brought, from the records that imports leave in the ledger repositories of a store.
 //!
-//! In: a store, in files or in a bucket (`Records`). Out: the sequences of each stream, their heads, the entries of their indexes one by one; which contents
-//! they still need, for garbage collection; which part of which sequence holds a good copy, for a check. No signature
+//! In: a store, in files or in a bucket (`Records`). Out: the sequences of each stream, their heads, the entries of their indexes one by
+//! one (`sequence`); which contents they still need, for garbage collection; which part of which sequence holds a good copy, for a check. No signature
 //! is looked at: this is history, not trust, and nothing is let in on the strength of it. What must hold: memory is that
 //! of one entry and the list of sequences; a record that cannot be read is told, never an empty one, as its contents
 //! would count as garbage. Whoever may push to one repository can write records there, so they speak for their own
 //! namespace alone (`record::ledger_of`).
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::io::{self, Read};
+use std::io::Read;
 
-use format_spec::entries::{Entries, Entry};
-use format_spec::hash::Hasher;
+use format_spec::codec::CodecError;
+use format_spec::entries::Entry;
 use format_spec::head::{Head, Kind};
 use format_spec::limits::{HEAD_MAX, INDEX_MAX};
 use format_spec::part::FileName;
@@ -19,13 +19,11 @@ use format_spec::{Digest, Repository, Sequence, StreamId, Tag, json};
 use serde::{Deserialize, Serialize};
 
 use super::durable::is_absent;
+use super::sequence::SequenceIndex;
 use super::{Store, StoreError, StoredManifest};
 use crate::content::ContentDigest;
-use crate::manifest::Manifest;
+use crate::manifest::{ImageManifest, Manifest};
 use crate::record::{self, STREAM_PREFIX};
-
-/// Bytes of an index that are read at a time.
-const STEP: usize = 256 * 1024;
 
 /// Bytes of the record of a stream; the importer writes less than 8 KiB.
 const STREAM_MAX: u64 = 64 * 1024;
@@ -63,7 +61,7 @@ pub struct SequenceRecord {
     /// The sequence.
     pub sequence: Sequence,
     /// The manifest that is the record; `None` when the tag leads to none.
-    manifest: Option<ContentDigest>,
+    pub(super) manifest: Option<ContentDigest>,
 }
 
 /// The sequences of one stream whose contents the store must keep.
@@ -189,27 +187,6 @@ impl Store {
         (self as &dyn Records).sequences()
     }
 
-    /// The head of a sequence.
-    ///
-    /// # Errors
-    /// The record is not whole, or I/O.
-    pub fn sequence_head(&self, record: &SequenceRecord) -> Result<Head, SequenceError> {
-        (self as &dyn Records).sequence_head(record)
-    }
-
-    /// Calls `visit` for each entry of the index of a sequence, with the repositories to which its numbers point. What
-    /// was visited is proven only when this returns without an error.
-    ///
-    /// # Errors
-    /// The record is not whole, or I/O.
-    pub fn sequence_entries(
-        &self,
-        record: &SequenceRecord,
-        visit: impl FnMut(&[Repository], Entry),
-    ) -> Result<(), SequenceError> {
-        (self as &dyn Records).sequence_entries(record, visit)
-    }
-
     /// Calls `visit` for every blob and manifest that imported sequences still need: those that are named by the last
     /// `full` sequence of each stream and those after it, with the repository of the records. May call it more than once
     /// for one of them. The caller keeps everything in the namespace of a stream of which something is unknown.
@@ -277,18 +254,22 @@ impl dyn Records + '_ {
         })
     }
 
-    /// The head of a sequence.
+    /// The head of a sequence. One of more than `most` bytes is not read.
     ///
     /// # Errors
     /// The record is not whole, or I/O.
-    pub(crate) fn sequence_head(&self, record: &SequenceRecord) -> Result<Head, SequenceError> {
+    pub(crate) fn sequence_head(
+        &self,
+        record: &SequenceRecord,
+        most: u64,
+    ) -> Result<Head, SequenceError> {
         let [head, _] = self.layers(record)?;
         let (file, size) = self.layer(record, &head)?;
-        if size > HEAD_MAX {
+        if size > most {
             return Err(record.unusable(format!("a head of {size} bytes")));
         }
         let mut bytes = Vec::new();
-        file.take(HEAD_MAX).read_to_end(&mut bytes).map_err(StoreError::from)?;
+        file.take(most).read_to_end(&mut bytes).map_err(StoreError::from)?;
         if Digest::of(&bytes) != head {
             return Err(record.unusable("its head is damaged".to_owned()));
         }
@@ -299,38 +280,37 @@ impl dyn Records + '_ {
         Ok(parsed)
     }
 
-    /// Calls `visit` for each entry of the index of a sequence, with the repositories to which its numbers point. What
-    /// was visited is proven only when this returns without an error.
+    /// The index of a sequence, to be read from front to back.
     ///
     /// # Errors
     /// The record is not whole, or I/O.
-    pub(crate) fn sequence_entries(
+    pub(super) fn sequence_index(
         &self,
         record: &SequenceRecord,
-        mut visit: impl FnMut(&[Repository], Entry),
-    ) -> Result<(), SequenceError> {
+    ) -> Result<SequenceIndex, SequenceError> {
         let [_, index] = self.layers(record)?;
         let (file, size) = self.layer(record, &index)?;
         if size > INDEX_MAX {
             return Err(record.unusable(format!("an index of {size} bytes")));
         }
-        let hashing = Hashing { file: file.take(INDEX_MAX), hasher: Hasher::new() };
-        let reader = io::BufReader::with_capacity(STEP, hashing);
-        let broken = |error: format_spec::codec::CodecError| record.unusable(error.to_string());
-        let mut entries = Entries::open(reader).map_err(broken)?;
-        if (entries.stream, entries.sequence) != (record.stream, record.sequence) {
-            return Err(record.unusable("its index is of another sequence".to_owned()));
+        Ok(SequenceIndex::new(record.clone(), index, file))
+    }
+
+    /// Calls `visit` for each entry of the index of a sequence. What was visited is proven only when this returns
+    /// without an error.
+    ///
+    /// # Errors
+    /// The record is not whole, or I/O.
+    fn sequence_entries(
+        &self,
+        record: &SequenceRecord,
+        mut visit: impl FnMut(Entry),
+    ) -> Result<(), SequenceError> {
+        let mut entries = self.sequence_index(record)?.entries(|_| {})?;
+        while let Some(entry) = entries.next().transpose().map_err(|e| record.broken(&e))? {
+            visit(entry);
         }
-        let repositories = std::mem::take(&mut entries.repositories);
-        while let Some(entry) = entries.next().transpose().map_err(broken)? {
-            visit(&repositories, entry);
-        }
-        let mut rest = entries.into_inner();
-        io::copy(&mut rest, &mut io::sink()).map_err(StoreError::from)?;
-        if rest.into_inner().hasher.finish() != index {
-            return Err(record.unusable("its index is damaged".to_owned()));
-        }
-        Ok(())
+        entries.into_inner().prove()
     }
 
     /// Calls `visit` for every blob and manifest that imported sequences still need, see [`Store::pinned`].
@@ -449,11 +429,11 @@ impl dyn Records + '_ {
         record: &SequenceRecord,
         visit: &mut impl FnMut(&Repository, Digest),
     ) -> Result<(bool, Option<Sequence>), SequenceError> {
-        let head = self.sequence_head(record)?;
+        let head = self.sequence_head(record, HEAD_MAX)?;
         let full = head.kind == Kind::Full;
         let base = (!full).then(|| head.base.or(head.previous).map(|link| link.sequence));
         let mut visit = |digest| visit(&record.repository, digest);
-        self.sequence_entries(record, |_, entry| match entry {
+        self.sequence_entries(record, |entry| match entry {
             Entry::Manifest(manifest) => visit(manifest.digest),
             Entry::Blob(blob) => visit(blob.digest),
             Entry::Required(required) => visit(required.digest),
@@ -474,9 +454,10 @@ impl dyn Records + '_ {
         }
         let Ok(tag) = format!("{STREAM_PREFIX}{stream}").parse() else { return Ok(None) };
         let Some(digest) = self.tag(repository, &tag)? else { return Ok(None) };
-        let Some(layers) = self.layers_of(repository, &digest)? else { return Ok(None) };
-        let [layer] = layers.as_slice() else { return Ok(None) };
-        let Some((file, _)) = self.content(repository, &layer.into())? else { return Ok(None) };
+        let Some(image) = self.image(repository, &digest)? else { return Ok(None) };
+        let [layer] = image.layers.as_slice() else { return Ok(None) };
+        let layer = self.content(repository, &ContentDigest::from(&layer.digest))?;
+        let Some((file, _)) = layer else { return Ok(None) };
         let mut bytes = Vec::new();
         file.take(STREAM_MAX).read_to_end(&mut bytes)?;
         Ok(json::parse::<Standing>(&bytes).ok().map(|standing| standing.sequence))
@@ -513,7 +494,7 @@ impl dyn Records + '_ {
                 found.insert(index, holder(FileName::Index(sequence), 0));
                 found.retain(|digest, _| wanted.contains(digest));
             }
-            let read = self.sequence_entries(&record, |_, entry| {
+            let read = self.sequence_entries(&record, |entry| {
                 let (digest, pieces) = match entry {
                     Entry::Manifest(manifest) => (manifest.digest, manifest.pieces),
                     Entry::Blob(blob) => (blob.digest, blob.pieces),
@@ -539,23 +520,29 @@ impl dyn Records + '_ {
     }
 
     /// The digests of a record's head and index.
-    fn layers(&self, record: &SequenceRecord) -> Result<[Digest; 2], SequenceError> {
-        let absent = || record.unusable("its manifest is not there".to_owned());
-        let manifest = record.manifest.ok_or_else(absent)?;
-        let layers = self.layers_of(&record.repository, &manifest)?.ok_or_else(absent)?;
+    pub(super) fn layers(&self, record: &SequenceRecord) -> Result<[Digest; 2], SequenceError> {
+        let layers: Vec<Digest> =
+            self.record_manifest(record)?.layers.iter().map(|layer| layer.digest).collect();
         layers.try_into().map_err(|_| record.unusable("it has not two layers".to_owned()))
     }
 
-    fn layers_of(
+    pub(super) fn record_manifest(
+        &self,
+        record: &SequenceRecord,
+    ) -> Result<ImageManifest, SequenceError> {
+        let absent = || record.unusable("its manifest is not there".to_owned());
+        let manifest = record.manifest.ok_or_else(absent)?;
+        self.image(&record.repository, &manifest)?.ok_or_else(absent)
+    }
+
+    fn image(
         &self,
         repository: &Repository,
         manifest: &ContentDigest,
-    ) -> Result<Option<Vec<Digest>>, StoreError> {
+    ) -> Result<Option<ImageManifest>, StoreError> {
         let Some(stored) = self.manifest(repository, manifest)? else { return Ok(None) };
         Ok(match Manifest::parse(&stored.bytes, Some(&stored.media_type)) {
-            Ok(Manifest::Image(image)) => {
-                Some(image.layers.iter().map(|layer| layer.digest).collect())
-            }
+            Ok(Manifest::Image(image)) => Some(image),
             _ => None,
         })
     }
@@ -571,24 +558,15 @@ impl dyn Records + '_ {
 }
 
 impl SequenceRecord {
-    fn unusable(&self, problem: String) -> SequenceError {
+    pub(super) fn unusable(&self, problem: String) -> SequenceError {
         let Self { repository, stream, sequence, .. } = self;
         let (repository, stream, sequence) = (repository.clone(), *stream, *sequence);
         SequenceError::Record { repository, stream, sequence, problem }
     }
-}
 
-/// A file that is hashed while it is read.
-struct Hashing<R> {
-    file: R,
-    hasher: Hasher,
-}
-
-impl<R: Read> Read for Hashing<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.file.read(buffer)?;
-        self.hasher.update(&buffer[..read]);
-        Ok(read)
+    /// The index cannot be read.
+    pub(crate) fn broken(&self, error: &CodecError) -> SequenceError {
+        self.unusable(error.to_string())
     }
 }
 

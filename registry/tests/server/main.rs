@@ -16,6 +16,7 @@ mod operations;
 mod own_client;
 mod page;
 mod quota;
+mod sequence_pages;
 mod sha512;
 mod support;
 

@@ -8,17 +8,17 @@ use serde_json::json;
 use crate::support::*;
 
 /// What would run, or leave its place, if it were not escaped.
-const HOSTILE: &str =
+pub const HOSTILE: &str =
     "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>&lt;\u{0}\u{1b}[2J\u{202e}";
 
-async fn page(registry: &Registry, path: &str) -> String {
+pub async fn page(registry: &Registry, path: &str) -> String {
     let answer = registry.send("GET", path).await;
     assert_eq!(answer.status(), 200, "{path}");
     guarded(&answer);
     text(answer).await
 }
 
-async fn text(answer: Response) -> String {
+pub async fn text(answer: Response) -> String {
     let text = answer.text().await.unwrap();
     // The only script is ours and has its own address; the document has no style and no handler.
     let scripts = text.matches("<script").count();
@@ -36,7 +36,7 @@ async fn text(answer: Response) -> String {
     text
 }
 
-fn guarded(answer: &Response) {
+pub fn guarded(answer: &Response) {
     let policy = field(answer, "content-security-policy");
     assert!(policy.starts_with("default-src 'none';"), "{policy}");
     assert!(!policy.contains("unsafe") && !policy.contains('*'), "{policy}");
@@ -172,7 +172,7 @@ async fn what_comes_from_an_image_or_an_address_is_text() {
     assert!(!text(answer).await.contains("<b>"));
 }
 
-fn url(text: &str) -> String {
+pub fn url(text: &str) -> String {
     text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
 

@@ -150,6 +150,19 @@ impl Caller {
     pub(super) fn opens(&self, repository: &str) -> bool {
         repository.parse().is_ok_and(|repository| self.may(Action::Pull, &repository))
     }
+
+    /// Whether that holds of every repository below this one, whatever it is called; of all, where it is empty.
+    pub(super) fn opens_all_below(&self, repository: &str) -> bool {
+        match self {
+            Self::Everyone | Self::Anonymous => true,
+            // Scopes name single repositories.
+            Self::Known(known) => {
+                known.granted.is_none()
+                    && (known.anonymous_pull
+                        || known.state.roles.may_below(&known.name, Action::Pull, repository))
+            }
+        }
+    }
 }
 
 impl Known {

@@ -53,6 +53,15 @@ impl Pattern {
     }
 }
 
+impl Pattern {
+    /// Whether every name below this one is meant, of all names where it is empty. Of what is written in another way than
+    /// `a/b/**` it is not seen.
+    pub fn covers(&self, below: &str) -> bool {
+        let Some(prefix) = self.0.strip_suffix("**") else { return false };
+        !prefix.contains('*') && format!("{below}/").starts_with(prefix)
+    }
+}
+
 /// Whether a text matches a pattern in which a star is any number of pieces. Only the last star has to be tried again.
 fn wild<P, T>(
     pattern: &[P],
@@ -110,6 +119,27 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_covers_all_below_a_name_is_seen() {
+        for (pattern, yes, no) in [
+            ("**", &["", "team", "team/a"][..], &[][..]),
+            ("team/**", &["team", "team/a"], &["", "teams", "other", "tea"]),
+            ("team/a/**", &["team/a"], &["", "team"]),
+            ("*/**", &[], &["", "team"]),
+            ("team", &[], &["", "team"]),
+            ("team/*", &[], &["", "team"]),
+            ("**/app", &[], &["", "app"]),
+        ] {
+            let parsed = Pattern::parse(pattern).unwrap();
+            for below in yes {
+                assert!(parsed.covers(below), "{pattern} {below}");
+            }
+            for below in no {
+                assert!(!parsed.covers(below), "{pattern} {below}");
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn a_name_matches_itself_and_nothing_breaks(name in "[a-c]{1,3}(/[a-c]{1,3}){0,5}", pattern in "[a-c*/]{0,40}") {
@@ -117,7 +147,10 @@ mod tests {
             let below = format!("{name}/**");
             prop_assert!(Pattern::parse(&below).unwrap().matches(&name));
             if let Ok(pattern) = Pattern::parse(&pattern) {
-                let _ = pattern.matches(&name);
+                for below in ["", "a", "a/b", "ab"] {
+                    let under = if below.is_empty() { name.clone() } else { format!("{below}/{name}") };
+                    prop_assert!(!pattern.covers(below) || pattern.matches(&under));
+                }
             }
         }
 

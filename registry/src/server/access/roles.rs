@@ -126,6 +126,15 @@ impl Roles {
         })
     }
 
+    /// Whether they may do it in every repository below this one; everywhere, where it is empty.
+    pub(super) fn may_below(&self, name: &str, action: Action, below: &str) -> bool {
+        self.rules(name).any(|rule| {
+            rule.admin
+                || (rule.allow.contains(&action)
+                    && rule.repositories.iter().any(|pattern| pattern.covers(below)))
+        })
+    }
+
     fn rules(&self, name: &str) -> impl Iterator<Item = &Rule> {
         self.0.get(name).into_iter().flatten()
     }

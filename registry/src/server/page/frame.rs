@@ -5,6 +5,9 @@
 
 use maud::{DOCTYPE, Markup, html};
 
+use super::limits::{ROWS, VALUE};
+use super::show;
+
 /// The places that the navigation leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
@@ -120,6 +123,33 @@ pub(super) fn facts(pairs: &[(&str, Markup)]) -> Markup {
     }
 }
 
+/// Names and values that came with something, the first of them.
+pub(super) fn named_values<'a>(
+    title: &str,
+    values: impl ExactSizeIterator<Item = (&'a String, &'a String)>,
+) -> Markup {
+    let count = values.len();
+    html! {
+        @if count > 0 {
+            h2 { (title) small { (count) } }
+            dl.pairs {
+                @for (name, value) in values.take(ROWS) {
+                    dt { code { (show::clip(name, VALUE)) } }
+                    dd { code { (show::clip(value, VALUE)) } }
+                }
+            }
+            (cut(count))
+        }
+    }
+}
+
+/// Says that a list was cut.
+pub(super) fn cut(count: usize) -> Markup {
+    html! {
+        @if count > ROWS { p.soft { "and " (count - ROWS) " more, which are not shown" } }
+    }
+}
+
 /// Where the list goes on, and back to its beginning.
 pub(super) fn pages(first: Option<String>, next: Option<String>) -> Markup {
     html! {
@@ -128,6 +158,20 @@ pub(super) fn pages(first: Option<String>, next: Option<String>) -> Markup {
                 @if let Some(first) = first { a href=(first) { "← From the beginning" } }
                 @if let Some(next) = next { a href=(next) rel="next" { "More →" } }
             }
+        }
+    }
+}
+
+/// A field to look for a part of a repository's name; the other parameters stay.
+pub(super) fn search(at: &str, wanted: &str, others: &[(&str, &str)]) -> Markup {
+    html! {
+        form.search role="search" action=(at) method="get" {
+            @for (name, value) in others.iter().filter(|(_, value)| !value.is_empty()) {
+                input type="hidden" name=(name) value=(value);
+            }
+            input type="search" name="q" value=(wanted) placeholder="Part of a name" maxlength="255"
+                  aria-label="Part of a repository’s name" autocomplete="off" spellcheck="false";
+            button type="submit" { "Search" }
         }
     }
 }

@@ -7,7 +7,7 @@ use format_spec::{Repository, Tag};
 use maud::{Markup, html};
 
 use super::attached;
-use super::frame::{Column, column, facts, table};
+use super::frame::{Column, column, cut, facts, named_values, table};
 use super::limits::{ROWS, VALUE};
 use super::look::{Config, Look, Seen, Summary, is_attestation, layers, platform, pulled};
 use super::{Drawn, StoreError, View, show};
@@ -190,32 +190,6 @@ fn annotations(manifest: &Manifest<ContentDigest>) -> Markup {
         Manifest::Index(index) => &index.annotations,
     };
     named_values("Annotations", annotations.iter())
-}
-
-fn named_values<'a>(
-    title: &str,
-    values: impl ExactSizeIterator<Item = (&'a String, &'a String)>,
-) -> Markup {
-    let count = values.len();
-    html! {
-        @if count > 0 {
-            h2 { (title) small { (count) } }
-            dl.pairs {
-                @for (name, value) in values.take(ROWS) {
-                    dt { code { (show::clip(name, VALUE)) } }
-                    dd { code { (show::clip(value, VALUE)) } }
-                }
-            }
-            (cut(count))
-        }
-    }
-}
-
-/// Says that a list was cut.
-fn cut(count: usize) -> Markup {
-    html! {
-        @if count > ROWS { p.soft { "and " (count - ROWS) " more, which are not shown" } }
-    }
 }
 
 fn index_parts(

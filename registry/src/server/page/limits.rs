@@ -34,8 +34,14 @@ pub(super) const DRAWN: usize = 4;
 pub(super) const STREAMS: usize = 20;
 pub(super) const SEQUENCES: usize = 50;
 
-/// Bytes of the head of a sequence that is read for the list of them.
+/// Bytes of the head of a sequence that is read. It has 200 for each part: 20,000 parts.
 pub(super) const HEAD: u64 = 4 * 1024 * 1024;
+
+/// Names that a sequence brought, of one page.
+pub(super) const BROUGHT: usize = 50;
+
+/// Indexes of sequences that are read at one time. The largest has 512 MiB, which take seconds, and each page reads all of it.
+pub(super) const WALKED: usize = 1;
 
 /// Things that are counted for the page about health before they are only "many".
 pub(super) const COUNTED: usize = 200_000;

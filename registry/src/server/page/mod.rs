@@ -1,8 +1,8 @@
 //! The web page: what is stored here, for a person with a browser.
 //!
 //! 1. [`answer`] takes the rest of an address, and the browser's request.
-//! 2. [`repositories`], [`repository`], [`image`], [`sequences`] and [`state`] draw one page each; [`look`] and
-//!    [`attached`] read what they show.
+//! 2. [`repositories`], [`repository`], [`image`], [`sequences`], [`sequence`] and [`state`] draw one page each; [`look`],
+//!    [`attached`] and [`brought`] read what they show.
 //! 3. [`frame`] puts it into a document; [`show`] knows how single values look.
 //!
 //! In: GET and HEAD. Out: HTML, one style, one script that only adds buttons. What must hold: it changes nothing; what
@@ -10,16 +10,19 @@
 //! is bounded; a user sees what the user may pull.
 
 mod attached;
+mod brought;
 mod frame;
 mod image;
 mod limits;
 mod look;
 mod repositories;
 mod repository;
+mod sequence;
 mod sequences;
 mod show;
 mod state;
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -29,6 +32,7 @@ use http::request::Parts;
 use http::{Method, StatusCode};
 use maud::{Markup, html};
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use super::access::Caller;
 use super::answer::{Answer, Fault, Payload};
@@ -42,6 +46,9 @@ use frame::Place;
 pub(super) fn turns() -> Arc<Semaphore> {
     Arc::new(Semaphore::new(limits::DRAWN))
 }
+
+/// Turns to walk through the index of a sequence.
+static WALKS: Semaphore = Semaphore::const_new(limits::WALKED);
 
 /// Nothing from elsewhere, no script and no style in the document, in nobody's frame.
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; \
@@ -59,6 +66,10 @@ struct View {
     plain: bool,
     query: String,
     caller: Caller,
+    /// The turn to parse, until nothing large is parsed any more.
+    parse: Cell<parsing::Turn>,
+    /// The browser has gone.
+    gone: CancellationToken,
 }
 
 impl View {
@@ -70,6 +81,11 @@ impl View {
     /// The value of a parameter, empty when there is none.
     fn parameter(&self, name: &str) -> String {
         Query::new(Some(&self.query)).get(name).unwrap_or_default()
+    }
+
+    /// The part of a name that is looked for.
+    fn wanted(&self) -> String {
+        show::clip(self.parameter("q").trim(), 255).to_lowercase()
     }
 
     /// Whether the user may know of this repository.
@@ -101,24 +117,32 @@ pub(super) async fn answer(
     }
     // Some browsers and people escape these; nothing else in an address of ours needs it.
     let rest = rest.replace("%3A", ":").replace("%3a", ":").replace("%40", "@");
+    let gone = CancellationToken::new();
+    let walk = match rest.starts_with(sequence::PATH) {
+        true => Some(WALKS.acquire().await),
+        false => None,
+    };
+    let turn = Arc::clone(&app.pages).acquire_owned().await;
     let view = View {
         app: Arc::clone(app),
         host: host(app, parts),
         plain: app.transport == Transport::Http,
         query: parts.uri.query().unwrap_or_default().to_owned(),
         caller: caller.clone(),
+        parse: Cell::new(parsing::turn(parsing::LARGEST).await),
+        gone: gone.clone(),
     };
-    let turn = Arc::clone(&app.pages).acquire_owned().await;
-    let parse = parsing::turn(parsing::LARGEST).await;
+    let waiting = gone.drop_guard();
     let drawn = tokio::task::spawn_blocking(move || {
-        // Both are held until the work is done, also when the browser is gone by then.
-        let _held = (turn, parse);
+        // All are held until the work is done, also when the browser is gone by then.
+        let _held = (walk, turn);
         document(&view, &rest)
     });
     let (status, text) = drawn.await.map_err(|error| {
         tracing::error!(%error, "drawing a page broke off");
         Fault::internal("the registry failed; its log says why")
     })?;
+    drop(waiting);
     Ok(finish(parts, status, "text/html; charset=utf-8", text.into())
         .header(CACHE_CONTROL, "no-store"))
 }
@@ -178,6 +202,7 @@ fn draw(view: &View, rest: &str) -> (Place, Drawn) {
         "" => (Place::Repositories, repositories::draw(view)),
         "sequences" => (Place::Sequences, sequences::draw(view)),
         "health" => (Place::Health, state::draw(view)),
+        _ if rest.starts_with(sequence::PATH) => (Place::Sequences, object(view, rest)),
         _ => (Place::Repositories, object(view, rest)),
     }
 }
@@ -187,6 +212,13 @@ fn object(view: &View, rest: &str) -> Drawn {
         return match name.parse() {
             Ok(repository) => repository::draw(view, &repository),
             Err(_) => Ok(None),
+        };
+    }
+    if let Some(record) = rest.strip_prefix(sequence::PATH) {
+        let Some((ledger, tag)) = record.split_once(':') else { return Ok(None) };
+        return match (ledger.parse(), crate::record::sequence_of(tag)) {
+            (Ok(ledger), Some(sequence)) => sequence::draw(view, &ledger, sequence),
+            _ => Ok(None),
         };
     }
     let Some(reference) = rest.strip_prefix("image/") else { return Ok(None) };

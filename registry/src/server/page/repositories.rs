@@ -4,15 +4,15 @@
 //! rows, and sizes cost a fixed number of looks.
 
 use format_spec::Repository;
-use maud::{Markup, html};
+use maud::html;
 
-use super::frame::{Column, address, empty, pages, table};
+use super::frame::{Column, address, empty, pages, search, table};
 use super::limits::{REPOSITORIES, SIZE_LOOKS};
 use super::sequences::is_ledger;
 use super::{Drawn, View, show};
 
 pub(super) fn draw(view: &View) -> Drawn {
-    let wanted = show::clip(view.parameter("q").trim(), 255).to_lowercase();
+    let wanted = view.wanted();
     let last = view.parameter("last");
     let keep = |name: &str| name.contains(&wanted) && !is_ledger(name) && view.sees(name);
     let page = view.store().visible_repositories(&last, REPOSITORIES, &keep)?;
@@ -47,7 +47,7 @@ pub(super) fn draw(view: &View) -> Drawn {
         "Repositories".to_owned(),
         html! {
             h1 { "Repositories" }
-            (search(&wanted))
+            (search("/", &wanted, &[]))
             @if rows.is_empty() {
                 @match (wanted.is_empty() && last.is_empty(), first.is_some()) {
                     (true, _) => (empty(&[
@@ -62,14 +62,4 @@ pub(super) fn draw(view: &View) -> Drawn {
             (pages(first, next))
         },
     )))
-}
-
-fn search(wanted: &str) -> Markup {
-    html! {
-        form.search role="search" action="/" method="get" {
-            input type="search" name="q" value=(wanted) placeholder="Part of a name" maxlength="255"
-                  aria-label="Part of a repository’s name" autocomplete="off" spellcheck="false";
-            button type="submit" { "Search" }
-        }
-    }
 }

@@ -1,20 +1,21 @@
 //! The sequences that imports brought into this registry.
 //!
 //! In: the records that imports leave in repositories named `bundle-ledger`. Out: each stream with where it stands,
-//! and what each sequence brought. What must hold: a record that cannot be read is told as such and hides no other.
+//! and each sequence in one line; [`sequence`](super::sequence) has a page for each. What must hold: a record that cannot be read is told as such and hides no other.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
-use format_spec::head::Head;
+use format_spec::head::{Head, Kind};
 use format_spec::{Repository, Sequence, StreamId, Tag, json};
 use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::frame::{Column, column, empty, facts, table};
 use super::limits::{HEAD, SEQUENCES, STREAMS};
-use super::{Drawn, StoreError, View, show};
+use super::{Drawn, StoreError, View, sequence, show};
 use crate::manifest::Manifest;
 use crate::record::{self, STREAM_PREFIX};
+use crate::store::SequenceError;
 
 /// Whether a repository has records of imports instead of images.
 pub(super) fn is_ledger(name: &str) -> bool {
@@ -24,10 +25,43 @@ pub(super) fn is_ledger(name: &str) -> bool {
 
 /// Where a stream stands, as far as the page shows it.
 #[derive(Deserialize)]
-struct Record {
+pub(super) struct Record {
     sequence: Sequence,
     time: String,
     tool: String,
+    /// Path components that repositories were given at most; 0 for any number.
+    #[serde(default, rename = "maxNestedPaths")]
+    pub(super) nested: usize,
+}
+
+/// The record of a stream; `None` when it cannot be read.
+pub(super) fn standing(
+    view: &View,
+    ledger: &Repository,
+    stream: StreamId,
+) -> Result<Option<Record>, StoreError> {
+    let record = layer(view, ledger, &format!("{STREAM_PREFIX}{stream}"))?;
+    Ok(record.and_then(|bytes| json::parse(&bytes).ok()))
+}
+
+/// What was read of a sequence's record, or why it cannot be. One that cannot hides no other.
+pub(super) fn readable<T>(read: Result<T, SequenceError>) -> Result<T, String> {
+    read.map_err(|error| match error {
+        SequenceError::Record { problem, .. } => problem,
+        SequenceError::Store(error) => {
+            // It may name paths, which are not the browser's business.
+            tracing::error!(%error, "a record of a sequence cannot be read");
+            "the registry cannot read its storage, and its log says why".to_owned()
+        }
+    })
+}
+
+/// What a kind is called.
+pub(super) fn kind(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Full => "full",
+        Kind::Incremental => "incremental",
+    }
 }
 
 pub(super) fn draw(view: &View) -> Drawn {
@@ -40,7 +74,7 @@ pub(super) fn draw(view: &View) -> Drawn {
             view.store().tags_where(&ledger, "", STREAMS, &|tag| stream_of(tag).is_some())?;
         for tag in found.0.entries {
             if let Some(stream) = stream_of(&tag) {
-                streams.push(draw_stream(view, &ledger, stream, &tag)?);
+                streams.push(draw_stream(view, &ledger, stream)?);
             }
         }
     }
@@ -66,21 +100,19 @@ fn sequence_of(tag: &str, stream: StreamId) -> Option<Sequence> {
     record::sequence_of(tag).filter(|(of, _)| *of == stream).map(|(_, sequence)| sequence)
 }
 
-fn draw_stream(
-    view: &View,
-    ledger: &Repository,
-    stream: StreamId,
-    tag: &str,
-) -> Result<Markup, StoreError> {
-    let record = layer(view, ledger, tag)?;
-    let record: Option<Record> = record.and_then(|bytes| json::parse(&bytes).ok());
-    let below = record::ledger_of(ledger.as_str()).unwrap_or_default();
-    let into = below.trim_end_matches(['/', '-']);
-    let mut found = BTreeMap::new();
+/// What stands before the names of what a ledger speaks for, as a person reads it.
+pub(super) fn namespace(ledger: &Repository) -> &str {
+    record::ledger_of(ledger.as_str()).unwrap_or_default().trim_end_matches(['/', '-'])
+}
+
+fn draw_stream(view: &View, ledger: &Repository, stream: StreamId) -> Result<Markup, StoreError> {
+    let record = standing(view, ledger, stream)?;
+    let into = namespace(ledger);
+    let mut found = BTreeSet::new();
     let wanted = |tag: &str| sequence_of(tag, stream).is_some();
     for tag in view.store().tags_where(ledger, "", usize::MAX, &wanted)?.0.entries {
         if let Some(number) = sequence_of(&tag, stream) {
-            found.insert(number, tag);
+            found.insert(number);
             // The newest ones.
             if found.len() > SEQUENCES {
                 found.pop_first();
@@ -88,9 +120,10 @@ fn draw_stream(
         }
     }
     let mut rows = Vec::new();
-    for (number, tag) in found.iter().rev() {
-        let head = layer(view, ledger, tag)?.and_then(|bytes| json::parse::<Head>(&bytes).ok());
-        rows.push(row(*number, head.as_ref()));
+    for number in found.iter().rev() {
+        let one = view.store().sequence(ledger, (stream, *number))?;
+        let head = readable(view.store().sequence_head(&one, HEAD)).ok();
+        rows.push(row(&sequence::at(ledger, stream, *number), *number, head.map(|it| it.0)));
     }
     const COLUMNS: [Column; 7] = [
         Column { name: "Sequence", class: "name" },
@@ -115,20 +148,18 @@ fn draw_stream(
     })
 }
 
-fn row(number: Sequence, head: Option<&Head>) -> Vec<Markup> {
-    let name = html! { "Sequence " (number) };
+fn row(at: &str, number: Sequence, head: Option<Head>) -> Vec<Markup> {
+    let name = html! { a href=(at) { "Sequence " (number) } };
     let Some(head) = head else {
         return vec![name, html! { span.soft { "its record cannot be read" } }];
     };
     let totals = &head.totals;
-    let kind = serde_json::to_value(head.kind).ok();
-    let kind = kind.as_ref().and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
     vec![
         name,
         show::time(head.created.parse().ok()),
         html! {
             span.badges {
-                span.badge { (kind) }
+                span.badge { (kind(head.kind)) }
                 @if !head.failures.is_empty() {
                     span.badge.warn { (show::count(head.failures.len(), "image missing", "images missing")) }
                 }

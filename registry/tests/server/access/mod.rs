@@ -4,6 +4,7 @@ mod clients;
 mod logins;
 mod operations;
 mod roles;
+mod sequences;
 mod tls;
 mod tokens;
 
