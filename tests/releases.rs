@@ -577,39 +577,53 @@ fn what_is_no_release_is_named_and_nothing_of_it_is_carried() {
     assert!(!releases.site.path("media/mirror_seq1.index").exists());
 }
 
+/// A payload for all architectures.
+struct Multi {
+    payload: Pushed,
+    component: Pushed,
+    boot: Pushed,
+}
+
+impl Multi {
+    fn of(releases: &Releases) -> Self {
+        let source = &releases.site.source;
+        let host = &source.host;
+        let arches = ["arm64", "amd64", "s390x"];
+        let multi = |repo: &str, layer: &dyn Fn(&str) -> Vec<u8>| {
+            let children: Vec<(Pushed, &str)> = arches
+                .iter()
+                .map(|arch| (source.image_for(repo, None, arch, &[&layer(arch)]), *arch))
+                .collect();
+            let children: Vec<(&Pushed, &str)> = children.iter().map(|(c, a)| (c, *a)).collect();
+            source.index(repo, None, &children)
+        };
+        let component = multi(COMPONENTS, &|arch| format!("etcd for {arch}").into_bytes());
+        let boot = source.image_for(COMPONENTS, None, "amd64", &[b"a disk"]);
+        let stream = json!({"stream": "rhcos", "architectures": {
+            "x86_64": {"images": {"kubevirt": {"release": "1", "image": "q.io/x:1",
+                "digest-ref": format!("{host}/{COMPONENTS}@{}", boot.digest)}}},
+            "aarch64": {"images": {"aws": {}}}}});
+        let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"stream": stream.to_string()}});
+        let map = serde_json::to_vec(&map).unwrap();
+        let references = releases.references("4.16.0", &[("etcd".to_owned(), component.digest)]);
+        let payload = multi(RELEASES, &|arch| {
+            let mut files: Vec<(&str, &[u8])> = vec![("etc/arch", arch.as_bytes())];
+            // That for amd64 is the one that is read.
+            if arch == "amd64" {
+                files.push(("./release-manifests/image-references", &references));
+                files.push(("release-manifests/0000_50_installer_coreos-bootimages.yaml", &map));
+            }
+            tar(&files)
+        });
+        Self { payload, component, boot }
+    }
+}
+
 #[test]
 fn of_a_payload_for_all_architectures_the_wanted_platforms_come_with_the_boot_image() {
     let Some(releases) = Releases::new() else { return };
-    let Site { source, target, .. } = &releases.site;
-    let host = &source.host;
-    let arches = ["arm64", "amd64", "s390x"];
-    let multi = |repo: &str, layer: &dyn Fn(&str) -> Vec<u8>| {
-        let children: Vec<(Pushed, &str)> = arches
-            .iter()
-            .map(|arch| (source.image_for(repo, None, arch, &[&layer(arch)]), *arch))
-            .collect();
-        let children: Vec<(&Pushed, &str)> = children.iter().map(|(c, a)| (c, *a)).collect();
-        source.index(repo, None, &children)
-    };
-    let component = multi(COMPONENTS, &|arch| format!("etcd for {arch}").into_bytes());
-    let boot = source.image_for(COMPONENTS, None, "amd64", &[b"a disk"]);
-    let stream = json!({"stream": "rhcos", "architectures": {
-        "x86_64": {"images": {"kubevirt": {"release": "1", "image": "q.io/x:1",
-            "digest-ref": format!("{host}/{COMPONENTS}@{}", boot.digest)}}},
-        "aarch64": {"images": {"aws": {}}}}});
-    let map =
-        json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"stream": stream.to_string()}});
-    let map = serde_json::to_vec(&map).unwrap();
-    let references = releases.references("4.16.0", &[("etcd".to_owned(), component.digest)]);
-    let payload = multi(RELEASES, &|arch| {
-        let mut files: Vec<(&str, &[u8])> = vec![("etc/arch", arch.as_bytes())];
-        // That for amd64 is the one that is read.
-        if arch == "amd64" {
-            files.push(("./release-manifests/image-references", &references));
-            files.push(("release-manifests/0000_50_installer_coreos-bootimages.yaml", &map));
-        }
-        tar(&files)
-    });
+    let target = &releases.site.target;
+    let Multi { payload, component, boot } = Multi::of(&releases);
     let digest = payload.digest.to_string();
     releases.store(&payload, 1, &releases.key.sign(&digest, "q.io/r:4.16.0-multi"));
     let platforms = "    kubeVirtContainer: true\n    platforms:\n    - {os: linux, architecture: amd64}\n    \
@@ -799,6 +813,77 @@ fn updates_are_what_a_create_would_add_and_looking_leaves_no_trace() {
     all.lock().unwrap().clear();
     look(&[]).says("team/none:1");
     assert!(heard("/manifests/") && !heard("/blobs/"));
+}
+
+#[test]
+fn updates_tell_what_was_switched_on_for_releases_that_were_carried() {
+    let Some(releases) = Releases::new() else { return };
+    let site = &releases.site;
+    let Multi { payload, .. } = Multi::of(&releases);
+    let platform = |name: &str| format!("    - {{os: linux, architecture: {name}}}\n");
+    let configure = |more: &str, platforms: &[&str]| {
+        let platforms: String = platforms.iter().map(|name| platform(name)).collect();
+        releases.configure(&payload, &format!("{more}    platforms:\n{platforms}"));
+    };
+    let (config, workspace) = (site.path("imageset.yaml"), site.path("connected"));
+    let (keys, store) = (site.path("keys.pgp"), site.path("store"));
+    let look = |more: &[&str]| {
+        let line = ["list", "updates", "--config", text(&config), "--workspace", text(&workspace)];
+        let ours = ["--release-keys", text(&keys), "--signature-store", text(&store)];
+        site.bundle(&[&line[..], &ours, more].concat()).ok()
+    };
+    let tag = "4.16.0-multi";
+    let told = |more: &[&str]| {
+        let answer = look(&[&["--output", "json"], more].concat()).json();
+        let more = answer["more"].as_array().unwrap().iter();
+        let more = more.map(|one| {
+            assert!(one["release"].is_null() || one["release"] == tag, "{one}");
+            one["what"].as_str().unwrap().to_owned()
+        });
+        let more: Vec<String> = more.collect();
+        assert_eq!(answer["nothing"], more.is_empty(), "{answer}");
+        assert_eq!(answer["releasesKnown"], 1);
+        more
+    };
+    let none = [""; 0];
+    configure("", &["amd64"]);
+    releases.create("media", &["--accept-unsigned-releases"]).ok();
+    assert_eq!(told(&[]), none);
+    look(&[]).says("nothing new since sequence 1");
+
+    // Each switch is told until a create took it up.
+    configure("", &["amd64", "arm64"]);
+    assert_eq!(told(&[]), ["further platforms"]);
+    look(&[])
+        .says("new since sequence 1")
+        .says("not carried yet of 4.16.0-multi: further platforms");
+    releases.create("media", &["--accept-unsigned-releases"]).ok();
+    assert_eq!(told(&[]), none);
+    configure("    kubeVirtContainer: true\n", &["amd64", "arm64"]);
+    assert_eq!(told(&[]), ["the boot image of KubeVirt for x86_64, if it has one"]);
+    releases.create("media", &["--accept-unsigned-releases"]).ok();
+    assert_eq!(told(&[]), none);
+    configure("    graph: true\n", &["amd64", "arm64"]);
+    assert_eq!(told(&[]), ["the graph image"]);
+    configure("", &["amd64", "arm64"]);
+    let name = "q.io/r:4.16.0-multi";
+    releases.store(&payload, 1, &releases.key.sign(&payload.digest.to_string(), name));
+    assert_eq!(told(&[]), ["a valid signature"]);
+    releases.create("media", &[]).ok();
+    assert_eq!(told(&[]), none);
+    let signature = format!("sha256-{}.sig", payload.digest.hex());
+    site.source.image(RELEASES, &signature, &[b"a signature"]);
+    assert_eq!(told(&["--remove-signatures"]), none);
+    // Whether a component is blocked is not known before the release is read.
+    configure("", &["amd64", "arm64"]);
+    let mut blocked = fs::read_to_string(&config).unwrap();
+    blocked.push_str("  blockedImages:\n  - name: ocp-v4.0-art-dev\n");
+    fs_write(&config, blocked.as_bytes());
+    assert!(!look(&[]).stderr.contains("matches no image"));
+    configure("", &["amd64", "arm64"]);
+    assert_eq!(told(&[]), ["1 of the signatures and referrers of its image"]);
+    releases.create("media", &[]).ok();
+    assert_eq!(told(&[]), none);
 }
 
 #[test]

@@ -171,9 +171,11 @@ pub async fn create(stream: Stream, options: CreateOptions) -> Result<Created, C
             Ok(wish) => wishes.extend(wish),
             Err(error) => carried.failures.push(error.told()),
         }
+        let idle = resolve::idle_patterns(&options.config, &wishes);
         progress.phase("resolving images");
         let resolving = resolve::resolve(&options.config, wishes, &origins, &rules, &state.known);
         let mut resolved = resolving.await?;
+        resolved.warnings.splice(0..0, idle);
         let releases = asked::note(&mut resolved, carried, chosen);
         Ok::<_, CreateError>((resolved, releases))
     };

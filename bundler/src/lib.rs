@@ -55,6 +55,7 @@ fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 pub use create::{CreateOptions, Signers, Standing, Stream, create};
 pub use error::{CreateError, ErrorKind, Large, exit_bits};
 pub use release::asked::ReleaseOptions;
+pub use release::more::More;
 pub use report::{Created, Planned, Summary, Written};
 pub use resend::resend;
 pub use updates::{NewName, NewRelease, Updates, UpdatesOptions, updates};

@@ -129,6 +129,21 @@ impl Resolved {
     }
 }
 
+/// A word about each pattern that blocks nothing of what is wished for.
+pub fn idle_patterns(config: &ImageSetConfig, wishes: &[Wish<'_>]) -> Vec<String> {
+    let idle = config.blocked.iter();
+    let idle = idle.filter(|blocked| !wishes.iter().any(|wish| blocked.blocks(&wish.name)));
+    let told = idle.map(|blocked| {
+        format!(
+            "{}:{}: the pattern `{}` of `blockedImages` matches no image",
+            config.file,
+            blocked.line,
+            blocked.pattern()
+        )
+    });
+    told.collect()
+}
+
 /// Resolves what is wished for and not blocked. Earlier sequences carried what is `known`.
 pub async fn resolve(
     config: &ImageSetConfig,
@@ -138,16 +153,6 @@ pub async fn resolve(
     known: &Known,
 ) -> Result<Resolved, CreateError> {
     let mut resolved = Resolved::default();
-    for blocked in &config.blocked {
-        if !wishes.iter().any(|wish| blocked.blocks(&wish.name)) {
-            resolved.warnings.push(format!(
-                "{}:{}: the pattern `{}` of `blockedImages` matches no image",
-                config.file,
-                blocked.line,
-                blocked.pattern()
-            ));
-        }
-    }
     let mut wanted: Vec<Wish<'_>> = Vec::with_capacity(wishes.len());
     let mut early = Claims::default();
     for wish in wishes {

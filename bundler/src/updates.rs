@@ -1,21 +1,19 @@
 //! `bundle list updates`: what a create with a configuration would add now.
 //!
 //! In: the configuration and a look at the workspace ([`snapshot`](crate::snapshot)). Out: the releases that no earlier
-//! sequence carried, and the names of additional images that are new or stand for something else by now. What must hold:
-//! update graphs and manifests are read, blobs are not; nothing is written. Therefore of a release only the release image
-//! counts: what it consists of and who signed it is read by a create.
+//! sequence carried, what was switched on for those that were, and the names of additional images that are new or stand for
+//! something else by now. What must hold: update graphs and manifests are read, blobs are not; nothing is written. Therefore
+//! of a release only the release image counts: what it consists of is read by a create.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
 use std::path::PathBuf;
 
 use format_spec::head::{ContentClass, Failure};
-use format_spec::index::Resource;
 use format_spec::{Digest, Sequence, StreamId};
 use registry::client::Client;
 use registry::progress::Progress;
 use registry::reference::Reference;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{ImageSetConfig, ReleaseStanza};
@@ -24,7 +22,9 @@ use crate::error::{CreateError, exit_bits, fit, reason};
 use crate::history::{Known, Name};
 use crate::origin::{Origins, Source};
 use crate::plan::{self, Basis, Plan};
+use crate::release::carry::Trust;
 use crate::release::explain::{Chosen, Explanation, Travelled};
+use crate::release::more::{self, Carried, More};
 use crate::release::path::AcceptedRisks;
 use crate::release::service::{Service, ServiceOptions};
 use crate::release::{self, asked};
@@ -42,6 +42,8 @@ pub struct UpdatesOptions {
     pub service: ServiceOptions,
     /// The conditional edges that count.
     pub risks: AcceptedRisks,
+    /// Whose signatures of releases count.
+    pub trust: Trust,
     /// What is taken of every image.
     pub rules: Rules,
     /// The most path components of a repository at the target; 0 means no limit.
@@ -93,6 +95,8 @@ pub struct Updates {
     pub releases: Vec<NewRelease>,
     /// How many of the chosen releases earlier sequences carried.
     pub releases_known: usize,
+    /// What those that were carried would get besides.
+    pub more: Vec<More>,
     /// The additional images that are new or changed, and what is attached to them.
     pub images: Vec<NewName>,
     /// Names of additional images that stand as they are.
@@ -114,7 +118,7 @@ pub struct Updates {
 impl Updates {
     /// Whether a create would carry something of this.
     pub fn is_empty(&self) -> bool {
-        self.releases.is_empty() && self.images.is_empty()
+        self.releases.is_empty() && self.more.is_empty() && self.images.is_empty()
     }
 
     /// The exit-code bits of what could not be had.
@@ -139,8 +143,45 @@ async fn look(options: UpdatesOptions) -> Result<Updates, CreateError> {
     let Stream { history, .. } = Stream::open(config, snapshot.path(), client, &progress).await?;
     let known = history.known(None)?;
     let origins = Origins::new(client.clone(), REQUESTS.max(rules.parallel));
-    let wishes = wish::additional(config, options.max_nested_paths)?;
+    let mut noted = Resolved::default();
+    let service =
+        ServiceOptions { workspace: Some(snapshot.path().to_owned()), ..options.service.clone() };
+    let (wanted, chosen) = match &config.platform {
+        None => (Vec::new(), Chosen::default()),
+        Some(stanza) => {
+            let service = Service::new(client.clone(), service);
+            releases(stanza, &service, &options.risks, &origins, &mut noted).await
+        }
+    };
+    let carried = more::carried(known.resources());
+    let (mut new, mut standing) = (Vec::new(), Vec::new());
+    for (image, release) in wanted {
+        let before = image.digest.and_then(|digest| carried.get(&digest));
+        if let Some(pattern) = config.blocked_by(&release.payload) {
+            noted.blocked.push((release.payload, pattern.pattern().to_owned()));
+        } else if let Some(before) = before {
+            standing.push((image, before));
+        } else {
+            new.push(release);
+        }
+    }
+    let mut wishes = wish::additional(config, options.max_nested_paths)?;
+    if let Some(stanza) = &config.platform {
+        let again = |(image, before): &(Reference, &Carried)| {
+            before.wish(image, stanza, options.max_nested_paths)
+        };
+        wishes.extend(standing.iter().filter_map(again));
+    }
+    // Of releases it is not known here which images they consist of.
+    let idle = config.platform.is_none().then(|| resolve::idle_patterns(config, &wishes));
     let mut resolved = resolve::resolve(config, wishes, &origins, rules, &known).await?;
+    resolved.warnings.splice(0..0, idle.into_iter().flatten());
+    let more = further(&options, &standing, &mut resolved, &known).await;
+    let Resolved { failures, causes, blocked, warnings, .. } = noted;
+    resolved.failures.extend(failures);
+    resolved.causes.extend(causes);
+    resolved.blocked.extend(blocked);
+    resolved.warnings.extend(warnings);
     if snapshot.unsettled {
         resolved.warnings.push(
             "a create was interrupted while it published: what it carries counts as not carried here, and the next \
@@ -148,30 +189,9 @@ async fn look(options: UpdatesOptions) -> Result<Updates, CreateError> {
                 .to_owned(),
         );
     }
-    let service =
-        ServiceOptions { workspace: Some(snapshot.path().to_owned()), ..options.service.clone() };
-    let (wanted, chosen) = match &config.platform {
-        None => (Vec::new(), Chosen::default()),
-        Some(stanza) => {
-            let service = Service::new(client.clone(), service);
-            releases(stanza, &service, &options.risks, &origins, &mut resolved).await
-        }
-    };
-    let carried = carried(known.resources());
-    let mut new = Vec::new();
-    let mut standing = 0;
-    for (digest, release) in wanted {
-        if let Some(pattern) = config.blocked_by(&release.payload) {
-            resolved.blocked.push((release.payload, pattern.pattern().to_owned()));
-        } else if digest.is_some_and(|digest| carried.contains(&digest)) {
-            standing += 1;
-        } else {
-            new.push(release);
-        }
-    }
     if resolved.images.is_empty()
         && new.is_empty()
-        && standing == 0
+        && standing.is_empty()
         && !resolved.failures.is_empty()
     {
         let (failures, causes) = (resolved.failures, resolved.causes);
@@ -197,7 +217,8 @@ async fn look(options: UpdatesOptions) -> Result<Updates, CreateError> {
         stream,
         last_sequence: history.last().map(|link| link.sequence),
         releases: new,
-        releases_known: standing,
+        releases_known: standing.len(),
+        more,
         images_known: names.saturating_sub(images.len()),
         images,
         image_bytes: plan.bytes(),
@@ -209,14 +230,38 @@ async fn look(options: UpdatesOptions) -> Result<Updates, CreateError> {
     })
 }
 
-/// The releases that the configuration asks for; the digest of each, when it is known.
+/// What releases that were carried would get besides. Their images are taken out of what was resolved.
+async fn further(
+    options: &UpdatesOptions,
+    standing: &[(Reference, &Carried)],
+    resolved: &mut Resolved,
+    known: &Known,
+) -> Vec<More> {
+    let Some(stanza) = &options.config.platform else { return Vec::new() };
+    let images: Vec<_> =
+        resolved.images.extract_if(.., |image| image.class == ContentClass::Release).collect();
+    let mut all = Vec::new();
+    for (_, before) in standing {
+        let own = images.iter().filter(|image| image.destination.tag == *before.tag());
+        all.extend(own.flat_map(|image| before.image(image, known)));
+        all.extend(before.boot_images(stanza, known, options.max_nested_paths));
+        match before.signature(&options.client, &options.trust).await {
+            Ok(signature) => all.extend(signature),
+            Err(why) => resolved.warnings.push(why),
+        }
+    }
+    all.extend(more::graph(stanza, known.resources()));
+    all
+}
+
+/// The releases that the configuration asks for, each with its image.
 async fn releases(
     stanza: &ReleaseStanza,
     service: &Service,
     risks: &AcceptedRisks,
     origins: &Origins,
     resolved: &mut Resolved,
-) -> (Vec<(Option<Digest>, NewRelease)>, Chosen) {
+) -> (Vec<(Reference, NewRelease)>, Chosen) {
     if let Some(image) = &stanza.release {
         let source = Source::Registry(Cow::Borrowed(image));
         let wanted = match origins.image(&source).await {
@@ -244,12 +289,12 @@ async fn releases(
             channels: payload.channels.clone(),
             why: payload.why.clone(),
         };
-        (payload.payload.digest, release)
+        (payload.payload.clone(), release)
     });
     (wanted.collect(), chosen)
 }
 
-fn named(image: &Reference, digest: Digest) -> (Option<Digest>, NewRelease) {
+fn named(image: &Reference, digest: Digest) -> (Reference, NewRelease) {
     let by_digest = Reference { tag: None, digest: Some(digest), ..image.clone() };
     let release = NewRelease {
         version: None,
@@ -258,18 +303,7 @@ fn named(image: &Reference, digest: Digest) -> (Option<Digest>, NewRelease) {
         channels: Vec::new(),
         why: vec!["named by `release`".to_owned()],
     };
-    (Some(digest), release)
-}
-
-/// The release images that earlier sequences stated.
-fn carried(resources: &[Resource]) -> HashSet<Digest> {
-    #[derive(Deserialize)]
-    struct Told {
-        digest: Digest,
-    }
-    let releases = resources.iter().filter(|resource| resource.name.starts_with("release/"));
-    let told = releases.filter_map(|one| serde_json::from_slice::<Told>(&one.content).ok());
-    told.map(|told| told.digest).collect()
+    (by_digest, release)
 }
 
 fn names_of(plan: &Plan, known: &Known) -> Vec<NewName> {

@@ -86,14 +86,8 @@ pub struct Args {
     /// Also over updates that carry these risks, separated by commas; without names, over all
     #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "", value_delimiter = ',')]
     accept_risks: Option<Vec<String>>,
-    /// Keys whose signatures of releases count, in place of Red Hat's: a file of OpenPGP public keys, armoured or not;
-    /// repeatable
-    #[arg(long, value_name = "FILE", env = "OCP_SIGNATURE_VERIFICATION_PK")]
-    release_keys: Vec<PathBuf>,
-    /// Where signatures of releases are, in place of Red Hat's servers: an address or a directory that has
-    /// `sha256=HEX/signature-1`; repeatable
-    #[arg(long, value_name = "URL|DIR", env = "OCP_SIGNATURE_URL")]
-    signature_store: Vec<Store>,
+    #[command(flatten)]
+    signatures: Signatures,
     /// Carry releases without a valid signature too; the head says so
     #[arg(long)]
     accept_unsigned_releases: bool,
@@ -123,6 +117,19 @@ pub struct Args {
     next_expected: Option<String>,
 }
 
+/// Whose signatures of releases count.
+#[derive(Debug, clap::Args)]
+pub(super) struct Signatures {
+    /// Keys whose signatures of releases count, in place of Red Hat's: a file of OpenPGP public keys, armoured or not;
+    /// repeatable
+    #[arg(long, value_name = "FILE", env = "OCP_SIGNATURE_VERIFICATION_PK")]
+    release_keys: Vec<PathBuf>,
+    /// Where signatures of releases are, in place of Red Hat's servers: an address or a directory that has
+    /// `sha256=HEX/signature-1`; repeatable
+    #[arg(long, value_name = "URL|DIR", env = "OCP_SIGNATURE_URL")]
+    signature_store: Vec<Store>,
+}
+
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let (config, warned) = read_config(&args.config)?;
     let workspace = workspace(&context.common, &config);
@@ -132,7 +139,7 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         super::refuse_unwritable("--to", &args.to)?;
     }
     let labels = labels(args.label)?;
-    let trust = trust(&args.release_keys, args.signature_store, args.accept_unsigned_releases)?;
+    let trust = trust(args.signatures, args.accept_unsigned_releases)?;
     let service = ServiceOptions::from_environment(Some(&workspace))
         .map_err(|error| Failure::from(&error))?;
     let risks = risks(args.accept_risks);
@@ -258,12 +265,13 @@ pub(super) fn risks(names: Option<Vec<String>>) -> AcceptedRisks {
 }
 
 /// Whose signatures of releases count, and where they are looked for.
-fn trust(keys: &[PathBuf], stores: Vec<Store>, accept_unsigned: bool) -> Result<Trust, Failure> {
-    let trusted = Trusted::of(keys)?;
+pub(super) fn trust(signatures: Signatures, accept_unsigned: bool) -> Result<Trust, Failure> {
+    let trusted = Trusted::of(&signatures.release_keys)?;
     for warning in &trusted.warnings {
         tracing::warn!("{}", plain(warning));
     }
-    let stores = if stores.is_empty() { store::built_in() } else { stores };
+    let named = signatures.signature_store;
+    let stores = if named.is_empty() { store::built_in() } else { named };
     Ok(Trust { keys: trusted.keys, stores, accept_unsigned })
 }
 

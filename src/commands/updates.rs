@@ -23,7 +23,7 @@ use crate::wire::{self, Side};
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Update graphs and manifests are read, layers are not, and nothing is written. What left the configuration, \
-                        signatures and components of releases, and the graph image: `bundle create --dry-run`."
+                        and what releases consist of: `bundle create --dry-run`."
 )]
 pub struct Args {
     /// What would be carried: an ImageSetConfiguration
@@ -41,6 +41,8 @@ pub struct Args {
     /// Also over updates that carry these risks, separated by commas; without names, over all
     #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "", value_delimiter = ',')]
     accept_risks: Option<Vec<String>>,
+    #[command(flatten)]
+    signatures: create::Signatures,
 }
 
 /// The answer in JSON.
@@ -65,6 +67,7 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         workspace,
         service,
         risks: create::risks(args.accept_risks),
+        trust: create::trust(args.signatures, false)?,
         rules: Rules {
             remove_signatures: args.remove_signatures,
             foreign_layers: args.foreign_layers,
@@ -127,6 +130,10 @@ fn releases(text: &mut String, updates: &Updates) -> std::fmt::Result {
     if updates.releases_known > 0 {
         let known = size::count(updates.releases_known as u64, "release");
         writeln!(text, "  {known} known to the other side")?;
+    }
+    for more in &updates.more {
+        let of = more.release.as_ref().map(|tag| format!(" of {tag}")).unwrap_or_default();
+        writeln!(text, "  not carried yet{of}: {}", plain(&more.what))?;
     }
     Ok(())
 }

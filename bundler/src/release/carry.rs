@@ -29,6 +29,14 @@ use crate::error::{fit, reason};
 use crate::origin::{Origins, Source};
 use crate::wish::Wish;
 
+/// Where release images stand at the target.
+pub(super) const RELEASE_IMAGES: &str = "openshift/release-images";
+/// And what they consist of.
+pub(super) const RELEASE: &str = "openshift/release";
+
+/// How the tags of boot images begin, behind that of the release.
+const BOOT_IMAGE: &str = "kube-virt-container";
+
 /// Which signatures count, and whether a release needs one.
 #[derive(Debug, Clone)]
 pub struct Trust {
@@ -107,8 +115,7 @@ struct Demand<'a> {
     origins: &'a Origins,
     client: &'a Client,
     trust: &'a Trust,
-    /// The architectures whose boot images are wanted.
-    boot: Vec<String>,
+    stanza: &'a ReleaseStanza,
     max_nested_paths: usize,
 }
 
@@ -121,9 +128,8 @@ pub async fn carry<'a>(
     trust: &Trust,
     max_nested_paths: usize,
 ) -> Carried<'a> {
-    let boot = boot_architectures(stanza);
     let platforms = &stanza.platforms[..];
-    let demand = &Demand { origins, client, trust, boot, max_nested_paths };
+    let demand = &Demand { origins, client, trust, stanza, max_nested_paths };
     let outcomes: Vec<_> = futures_util::stream::iter(wanted)
         .map(|wanted| async move { (wanted, one(wanted, demand, platforms).await) })
         .buffered(PAYLOADS)
@@ -170,7 +176,7 @@ async fn one<'a>(
         }
         warnings.push(format!("carried without a valid signature: {why}"));
     }
-    let payload = opened.read(origins, !demand.boot.is_empty()).await?;
+    let payload = opened.read(origins, demand.stanza.kubevirt_container).await?;
     warnings.extend(payload.warnings.iter().cloned());
     let image = Reference { tag: None, digest: Some(digest), ..wanted.image.clone() };
     let tag = tag(&proof, &payload)?;
@@ -178,14 +184,14 @@ async fn one<'a>(
         let repository = destination::nest(&repository.parse()?, demand.max_nested_paths)?;
         Ok(Destination { repository, tag: tag.parse()? })
     };
-    let own = name("openshift/release-images", tag.as_str())?;
+    let own = name(RELEASE_IMAGES, tag.as_str())?;
     let mut members = vec![(image.clone(), own.clone())];
     for component in &payload.references.components {
-        let destination = name("openshift/release", &format!("{tag}-{}", component.name))?;
+        let destination = name(RELEASE, &format!("{tag}-{}", component.name))?;
         members.push((component.image.clone(), destination));
     }
-    for (image, end) in boot_images(&payload, demand, &mut warnings) {
-        members.push((image, name("openshift/release", &format!("{tag}-{end}"))?));
+    for (image, end) in boot_images(&payload, demand.stanza, &mut warnings) {
+        members.push((image, name(RELEASE, &format!("{tag}-{end}"))?));
     }
     let source = image.to_string();
     let told = Told {
@@ -216,7 +222,8 @@ async fn one<'a>(
     Ok((wishes.collect(), release, warnings))
 }
 
-fn now() -> u64 {
+/// Seconds since 1970.
+pub(super) fn now() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }
 
@@ -294,31 +301,42 @@ fn boot_architectures(stanza: &ReleaseStanza) -> Vec<String> {
     owned(if asked.is_empty() { &BOTH[..1] } else { &asked })
 }
 
+/// The architectures whose boot images are wanted of a release for `own`, and how the tags of those end.
+pub(super) fn boot_ends(stanza: &ReleaseStanza, own: &str) -> Vec<(String, String)> {
+    let asked = boot_architectures(stanza);
+    let several = asked.len() > 1;
+    let own = machine(own).to_owned();
+    let of_this = match own.as_str() {
+        "multi" => asked,
+        _ if asked.is_empty() => Vec::new(),
+        _ => vec![own],
+    };
+    let end = |architecture: &String| match several {
+        true => format!("{BOOT_IMAGE}-{architecture}"),
+        false => BOOT_IMAGE.to_owned(),
+    };
+    of_this.into_iter().map(|architecture| (architecture.clone(), end(&architecture))).collect()
+}
+
 /// The boot images that are wanted of a payload, and the ends of their tags.
 fn boot_images(
     payload: &Payload,
-    demand: &Demand<'_>,
+    stanza: &ReleaseStanza,
     warnings: &mut Vec<String>,
 ) -> Vec<(Reference, String)> {
-    let several = demand.boot.len() > 1;
-    let own = machine(&payload.architecture).to_owned();
-    let of_this = match own.as_str() {
-        "multi" => &demand.boot[..],
-        _ if demand.boot.is_empty() => &[],
-        _ => std::slice::from_ref(&own),
-    };
     let mut images = Vec::new();
-    for architecture in of_this {
-        let found = payload.boot_images.iter().filter(|one| one.architecture == *architecture);
+    for (architecture, end) in boot_ends(stanza, &payload.architecture) {
+        let found = payload.boot_images.iter().filter(|one| one.architecture == architecture);
         let before = images.len();
         for (at, one) in found.enumerate() {
             // The first is the one that there always was.
-            let stream = match &one.stream {
-                Some(stream) if at > 0 => format!("-{stream}"),
-                _ => String::new(),
+            let end = match &one.stream {
+                Some(stream) if at > 0 => {
+                    end.replacen(BOOT_IMAGE, &format!("{BOOT_IMAGE}-{stream}"), 1)
+                }
+                _ => end.clone(),
             };
-            let end = if several { format!("-{architecture}") } else { String::new() };
-            images.push((one.image.clone(), format!("kube-virt-container{stream}{end}")));
+            images.push((one.image.clone(), end));
         }
         if images.len() == before {
             warnings.push(format!("it has no boot image of KubeVirt for {architecture}"));

@@ -37,14 +37,8 @@ fn payload(architecture: &str) -> Payload {
 }
 
 fn ends(stanza: &ReleaseStanza, architecture: &str) -> Vec<String> {
-    let client = Client::new(registry::client::ClientOptions::default()).unwrap();
-    let origins = Origins::new(client.clone(), 1);
-    let trust = Trust { keys: Vec::new(), stores: Vec::new(), accept_unsigned: false };
-    let boot = boot_architectures(stanza);
-    let demand =
-        Demand { origins: &origins, client: &client, trust: &trust, boot, max_nested_paths: 0 };
     let mut warnings = Vec::new();
-    let images = boot_images(&payload(architecture), &demand, &mut warnings);
+    let images = boot_images(&payload(architecture), stanza, &mut warnings);
     images.into_iter().map(|(_, end)| end).chain(warnings).collect()
 }
 

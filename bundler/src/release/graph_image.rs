@@ -53,7 +53,7 @@ const REPOSITORY: &str = "openshift/graph-image";
 const TAG: &str = "latest";
 
 /// The name of its resource (SPEC 5.4).
-const RESOURCE: &str = "graph-image";
+pub(super) const RESOURCE: &str = "graph-image";
 
 /// What a pod that has it as its first container does: the data goes to where the update service reads it.
 const COMMAND: [&str; 3] = [

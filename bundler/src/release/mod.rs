@@ -7,7 +7,7 @@
 //! 4. [`payload`] reads what a payload consists of out of its layers (`layer`, `tarball`), [`references`] understands it.
 //! 5. [`carry`] makes wishes of all that; [`whole`] sees to it that a release is carried whole or not at all.
 //!
-//! [`asked`] is what a create calls. Beside it [`graph_data`] and [`graph_image`] make the image that an update service reads the graph's data from.
+//! [`asked`] is what a create calls; [`more`] says what a configuration would add to releases that were carried. Beside it [`graph_data`] and [`graph_image`] make the image that an update service reads the graph's data from.
 //!
 //! In: the stanza of the configuration. Out: payloads by digest, each with the reason why it is in, and for each
 //! channel why a version is not. What must hold: only `service`, `store`, `payload` and `graph_image` ask the network; everything that decides works on
@@ -26,6 +26,7 @@ pub mod hops;
 pub mod keys;
 pub mod layer;
 pub mod limits;
+pub mod more;
 pub mod openpgp;
 pub mod path;
 pub mod payload;
