@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use format_spec::Digest;
 use fs_err as fs;
+use support::server::Kind;
 use support::site::Site;
 use support::wire::request;
 use support::{noise, text};
@@ -221,6 +222,64 @@ fn damage_of_an_old_sequence_is_put_back_from_its_own_medium() {
     site.images(&["team/app:1", "team/app:2", "team/old:1", "team/tool:1"]);
     site.create("media4", &[]).ok();
     site.import("media4", &[]).ok();
+}
+
+#[test]
+fn what_arrives_damaged_is_sent_again_from_afar() {
+    let site = imported();
+    let data = site.path("target");
+    let fsck = || site.bundle(&["registry", "fsck", "--data-dir", text(&data)]);
+    // A layer of both images, and the index in the record of the sequence.
+    let layer = layers(&site, "team/app", "1").remove(0);
+    let tags = site.target.tags("bundle-ledger");
+    let record = tags.iter().find(|tag| tag.starts_with("sequence-")).unwrap();
+    let index = layers(&site, "bundle-ledger", record).remove(1);
+    let again = ["--put-back", "--read-back"];
+    site.import("media", &["--read-back"]).code(64);
+    site.import("media", &again).ok().says("each byte read and proven");
+    rot(&blob(&data, &layer));
+    site.import("media", &["--put-back"]).ok().says("with `--read-back`");
+    let target = format!("docker://{}", site.target.host);
+    let (from, key) = (site.path("media"), site.key());
+    let verify = ["verify", "--from", text(&from), "--against", &target, "--trust", text(&key)];
+    site.bundle(&verify).code(65).says("arrives damaged").says("import --put-back --read-back");
+
+    site.import("media", &[&again[..], &["--dry-run"]].concat()).ok().says("1 blob to put back");
+    fsck().code(65);
+    let before = site.target.manifest("bundle-ledger", record);
+    let run = site.import("media", &[&again[..], &["--output", "json"]].concat()).ok();
+    let done = &run.json()["sequences"][0];
+    assert_eq!((&done["blobsPushed"], &done["tagsPut"]), (&1.into(), &0.into()), "{run}");
+    fsck().ok().says("all is in order");
+    site.bundle(&verify).ok();
+    site.same(IMAGES);
+
+    rot(&blob(&data, &index));
+    site.import("media", &again).ok();
+    fsck().ok().says("all is in order");
+    assert_eq!(site.target.manifest("bundle-ledger", record), before, "no tag moved");
+}
+
+#[test]
+fn a_registry_that_keeps_damaged_bytes_is_not_called_mended() {
+    let Some(site) = Site::with(Kind::Embedded, Kind::Distribution) else { return };
+    site.source.image("team/app", "1", &[&noise(1, 150_000), &noise(2, 40_000)]);
+    site.images(&["team/app:1"]);
+    site.create("media", &[]).ok();
+    site.import("media", &[]).ok();
+    let layer = layers(&site, "team/app", "1").pop().unwrap();
+    let hex = layer.strip_prefix("sha256:").unwrap();
+    let blobs = site.path("target/docker/registry/v2/blobs/sha256");
+    rot(&blobs.join(&hex[..2]).join(hex).join("data"));
+    let again = ["--put-back", "--read-back"];
+    site.import("media", &again)
+        .code(65)
+        .says(&format!("still gives damaged ones: {}/team/app@{layer}", site.target.host))
+        .says("collect its garbage");
+    // As if its garbage had been collected.
+    fs::remove_dir_all(blobs.join(&hex[..2]).join(hex)).unwrap();
+    site.import("media", &again).ok().says("each byte read and proven");
+    site.same(&["team/app:1"]);
 }
 
 #[test]

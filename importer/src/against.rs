@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use format_spec::hash::Hasher;
 use format_spec::{Digest, Repository, Sequence, StreamId, Tag};
-use registry::client::ErrorKind as WireKind;
+use registry::client::{ClientError, ErrorKind as WireKind};
+use registry::progress::Progress;
 use registry::reference::ManifestRef;
 
 use crate::error::ImportError;
@@ -185,7 +186,7 @@ async fn tags(at: &Destination, promise: &Promise) -> Result<Vec<Lack>, ImportEr
     Ok(found.await?.into_iter().flatten().collect())
 }
 
-/// Reads every manifest in every repository that has to have it. The client hashes them.
+/// Reads every manifest in every repository that has to have it.
 async fn manifests(at: &Destination, promise: &Promise) -> Result<Vec<Lack>, ImportError> {
     let wanted = promise.manifests.iter().flat_map(|(digest, places)| {
         let digest = *digest;
@@ -193,8 +194,8 @@ async fn manifests(at: &Destination, promise: &Promise) -> Result<Vec<Lack>, Imp
     });
     let found = ask(wanted, MANIFEST_PUTS, |(digest, place)| {
         Box::pin(async move {
-            let got = at.client.get_manifest(at.host(), place, &digest.into()).await;
-            lack_of(at, place, digest, got.map(drop))
+            let kind = manifest_lack(at, place, digest).await?;
+            Ok(kind.map(|kind| Lack { name: format!("{}/{place}@{digest}", at.host()), kind }))
         })
     });
     Ok(found.await?.into_iter().flatten().collect())
@@ -206,7 +207,7 @@ async fn blob(
     digest: Digest,
     size: u64,
     places: &BTreeSet<Repository>,
-    progress: &registry::progress::Progress,
+    progress: &Progress,
 ) -> Result<Vec<Lack>, ImportError> {
     let mut lacks = Vec::new();
     let mut read_from = None;
@@ -222,6 +223,20 @@ async fn blob(
         progress.skip(size);
         return Ok(lacks);
     };
+    if let Some(kind) = blob_lack(at, place, digest, size, progress).await? {
+        lacks.push(Lack { name: format!("{}/{place}@{digest}", at.host()), kind });
+    }
+    Ok(lacks)
+}
+
+/// What is wrong with a blob as it arrives from a repository that says that it has it.
+pub(crate) async fn blob_lack(
+    at: &Destination,
+    place: &Repository,
+    digest: Digest,
+    size: u64,
+    progress: &Progress,
+) -> Result<Option<LackKind>, ImportError> {
     let mut moving = progress.start(format!("{place}@{}", digest.short()));
     let reading = async {
         let mut stream = at.client.get_blob(at.host(), place, &digest, size, 0).await?;
@@ -240,30 +255,28 @@ async fn blob(
         }
     };
     match reading.await {
-        Ok(found) if found != digest => {
-            let name = format!("{}/{place}@{digest}", at.host());
-            lacks.push(Lack { name, kind: LackKind::Other { found } });
-        }
-        Ok(_) => {}
-        Err(error) => lacks.extend(lack_of(at, place, digest, Err(error))?),
+        Ok(found) => Ok((found != digest).then_some(LackKind::Wrong)),
+        Err(error) => lack_kind(error).map(Some),
     }
-    Ok(lacks)
 }
 
-/// What an answer says about the target. What the way there did is an error, no finding.
-fn lack_of(
+/// What is wrong with a manifest as it arrives. The client hashes it.
+pub(crate) async fn manifest_lack(
     at: &Destination,
     place: &Repository,
     digest: Digest,
-    got: Result<(), registry::client::ClientError>,
-) -> Result<Option<Lack>, ImportError> {
-    let kind = match got {
-        Ok(()) => return Ok(None),
-        Err(error) => match error.kind() {
-            WireKind::NotFound => LackKind::Absent,
-            WireKind::Damaged => LackKind::Wrong,
-            _ => return Err(error.into()),
-        },
-    };
-    Ok(Some(Lack { name: format!("{}/{place}@{digest}", at.host()), kind }))
+) -> Result<Option<LackKind>, ImportError> {
+    match at.client.get_manifest(at.host(), place, &digest.into()).await {
+        Ok(_) => Ok(None),
+        Err(error) => lack_kind(error).map(Some),
+    }
+}
+
+/// What an answer says about the target. What the way there did is an error, no finding.
+fn lack_kind(error: ClientError) -> Result<LackKind, ImportError> {
+    match error.kind() {
+        WireKind::NotFound => Ok(LackKind::Absent),
+        WireKind::Damaged => Ok(LackKind::Wrong),
+        _ => Err(error.into()),
+    }
 }

@@ -389,6 +389,12 @@ pub enum ImportError {
     /// The target does not have what it confirmed.
     #[error("the target confirmed `{0}` and does not have it now")]
     Lost(String),
+    /// The target took good bytes and gives the damaged ones that it had.
+    #[error("the target took good bytes and still gives damaged ones: {}", some(names))]
+    StillDamaged {
+        /// What.
+        names: Vec<String>,
+    },
     /// Another importer works on the target.
     #[error("another import into this target is running: {holder}")]
     Busy {
@@ -509,6 +515,7 @@ impl ImportError {
                 ErrorKind::Other
             }
             Self::Lost(_) => ErrorKind::Unavailable,
+            Self::StillDamaged { .. } => ErrorKind::Damaged,
             Self::Busy { .. } | Self::TakenOver { .. } => ErrorKind::Busy,
             Self::Record { .. } | Self::Cancelled | Self::Task(_) => ErrorKind::Other,
         }

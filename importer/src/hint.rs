@@ -139,6 +139,9 @@ impl ImportError {
             Self::Lost(_) | Self::Cancelled => {
                 "run the same command again: it goes on where it stopped".into()
             }
+            Self::StillDamaged { .. } => "that registry keeps the bytes that it has, whatever is sent: delete these images there and collect \
+                its garbage, so that it has them no more, then run the same command again"
+                .into(),
             Self::Unready(unready) => unready.hint(),
             Self::Sparse { .. } => "leave `platforms` out of the configuration and run `bundle create --full` there; \
                 or let the registry take such indexes (CNCF distribution 3: \

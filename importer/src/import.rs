@@ -21,6 +21,7 @@ use crate::lock::{Lease, LocalLock, lock_local};
 use crate::order::{self, Arranged, Step, arrange, restore};
 use crate::paths::Destination;
 use crate::push::{Counts, Push};
+use crate::read_back::{self, Damaged};
 use crate::readiness;
 use crate::report::{Imported, ImportedSequence, Outcome};
 use crate::sparse::{self, Sparse};
@@ -399,7 +400,13 @@ impl Run {
             work.await?
         };
         let mut work = work;
+        let mut damaged = Damaged::default();
         if step == Step::PutBack {
+            if self.options.read_back {
+                let how = (self.options.parallel_blobs, &*self.options.progress);
+                let index = &one.verified().index;
+                damaged = read_back::read(&self.at, &places, index, &mut work, how).await?;
+            }
             put_back::leave_out(&mut work, one.verified(), &mut self.warnings);
             if let Some(missing) = put_back::missing(one.verified(), &work, &mut self.lacking) {
                 return Err(missing);
@@ -431,6 +438,8 @@ impl Run {
         if step == Step::PutBack
             && work.is_nothing()
             && sequences::is_there(&self.at, one.verified()).await?
+            && (!self.options.read_back
+                || sequences::arrives(&self.at, one.verified(), &self.options.progress).await?)
         {
             let mut report = summary(one.verified(), Outcome::Known);
             report.blobs_present = work.present;
@@ -443,7 +452,7 @@ impl Run {
                 lease.holder().await?;
                 Err(ImportError::TakenOver { holder: "unknown".to_owned() })
             }
-            done = self.carry_out(one, places, work, &record, known, lease) => done,
+            done = self.carry_out(one, places, (work, damaged), &record, known, lease) => done,
         }
     }
 
@@ -498,7 +507,7 @@ impl Run {
         &self,
         one: Arranged,
         places: Vec<Repository>,
-        work: Work,
+        (work, damaged): (Work, Damaged),
         record: &Record,
         known: &Known,
         lease: &Lease,
@@ -527,6 +536,8 @@ impl Run {
         }
         lease.holder().await?;
         if by_digest {
+            let how = (self.options.parallel_blobs, &*self.options.progress);
+            damaged.mended(&self.at, &push.places, index, how).await?;
             return self.put_back(&push, &work).await;
         }
         let tags = async {
@@ -557,7 +568,7 @@ impl Run {
     /// whole, so that its tag does not move.
     async fn put_back(&self, push: &Push, work: &Work) -> Result<ImportedSequence, ImportError> {
         let verified = push.sequence.verified();
-        sequences::send_ahead(&self.at, verified, true).await?;
+        sequences::send_ahead(&self.at, verified, !self.options.read_back).await?;
         if !matches!(sequences::is_there(&self.at, verified).await, Ok(true)) {
             sequences::write(&self.at, verified).await?;
         }

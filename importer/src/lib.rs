@@ -40,6 +40,7 @@ mod paths;
 mod profile;
 mod push;
 mod put_back;
+mod read_back;
 mod readiness;
 mod receipt;
 mod report;
@@ -105,6 +106,8 @@ pub struct ImportOptions {
     pub new_stream: bool,
     /// Put back what the target lost of sequences that it has had, of any age, by digest: no tag moves, no record changes.
     pub put_back: bool,
+    /// With it, read what the target says it has, and send again what arrives damaged.
+    pub read_back: bool,
     /// Only plan: nothing is written, neither at the target nor in the workspace.
     pub dry_run: bool,
     /// Blobs sent at one time; 6 is a good number.

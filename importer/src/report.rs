@@ -174,6 +174,13 @@ pub enum LackKind {
     },
 }
 
+impl Lack {
+    /// Whether content is there and damaged: a registry that is only asked says that it has it.
+    pub fn is_damage(&self) -> bool {
+        self.kind == LackKind::Wrong
+    }
+}
+
 impl fmt::Display for Lack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = &self.name;

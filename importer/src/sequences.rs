@@ -18,8 +18,10 @@ use format_spec::limits::INDEX_MAX;
 use futures_util::future::try_join;
 use futures_util::stream::{self, Stream};
 use registry::client::BlobSource;
+use registry::progress::Progress;
 use registry::record;
 
+use crate::against::blob_lack;
 use crate::artifact::{self, Layer};
 use crate::error::ImportError;
 use crate::intake::Found;
@@ -60,6 +62,20 @@ pub(crate) async fn is_there(at: &Destination, verified: &Verified) -> Result<bo
     }
     for layer in layers {
         if !survey::has_blob(at, &at.ledger, layer.digest, layer.size).await? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Whether the bytes of both files are what they are named, as the target gives them.
+pub(crate) async fn arrives(
+    at: &Destination,
+    verified: &Verified,
+    progress: &Progress,
+) -> Result<bool, ImportError> {
+    for (Layer { digest, size, .. }, _) in layers(verified) {
+        if blob_lack(at, &at.ledger, digest, size, progress).await?.is_some() {
             return Ok(false);
         }
     }

@@ -44,6 +44,9 @@ pub struct Args {
     /// no tag moves; the parts that hold it are enough
     #[arg(long, conflicts_with = "new_stream")]
     put_back: bool,
+    /// Read what the target says it has of these sequences, and send again what arrives damaged
+    #[arg(long, requires = "put_back")]
+    read_back: bool,
     /// Only say what would be pushed; proves signatures, presence and order, but not the bytes of the parts, as
     /// `bundle verify` does
     #[arg(long)]
@@ -65,6 +68,9 @@ struct Answer<'a> {
     /// Whether every sequence was looked at for what the target lost.
     #[serde(skip)]
     put_back: bool,
+    /// Whether that was read.
+    #[serde(skip)]
+    read_back: bool,
 }
 
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
@@ -88,6 +94,7 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         trusted,
         new_stream: args.new_stream,
         put_back: args.put_back,
+        read_back: args.read_back,
         dry_run: args.dry_run,
         parallel_blobs: context.common.parallel_blobs.unwrap_or(cli::IMPORT_BLOBS),
         max_nested_paths: args.max_nested_paths,
@@ -105,7 +112,8 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     for warning in &imported.warnings {
         tracing::warn!("{}", plain(warning));
     }
-    let answer = Answer { imported: &imported, store, put_back: args.put_back };
+    let answer =
+        Answer { imported: &imported, store, put_back: args.put_back, read_back: args.read_back };
     context.output.print(&answer, &text(&answer))?;
     Ok(Exit::DONE)
 }
@@ -229,7 +237,7 @@ fn text(answer: &Answer<'_>) -> String {
 }
 
 fn last_lines(text: &mut String, answer: &Answer<'_>) -> std::fmt::Result {
-    let Answer { imported, store, put_back } = answer;
+    let Answer { imported, store, put_back, read_back } = answer;
     let place = match store {
         Some(store) => format!("in the store `{store}`"),
         None => format!("at {}", imported.target),
@@ -248,11 +256,15 @@ fn last_lines(text: &mut String, answer: &Answer<'_>) -> std::fmt::Result {
             (false, false) => writeln!(text, "nothing is to be done: {what} is {place} already"),
         };
     }
+    if *read_back {
+        return writeln!(text, "{what} is {place}, each byte read and proven");
+    }
     writeln!(text, "{what} is {place}")?;
     if *put_back && !imported.sequences.iter().any(ImportedSequence::moves) {
         return writeln!(
             text,
-            "a registry says of damaged bytes that they are there: `bundle registry fsck --repair` moves them aside first"
+            "a registry says of damaged bytes that they are there: with `--read-back` they are read, and what is damaged is \
+             sent again"
         );
     }
     match (store, &imported.cluster_resources) {

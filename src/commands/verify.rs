@@ -10,7 +10,8 @@ use ::registry::progress::Progress;
 use ::registry::reference::Target;
 use format_spec::Sequence;
 use importer::{
-    AgainstOptions, Damage, ImportError, LackKind, ProvenTarget, VerifiedSequence, VerifyReport,
+    AgainstOptions, Damage, ImportError, Lack, LackKind, ProvenTarget, VerifiedSequence,
+    VerifyReport,
 };
 use serde::Serialize;
 
@@ -149,12 +150,18 @@ fn told(report: &ProvenTarget, context: &Context) -> Result<Exit, Failure> {
     let words = format!(
         "{target} does not have all that was promised: {absent} missing, {other} not what it should be"
     );
-    Ok(Failure::new(kind, words)
+    let mut failure = Failure::new(kind, words);
+    if report.lacks.iter().any(Lack::is_damage) {
+        failure = failure.with_hint(
+            "what arrives damaged is sent again by `bundle import --put-back --read-back` from the media that carried it",
+        );
+    }
+    Ok(failure
         .with_hint(if behind {
             "import what follows first: `bundle import` with the same `--from` and target"
         } else {
-            "import the last sequence again: it puts back what it carries; what earlier ones carried is put back from \
-             their media by `bundle import --put-back`, or comes with a sequence that the connected side makes with `--full`"
+            "import the last sequence again: it puts back what is missing of it; what is missing of earlier ones is put back \
+             from their media by `bundle import --put-back`, or comes with a sequence that the connected side makes with `--full`"
         })
         .tell())
 }

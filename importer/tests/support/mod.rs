@@ -422,6 +422,7 @@ impl Bench {
             trusted: vec![trusted()],
             new_stream: false,
             put_back: false,
+            read_back: false,
             dry_run: false,
             parallel_blobs: 6,
             max_nested_paths: 0,
