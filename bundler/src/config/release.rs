@@ -69,12 +69,12 @@ pub(super) fn stanza(
     let architectures = architectures(&mut fields, report);
     let platforms_at = fields.key_spot("platforms");
     let platforms = platforms(&mut fields, report, version);
-    if let (Some(_), Some(spot)) = (architectures_at, platforms_at)
+    if let (Some(_), Some(spot)) = (&architectures_at, &platforms_at)
         && !architectures.is_empty()
         && !platforms.is_empty()
     {
         const HINT: &str = "keep `platforms`; `architectures` is the older form";
-        report.error(&spot, "cannot be used together with `architectures`", HINT);
+        report.error(spot, "cannot be used together with `architectures`", HINT);
     }
     fields.came_with_v2(report, version, "release");
     let release = fields.text(report, "release");
@@ -86,8 +86,28 @@ pub(super) fn stanza(
         report.warn(&text.spot, "overrides `channels`, which are not used", HINT);
     }
     fields.came_with_v2(report, version, "kubeVirtContainer");
+    let kubevirt_at = fields.key_spot("kubeVirtContainer");
     let kubevirt_container = fields.flag(report, "kubeVirtContainer");
     fields.done(report);
+    // The graph image is made for architectures too.
+    let several = !architectures.is_empty() && !graph;
+    let idle = if release.is_none() && channels.is_empty() {
+        const HINT: &str = "name the releases: `channels` or `release`";
+        let of = [
+            (architectures_at, several),
+            (platforms_at, !platforms.is_empty() && !graph),
+            (kubevirt_at, kubevirt_container),
+        ];
+        (of, "has no effect: no release is asked for", HINT)
+    } else {
+        let beside = release.is_some() && several && !kubevirt_container;
+        let of = [(architectures_at, beside), (None, false), (None, false)];
+        (of, "has no effect beside `release`", "remove it")
+    };
+    let (of, problem, hint) = idle;
+    for spot in of.into_iter().filter_map(|(spot, idle)| spot.filter(|_| idle)) {
+        report.warn(&spot, problem, hint);
+    }
     let release = release_ref;
     Some(ReleaseStanza {
         graph,

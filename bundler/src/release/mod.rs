@@ -290,6 +290,8 @@ pub async fn neighbours(service: &Service, channel: &str, architecture: &str) ->
 }
 
 #[cfg(test)]
+mod platform_tests;
+#[cfg(test)]
 mod test_key;
 #[cfg(test)]
 mod testing;
