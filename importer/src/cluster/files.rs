@@ -12,13 +12,14 @@ use format_spec::{Repository, Tag};
 use registry::reference::{Reference, RegistryHost, Target};
 
 use super::Form;
+use super::catalogs::{self, catalog_source, cluster_catalog};
 use super::document::{Node, json, map, yaml};
 use super::mirrors::{Category, Mirrors, Pair, mirrors};
 use super::objects::{
     MirrorKind, mirror_sets, signatures, signatures_by_release, sources, together, update_service,
 };
 use super::replay::{Image, Standing};
-use super::stated::Stated;
+use super::stated::{Made, Stated};
 use crate::error::{ImportError, some};
 use crate::paths::nest;
 
@@ -92,6 +93,7 @@ pub(super) fn make(
         let (name, snippet) = install_config(policy, release);
         files.insert(name, yaml(&[snippet]));
     }
+    put_catalogs(&stated, site, form, &mut files)?;
     put_signatures(&stated, form, &mut files);
     if form.results && !named.mapping.is_empty() {
         files.insert("mapping.txt".into(), named.mapping.concat().into_bytes());
@@ -217,20 +219,44 @@ fn install_config(policy: bool, release: &Mirrors) -> (PathBuf, Node) {
     (name, map([(field, Node::List(sources(release)))]))
 }
 
+/// Of each catalog the objects that clusters take it by, under the names that oc-mirror gave their files.
+fn put_catalogs(
+    stated: &Stated,
+    site: &Site,
+    form: Form,
+    files: &mut Files,
+) -> Result<(), ImportError> {
+    let mut taken = BTreeSet::new();
+    for Made { repository, tag } in &stated.catalogs {
+        let image = format!("{}/{}:{tag}", site.target.registry, place(site, repository)?);
+        if form.results {
+            let name = catalogs::older_name(repository, &mut taken);
+            let source = catalog_source(&name, &image, Vec::new());
+            files.insert(format!("catalogSource-cs-{name}.yaml").into(), yaml(&[source]));
+            continue;
+        }
+        let name = catalogs::name(repository, tag, &mut taken);
+        let source = catalog_source(&name, &image, Vec::new());
+        files.insert(format!("cs-{name}.yaml").into(), yaml(&[source]));
+        files.insert(format!("cc-{name}.yaml").into(), yaml(&[cluster_catalog(&name, &image)]));
+    }
+    Ok(())
+}
+
 fn put_signatures(stated: &Stated, form: Form, files: &mut Files) {
     if stated.signatures.is_empty() {
         return;
     }
     if form.results {
-        for (digest, object) in signatures_by_release(&stated.signatures) {
+        for (digest, objects) in signatures_by_release(&stated.signatures) {
             let name = format!("signature-sha256-{}.json", &digest.hex()[..16]);
-            files.insert(PathBuf::from("release-signatures").join(name), json(&object));
+            files.insert(PathBuf::from("release-signatures").join(name), json(&together(objects)));
         }
     } else if form.by_release {
-        for (digest, object) in signatures_by_release(&stated.signatures) {
+        for (digest, objects) in signatures_by_release(&stated.signatures) {
             let name = format!("signature-sha256-{}", &digest.hex()[..16]);
-            files.insert(format!("{name}.json").into(), json(&object));
-            files.insert(format!("{name}.yaml").into(), yaml(&[object]));
+            files.insert(format!("{name}.yaml").into(), yaml(&objects));
+            files.insert(format!("{name}.json").into(), json(&together(objects)));
         }
     } else {
         let objects = signatures(&stated.signatures);

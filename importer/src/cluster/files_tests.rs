@@ -281,6 +281,46 @@ spec:
 }
 
 #[test]
+fn catalogs_have_an_object_of_each_kind() {
+    let resource = |name: &str| Resource { name: name.to_owned(), content: b"{}".to_vec() };
+    let standing = Standing {
+        images: vec![image(
+            "redhat/redhat-operator-index",
+            "v4.18",
+            "oci:///w/made/catalog",
+            ContentClass::Operator,
+        )],
+        resources: vec![
+            resource("catalog/redhat/redhat-operator-index/v4.18"),
+            resource("catalog/other/redhat-operator-index/v4.18"),
+        ],
+        ..Standing::default()
+    };
+    let at = site("docker://m.lan:5000/ns", 2);
+    let (text, warnings) = shown(&standing, &at, Form::default());
+    let names: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("== ")).collect();
+    let both = ["cc", "cs"].map(|kind| {
+        ["-1.yaml", ".yaml"].map(|end| format!("{kind}-redhat-operator-index-v4-18{end}"))
+    });
+    assert_eq!(names, both.concat());
+    // The image at the mirror, within the components that it takes; and no mirror of what is not elsewhere.
+    assert!(text.contains("  image: m.lan:5000/ns/redhat-redhat-operator-index:v4.18\n"), "{text}");
+    assert!(
+        text.contains("      ref: m.lan:5000/ns/other-redhat-operator-index:v4.18\n"),
+        "{text}"
+    );
+    assert!(!text.contains("MirrorSet") && warnings.is_empty(), "{warnings:?}");
+    let (text, _) = shown(&standing, &at, Form { results: true, ..Form::default() });
+    let names: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("== ")).collect();
+    let older =
+        ["-1.yaml", ".yaml"].map(|end| format!("catalogSource-cs-redhat-operator-index{end}"));
+    assert_eq!(names, older);
+    assert!(
+        text.contains("  name: cs-redhat-operator-index\n") && !text.contains("ClusterCatalog")
+    );
+}
+
+#[test]
 fn what_a_cluster_does_not_take_is_told() {
     let mut standing = release();
     let unsigned = String::from_utf8(standing.resources[1].content.clone()).unwrap();

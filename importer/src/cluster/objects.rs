@@ -122,7 +122,22 @@ pub(crate) type Signatures = BTreeMap<(Digest, u32), Vec<u8>>;
 
 /// All signatures under one name; what is more than one object holds under that name with a number.
 pub(crate) fn signatures(signatures: &Signatures) -> Vec<Node> {
-    const NAME: &str = "mirrored-release-signatures";
+    config_maps("mirrored-release-signatures", signatures)
+}
+
+/// The signatures of each release in an object of its own, as `oc adm release mirror` makes them.
+pub(crate) fn signatures_by_release(signatures: &Signatures) -> BTreeMap<Digest, Vec<Node>> {
+    let mut releases: BTreeMap<Digest, Signatures> = BTreeMap::new();
+    for (name, content) in signatures {
+        releases.entry(name.0).or_default().insert(*name, content.clone());
+    }
+    let objects = |(digest, own): (Digest, Signatures)| {
+        (digest, config_maps(&format!("sha256-{}", digest.hex()), &own))
+    };
+    releases.into_iter().map(objects).collect()
+}
+
+fn config_maps(name: &str, signatures: &Signatures) -> Vec<Node> {
     let data: Vec<Node> = signatures
         .iter()
         .map(|(name, content)| Node::Map(vec![(key(name), base64(content))]))
@@ -134,22 +149,10 @@ pub(crate) fn signatures(signatures: &Signatures) -> Vec<Node> {
         });
         pairs.collect()
     };
-    let pieces = split(data, |list| config_map(NAME.to_owned(), joined(list)));
-    let name = |number| if number == 0 { NAME.to_owned() } else { format!("{NAME}-{number}") };
+    let pieces = split(data, |list| config_map(name.to_owned(), joined(list)));
+    let called = |number| if number == 0 { name.to_owned() } else { format!("{name}-{number}") };
     let numbered = pieces.into_iter().enumerate();
-    numbered.map(|(number, list)| config_map(name(number), joined(list))).collect()
-}
-
-/// The signatures of each release in an object of its own, as `oc adm release mirror` makes them.
-pub(crate) fn signatures_by_release(signatures: &Signatures) -> BTreeMap<Digest, Node> {
-    let mut releases: BTreeMap<Digest, Vec<(String, Node)>> = BTreeMap::new();
-    for (name, content) in signatures {
-        releases.entry(name.0).or_default().push((key(name), base64(content)));
-    }
-    let object = |(digest, data): (Digest, _)| {
-        (digest, config_map(format!("sha256-{}", digest.hex()), data))
-    };
-    releases.into_iter().map(object).collect()
+    numbered.map(|(number, list)| config_map(called(number), joined(list))).collect()
 }
 
 fn key((digest, number): &(Digest, u32)) -> String {
@@ -188,6 +191,7 @@ pub(crate) fn together(mut objects: Vec<Node>) -> Node {
 mod tests {
     use super::*;
     use crate::cluster::document::yaml;
+    use crate::limits::SIGNATURE_MAX;
 
     #[test]
     fn no_object_is_too_large_and_nothing_is_lost() {
@@ -197,18 +201,26 @@ mod tests {
             })
             .collect();
         let all = BTreeMap::from([(Category::Generic, mirrors)]);
-        let objects = mirror_sets(MirrorKind::Digests, &all);
-        assert!(objects.len() > 2, "{}", objects.len());
-        let mut sources = 0;
-        for (number, object) in objects.iter().enumerate() {
-            assert!(yaml_len(object) <= OBJECT_MAX);
-            let text = String::from_utf8(yaml(std::slice::from_ref(object))).unwrap();
-            assert!(text.contains(&format!("  name: idms-generic-{number}\n")));
-            sources += text.matches("source: ").count();
+        for (kind, prefix) in
+            [(MirrorKind::Digests, "idms-"), (MirrorKind::Tags, "itms-"), (MirrorKind::Policy, "")]
+        {
+            let objects = mirror_sets(kind, &all);
+            assert!(objects.len() > 2, "{}", objects.len());
+            let mut sources = 0;
+            for (number, object) in objects.iter().enumerate() {
+                assert!(yaml_len(object) <= OBJECT_MAX);
+                let text = String::from_utf8(yaml(std::slice::from_ref(object))).unwrap();
+                assert!(
+                    text.contains(&format!("  name: {prefix}generic-{number}\n")),
+                    "{text:.200}"
+                );
+                sources += text.matches("source: ").count();
+            }
+            assert_eq!(sources, 5000);
+            // As full as they may be: the last alone has room.
+            let full = |one: &Node| yaml_len(one) > OBJECT_MAX * 8 / 10;
+            assert!(objects[..objects.len() - 1].iter().all(full));
         }
-        assert_eq!(sources, 5000);
-        // As full as they may be: the last alone has room.
-        assert!(objects[..objects.len() - 1].iter().all(|one| yaml_len(one) > OBJECT_MAX * 8 / 10));
 
         let files = (0..400_u32).map(|n| ((Digest::of(&n.to_be_bytes()), 1), vec![7; 900]));
         let files: Signatures = files.collect();
@@ -230,7 +242,7 @@ mod tests {
             Signatures::from([((digest, 1), b"one".to_vec()), ((digest, 2), b"two".to_vec())]);
         let maps = signatures_by_release(&files);
         assert_eq!(maps.len(), 1);
-        let text = String::from_utf8(yaml(&[maps[&digest].clone()])).unwrap();
+        let text = String::from_utf8(yaml(&maps[&digest])).unwrap();
         let hex = digest.hex();
         let expected = format!(
             "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: sha256-{hex}\n  namespace: openshift-config-managed\n  \
@@ -238,5 +250,12 @@ mod tests {
              sha256-{hex}-2: dHdv\n"
         );
         assert_eq!(text, expected);
+        // As large as they can be.
+        let large = (1..=9).map(|number| ((digest, number), vec![7; SIGNATURE_MAX]));
+        let maps = &signatures_by_release(&large.collect())[&digest];
+        assert!(maps.len() > 1 && maps.iter().all(|one| yaml_len(one) <= OBJECT_MAX));
+        let text = String::from_utf8(yaml(maps)).unwrap();
+        assert!(text.contains(&format!("  name: sha256-{hex}-1\n")));
+        assert_eq!(text.matches(&format!("\n  sha256-{hex}-")).count(), 9);
     }
 }

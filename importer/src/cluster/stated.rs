@@ -44,7 +44,7 @@ pub(crate) struct Stated {
     /// Signature files by the digest that they sign and their number.
     pub(crate) signatures: BTreeMap<(Digest, u32), Vec<u8>>,
     pub(crate) graph: Option<Made>,
-    /// Catalog images. What is made of them comes with Operator catalogs.
+    /// Catalog images.
     pub(crate) catalogs: BTreeSet<Made>,
 }
 
