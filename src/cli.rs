@@ -52,11 +52,22 @@ const COMMON: &str =
     "`--help` also shows the common options: workspace, credentials, certificates, output, retries";
 
 /// Names of commands that this version, or this build of it, does not have.
-const ELSEWHERE: &[&str] = &["mirror", "delete", "prune", "release"];
+const ELSEWHERE: &[&str] = &["mirror", "delete", "prune"];
 const ELSEWHERE_REGISTRY: &[&str] = &[];
 const ELSEWHERE_LIST: &[&str] = &["operators"];
-const FEATURED: &[&str] =
-    &["init", "create", "list", "import", "verify", "describe", "diff", "resources", "registry"];
+const ELSEWHERE_RELEASE: &[&str] = &["mirror"];
+const FEATURED: &[&str] = &[
+    "init",
+    "create",
+    "list",
+    "import",
+    "verify",
+    "describe",
+    "diff",
+    "resources",
+    "release",
+    "registry",
+];
 
 /// Carry container images across an air gap on media that somebody carries.
 #[derive(Debug, Parser)]
@@ -270,22 +281,13 @@ fn known(name: &str, arguments: &[OsString]) -> Option<Failure> {
     let (group, names) = match () {
         () if below("registry") => (Some("registry"), ELSEWHERE_REGISTRY),
         () if below("list") => (Some("list"), ELSEWHERE_LIST),
+        () if below("release") => (Some("release"), ELSEWHERE_RELEASE),
         () => (None, ELSEWHERE),
     };
     let before = group.map(|group| format!("{group} ")).unwrap_or_default();
     if names.contains(&name) {
-        let refused =
-            Failure::usage(format!("`bundle {before}{name}` is not part of this version"));
-        let refused = if name == "release" {
-            refused.with_hint(
-                "a release comes to a registry with `mirror.platform.release: IMAGE` in a configuration, by `bundle create` and \
-                 `bundle import`; files of its image: `oc adm release extract`",
-            )
-        } else {
-            refused
-        };
         return Some(
-            refused
+            Failure::usage(format!("`bundle {before}{name}` is not part of this version"))
                 .with_hint(format!("`bundle {before}--help` lists the commands of this version")),
         );
     }

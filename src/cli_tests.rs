@@ -69,7 +69,6 @@ fn commands_of_later_versions_are_named() {
         ("mirror --config x docker://h", "mirror"),
         ("--output json delete", "delete"),
         ("prune", "prune"),
-        ("release mirror --from x --to y", "release"),
     ] {
         let text = format!("{:?}", refused(line));
         assert!(text.contains(&format!("`bundle {name}` is not part of this version")), "{text}");
@@ -84,6 +83,11 @@ fn commands_of_later_versions_are_named() {
     for name in ELSEWHERE_LIST {
         let text = format!("{:?}", refused(&format!("list {name} --catalog x")));
         assert!(text.contains(&format!("`bundle list {name}` is not part")), "{text}");
+    }
+    #[cfg(all(feature = "create", feature = "import"))]
+    for name in ELSEWHERE_RELEASE {
+        let text = format!("{:?}", refused(&format!("release {name} --from x --to y")));
+        assert!(text.contains(&format!("`bundle release {name}` is not part")), "{text}");
     }
     assert!(!format!("{:?}", refused("install")).contains("not part of"));
 }

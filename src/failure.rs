@@ -6,6 +6,8 @@
 
 #[cfg(feature = "create")]
 mod of_create;
+#[cfg(all(feature = "create", feature = "import"))]
+mod of_release;
 #[cfg(feature = "serve")]
 mod of_serve;
 
@@ -358,26 +360,33 @@ impl From<registry::client::ClientError> for Failure {
     }
 }
 
+/// The exit code of a fault of a medium, or of an import.
+#[cfg(feature = "import")]
+fn of_medium(error: &importer::ImportError) -> Kind {
+    use importer::{ErrorKind, ImportError};
+    match error.exit() {
+        ErrorKind::Usage => Kind::Usage,
+        ErrorKind::Damaged => Kind::Damaged,
+        ErrorKind::Incomplete => Kind::Incomplete,
+        ErrorKind::Untrusted => Kind::Untrusted,
+        ErrorKind::Gap => Kind::Gap,
+        ErrorKind::Stale => Kind::Stale,
+        ErrorKind::ForkOrForeign => Kind::Fork,
+        ErrorKind::NoSpace => Kind::NoSpace,
+        ErrorKind::Unavailable => Kind::Unavailable,
+        ErrorKind::Credentials => Kind::Credentials,
+        // Waiting mends it, like a registry that is away.
+        ErrorKind::Busy => Kind::Unavailable,
+        ErrorKind::Other if matches!(error, ImportError::Cancelled) => Kind::Interrupted,
+        ErrorKind::Other => Kind::Failed,
+    }
+}
+
 #[cfg(feature = "import")]
 impl From<importer::ImportError> for Failure {
     fn from(error: importer::ImportError) -> Self {
-        use importer::{ErrorKind, ImportError};
-        let kind = match error.exit() {
-            ErrorKind::Usage => Kind::Usage,
-            ErrorKind::Damaged => Kind::Damaged,
-            ErrorKind::Incomplete => Kind::Incomplete,
-            ErrorKind::Untrusted => Kind::Untrusted,
-            ErrorKind::Gap => Kind::Gap,
-            ErrorKind::Stale => Kind::Stale,
-            ErrorKind::ForkOrForeign => Kind::Fork,
-            ErrorKind::NoSpace => Kind::NoSpace,
-            ErrorKind::Unavailable => Kind::Unavailable,
-            ErrorKind::Credentials => Kind::Credentials,
-            // Waiting mends it, like a registry that is away.
-            ErrorKind::Busy => Kind::Unavailable,
-            ErrorKind::Other if matches!(error, ImportError::Cancelled) => Kind::Interrupted,
-            ErrorKind::Other => Kind::Failed,
-        };
+        use importer::ImportError;
+        let kind = of_medium(&error);
         let innermost = match &error {
             ImportError::Resources(error) => error,
             error => error,

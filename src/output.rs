@@ -39,22 +39,30 @@ impl Output {
     /// Writes the answer. A reader that went away (`bundle … | head`) is no failure. Errors: stdout
     /// cannot be written.
     pub fn print(self, value: &impl Serialize, text: &str) -> Result<(), Failure> {
-        let fault = |error: io::Error| Failure::io(Kind::Failed, "cannot write to stdout", &error);
         let mut bytes = match self.format {
             Format::Text => text.as_bytes().to_vec(),
             Format::Json => {
-                serde_json::to_vec_pretty(value).map_err(|error| fault(error.into()))?
+                serde_json::to_vec_pretty(value).map_err(|error| fault(&error.into()))?
             }
         };
         if !bytes.ends_with(b"\n") {
             bytes.push(b'\n');
         }
+        self.bytes(&bytes)
+    }
+
+    /// Writes these bytes, as they are, in place of an answer in text.
+    pub fn bytes(self, bytes: &[u8]) -> Result<(), Failure> {
         let mut stdout = io::stdout().lock();
-        match stdout.write_all(&bytes).and_then(|()| stdout.flush()) {
+        match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            other => other.map_err(fault),
+            other => other.map_err(|error| fault(&error)),
         }
     }
+}
+
+fn fault(error: &io::Error) -> Failure {
+    Failure::io(Kind::Failed, "cannot write to stdout", error)
 }
 
 /// A text from outside, fit for a terminal: control characters are shown, not obeyed.

@@ -9,7 +9,7 @@ use std::ffi::OsString;
 const AGAIN: &[&str] = &["create", "import", "resources"];
 
 /// Commands of the side that trusts.
-const TRUSTING: &[&str] = &["import", "verify", "describe", "diff", "resources", "keys"];
+const TRUSTING: &[&str] = &["import", "verify", "describe", "diff", "resources", "release", "keys"];
 
 /// A command line that was parsed.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! The registry client that the common options describe.
 
-use registry::client::{Client, ClientOptions, RetryPolicy};
+use registry::client::{Client, ClientOptions, MirrorSet, RetryPolicy};
 use registry::reference::RegistryHost;
 
 use crate::cli::Common;
@@ -20,6 +20,15 @@ pub enum Side<'a> {
 
 /// A client. Errors: a file that configures access cannot be read.
 pub fn client(common: &Common, side: Side<'_>) -> Result<Client, Failure> {
+    client_with(common, side, Vec::new())
+}
+
+/// The same with further mirrors.
+pub fn client_with(
+    common: &Common,
+    side: Side<'_>,
+    mirror_sets: Vec<MirrorSet>,
+) -> Result<Client, Failure> {
     let mut insecure_tls = common.insecure_tls.clone();
     let mut plain_http = common.plain_http.clone();
     match side {
@@ -36,6 +45,7 @@ pub fn client(common: &Common, side: Side<'_>) -> Result<Client, Failure> {
         insecure_tls,
         registries_conf: common.registries_conf.clone(),
         mirrors: matches!(side, Side::Source(_)),
+        mirror_sets,
         retry: RetryPolicy { times: common.retry_times, delay },
         stall: common.stall_timeout,
         user_agent: concat!("bundle/", env!("CARGO_PKG_VERSION")).to_owned(),

@@ -6,188 +6,23 @@
 #[path = "support/mod.rs"]
 mod support;
 
-#[path = "../bundler/src/release/test_key.rs"]
-mod test_key;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use format_spec::index::Index;
-use format_spec::{Digest, codec};
+use format_spec::Digest;
 use fs_err as fs;
 use serde_json::{Value, json};
 use support::command::Run;
 use support::image::Pushed;
 use support::pages::Pages;
+use support::releases::{COMPONENTS, RELEASES, Releases, gzip, names, resources, tar};
 use support::server::fs_write;
 use support::site::Site;
+use support::test_key::TestKey;
 use support::{listener, serve, skip, text};
-use test_key::TestKey;
-
-const COMPONENTS: &str = "openshift-release-dev/ocp-v4.0-art-dev";
-const RELEASES: &str = "openshift-release-dev/ocp-release";
-
-/// A site whose source has releases.
-struct Releases {
-    site: Site,
-    key: TestKey,
-}
-
-impl Releases {
-    /// `None` after saying why there is none.
-    fn new() -> Option<Self> {
-        let Some(key) = TestKey::new() else {
-            skip("`openssl` is not on this machine: no release is signed");
-            return None;
-        };
-        let site = Site::new();
-        fs_write(&site.path("keys.pgp"), &key.public());
-        fs::create_dir_all(site.path("store")).unwrap();
-        Some(Self { site, key })
-    }
-
-    /// One small image for each name, by digest alone.
-    fn components(&self, names: &[String], generation: &str) -> Vec<(String, Digest)> {
-        let source = &self.site.source;
-        let push = |name: &String| {
-            let content = format!("{name} of {generation}");
-            let image = source.image_for(COMPONENTS, None, "amd64", &[content.as_bytes()]);
-            (name.clone(), image.digest)
-        };
-        names.iter().map(push).collect()
-    }
-
-    /// `image-references`: real ones where they are at hand, with the images of this site.
-    fn references(&self, version: &str, components: &[(String, Digest)]) -> Vec<u8> {
-        let host = &self.site.source.host;
-        let mut document = real().unwrap_or_else(|| {
-            json!({"kind": "ImageStream", "apiVersion": "image.openshift.io/v1", "metadata": {},
-                "spec": {"tags": []}})
-        });
-        document["metadata"]["name"] = json!(version);
-        let tag = |(name, digest): &(String, Digest)| {
-            let image = format!("{host}/{COMPONENTS}@{digest}");
-            json!({"name": name, "from": {"kind": "DockerImage", "name": image},
-                "annotations": {"io.openshift.build.commit.id": "1f666fd6"}})
-        };
-        document["spec"]["tags"] = components.iter().map(tag).collect();
-        serde_json::to_vec_pretty(&document).unwrap()
-    }
-
-    /// A release image of these files; below its layer lies one that must not count.
-    fn payload(&self, files: &[(&str, &[u8])]) -> Pushed {
-        let below =
-            tar(&[("etc/os-release", b"ID=rhcos"), ("release-manifests/image-references", b"old")]);
-        let above = tar(files);
-        self.site.source.image_for(RELEASES, None, "amd64", &[&below, &above])
-    }
-
-    /// A whole release, with its signature in the store.
-    fn release(&self, version: &str, components: &[(String, Digest)]) -> Pushed {
-        let references = self.references(version, components);
-        let metadata =
-            json!({"kind": "cincinnati-metadata-v0", "version": version, "previous": []});
-        let payload = self.payload(&[
-            ("release-manifests/image-references", &references),
-            ("release-manifests/release-metadata", &serde_json::to_vec(&metadata).unwrap()),
-        ]);
-        let name = format!("quay.io/{RELEASES}:{version}-x86_64");
-        self.store(&payload, 1, &self.key.sign(&payload.digest.to_string(), &name));
-        payload
-    }
-
-    fn store(&self, payload: &Pushed, number: u32, file: &[u8]) {
-        let place = self.site.path(&format!("store/sha256={}", payload.digest.hex()));
-        fs::create_dir_all(&place).unwrap();
-        fs_write(&place.join(format!("signature-{number}")), file);
-    }
-
-    fn configure(&self, payload: &Pushed, more: &str) {
-        let host = &self.site.source.host;
-        let digest = payload.digest;
-        self.site
-            .configure(&format!("  platform:\n    release: {host}/{RELEASES}@{digest}\n{more}"));
-    }
-
-    fn create(&self, media: &str, more: &[&str]) -> Run {
-        let (keys, store) = (self.site.path("keys.pgp"), self.site.path("store"));
-        let ours = ["--release-keys", text(&keys), "--signature-store", text(&store)];
-        self.site.create(media, &[&ours[..], more].concat())
-    }
-
-    /// The release and all its components stand at the target, and a cluster can pull them by digest.
-    #[track_caller]
-    fn stands(&self, payload: &Pushed, tag: &str, components: &[(String, Digest)]) {
-        let Site { source, target, .. } = &self.site;
-        let digest = payload.digest.to_string();
-        let there = source.pull(RELEASES, &digest);
-        assert_eq!(target.pull("openshift/release-images", tag), there);
-        assert_eq!(target.pull("openshift/release-images", &digest), there);
-        for (name, digest) in components {
-            let there = source.pull(COMPONENTS, &digest.to_string());
-            assert_eq!(target.pull("openshift/release", &format!("{tag}-{name}")), there, "{name}");
-        }
-    }
-
-    fn index(&self, media: &str, sequence: u64) -> Index {
-        let path = self.site.path(media).join(format!("mirror_seq{sequence}.index"));
-        codec::decode(&fs::read(path).unwrap()).unwrap()
-    }
-}
-
-/// The names of the resources of an index, and their contents.
-fn resources(index: &Index) -> BTreeMap<String, Vec<u8>> {
-    index.resources.iter().map(|one| (one.name.clone(), one.content.clone())).collect()
-}
-
-fn data() -> PathBuf {
-    let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/openshift/data");
-    std::env::var_os("BUNDLE_OPENSHIFT_DATA").map_or_else(|| default.into(), PathBuf::from)
-}
-
-/// The real `image-references` of a release, or `None` after saying that it is not there.
-fn real() -> Option<Value> {
-    let path = data().join("release/4.10/release-manifests/image-references");
-    if !path.is_file() {
-        skip(&format!("no real data at `{}`: a small release stands in", path.display()));
-        return None;
-    }
-    Some(serde_json::from_slice(&fs::read(path).unwrap()).unwrap())
-}
-
-/// The names of the components of that release, or of a few that are made up.
-fn names() -> Vec<String> {
-    let Some(real) = real() else {
-        return (0..12).map(|number| format!("component-{number}")).collect();
-    };
-    let tags = real["spec"]["tags"].as_array().unwrap();
-    tags.iter().map(|tag| tag["name"].as_str().unwrap().to_owned()).collect()
-}
-
-/// A tar of regular files.
-fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
-    let mut out = Vec::new();
-    for (path, content) in files {
-        let mut header = [0_u8; 512];
-        header[..path.len()].copy_from_slice(path.as_bytes());
-        header[100..107].copy_from_slice(b"0000644");
-        header[124..135].copy_from_slice(format!("{:011o}", content.len()).as_bytes());
-        header[156] = b'0';
-        header[257..265].copy_from_slice(b"ustar\x0000");
-        header[148..156].fill(b' ');
-        let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
-        header[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
-        out.extend(header);
-        out.extend(*content);
-        out.resize(out.len().next_multiple_of(512), 0);
-    }
-    out.resize(out.len() + 1024, 0);
-    out
-}
 
 #[test]
 fn a_release_comes_to_the_target_and_the_next_one_brings_only_what_is_new() {
@@ -308,25 +143,6 @@ fn schemas(directory: &std::path::Path) {
         }
         Err(error) => skip(&format!("no python3: {error}")),
     }
-}
-
-/// Bytes as `gzip` has them that compresses nothing.
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut crc = u32::MAX;
-    for byte in bytes {
-        crc ^= u32::from(*byte);
-        for _ in 0..8 {
-            crc = if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 };
-        }
-    }
-    let length = u16::try_from(bytes.len()).unwrap();
-    let mut out = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255, 1];
-    out.extend(length.to_le_bytes());
-    out.extend((!length).to_le_bytes());
-    out.extend(bytes);
-    out.extend((!crc).to_le_bytes());
-    out.extend(u32::from(length).to_le_bytes());
-    out
 }
 
 #[test]

@@ -127,6 +127,7 @@ impl Tree<'_> {
         let place = match self.reader.origin {
             Origin::Registry(host, repository) => format!("{host}/{repository}"),
             Origin::Layout(path) => format!("oci://{}", path.display()),
+            Origin::Shelf(held) => held.0.name(),
         };
         let source = match &name {
             Name::Tag(tag) => format!("{place}:{tag}"),

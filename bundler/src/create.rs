@@ -412,9 +412,7 @@ pub(crate) async fn fill(
             Err(CreateError::File { doing: "write the parts", source })
         }
         Err(FetchError::Way(OriginError::Wire(error))) => Err(CreateError::Wire(error)),
-        Err(FetchError::Way(OriginError::Layout(error))) => {
-            Err(CreateError::Layout(error.to_string()))
-        }
+        Err(FetchError::Way(error)) => Err(CreateError::Layout(error.to_string())),
         Err(FetchError::Cancelled) => Err(CreateError::Cancelled),
     }
 }

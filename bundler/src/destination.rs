@@ -36,6 +36,8 @@ pub fn repository_of(
         (None, Source::Layout(layout) | Source::Made { image: layout, .. }) => {
             directory_name(&layout.path)
         }
+        // No configuration names one.
+        (None, Source::Shelf(..)) => Err("it has no name of its own".to_owned()),
     };
     let nested = repository.and_then(|repository| {
         nest(&repository, max_nested_paths).map_err(|error| error.to_string())
@@ -64,6 +66,7 @@ pub fn tag_of(image: &AdditionalImage, source: &Source<'_>) -> Result<Option<Tag
             }
             Choice::Digest(digest) => digest_tag(digest),
         }),
+        Source::Shelf(_, digest) => Some(digest_tag(digest)),
     })
 }
 

@@ -1,21 +1,25 @@
-//! Where manifests and blobs come from: a repository of a registry, or an OCI layout directory.
+//! Where manifests and blobs come from: a repository of a registry, an OCI layout directory, or another place on this machine.
 //!
 //! In: an origin and a digest or tag. Out: bytes. Manifests are hashed here; whoever reads a blob's
 //! stream hashes it.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::io::Read;
+use std::hash::{Hash, Hasher};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
 use bytes::{Buf, Bytes};
 use format_spec::limits::MANIFEST_MAX;
 use format_spec::{Digest, Repository, Tag};
+use futures_util::{Stream, StreamExt};
 use registry::client::{BlobStream, Client, ClientError, ErrorKind as WireKind, Room, Taken};
 use registry::layout::{Layout, LayoutError};
 use registry::manifest::{Descriptor, Manifest, RawManifest};
 use registry::reference::{ManifestRef, Reference, RegistryHost};
+use registry::shelf::Shelf;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::config::ImageSource;
@@ -39,6 +43,42 @@ pub enum Origin {
     Registry(RegistryHost, Repository),
     /// A directory with an OCI image layout.
     Layout(PathBuf),
+    /// Another place on this machine.
+    Shelf(Held),
+}
+
+/// A place on this machine. Two are the same when they were opened at once.
+#[derive(Debug, Clone)]
+pub struct Held(pub Arc<dyn Shelf>);
+
+impl Held {
+    fn address(&self) -> *const () {
+        Arc::as_ptr(&self.0).cast()
+    }
+
+    /// What it has, asked on a thread that may wait for a disk.
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&dyn Shelf) -> io::Result<T> + Send + 'static,
+    ) -> Result<T, OriginError> {
+        let shelf = Arc::clone(&self.0);
+        let asked = tokio::task::spawn_blocking(move || question(&*shelf)).await;
+        asked.map_err(io::Error::other).flatten().map_err(OriginError::Shelf)
+    }
+}
+
+impl PartialEq for Held {
+    fn eq(&self, other: &Self) -> bool {
+        self.address() == other.address()
+    }
+}
+
+impl Eq for Held {}
+
+impl Hash for Held {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.address().hash(state);
+    }
 }
 
 /// An image at its origin, as this machine understands the configuration.
@@ -55,6 +95,8 @@ pub enum Source<'a> {
         /// Where the blobs are that the layout does not have.
         base: Origin,
     },
+    /// In another place on this machine.
+    Shelf(Held, Digest),
 }
 
 impl<'a> Source<'a> {
@@ -73,6 +115,7 @@ impl<'a> Source<'a> {
                 Origin::Registry(reference.registry.clone(), reference.repository.clone())
             }
             Self::Layout(image) | Self::Made { image, .. } => Origin::Layout(image.path.clone()),
+            Self::Shelf(held, _) => Origin::Shelf(held.clone()),
         }
     }
 
@@ -80,7 +123,7 @@ impl<'a> Source<'a> {
     pub fn base(&self) -> Option<&Origin> {
         match self {
             Self::Made { base, .. } => Some(base),
-            Self::Registry(_) | Self::Layout(_) => None,
+            Self::Registry(_) | Self::Layout(_) | Self::Shelf(..) => None,
         }
     }
 }
@@ -89,11 +132,22 @@ impl<'a> Source<'a> {
 #[derive(Debug, thiserror::Error)]
 pub enum OriginError {
     /// A registry.
-    #[error(transparent)]
+    #[error("{0}")]
     Wire(#[from] ClientError),
     /// A directory.
     #[error(transparent)]
     Layout(#[from] LayoutError),
+    /// Another place on this machine.
+    #[error("{0}")]
+    Shelf(#[source] io::Error),
+    /// What another place on this machine does not have.
+    #[error("{place} does not have {digest}")]
+    Absent {
+        /// The place.
+        place: String,
+        /// The manifest or blob.
+        digest: String,
+    },
 }
 
 impl OriginError {
@@ -101,7 +155,8 @@ impl OriginError {
     pub fn is_not_found(&self) -> bool {
         match self {
             Self::Wire(error) => error.kind() == WireKind::NotFound,
-            Self::Layout(_) => false,
+            Self::Absent { .. } => true,
+            Self::Layout(_) | Self::Shelf(_) => false,
         }
     }
 
@@ -112,7 +167,7 @@ impl OriginError {
                 error.kind(),
                 WireKind::Unavailable | WireKind::Tls | WireKind::Credentials | WireKind::Config
             ),
-            Self::Layout(_) => false,
+            Self::Layout(_) | Self::Shelf(_) | Self::Absent { .. } => false,
         }
     }
 
@@ -123,7 +178,8 @@ impl OriginError {
             Self::Layout(LayoutError::Damaged { .. } | LayoutError::Size { .. }) => {
                 Some(WireKind::Damaged)
             }
-            Self::Layout(_) => None,
+            Self::Absent { .. } => Some(WireKind::NotFound),
+            Self::Layout(_) | Self::Shelf(_) => None,
         }
     }
 }
@@ -168,6 +224,14 @@ pub enum BlobReader {
     File(fs_err::File),
     /// From memory: a manifest that was kept, or one that was fetched for its place, with its room.
     Memory(Bytes, Taken),
+    /// From another place on this machine.
+    Pieces(Pieces),
+}
+
+/// Pieces as they come.
+pub struct Pieces {
+    stream: Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>,
+    rest: Bytes,
 }
 
 impl From<Arrived> for BlobReader {
@@ -232,6 +296,7 @@ impl Origins {
                 };
                 self.in_layout(path, read).await
             }
+            Origin::Shelf(held) => self.on_shelf(held, reference.clone()).await,
         }
     }
 
@@ -250,6 +315,26 @@ impl Origins {
             Source::Layout(image) | Source::Made { image, .. } => {
                 self.in_layout(&image.path, |layout| chosen(layout, &image.choice)).await
             }
+            Source::Shelf(_, digest) => {
+                self.manifest(&source.origin(), &ManifestRef::Digest(*digest)).await
+            }
+        }
+    }
+
+    /// A manifest of another place on this machine.
+    async fn on_shelf(&self, held: &Held, reference: ManifestRef) -> Result<Arrived, OriginError> {
+        let room = self.room.take(MANIFEST_MAX).await;
+        let (place, name) = (held.0.name(), reference.to_string());
+        let raw = held.ask(move |shelf| {
+            let digest = match reference {
+                ManifestRef::Digest(digest) => Some(digest),
+                ManifestRef::Tag(tag) => shelf.tagged(&tag)?,
+            };
+            digest.map_or(Ok(None), |digest| shelf.manifest(&digest))
+        });
+        match raw.await? {
+            Some(raw) => Ok(Arrived { raw, room }),
+            None => Err(OriginError::Absent { place, digest: name }),
         }
     }
 
@@ -298,6 +383,10 @@ impl Origins {
                 Ok(self.client.referrers(host, repository, subject).await?)
             }
             Origin::Layout(_) => Ok(Some(Vec::new())),
+            Origin::Shelf(held) => {
+                let subject = *subject;
+                held.ask(move |shelf| shelf.referrers(&subject)).await.map(Some)
+            }
         }
     }
 
@@ -316,6 +405,13 @@ impl Origins {
             Origin::Layout(path) => {
                 BlobReader::File(Layout::open(path)?.open_blob(digest, size, from)?)
             }
+            Origin::Shelf(held) => {
+                let (place, digest) = (held.0.name(), *digest);
+                let source = held.ask(move |shelf| shelf.blob(&digest, size)).await?;
+                let absent = || OriginError::Absent { place, digest: digest.to_string() };
+                let stream = source.ok_or_else(absent)?.open(from);
+                BlobReader::Pieces(Pieces { stream, rest: Bytes::new() })
+            }
         })
     }
 }
@@ -331,7 +427,22 @@ impl BlobReader {
                 bytes.copy_to_slice(&mut buffer[..read]);
                 read
             }
+            Self::Pieces(pieces) => pieces.read(buffer).await.map_err(OriginError::Shelf)?,
         })
+    }
+}
+
+impl Pieces {
+    async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.rest.is_empty() {
+            match self.stream.next().await {
+                Some(piece) => self.rest = piece?,
+                None => return Ok(0),
+            }
+        }
+        let read = self.rest.len().min(buffer.len());
+        self.rest.copy_to_slice(&mut buffer[..read]);
+        Ok(read)
     }
 }
 

@@ -324,6 +324,14 @@ pub enum ImportError {
         /// Images that need it.
         images: Vec<String>,
     },
+    /// What is to be read stands in an earlier sequence than those that are there.
+    #[error("sequence {sequence} does not carry blob {digest}: an earlier one did")]
+    Earlier {
+        /// The sequence.
+        sequence: Sequence,
+        /// The blob.
+        digest: Digest,
+    },
     /// What is to be put back was never there.
     #[error("sequence {sequence} was never imported into this target")]
     NeverImported {
@@ -474,7 +482,9 @@ impl ImportError {
             | Self::NeverImported { .. }
             | Self::NoRecords(_)
             | Self::Collision { .. } => ErrorKind::Usage,
-            Self::NothingThere(_) | Self::Missing { .. } => ErrorKind::Incomplete,
+            Self::NothingThere(_) | Self::Missing { .. } | Self::Earlier { .. } => {
+                ErrorKind::Incomplete
+            }
             Self::Size(_)
             | Self::TooLarge { .. }
             | Self::Read { .. }

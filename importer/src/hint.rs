@@ -25,6 +25,8 @@ impl ImportError {
             Self::Missing { .. } => "copy the missing files from the connected side (regular files, \
                 no links), or name the directory that has them with a further `--from DIR`"
                 .into(),
+            Self::Earlier { .. } => "name the directories of the earlier sequences too: a further `--from DIR` for each"
+                .into(),
             Self::Size(wrong) => {
                 let names: Vec<_> =
                     wrong.iter().take(FILES_NAMED).map(|w| file_name(&w.path)).collect();

@@ -282,16 +282,9 @@ impl Run {
     /// Refuses what has expired by this machine's clock, and tells when a next sequence is overdue. A
     /// clock that stands before the sequence was written proves nothing and is only told (threat T15).
     fn check_times(&mut self, arranged: &[Arranged]) -> Result<(), ImportError> {
-        let now = jiff::Timestamp::now();
         for one in arranged.iter().filter(|one| one.step == Step::Accept) {
+            one.verified().refuse_expired()?;
             let head = &one.verified().head;
-            if let Some(expires) = head.expires.as_ref().filter(|time| passed(time)) {
-                return Err(ImportError::Expired {
-                    sequence: head.sequence,
-                    expires: expires.clone(),
-                    now: now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-                });
-            }
             if !passed(&head.created) {
                 self.warnings.push(format!(
                     "sequence {} was written at {}, which is still to come by the clock of this \

@@ -14,7 +14,7 @@
 //! 7. [`sequences`] leaves the record of what came, the [`ledger`] moves last; a [`receipt`] says what happened.
 //! 8. [`cluster`] makes of what stands at the target then the files that a cluster is given.
 //!
-//! Apart from that, [`put_back`] brings again by digest what a target lost of sequences that it has had, and [`against`](mod@against) reads from a target what sequences promised to it.
+//! Apart from that, [`shelf`] reads of sequences what somebody wants of them without an import, [`put_back`] brings again by digest what a target lost of sequences that it has had, and [`against`](mod@against) reads from a target what sequences promised to it.
 //!
 //! A crash at any point leaves the old tags and the old record; the same command again finds what is
 //! there and goes on. The types follow the trust: `Received → Verified → Sequenced`.
@@ -46,6 +46,7 @@ mod receipt;
 mod report;
 mod sequences;
 mod settled;
+mod shelf;
 mod sparse;
 mod subjects;
 mod survey;
@@ -74,6 +75,8 @@ pub use report::{
     Imported, ImportedSequence, Lack, LackKind, Opened, Outcome, ProvenTarget, VerifiedSequence,
     VerifyReport,
 };
+
+pub use shelf::{MediaShelf, ShelvedRelease};
 
 use intake::Media;
 use verify::Verified;

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use format_spec::index::{Index, ManifestEntry, Member};
+use format_spec::index::{Blob, Index, ManifestEntry, Member};
 use format_spec::limits::{BLOCK, CELL};
 use format_spec::part::{Piece, header, member_name, padded};
 use format_spec::{Digest, Repository};
@@ -270,7 +270,7 @@ pub(crate) struct PartSource {
 }
 
 impl PartSource {
-    /// Opens a blob. Only a sequence whose signature and order are proven has any.
+    /// Opens a blob to be imported. Only a sequence whose signature and order are proven has any.
     pub(crate) fn new(
         sequence: &Sequenced,
         index: usize,
@@ -285,6 +285,19 @@ impl PartSource {
             pieces: blob.pieces.clone().into(),
             size: blob.size,
             progress: Arc::clone(progress),
+            reached: Arc::default(),
+        }
+    }
+
+    /// The same of a sequence that only the signature is proven of: for reading, never for an import.
+    pub(crate) fn of(content: &Arc<Content>, blob: &Blob) -> Self {
+        Self {
+            digest: blob.digest,
+            uploads: None,
+            content: Arc::clone(content),
+            pieces: blob.pieces.clone().into(),
+            size: blob.size,
+            progress: Arc::default(),
             reached: Arc::default(),
         }
     }

@@ -387,6 +387,18 @@ impl Verified {
         }
     }
 
+    /// Refuses what is not to be used any more by this machine's clock (threat T15).
+    pub(crate) fn refuse_expired(&self) -> Result<(), ImportError> {
+        match self.head.expires.as_ref().filter(|time| passed(time)) {
+            None => Ok(()),
+            Some(expires) => Err(ImportError::Expired {
+                sequence: self.head.sequence,
+                expires: expires.clone(),
+                now: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+            }),
+        }
+    }
+
     /// The sequence in a report.
     pub(crate) fn report(&self) -> VerifiedSequence {
         let Head { sequence, stream, kind, previous, base, parts, .. } = &self.head;

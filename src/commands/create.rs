@@ -12,12 +12,9 @@ use std::sync::Arc;
 use ::registry::progress::Progress;
 use ::registry::reference::Reference;
 use bundler::config::ImageSetConfig;
-use bundler::release::carry::Trust;
 use bundler::release::graph_image::{BASE, GraphData, GraphOptions};
-use bundler::release::keys::Trusted;
 use bundler::release::path::AcceptedRisks;
 use bundler::release::service::ServiceOptions;
-use bundler::release::store::{self, Store};
 use bundler::report::Created;
 use bundler::{CreateOptions, ReleaseOptions, Stream};
 use format_spec::Sequence;
@@ -27,6 +24,7 @@ use format_spec::limits::{LABELS_MAX, PART_DEFAULT, PART_MAX, TEXT_MAX};
 use answer::{Answer, text};
 
 use super::Context;
+use super::signed::Signed;
 use crate::cli::{self, Common};
 use crate::failure::{Exit, Failure};
 use crate::output::plain;
@@ -87,10 +85,7 @@ pub struct Args {
     #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "", value_delimiter = ',')]
     accept_risks: Option<Vec<String>>,
     #[command(flatten)]
-    signatures: Signatures,
-    /// Carry releases without a valid signature too; the head says so
-    #[arg(long)]
-    accept_unsigned_releases: bool,
+    signed: Signed,
     /// The data of the update graph for `graph: true`, in place of what the update service gives away: an archive (`tar.gz`)
     #[arg(long, value_name = "FILE|URL")]
     graph_data: Option<GraphData>,
@@ -117,19 +112,6 @@ pub struct Args {
     next_expected: Option<String>,
 }
 
-/// Whose signatures of releases count.
-#[derive(Debug, clap::Args)]
-pub(super) struct Signatures {
-    /// Keys whose signatures of releases count, in place of Red Hat's: a file of OpenPGP public keys, armoured or not;
-    /// repeatable
-    #[arg(long, value_name = "FILE", env = "OCP_SIGNATURE_VERIFICATION_PK")]
-    release_keys: Vec<PathBuf>,
-    /// Where signatures of releases are, in place of Red Hat's servers: an address or a directory that has
-    /// `sha256=HEX/signature-1`; repeatable
-    #[arg(long, value_name = "URL|DIR", env = "OCP_SIGNATURE_URL")]
-    signature_store: Vec<Store>,
-}
-
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let (config, warned) = read_config(&args.config)?;
     let workspace = workspace(&context.common, &config);
@@ -139,7 +121,7 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         super::refuse_unwritable("--to", &args.to)?;
     }
     let labels = labels(args.label)?;
-    let trust = trust(args.signatures, args.accept_unsigned_releases)?;
+    let trust = args.signed.trust()?;
     let service = ServiceOptions::from_environment(Some(&workspace))
         .map_err(|error| Failure::from(&error))?;
     let risks = risks(args.accept_risks);
@@ -262,17 +244,6 @@ pub(super) fn risks(names: Option<Vec<String>>) -> AcceptedRisks {
         None => AcceptedRisks::Nothing,
         Some(names) => AcceptedRisks::named(names.into_iter().filter(|name| !name.is_empty())),
     }
-}
-
-/// Whose signatures of releases count, and where they are looked for.
-pub(super) fn trust(signatures: Signatures, accept_unsigned: bool) -> Result<Trust, Failure> {
-    let trusted = Trusted::of(&signatures.release_keys)?;
-    for warning in &trusted.warnings {
-        tracing::warn!("{}", plain(warning));
-    }
-    let named = signatures.signature_store;
-    let stores = if named.is_empty() { store::built_in() } else { named };
-    Ok(Trust { keys: trusted.keys, stores, accept_unsigned })
 }
 
 fn labels(pairs: Vec<(String, String)>) -> Result<BTreeMap<String, String>, Failure> {

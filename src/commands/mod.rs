@@ -20,8 +20,12 @@ mod list;
 mod man;
 #[cfg(feature = "serve")]
 mod registry;
+#[cfg(all(feature = "create", feature = "import"))]
+mod release;
 #[cfg(feature = "import")]
 mod resources;
+#[cfg(feature = "create")]
+mod signed;
 #[cfg(feature = "create")]
 mod updates;
 #[cfg(feature = "import")]
@@ -115,6 +119,8 @@ pub enum Command {
     Diff(diff::Args),
     #[cfg(feature = "import")]
     Resources(resources::Args),
+    #[cfg(all(feature = "create", feature = "import"))]
+    Release(release::Args),
     #[cfg(feature = "serve")]
     Registry(registry::Args),
     Completion(completion::Args),
@@ -152,6 +158,8 @@ impl Command {
             Self::Diff(args) => diff::run(args, &context).await,
             #[cfg(feature = "import")]
             Self::Resources(args) => resources::run(args, &context).await,
+            #[cfg(all(feature = "create", feature = "import"))]
+            Self::Release(args) => release::run(args, &context).await,
             #[cfg(feature = "serve")]
             Self::Registry(args) => registry::run(args, &context).await,
             Self::Completion(args) => completion::run(&args, &context),

@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use super::Context;
 use super::create::{self, answer};
+use super::signed::Signatures;
 use crate::failure::{Exit, Failure};
 use crate::output::plain;
 use crate::size;
@@ -42,7 +43,7 @@ pub struct Args {
     #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "", value_delimiter = ',')]
     accept_risks: Option<Vec<String>>,
     #[command(flatten)]
-    signatures: create::Signatures,
+    signatures: Signatures,
 }
 
 /// The answer in JSON.
@@ -67,7 +68,7 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         workspace,
         service,
         risks: create::risks(args.accept_risks),
-        trust: create::trust(args.signatures, false)?,
+        trust: args.signatures.trust(false)?,
         rules: Rules {
             remove_signatures: args.remove_signatures,
             foreign_layers: args.foreign_layers,

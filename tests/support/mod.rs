@@ -19,9 +19,12 @@ pub mod power;
 pub mod profiles;
 pub mod proxy;
 pub mod relay;
+pub mod releases;
 pub mod server;
 pub mod site;
 pub mod strace;
+#[path = "../../bundler/src/release/test_key.rs"]
+pub mod test_key;
 pub mod tls;
 pub mod wire;
 

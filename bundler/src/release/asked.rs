@@ -5,10 +5,11 @@
 
 use format_spec::head::ContentClass;
 
-use super::carry::{self, Carried, Trust, Wanted};
+use super::carry::{self, Carried, Wanted};
 use super::explain::Chosen;
 use super::graph_image::{self, GraphImageError, GraphOptions};
 use super::path::AcceptedRisks;
+use super::proven::Trust;
 use super::service::{Service, ServiceOptions};
 use super::whole;
 use crate::create::CreateOptions;

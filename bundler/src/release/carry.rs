@@ -5,7 +5,6 @@
 //! and nothing of it is wished for; the others go on. Its layers are read after its signature is proven.
 
 use std::borrow::Cow;
-use std::time::SystemTime;
 
 use format_spec::head::ContentClass;
 use format_spec::index::Resource;
@@ -18,14 +17,14 @@ use serde::Serialize;
 
 use super::keys;
 use super::limits::PAYLOADS;
-use super::openpgp::PublicKey;
-use super::payload::{self, Payload, PayloadError};
+use super::payload::{Payload, PayloadError};
+use super::proven::{Proven, ProvenError, Trust, machine};
 use super::signature::Claim;
-use super::store::{self, Proof, Store};
+use super::store::Proof;
 use super::whole::Release;
 use crate::config::{PlatformFilter, ReleaseStanza};
 use crate::destination::{self, Destination};
-use crate::error::{fit, reason};
+use crate::error::reason;
 use crate::origin::{Origins, Source};
 use crate::wish::Wish;
 
@@ -36,17 +35,6 @@ pub(super) const RELEASE: &str = "openshift/release";
 
 /// How the tags of boot images begin, behind that of the release.
 const BOOT_IMAGE: &str = "kube-virt-container";
-
-/// Which signatures count, and whether a release needs one.
-#[derive(Debug, Clone)]
-pub struct Trust {
-    /// The keys that are trusted.
-    pub keys: Vec<PublicKey>,
-    /// Where signatures are looked for.
-    pub stores: Vec<Store>,
-    /// Carry releases without a valid signature too, and say so in the head.
-    pub accept_unsigned: bool,
-}
 
 /// A release image that is wanted.
 #[derive(Debug, Clone)]
@@ -80,7 +68,7 @@ const OKD_SIGNS: &str = "; OKD's releases are signed by OpenShift's CI, whose ke
 #[derive(Debug, thiserror::Error)]
 enum ReleaseError {
     #[error(transparent)]
-    Payload(#[from] PayloadError),
+    Payload(PayloadError),
     #[error("{0}; `--accept-unsigned-releases` carries it all the same")]
     Unsigned(String, Option<WireKind>),
     #[error("it has no valid name at the target: {0}")]
@@ -93,6 +81,15 @@ impl ReleaseError {
             Self::Payload(error) => error.kind(),
             Self::Unsigned(_, kind) => *kind,
             Self::Name(_) => None,
+        }
+    }
+}
+
+impl From<ProvenError> for ReleaseError {
+    fn from(error: ProvenError) -> Self {
+        match error {
+            ProvenError::Payload(error) => Self::Payload(error),
+            ProvenError::Unsigned { why, kind } => Self::Unsigned(why, kind),
         }
     }
 }
@@ -161,22 +158,22 @@ async fn one<'a>(
 ) -> Result<Outcome<'a>, ReleaseError> {
     let Demand { origins, trust, .. } = demand;
     let source = Source::Registry(Cow::Borrowed(&wanted.image));
-    let opened = payload::open(origins, &source).await?;
-    let digest = opened.digest;
-    let proof = store::prove(demand.client, &trust.stores, &trust.keys, &digest, now()).await;
-    let unsigned = unsigned(&proof, trust);
-    let mut warnings = Vec::new();
-    if let Some(why) = unsigned {
-        if !trust.accept_unsigned {
-            let mut why = fit(&why);
-            if wanted.okd && trust.keys == [keys::built_in()] {
-                why.push_str(OKD_SIGNS);
-            }
-            return Err(ReleaseError::Unsigned(why, proof.kind));
+    let with_boot = demand.stanza.kubevirt_container;
+    let proven = Proven::of(origins, demand.client, &source, trust, with_boot).await;
+    let proven = proven.map_err(|error| {
+        let mut error = ReleaseError::from(error);
+        if let ReleaseError::Unsigned(why, _) = &mut error
+            && wanted.okd
+            && trust.keys == [keys::built_in()]
+        {
+            why.push_str(OKD_SIGNS);
         }
-        warnings.push(format!("carried without a valid signature: {why}"));
-    }
-    let payload = opened.read(origins, demand.stanza.kubevirt_container).await?;
+        error
+    })?;
+    let Proven { image, payload, proof, unsigned } = proven;
+    let digest = image.digest;
+    let mut warnings = Vec::new();
+    warnings.extend(unsigned.map(|why| format!("carried without a valid signature: {why}")));
     warnings.extend(payload.warnings.iter().cloned());
     let image = Reference { tag: None, digest: Some(digest), ..wanted.image.clone() };
     let tag = tag(&proof, &payload)?;
@@ -222,23 +219,6 @@ async fn one<'a>(
     Ok((wishes.collect(), release, warnings))
 }
 
-/// Seconds since 1970.
-pub(super) fn now() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs())
-}
-
-/// Why a release counts as unsigned; `None` when it is signed.
-fn unsigned(proof: &Proof, trust: &Trust) -> Option<String> {
-    if !proof.valid.is_empty() {
-        return None;
-    }
-    if !proof.refused.is_empty() {
-        return Some(format!("it has no valid signature: {}", proof.refused.join("; ")));
-    }
-    let stores: Vec<String> = trust.stores.iter().map(|store| format!("`{store}`")).collect();
-    Some(format!("it has no signature in {}", stores.join(", ")))
-}
-
 fn resources(told: &Told<'_>, proof: &Proof) -> Vec<Resource> {
     let document = Resource {
         name: format!("release/{}", told.tag),
@@ -268,15 +248,6 @@ fn tag(proof: &Proof, payload: &Payload) -> Result<Tag, NameError> {
         .or_else(|| tags.iter().find(begins))
         .or_else(|| tags.first());
     chosen.map_or_else(|| own.parse(), |tag| Ok(tag.clone()))
-}
-
-/// An architecture of Go as it stands in tags.
-fn machine(architecture: &str) -> &str {
-    match architecture {
-        "amd64" => "x86_64",
-        "arm64" => "aarch64",
-        other => other,
-    }
 }
 
 /// The architectures whose boot images are asked for, as in tags.

@@ -16,9 +16,9 @@ use crate::create::{CreateOptions, Filled, fill};
 use crate::history::Known;
 use crate::plan::{self, Basis, Content};
 use crate::release::asked::ReleaseOptions;
-use crate::release::carry::Trust;
 use crate::release::graph_data::tests::{CHANNEL, archive};
 use crate::release::path::AcceptedRisks;
+use crate::release::proven::Trust;
 use crate::release::service::ServiceOptions;
 use crate::resolve::{self, Resolved, Rules};
 

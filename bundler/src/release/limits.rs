@@ -35,6 +35,15 @@ pub const SIGNATURE_MAX: usize = 64 * 1024;
 /// Signature files looked for in one store: what clusters and `oc` look for.
 pub const SIGNATURES_MAX: u32 = 9;
 
+/// Signatures of one file for clusters: some for each release that a site ever mirrored.
+pub const SIGNATURES_KEPT_MAX: usize = 10_000;
+
+/// Bytes of such a file: an object of a cluster has less than 1 MiB, and a list has several.
+pub const CONFIG_MAP_MAX: u64 = 16 * 1024 * 1024;
+
+/// Sources with mirrors in one file: an object of a cluster has some hundred.
+pub const MIRRORS_MAX: usize = 10_000;
+
 /// Bytes of a file of public keys: one key with all its certifications has a few thousand.
 pub const KEYS_FILE_MAX: u64 = 1024 * 1024;
 
@@ -52,6 +61,12 @@ pub const COMPONENT_NAME_MAX: usize = 100;
 
 /// Bytes of one file that is kept of a payload: real ones have up to 200 KB.
 pub const FILE_MAX: u64 = 4 * 1024 * 1024;
+
+/// Files of a release's manifests that are written: real ones have below 1000.
+pub const MANIFESTS_MAX: u64 = 20_000;
+
+/// Bytes of all of them: real ones have below 20 MiB.
+pub const MANIFESTS_BYTES_MAX: u64 = 512 * 1024 * 1024;
 
 /// Bytes of one layer as it is stored: the largest real one has 300 MB.
 pub const LAYER_MAX: u64 = 4 * 1024 * 1024 * 1024;

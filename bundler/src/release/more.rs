@@ -13,7 +13,8 @@ use registry::client::Client;
 use registry::reference::Reference;
 use serde::{Deserialize, Serialize};
 
-use super::carry::{self, RELEASE, RELEASE_IMAGES, Trust};
+use super::carry::{self, RELEASE, RELEASE_IMAGES};
+use super::proven::{self, Trust};
 use super::{graph_image, store};
 use crate::config::ReleaseStanza;
 use crate::destination;
@@ -124,7 +125,7 @@ impl Carried {
             return Ok(None);
         }
         let proof =
-            store::prove(client, &trust.stores, &trust.keys, &self.digest, carry::now()).await;
+            store::prove(client, &trust.stores, &trust.keys, &self.digest, proven::now()).await;
         if !proof.valid.is_empty() {
             return Ok(Some(self.more("a valid signature".to_owned())));
         }

@@ -1,6 +1,6 @@
 //! Where the signatures of releases are, and what of them is valid.
 //!
-//! In: the digest of a release image, stores, keys. Out: the valid signature files, byte for byte, with what they say, and why
+//! In: the digest of a release image, stores (web servers, directories, files for clusters, what came with it), keys. Out: the valid signature files, byte for byte, with what they say, and why
 //! the others do not count. A store is asked for `signature-1`, `signature-2` and so on until it has no more; the first
 //! store that has a valid one is the last that is asked. What must hold: a store decides nothing but what it has; a fault
 //! of one is no reason against the others.
@@ -15,7 +15,8 @@ use format_spec::Digest;
 use registry::client::{Client, ErrorKind as WireKind};
 use url::Url;
 
-use super::limits::{SIGNATURE_MAX, SIGNATURES_MAX};
+use super::config_map::{self, Signatures};
+use super::limits::{CONFIG_MAP_MAX, SIGNATURE_MAX, SIGNATURES_MAX};
 use super::openpgp::PublicKey;
 use super::signature::{self, Claim};
 use crate::error::reason;
@@ -26,13 +27,20 @@ const BUILT_IN: [&str; 2] = [
     "https://storage.googleapis.com/openshift-release/official/signatures/openshift/release",
 ];
 
-/// A place with signatures, laid out as `sha256=<hex>/signature-<n>`.
+/// A place with signatures.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Store {
-    /// On a web server.
+    /// On a web server, laid out as `sha256=<hex>/signature-<n>`.
     Web(Url),
-    /// A directory.
+    /// A directory that is laid out so; or a file, the ConfigMap that clusters are given.
     Directory(PathBuf),
+    /// What came with the release.
+    Beside {
+        /// With what.
+        name: String,
+        /// The signatures.
+        files: Signatures,
+    },
 }
 
 impl FromStr for Store {
@@ -72,6 +80,7 @@ impl fmt::Display for Store {
                 write!(f, "{}", &url[..url::Position::AfterPath])
             }
             Self::Directory(path) => write!(f, "{}", path.display()),
+            Self::Beside { name, .. } => f.write_str(name),
         }
     }
 }
@@ -154,6 +163,20 @@ impl Store {
                     Err(error) if error.kind() == WireKind::NotFound => Ok(None),
                     Err(error) => Err(Fault { kind: Some(error.kind()), reason: reason(&error) }),
                 }
+            }
+            Self::Beside { files, .. } => Ok(files.get(&(*digest, number)).cloned()),
+            Self::Directory(path) if path.is_file() => {
+                let fault = |reason| Fault { kind: None, reason };
+                let read = || {
+                    let mut bytes = Vec::new();
+                    registry::regular::open(path)?.take(CONFIG_MAP_MAX).read_to_end(&mut bytes)?;
+                    Ok(bytes)
+                };
+                let bytes = read().map_err(|error: std::io::Error| fault(reason(&error)))?;
+                let shown = path.display().to_string();
+                let mut files = config_map::read(&bytes, &shown)
+                    .map_err(|why| fault(format!("`{shown}` holds no signatures: {why}")))?;
+                Ok(files.remove(&(*digest, number)))
             }
             Self::Directory(path) => {
                 let path = path.join(&place[0]).join(&place[1]);

@@ -42,6 +42,10 @@ pub struct Entry {
     pub path: Vec<u8>,
     /// What it is.
     pub kind: Kind,
+    /// Bytes of its content.
+    pub size: u64,
+    /// When it was last changed, in seconds since 1970.
+    pub modified: u64,
 }
 
 /// A tar that is read.
@@ -71,6 +75,8 @@ impl<R: Read> Tarball<R> {
             }
             let kind = header[156];
             let mut size = number(&header[124..136])?;
+            // What says nothing usable is of the beginning: nothing depends on it.
+            let modified = number(&header[136..148]).unwrap_or(0);
             match kind {
                 b'L' => {
                     self.begin(size);
@@ -109,7 +115,7 @@ impl<R: Read> Tarball<R> {
                 _ => Kind::Other,
             };
             self.begin(size);
-            return Ok(Some(Entry { path, kind }));
+            return Ok(Some(Entry { path, kind, size, modified }));
         }
     }
 
@@ -125,6 +131,25 @@ impl<R: Read> Tarball<R> {
             return Err(TarError::Malformed("it ends within a file"));
         }
         Ok(content)
+    }
+
+    /// The next bytes of the content of the entry that was given last, as many as fit in `buffer`; 0 at its end.
+    pub fn read(&mut self, buffer: &mut [u8]) -> Result<usize, TarError> {
+        let want = buffer.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        if want == 0 {
+            return Ok(0);
+        }
+        loop {
+            match self.reader.read(&mut buffer[..want]) {
+                Ok(0) => return Err(TarError::Malformed("it ends within a file")),
+                Ok(read) => {
+                    self.left -= read as u64;
+                    return Ok(read);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     fn begin(&mut self, size: u64) {

@@ -9,9 +9,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bundler::config::ImageSetConfig;
-use bundler::release::carry::Trust;
 use bundler::release::graph_image::GraphOptions;
 use bundler::release::path::AcceptedRisks;
+use bundler::release::proven::Trust;
 use bundler::release::service::ServiceOptions;
 use bundler::{CreateError, CreateOptions, Created, ReleaseOptions, Stream, Written};
 use format_spec::keys::SecretKey;

@@ -32,6 +32,7 @@ use crate::ledger::{self, Remote};
 use crate::paths::Destination;
 use crate::verify;
 use replay::Standing;
+pub(crate) use stated::Stated;
 
 /// The directory of the files in a workspace.
 pub const DIRECTORY: &str = "cluster-resources";

@@ -17,6 +17,9 @@ pub(crate) struct Release {
     pub(crate) version: String,
     pub(crate) architecture: String,
     pub(crate) digest: Digest,
+    /// Where it was carried from, by digest.
+    #[serde(default)]
+    pub(crate) source: String,
     /// Below the target's namespace.
     pub(crate) repository: Repository,
     pub(crate) tag: Tag,

@@ -38,6 +38,19 @@ struct Entry {
     file: String,
 }
 
+/// A source and its mirrors, as clusters are told about them (`ImageDigestMirrorSet`): for pulls by digest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MirrorSet {
+    /// What images are called: a registry, a namespace, a repository, or `*.domain`.
+    pub source: String,
+    /// Where they are, the first to be asked first.
+    pub mirrors: Vec<String>,
+    /// Whether the source itself is never asked.
+    pub never_source: bool,
+    /// The file that says so.
+    pub file: String,
+}
+
 /// One place to pull from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
@@ -86,7 +99,7 @@ struct List {
     registries: Vec<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 struct RawEntry {
     #[serde(default)]
@@ -201,6 +214,38 @@ impl Mirrors {
         Ok(())
     }
 
+    /// Adds what clusters are told about mirrors. It takes the place of an entry for the same source.
+    pub(super) fn add_sets(&mut self, sets: &[MirrorSet]) -> Result<(), Fault> {
+        let mut entries: Vec<Entry> = Vec::new();
+        for MirrorSet { source, mirrors, never_source, file } in sets {
+            let fault = |detail: String| Fault::Config { path: file.clone(), detail };
+            let mirrors = mirrors.iter().map(|location| RawMirror {
+                location: location.clone(),
+                insecure: false,
+                pull_from_mirror: Some("digest-only".to_owned()),
+            });
+            let wildcard = source.starts_with("*.");
+            let raw = RawEntry {
+                prefix: source.clone(),
+                location: if wildcard { String::new() } else { source.clone() },
+                blocked: *never_source,
+                mirror: mirrors.collect(),
+                ..RawEntry::default()
+            };
+            let entry = Entry::check(raw, file).map_err(fault)?;
+            match entries.iter_mut().find(|known| known.prefix == entry.prefix) {
+                Some(known) => {
+                    known.blocked |= entry.blocked;
+                    known.mirrors.extend(entry.mirrors);
+                }
+                None => entries.push(entry),
+            }
+        }
+        self.entries.retain(|old| entries.iter().all(|new| new.prefix != old.prefix));
+        self.entries.extend(entries);
+        Ok(())
+    }
+
     /// Where to pull an image from. `by_digest` says whether a digest is asked for.
     pub(super) fn places(
         &self,
@@ -222,9 +267,6 @@ impl Mirrors {
             .filter_map(|entry| matched(&name, &entry.prefix).map(|length| (length, entry)))
             .max_by_key(|(length, entry)| (*length, entry.prefix.len()));
         let Some((length, entry)) = best else { return Ok(vec![own()]) };
-        if entry.blocked {
-            return Err(Fault::Blocked { prefix: entry.prefix.clone(), file: entry.file.clone() });
-        }
         let rest = &name[length..];
         let place = |location: &str, insecure: bool, mirror: bool| {
             let moved: Reference =
@@ -244,6 +286,15 @@ impl Mirrors {
             if wanted {
                 places.push(place(&mirror.location, mirror.insecure, true)?);
             }
+        }
+        // What is blocked is the source: a cluster that may not ask it has it so, beside its mirrors.
+        if entry.blocked {
+            return match places.is_empty() {
+                true => {
+                    Err(Fault::Blocked { prefix: entry.prefix.clone(), file: entry.file.clone() })
+                }
+                false => Ok(places),
+            };
         }
         places.push(if entry.location.is_empty() {
             Place { insecure: entry.insecure, ..own() }

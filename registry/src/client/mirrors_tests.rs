@@ -23,6 +23,40 @@ fn places(mirrors: &Mirrors, name: &str, by_digest: bool) -> Result<Vec<String>,
 }
 
 #[test]
+fn what_clusters_are_told_goes_before_the_file() {
+    let mut mirrors = conf(
+        "[[registry]]\nlocation = \"q.io/a\"\n[[registry.mirror]]\nlocation = \"old.lan\"\n\
+         [[registry]]\nlocation = \"q.io/b\"\nblocked = true\n[[registry.mirror]]\nlocation = \"b.lan\"\n",
+    )
+    .unwrap();
+    let set = |source: &str, mirror: &str, never_source: bool| MirrorSet {
+        source: source.to_owned(),
+        mirrors: vec![mirror.to_owned()],
+        never_source,
+        file: "idms.yaml".to_owned(),
+    };
+    let sets = [
+        set("q.io/a", "m.lan/x", false),
+        set("q.io/a", "n.lan", false),
+        set("r.io/c/d", "m.lan/d", true),
+        set("*.corp.io", "m.lan/corp", false),
+    ];
+    mirrors.add_sets(&sets).unwrap();
+    let all = |name: &str, by_digest| places(&mirrors, name, by_digest);
+    assert_eq!(all("q.io/a/b", true).unwrap(), ["m.lan/x/b", "n.lan/b", "q.io/a/b"]);
+    assert_eq!(all("q.io/a/b", false).unwrap(), ["q.io/a/b"]);
+    assert_eq!(all("r.io/c/d", true).unwrap(), ["m.lan/d"]);
+    // Neither the source nor, for a tag, a mirror of digests.
+    assert!(matches!(all("r.io/c/d", false), Err(Fault::Blocked { .. })));
+    assert_eq!(all("x.corp.io/e", true).unwrap(), ["m.lan/corp/e", "x.corp.io/e"]);
+    assert_eq!(all("q.io/b/c", true).unwrap(), ["b.lan/c"]);
+    for bad in ["", "https://q.io", "a*b"] {
+        assert!(Mirrors::default().add_sets(&[set(bad, "m.lan", false)]).is_err(), "{bad}");
+    }
+    assert!(Mirrors::default().add_sets(&[set("q.io", "", false)]).is_err());
+}
+
+#[test]
 fn mirrors_come_first_and_the_longest_prefix_decides() {
     let mirrors = conf(
         r#"

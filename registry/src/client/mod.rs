@@ -84,6 +84,7 @@ use url::Url;
 pub use blob::BlobStream;
 pub use counters::{Counters, Totals};
 pub use error::{ClientError, ErrorKind, Fault, TlsCause, Used};
+pub use mirrors::MirrorSet;
 pub use product::Product;
 pub use push::{Deleted, Pushed, Stored};
 pub use retry::RetryPolicy;
@@ -117,6 +118,8 @@ pub struct ClientOptions {
     /// Whether `registries.conf` is followed at all. Off for a target: what is asked there is whether
     /// this very registry has something.
     pub mirrors: bool,
+    /// Mirrors besides those of `registries.conf`, and before them. Apply to pulls only, as `mirrors` says.
+    pub mirror_sets: Vec<MirrorSet>,
     /// Hosts of token servers that may get credentials although they belong to another domain than the
     /// registry. The default comes from `BUNDLE_TRUSTED_REALMS`, separated by commas.
     pub trusted_realms: Vec<String>,
@@ -145,6 +148,7 @@ impl Default for ClientOptions {
             insecure_tls: Vec::new(),
             registries_conf: None,
             mirrors: true,
+            mirror_sets: Vec::new(),
             trusted_realms: trusted
                 .split(',')
                 .map(str::trim)
@@ -251,7 +255,11 @@ impl Client {
         }
         let wanted = options.mirrors;
         let mirrors = match Mirrors::load(options.registries_conf.as_ref()) {
-            Ok(mirrors) => Ok(if wanted { mirrors } else { mirrors.credentials_only() }),
+            Ok(mut mirrors) if wanted => {
+                mirrors.add_sets(&options.mirror_sets).map_err(failed)?;
+                Ok(mirrors)
+            }
+            Ok(mirrors) => Ok(mirrors.credentials_only()),
             Err(fault) if options.registries_conf.is_some() => return Err(failed(fault)),
             Err(Fault::Config { .. }) if !wanted => Ok(Mirrors::default()),
             Err(Fault::Config { path, detail }) => Err((path, detail)),

@@ -1,0 +1,181 @@
+//! Which release is meant: options that the commands of releases share.
+//!
+//! In: an image, or directories with sequences. Out: the release, and whose signatures of it count: those that came on the
+//! medium, or those of the published stores.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ::registry::client::MirrorSet;
+use ::registry::reference::Reference;
+use bundler::origin::Held;
+use bundler::release::mirror_sets;
+use bundler::release::named::Named;
+use bundler::release::proven::Trust;
+use bundler::release::store::Store;
+use importer::{MediaShelf, ShelvedRelease};
+
+use super::Context;
+use crate::failure::{Failure, Kind};
+use crate::keyring::Keyring;
+use crate::output::plain;
+use crate::typed::quoted;
+
+pub use crate::commands::signed::Signed;
+
+/// Which release.
+#[derive(Debug, clap::Args)]
+pub struct From {
+    /// The release image, or a directory with sequences that carry it: the same as `--from`
+    #[arg(value_name = "RELEASE")]
+    release_image: Option<String>,
+    /// The release image, as `quay.io/openshift-release-dev/ocp-release:4.18.5-x86_64`; or a directory with sequences
+    /// that carry it, repeatable
+    #[arg(long, value_name = "IMAGE|DIR", conflicts_with = "release_image")]
+    from: Vec<String>,
+    /// Of several releases there, this one: its tag, as `4.18.5-x86_64`, or its version
+    #[arg(long, value_name = "TAG")]
+    release: Option<String>,
+    /// Trust the sequences of this public key, or of the keys in this directory, besides those of the workspace; repeatable
+    #[arg(long, value_name = "FILE|DIR")]
+    trust: Vec<PathBuf>,
+}
+
+/// Where images are besides their own registries.
+#[derive(Debug, clap::Args)]
+pub struct Mirrors {
+    /// Read images from the mirrors that this file names: an `ImageDigestMirrorSet`, as `bundle resources` writes it, or an
+    /// `ImageContentSourcePolicy`; repeatable
+    #[arg(long, alias = "icsp-file", value_name = "FILE")]
+    idms_file: Vec<PathBuf>,
+}
+
+impl Mirrors {
+    pub fn load(&self) -> Result<Vec<MirrorSet>, Failure> {
+        let mut sets = Vec::new();
+        for path in &self.idms_file {
+            sets.extend(mirror_sets::load(path)?);
+        }
+        Ok(sets)
+    }
+}
+
+/// What was found.
+pub struct Found {
+    pub named: Named,
+    pub trust: Trust,
+}
+
+impl From {
+    /// Finds the release.
+    pub async fn find(self, signed: Signed, context: &Context) -> Result<Found, Failure> {
+        let from = match (&self.release_image, &*self.from) {
+            (Some(image), _) => vec![image.clone()],
+            (None, []) => {
+                return Err(Failure::usage("name the release").with_hint(
+                    "an image: `--from HOST/REPOSITORY:TAG`; or a directory with sequences: `--from DIR`",
+                ));
+            }
+            (None, all) => all.to_vec(),
+        };
+        let directories: Vec<PathBuf> = from.iter().filter_map(|text| directory(text)).collect();
+        if directories.is_empty()
+            && let [only] = &*from
+        {
+            self.refuse_for_an_image()?;
+            return Ok(Found { named: Named::registry(image(only)?), trust: signed.trust()? });
+        }
+        if directories.len() < from.len() {
+            return Err(Failure::usage("`--from` names an image and something else")
+                .with_hint("name one image, or only directories with sequences"));
+        }
+        self.on_media(directories, signed, context).await
+    }
+
+    /// Options that say something about media only.
+    fn refuse_for_an_image(&self) -> Result<(), Failure> {
+        let option = match (&self.release, &*self.trust) {
+            (Some(_), _) => "--release",
+            (None, [_, ..]) => "--trust",
+            (None, []) => return Ok(()),
+        };
+        Err(Failure::usage(format!("`{option}` is for releases in a directory"))
+            .with_hint("leave it out: the image says which release it is"))
+    }
+
+    async fn on_media(
+        self,
+        from: Vec<PathBuf>,
+        signed: Signed,
+        context: &Context,
+    ) -> Result<Found, Failure> {
+        let trusted = Keyring::open(&context.common.workspace)?.required(&self.trust)?;
+        let opening = tokio::task::spawn_blocking(move || MediaShelf::open(&from, &trusted));
+        let opened = opening.await.map_err(|error| Failure::new(Kind::Failed, error))?;
+        let mut shelf = opened?;
+        for warning in &shelf.warnings {
+            tracing::warn!("{}", plain(warning));
+        }
+        let release = choose(&shelf.releases, self.release.as_deref())?.clone();
+        let files = std::mem::take(&mut shelf.signatures);
+        let beside = Store::Beside { name: "the sequence".to_owned(), files };
+        let trust = signed.trust_or(|| vec![beside])?;
+        let held = Held(Arc::new(shelf));
+        let origin = release.source.parse().ok();
+        let named = Named::held(held, release.digest, release.tag.to_string(), origin);
+        Ok(Found { named, trust })
+    }
+}
+
+/// A directory that is there; an image has no such name.
+fn directory(text: &str) -> Option<PathBuf> {
+    let path = PathBuf::from(text.strip_prefix("file://").unwrap_or(text));
+    (!text.starts_with("docker://") && path.is_dir()).then_some(path)
+}
+
+fn image(text: &str) -> Result<Reference, Failure> {
+    let is_path = text.starts_with(['/', '.', '~']) || text.starts_with("file://");
+    if is_path {
+        return Err(Failure::usage(format!("there is no directory `{text}`"))
+            .with_hint("name one with sequences, or an image: `--from HOST/REPOSITORY:TAG`"));
+    }
+    text.parse().map_err(|error| {
+        Failure::usage(error).with_hint(
+            "name the release image with its registry, as `quay.io/openshift-release-dev/ocp-release:4.18.5-x86_64`; or a \
+             directory that is there",
+        )
+    })
+}
+
+/// The release of a medium that is meant.
+fn choose<'a>(
+    releases: &'a [ShelvedRelease],
+    wanted: Option<&str>,
+) -> Result<&'a ShelvedRelease, Failure> {
+    let all = || {
+        let tags = releases.iter().map(|release| format!("`{}`", release.tag));
+        tags.collect::<Vec<_>>().join(", ")
+    };
+    let one = |mut found: Vec<&'a ShelvedRelease>, which: String| match found.len() {
+        1 => Ok(found.remove(0)),
+        _ => {
+            let first = releases.first().map_or("TAG", |release| release.tag.as_str());
+            Err(Failure::usage(format!("{which}; there are {}", all()))
+                .with_hint(format!("name one by its tag: `--release {}`", quoted(first))))
+        }
+    };
+    if releases.is_empty() {
+        return Err(Failure::new(Kind::Incomplete, "the sequences carry no release")
+            .with_hint("name the directories with the sequences that do: `--from DIR`"));
+    }
+    let Some(wanted) = wanted else {
+        return one(releases.iter().collect(), "several releases are there".to_owned());
+    };
+    if let Some(release) = releases.iter().find(|release| release.tag.as_str() == wanted) {
+        return Ok(release);
+    }
+    let found = releases.iter().filter(|release| release.version == wanted).collect::<Vec<_>>();
+    let several = !found.is_empty();
+    let which = if several { "several releases are" } else { "no release is" };
+    one(found, format!("{which} `{wanted}`"))
+}

@@ -1,0 +1,136 @@
+//! What the errors of single releases become.
+
+use std::error::Error;
+use std::io;
+
+use bundler::release::extract::ExtractError;
+use bundler::release::mirror_sets::MirrorSetsError;
+use bundler::release::proven::ProvenError;
+use format_spec::head::ContentClass;
+use importer::ImportError;
+use registry::client::{ClientError, ErrorKind as WireKind};
+
+use super::{Failure, Kind};
+
+/// The exit code's bit of releases.
+const RELEASES: Kind = Kind::Content(ContentClass::Release.exit_bit());
+
+/// What stands behind an error, if it is one of these kinds.
+fn cause<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref::<T>() {
+            return Some(found);
+        }
+        // An error of the system that holds another one does not name it as its source.
+        let held = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        next = match held {
+            Some(held) => Some(held),
+            None => error.source(),
+        };
+    }
+    None
+}
+
+/// What a registry's fault is.
+fn of_wire(kind: Option<WireKind>) -> Kind {
+    match kind {
+        Some(WireKind::Credentials) => Kind::Credentials,
+        Some(WireKind::Unavailable | WireKind::Tls) => Kind::Unavailable,
+        Some(WireKind::Damaged) => Kind::Damaged,
+        Some(WireKind::Config) => Kind::Usage,
+        Some(WireKind::Full) => Kind::NoSpace,
+        _ => RELEASES,
+    }
+}
+
+/// A fault of a medium or a registry, with what to do about it.
+fn of_source(error: &(dyn Error + 'static), wire: Option<WireKind>) -> Failure {
+    if let Some(medium) = cause::<ImportError>(error) {
+        let mut failure = Failure::of(super::of_medium(medium), error);
+        failure.hints.extend(medium.hint());
+        return failure;
+    }
+    let mut failure = Failure::of(of_wire(wire), error);
+    failure.hints.extend(cause::<ClientError>(error).and_then(ClientError::hint));
+    failure
+}
+
+/// A release that nobody trusted signed.
+fn unsigned(error: &(dyn Error + 'static), wire: Option<WireKind>) -> Failure {
+    let kind = if wire.is_some() { of_wire(wire) } else { Kind::Untrusted };
+    Failure::of(kind, error)
+        .with_hint(
+            "name where its signature is: `--signature-store DIR`, with the file `sha256=HEX/signature-1` in it, or the \
+             `signature-configmap.json` that `bundle resources` wrote; another key: `--release-keys FILE`",
+        )
+        .with_hint("to take it all the same: `--accept-unsigned-releases`")
+}
+
+impl From<ExtractError> for Failure {
+    fn from(error: ExtractError) -> Self {
+        let wire = error.wire();
+        match &error {
+            ExtractError::Release { source: ProvenError::Unsigned { .. }, .. } => {
+                unsigned(&error, wire)
+            }
+            ExtractError::Release { .. } => of_source(&error, wire).or_hinted(
+                "name the image of a release, as `quay.io/openshift-release-dev/ocp-release:4.18.5-x86_64`",
+            ),
+            ExtractError::Image { .. } => of_source(&error, wire).or_hinted(
+                "run the same command again; if it fails again, the image at its registry is damaged",
+            ),
+            ExtractError::Write(io) => {
+                let kind = Kind::of_io(io, Kind::NoSpace);
+                Self::of(kind, &error).hinted(Some(io), None)
+            }
+            ExtractError::Taken(_) => Self::of(Kind::NoSpace, &error)
+                .with_hint("name another directory: `--to DIR`; or replace the files: `--overwrite`"),
+            ExtractError::Name(_) => {
+                Self::of(Kind::Usage, &error).with_hint("name one file, as `--file image-references`")
+            }
+            ExtractError::NoFile(_) => Self::of(RELEASES, &error)
+                .with_hint("without `--file NAME`, `--to DIR` gets all of them: their names are there"),
+            ExtractError::Command { .. } => {
+                Self::of(Kind::Usage, &error).with_hint("name one of these: `--command NAME`")
+            }
+            ExtractError::System { .. } => Self::of(Kind::Usage, &error).with_hint(
+                "name a system that it is made for, as `--command-os linux`, or take all: `--command-os '*'`",
+            ),
+            ExtractError::NoComponent { .. }
+            | ExtractError::NotInImage { .. }
+            | ExtractError::NoProgram(_) => Self::of(RELEASES, &error).with_hint(
+                "releases of other versions have other programs: `--file image-references` shows the components of this one",
+            ),
+            ExtractError::NoReference => Self::of(Kind::Usage, &error).with_hint(
+                "take it from a registry: `--from IMAGE`; or a release with a signature, which says it",
+            ),
+            ExtractError::NoPlace { .. } => Self::of(RELEASES, &error)
+                .with_hint("take the installer that the publisher of the release gives away"),
+            ExtractError::NoRoom { .. } => Self::of(RELEASES, &error)
+                .with_hint("read the release under a shorter name: from its source, or off a medium"),
+            ExtractError::Nothing(_) | ExtractError::TooMany { .. } => Self::of(RELEASES, &error)
+                .with_hint("it is no release that a cluster could use: name another image"),
+            ExtractError::Cancelled => Self::of(Kind::Interrupted, &error),
+        }
+    }
+}
+
+impl From<MirrorSetsError> for Failure {
+    fn from(error: MirrorSetsError) -> Self {
+        // As a configuration that cannot be read.
+        Self::of(Kind::Usage, &error).with_hint(
+            "name a file with an `ImageDigestMirrorSet`, as `cluster-resources/idms-oc-mirror.yaml`: `--idms-file FILE`",
+        )
+    }
+}
+
+impl Failure {
+    /// With this hint, if it has none.
+    fn or_hinted(mut self, hint: &str) -> Self {
+        if self.hints.is_empty() {
+            self.hints.push(hint.to_owned());
+        }
+        self
+    }
+}
