@@ -39,7 +39,7 @@ use finding::{Report, Spot, quote};
 pub use helm::{HelmChart, HelmRepository, HelmStanza, LocalChart};
 pub use images::{AdditionalImage, Blocked};
 use limits::FILE_MAX;
-pub use operators::{OperatorCatalog, OperatorChannel, OperatorPackage};
+pub use operators::{OperatorCatalog, OperatorChannel, OperatorPackage, SelectedBundle};
 pub(crate) use release::ARCHITECTURES;
 pub use release::{ReleaseChannel, ReleaseStanza};
 pub use source::{ImageSource, PlatformFilter};

@@ -52,6 +52,17 @@ pub struct OperatorPackage {
     pub min_bundle: Option<String>,
     /// The channels; empty means all.
     pub channels: Vec<OperatorChannel>,
+    /// Bundles by name, and nothing else of the package; empty means that the other fields choose.
+    pub bundles: Vec<SelectedBundle>,
+    /// Where the entry stands.
+    pub at: Position,
+}
+
+/// One entry of `packages[].bundles`.
+#[derive(Debug, Clone)]
+pub struct SelectedBundle {
+    /// Its name.
+    pub name: String,
     /// Where the entry stands.
     pub at: Position,
 }
@@ -172,6 +183,10 @@ fn check_full(
         let problem = format!("package `{}` has a version range in a `full` catalog", package.name);
         report.error(spot, problem, "remove `full: true` or the range");
     }
+    if full && !package.bundles.is_empty() {
+        let problem = format!("package `{}` has `bundles` in a `full` catalog", package.name);
+        report.error(spot, problem, "remove `full: true` or `bundles`");
+    }
 }
 
 fn one_package(
@@ -205,7 +220,6 @@ fn one_package(
         let (name, at) = (channel.value, item.spot.at);
         channels.push(OperatorChannel { name, range: channel_range, min_bundle, at });
     }
-    entry.done(report);
     if let Some(default) = &default_channel
         && !channels.is_empty()
         && !seen.contains_key(&default.value)
@@ -213,6 +227,9 @@ fn one_package(
         let problem = format!("the default channel `{}` is not among `channels`", default.value);
         report.error(&default.spot, problem, "add it to `channels`");
     }
+    let bounded = !range.is_open() || min_bundle.is_some();
+    let bundles = bundles(&mut entry, report, version, bounded, !channels.is_empty());
+    entry.done(report);
     let name = name?;
     let package = OperatorPackage {
         name: name.value,
@@ -220,9 +237,49 @@ fn one_package(
         range,
         min_bundle,
         channels,
+        bundles,
         at: item.spot.at,
     };
     Some((package, name.spot))
+}
+
+/// The bundles by name, which choose alone. oc-mirror v2 had the field up to 4.17.
+fn bundles(
+    entry: &mut Fields<'_>,
+    report: &mut Report,
+    version: ApiVersion,
+    bounded: bool,
+    channels: bool,
+) -> Vec<SelectedBundle> {
+    entry.came_with_v2(report, version, "bundles");
+    let spot = entry.key_spot("bundles");
+    let mut out: Vec<SelectedBundle> = Vec::new();
+    for item in entry.list(report, "bundles") {
+        let Some(mut fields) = item.fields(report, "name: my-operator.v1.0.0") else { continue };
+        let name = fields.required(report, "name");
+        fields.done(report);
+        let Some(name) = name else { continue };
+        if let Some(first) = out.iter().find(|known| known.name == name.value) {
+            let problem =
+                format!("duplicate bundle `{}`, first on line {}", name.value, first.at.line);
+            report.error(&name.spot, problem, "remove one of them");
+            continue;
+        }
+        out.push(SelectedBundle { name: name.value, at: item.spot.at });
+    }
+    if let Some(spot) = spot.filter(|_| !out.is_empty()) {
+        for (there, what) in [(channels, "`channels`"), (bounded, "versions")] {
+            if there {
+                let problem = format!("cannot be used together with {what} of the package");
+                report.error(&spot, problem, "keep one of them");
+            }
+        }
+        if version == ApiVersion::V2Alpha1 {
+            const HINT: &str = "name `channels` with `minVersion` and `maxVersion` instead";
+            report.warn(&spot, "is used, though oc-mirror has refused it since 4.18", HINT);
+        }
+    }
+    out
 }
 
 /// The version range, and the lower bound that v1alpha2 can name as a bundle.

@@ -201,6 +201,15 @@ struct Package {
     min_bundle: Option<String>,
     /// The channels; all when left out.
     channels: Option<Vec<Channel>>,
+    /// Bundles by name, and nothing else of the package; not together with channels or versions. oc-mirror v2 has it up to 4.17.
+    bundles: Option<Vec<SelectedBundle>>,
+}
+
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct SelectedBundle {
+    #[schemars(example = &"operator.v1.0.0")]
+    name: String,
 }
 
 #[derive(JsonSchema)]
@@ -390,7 +399,7 @@ fn schema_and_reader_know_the_same_fields_in_every_mapping() {
     let schema = serde_json::to_value(generate(true)).unwrap();
     let mut expected = BTreeMap::new();
     mappings(&schema, "", &mut expected);
-    assert_eq!(expected.len(), 22, "{expected:?}");
+    assert_eq!(expected.len(), 23, "{expected:?}");
 
     // Every field of the schema is known to the reader of v1alpha2, which knows them all.
     let document = example(&schema, false);
@@ -411,6 +420,12 @@ fn schema_and_reader_know_the_same_fields_in_every_mapping() {
              `minVersion`",
             "mirror.operators[0].packages[0].channels[0]: a version range of the package and of a \
              channel cannot be mixed",
+            "mirror.operators[0].packages[0].name: package `aws-load-balancer-operator` has `bundles` in \
+             a `full` catalog",
+            "mirror.operators[0].packages[0].bundles: cannot be used together with `channels` of \
+             the package",
+            "mirror.operators[0].packages[0].bundles: cannot be used together with versions of the \
+             package",
         ])
     );
 

@@ -220,6 +220,23 @@ fn operators_are_checked() {
             "5:60: @.packages[0].minVersion: minVersion `2.0.0` is above maxVersion `1.0.0`",
         ),
         (
+            "packages: [{name: a, bundles: [{name: b}], channels: [{name: c}]}]",
+            "5:48: @.packages[0].bundles: cannot be used together with `channels` of the package",
+        ),
+        (
+            "packages: [{name: a, bundles: [{name: b}], minVersion: 1.0.0}]",
+            "5:48: @.packages[0].bundles: cannot be used together with versions of the package",
+        ),
+        (
+            "packages: [{name: a, bundles: [{name: b}, {name: b}]}]",
+            "5:76: @.packages[0].bundles[1].name: duplicate bundle `b`",
+        ),
+        ("packages: [{name: a, bundles: [b]}]", "5:58: @.packages[0].bundles[0]: needs a mapping"),
+        (
+            "full: true, packages: [{name: a, bundles: [{name: b}]}]",
+            "5:57: @.packages[0].name: package `a` has `bundles` in a `full` catalog",
+        ),
+        (
             "packages: [{name: a, channels: [{name: c}, {name: c}]}]",
             "5:77: @.packages[0].channels[1].name: duplicate channel `c`",
         ),
@@ -291,6 +308,15 @@ fn the_older_fields_belong_to_v1() {
             "4:67: mirror.operators[0].packages[0].minBundle: cannot be used together with `minVersion`",
         ],
     );
+    let named = "packages: [{name: a, bundles: [{name: a.v1}, {name: a.v2}]}]";
+    let text = v1(&format!("  operators: [{{catalog: q.io/a/b, {named}}}]\n"));
+    warned(
+        &text,
+        &["4:56: mirror.operators[0].packages[0].bundles: is a field of v2alpha1; it is used"],
+    );
+    let names: Vec<_> =
+        ok(&text).operators[0].packages[0].bundles.iter().map(|b| b.name.clone()).collect();
+    assert_eq!(names, ["a.v1", "a.v2"]);
     let storage = |rest: &str| format!("{V1}storageConfig: {{{rest}}}\nmirror: {{}}\n");
     refused(
         &storage("local: {path: a}, registry: {imageURL: q.io/a/b}"),
