@@ -100,7 +100,7 @@ pub struct Gvk {
 }
 
 /// What a bundle needs: `olm.package.required`, `olm.gvk.required`, `olm.constraint`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Requirement {
     /// A package in a range of versions, as it is written.
     Package {

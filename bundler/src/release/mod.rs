@@ -300,6 +300,6 @@ mod platform_tests;
 #[cfg(test)]
 mod test_key;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
