@@ -1,15 +1,18 @@
 //! Pushes and pulls beside a collection of garbage that never ends and whose grace is a moment: what a client was
-//! told is there is there for the grace, and what it was told is stored stays as long as its tag.
+//! told is there is there for the grace, and what it was told is stored stays as long as its tag. Over a bucket the
+//! clients are at two replicas, and these collect in turn.
 //!
 //! The layers come from a small pool and their tags go again soon, so that most of what a push finds is on its way
 //! out.
 
 use std::cell::RefCell;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use format_spec::Digest;
+use registry::objects::Objects;
 use registry::server::control::{ControlError, ask_collect};
 use registry::server::period::Period;
 use registry::server::{Server, ServerConfig};
@@ -17,10 +20,12 @@ use registry::store::Collected;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+use crate::ground::Ground;
+use crate::support::command::{Run, bundle};
 use crate::support::figures::{Figures, of};
 use crate::support::image::{OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST};
-use crate::support::noise;
 use crate::support::wire::{Answer, Registry, request};
+use crate::support::{noise, text};
 
 /// Short, and long enough that a push of a few small blobs fits into it on a busy machine.
 const GRACE: Duration = Duration::from_secs(2);
@@ -31,36 +36,55 @@ const REPOSITORIES: [&str; 3] = ["a", "a/b", "team/app"];
 /// Layers that there are.
 const POOL: u64 = 12;
 
+/// Processes over one bucket.
+const REPLICAS: usize = 2;
+
+/// In place of the hour for which an object counts as new over a bucket.
+const TOUCH: Duration = Duration::from_secs(1);
+
 /// A registry in this process, so that the grace can be one that no file of settings may say.
 struct Site {
-    registry: Registry,
+    data: Vec<PathBuf>,
+    replicas: Vec<Registry>,
     stop: CancellationToken,
     runtime: tokio::runtime::Runtime,
-    running: tokio::task::JoinHandle<()>,
+    running: Vec<tokio::task::JoinHandle<()>>,
 }
 
 impl Site {
-    fn start(dir: &Path) -> Self {
+    fn start(ground: &Ground, place: &Path) -> Self {
         let runtime = tokio::runtime::Runtime::new().unwrap();
-        let mut config = ServerConfig::new(dir, "127.0.0.1:0".parse().unwrap());
-        config.settings.storage.grace = format!("{}s", GRACE.as_secs()).parse::<Period>().unwrap();
-        let server = runtime.block_on(Server::bind(config)).unwrap();
-        let registry = Registry { host: server.local_addr().to_string() };
-        let stop = CancellationToken::new();
-        let ending = stop.clone();
-        let running = runtime.spawn(async move { server.run(ending).await.unwrap() });
-        Self { registry, stop, runtime, running }
+        let (data, stop) = (ground.data(place, REPLICAS), CancellationToken::new());
+        let (mut replicas, mut running) = (vec![], vec![]);
+        for dir in &data {
+            let mut config = ServerConfig::new(dir, "127.0.0.1:0".parse().unwrap());
+            let grace = format!("{}s", GRACE.as_secs()).parse::<Period>().unwrap();
+            config.settings.storage.grace = grace;
+            let server = runtime.block_on(async {
+                let Ground::Bucket(gateway) = ground else { return Server::bind(config).await };
+                let settings = gateway.settings(place).objects.unwrap();
+                let objects = Objects::open(&settings, dir, false).await.unwrap().touching(TOUCH);
+                Server::bind_over(config, Arc::new(objects)).await
+            });
+            let server = server.unwrap();
+            replicas.push(Registry { host: server.local_addr().to_string() });
+            let ending = stop.clone();
+            running.push(runtime.spawn(async move { server.run(ending).await.unwrap() }));
+        }
+        Self { data, replicas, stop, runtime, running }
     }
 
     fn end(self) {
         self.stop.cancel();
-        self.runtime.block_on(self.running).unwrap();
+        for running in self.running {
+            self.runtime.block_on(running).unwrap();
+        }
     }
 }
 
 /// One who pushes; `seed` moves on with every choice.
 struct Pusher {
-    registry: Registry,
+    replicas: Vec<Registry>,
     seed: u64,
     /// When the push at work was first told that something is there.
     told: RefCell<Option<Instant>>,
@@ -74,9 +98,15 @@ impl Pusher {
         (self.seed >> 16) % of
     }
 
+    /// Another replica each time.
+    fn registry(&mut self) -> Registry {
+        let one = self.choose(self.replicas.len() as u64);
+        self.replicas[usize::try_from(one).unwrap()].clone()
+    }
+
     #[track_caller]
-    fn ask(&self, method: &str, path: &str, kind: &str, body: &[u8]) -> Answer {
-        request(&self.registry.host, method, path, &[("Content-Type", kind)], body)
+    fn ask(&mut self, method: &str, path: &str, kind: &str, body: &[u8]) -> Answer {
+        request(&self.registry().host, method, path, &[("Content-Type", kind)], body)
             .unwrap_or_else(|error| panic!("{method} {path}: {error}"))
     }
 
@@ -103,7 +133,7 @@ impl Pusher {
             _ => self.ask("HEAD", &path, "", b"").status == 200,
         };
         if !there {
-            assert_eq!(self.registry.put_blob(repository, bytes), digest);
+            assert_eq!(self.registry().put_blob(repository, bytes), digest);
         }
         json!({ "mediaType": kind, "digest": digest.to_string(), "size": bytes.len() })
     }
@@ -134,7 +164,7 @@ impl Pusher {
 
     /// Whether it was stored; a refusal within the grace is a broken push.
     #[track_caller]
-    fn put(&self, repository: &str, reference: &str, kind: &str, bytes: &[u8]) -> bool {
+    fn put(&mut self, repository: &str, reference: &str, kind: &str, bytes: &[u8]) -> bool {
         let path = format!("/v2/{repository}/manifests/{reference}");
         let answer = self.ask("PUT", &path, kind, bytes);
         match answer.status {
@@ -183,7 +213,9 @@ impl Pusher {
                 std::thread::sleep(GRACE / 2);
                 *self.told.borrow_mut() = None;
                 self.told();
-                let Some(found) = self.registry.manifest(repository, &digest) else { return true };
+                let Some(found) = self.registry().manifest(repository, &digest) else {
+                    return true;
+                };
                 self.wait();
                 self.put(repository, &tag, OCI_MANIFEST, &found)
             }
@@ -196,22 +228,25 @@ impl Pusher {
         if !stored {
             return false;
         }
-        self.registry.pull(repository, &tag);
+        self.registry().pull(repository, &tag);
         if self.choose(3) == 0 {
             std::thread::sleep(GRACE + GRACE / 4);
-            self.registry.pull(repository, &tag);
+            self.registry().pull(repository, &tag);
         }
         // The tag alone: others may have the same manifest under theirs.
-        self.registry.delete(repository, "manifests", &tag);
+        self.registry().delete(repository, "manifests", &tag);
         true
     }
 }
 
 /// Has it collect until it is told to end; the sum of everything that went.
-fn collect(site: &Site, dir: &Path, ended: &AtomicBool) -> (u64, Collected) {
+fn collect(site: &Site, ended: &AtomicBool) -> (u64, Collected) {
     let mut all = Collected::default();
     let mut times = 0;
-    while !ended.load(Ordering::Acquire) {
+    for dir in site.data.iter().cycle() {
+        if ended.load(Ordering::Acquire) {
+            break;
+        }
         match site.runtime.block_on(ask_collect(dir, None, true, false)) {
             Ok(done) => {
                 assert!(done.complete && done.unreadable.is_empty(), "{done:?}");
@@ -232,20 +267,30 @@ fn collect(site: &Site, dir: &Path, ended: &AtomicBool) -> (u64, Collected) {
 
 #[test]
 fn garbage_beside_pushes_and_pulls() {
+    beside(&Ground::Files, "garbage beside pushes and pulls", of(5, 1000));
+}
+
+#[test]
+fn garbage_beside_pushes_and_pulls_over_a_bucket() {
+    let Some(ground) = Ground::bucket() else { return };
+    beside(&ground, "garbage of a bucket beside pushes and pulls", of(5, 500));
+}
+
+fn beside(ground: &Ground, name: &str, asked: usize) {
     let time = Duration::from_secs(of(8, 600) as u64);
-    let mut figures = Figures::new("garbage beside pushes and pulls", of(5, 1000));
+    let mut figures = Figures::new(name, asked);
     let place = tempfile::tempdir().unwrap();
-    let site = Site::start(place.path());
+    let site = Site::start(ground, place.path());
     let ended = AtomicBool::new(false);
     let begun = Instant::now();
     let (times, went) = std::thread::scope(|scope| {
-        let collecting = scope.spawn(|| collect(&site, place.path(), &ended));
+        let collecting = scope.spawn(|| collect(&site, &ended));
         let pushers: Vec<_> = (1..=PUSHERS)
             .map(|pusher| {
-                let registry = site.registry.clone();
+                let replicas = site.replicas.clone();
                 scope.spawn(move || {
                     let seed = pusher.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-                    let mut one = Pusher { registry, seed, told: RefCell::default() };
+                    let mut one = Pusher { replicas, seed, told: RefCell::default() };
                     let mut figures = Figures::new("", 0);
                     for round in 0.. {
                         if begun.elapsed() >= time {
@@ -272,7 +317,13 @@ fn garbage_beside_pushes_and_pulls() {
         "{times} collections: {} blobs, {} links, {} manifests",
         went.blobs.removed, went.links.removed, went.manifests.removed
     );
+    let data = site.data[0].clone();
     site.end();
+    figures.case("fsck finds everything in order", || {
+        let mut command = bundle(place.path());
+        command.args(["registry", "fsck", "--data-dir", text(&data)]);
+        Run::of(&mut command).ok().says("all is in order");
+    });
     // Otherwise nothing was proven.
     assert!(times > 2 && went.links.removed > 0 && went.manifests.removed > 0, "{went:?}");
     figures.end();

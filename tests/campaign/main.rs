@@ -11,9 +11,12 @@ mod support;
 mod damage;
 mod ends;
 mod garbage;
+mod ground;
 mod hostile;
 mod power;
 mod registry_kills;
+#[path = "../../registry/tests/objects/s3.rs"]
+mod s3;
 mod scenario;
 mod served;
 mod together;

@@ -268,16 +268,17 @@ impl Objects {
         }
         let pointer = Pointer::new(id, &appender.found.lengths);
         let used = self.place(repository, expected, &pointer).await?;
-        if used.data != pointer.data {
-            // Ours were never named by anything.
-            if let Err(error) = self.discard_data(&pointer.data).await {
-                tracing::warn!(%error, "pieces that nobody needs are left behind");
-            }
-        }
         self.uploads.forget(&appender.id);
-        // Expiry finds what is left behind.
-        if let Err(error) = self.bucket.discard(&state).await {
-            tracing::debug!(%error, "the state of an upload is left behind");
+        // Before the pieces: an upload that can be asked for has what its client was told. Expiry finds what is left behind.
+        match self.bucket.discard(&state).await {
+            Ok(()) if used.data != pointer.data => {
+                // Ours were never named by anything.
+                if let Err(error) = self.discard_data(&pointer.data).await {
+                    tracing::warn!(%error, "pieces that nobody needs are left behind");
+                }
+            }
+            Ok(()) => {}
+            Err(error) => tracing::debug!(%error, "the state of an upload is left behind"),
         }
         Ok(pointer.size)
     }

@@ -194,6 +194,43 @@ async fn the_nth_call_fails() {
     }
 }
 
+/// A blob that another upload has brought already: what this one brought is given up in the order in which nobody who asks
+/// for it finds less than was acknowledged.
+#[tokio::test]
+async fn an_upload_never_goes_back() {
+    let data = noise(2, 100_000);
+    let (first, rest) = data.split_at(60_000);
+    let blob = known(&data);
+    for at in 0.. {
+        let (registry, store) = faulty(i64::MAX, true, false).await;
+        registry.push("b", &data).await;
+        let location = registry.begin("a").await;
+        let patch = registry.request("PATCH", &location).body(first.to_vec());
+        assert_eq!(patch.send().await.unwrap().status(), 202);
+        store.left.store(at, Ordering::SeqCst);
+        let put = registry.request("PUT", &format!("{location}?digest={blob}"));
+        let put = put.body(rest.to_vec()).send().await.unwrap().status();
+        let untouched = store.left.load(Ordering::SeqCst) >= 0;
+        // Another replica is asked.
+        store.left.store(i64::MAX, Ordering::SeqCst);
+        let other = Registry::over(registry.bucket.clone()).await;
+        let there = other.send("GET", &location).await;
+        if there.status() == 404 {
+            let path = format!("/v2/a/blobs/{blob}");
+            assert_eq!(other.send("HEAD", &path).await.status(), 200, "call {at}");
+        } else {
+            let range = field(&there, "range");
+            let last: usize = range.strip_prefix("0-").unwrap().parse().unwrap();
+            assert!(last + 1 >= first.len(), "call {at}: {range}");
+        }
+        if untouched {
+            assert_eq!(put, 201);
+            assert!(at > 10, "call {at}");
+            break;
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_store_that_is_away_is_told_and_comes_back() {
     let (registry, store) = faulty(i64::MAX, true, false).await;

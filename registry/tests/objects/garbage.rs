@@ -19,7 +19,8 @@ use registry::store::check::{Check, Report, Slice};
 use registry::store::{Collect, Collected};
 use tokio_util::sync::CancellationToken;
 
-use crate::gateway::{Gateway, replica};
+use crate::gateway::replica;
+use crate::s3::Gateway;
 use crate::support::*;
 
 const CHILD: &str = "REGISTRY_COLLECTING_CHILD";

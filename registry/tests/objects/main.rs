@@ -26,6 +26,7 @@ mod manifests;
 #[path = "../server/own_client.rs"]
 mod own_client;
 mod replicas;
+mod s3;
 #[path = "../server/support.rs"]
 mod support;
 
