@@ -59,7 +59,7 @@ impl Appender {
         began: (Instant, SystemTime),
     ) -> Self {
         let given = found.end();
-        let (objects, id, buffer) = (Arc::clone(objects), id.clone(), Buffer::new());
+        let (objects, id, buffer) = (Arc::clone(objects), id.clone(), Buffer::new(&objects.blocks));
         Self { objects, id, live, turn, progress, found, began, buffer, sending: None, given }
     }
 
@@ -94,14 +94,14 @@ impl Appender {
             if self.buffer.len() as u64 >= PIECE {
                 self.send().await?;
             }
-            let blocks = Arc::clone(&self.objects.blocks);
-            let permit = match Arc::clone(&blocks).try_acquire_owned() {
+            let left = Arc::clone(&self.objects.blocks.left);
+            let permit = match Arc::clone(&left).try_acquire_owned() {
                 Ok(permit) => permit,
                 Err(_) => {
                     // Others need the memory too: what is at hand goes out before it is a whole piece.
                     self.send().await?;
-                    let free = blocks.acquire_owned().await;
-                    free.map_err(|_| std::io::Error::other("the registry is stopping"))?
+                    let permit = left.acquire_owned().await;
+                    permit.map_err(|_| std::io::Error::other("the registry is stopping"))?
                 }
             };
             self.buffer.grow(permit);

@@ -67,7 +67,7 @@ const VERSION: &str = "bundle registry objects 1\n";
 pub struct Objects {
     bucket: Bucket,
     uploads: Uploads,
-    blocks: Arc<Semaphore>,
+    blocks: buffer::Blocks,
     ahead: Arc<Semaphore>,
     clock: Clock,
     touch: Duration,
@@ -131,7 +131,7 @@ impl Objects {
         Ok(Self {
             bucket,
             uploads: Uploads::default(),
-            blocks: buffer::blocks(BLOCKS_MAX),
+            blocks: buffer::Blocks::new(BLOCKS_MAX),
             ahead: Arc::new(Semaphore::new(AHEAD_MAX)),
             clock: Clock::default(),
             touch: TOUCH,

@@ -115,7 +115,7 @@ async fn the_hash_is_made_up_for_by_whoever_did_not_see_the_bytes() {
 async fn many_uploads_share_few_blocks() {
     let store = Arc::new(InMemory::new());
     let mut objects = Objects::over(store, "", false).await.unwrap();
-    objects.blocks = buffer::blocks(4);
+    objects.blocks = buffer::Blocks::new(4);
     let objects = Arc::new(objects);
     let pushes = (0..20_u8).map(|n| {
         let objects = Arc::clone(&objects);
@@ -134,5 +134,5 @@ async fn many_uploads_share_few_blocks() {
     for push in pushes.collect::<Vec<_>>() {
         push.await.unwrap();
     }
-    assert_eq!(objects.blocks.available_permits(), 4);
+    assert_eq!(objects.blocks.left.available_permits(), 4);
 }
