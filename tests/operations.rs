@@ -1,7 +1,7 @@
 //! A registry in operation, through the binary: signals, and what its logs hold afterwards.
 
 // Helpers outside of `#[test]` functions are tests all the same.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod support;
 
@@ -15,7 +15,7 @@ use format_spec::Digest;
 use fs_err as fs;
 use serde_json::Value;
 
-use support::command::{Process, Run, bundle, sh};
+use support::command::{Process, Run, bundle, memory, sh};
 use support::site::Site;
 use support::{free_port, noise, text, tool, wire};
 
@@ -177,4 +177,53 @@ fn a_quota_that_is_too_small_ends_an_import_with_what_to_do() {
         site.bundle(&["registry", "status", "--data-dir", text(&data), "--output", "json"]).json();
     assert_eq!(document["quotaBytes"], 2 << 20);
     assert!(document["process"]["usedBytes"].as_u64().unwrap() > 240_000, "{document}");
+}
+
+/// Manifests of the smallest values that there may be, as many at one time as clients may send, on top of what a registry takes
+/// anyway.
+#[test]
+fn the_worst_manifests_at_one_time_take_little_memory() {
+    const CLIENTS: usize = 8;
+    let texts = |seed: usize, many: usize| {
+        let one = |n: usize| format!("\"{:x}\":\"\"", n * 7 + seed);
+        (0..many).map(one).collect::<Vec<_>>().join(",")
+    };
+    let children = |seed: usize| {
+        let child =
+            r#"{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:"#;
+        let rest = r#"","size":1,"platform":{"os":"linux","architecture":"a"}}"#;
+        let one = |n: usize| format!("{child}{:064x}{rest}", n * 100 + seed);
+        (0..20_000).map(one).collect::<Vec<_>>().join(",")
+    };
+    let manifest = |seed: usize| {
+        let (manifests, annotations) = match seed % 2 {
+            0 => (children(seed), String::new()),
+            _ => (String::new(), texts(seed, 199_000)),
+        };
+        let kind = "application/vnd.oci.image.index.v1+json";
+        let mut text = format!(
+            r#"{{"schemaVersion":2,"mediaType":"{kind}","manifests":[{manifests}],"annotations":{{{annotations}}}}}"#
+        );
+        text.extend(std::iter::repeat_n(' ', (4 << 20) - text.len()));
+        text
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let (process, host) = serve(&dir.path().join("data"), "");
+    let before = memory(&process.0);
+    std::thread::scope(|scope| {
+        for seed in 0..CLIENTS {
+            let (host, manifest) = (&host, manifest(seed));
+            scope.spawn(move || {
+                let path = format!("/v2/worst/manifests/t{seed}");
+                let put = || wire::request(host, "PUT", &path, &[], manifest.as_bytes()).unwrap();
+                // Who waited for too long comes again.
+                while put().status != 201 {
+                    std::thread::sleep(Duration::from_millis(500));
+                }
+            });
+        }
+    });
+    let more = memory(&process.0) - before;
+    println!("{more} KiB");
+    assert!(more < 56 << 10, "{more} KiB");
 }

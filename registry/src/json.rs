@@ -7,7 +7,6 @@
 
 use std::borrow::Cow;
 use std::cell::Cell;
-use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
@@ -27,6 +26,12 @@ pub(crate) enum Want {
     Members(&'static Want),
     /// All items of a list.
     Items(&'static Want),
+    /// Each item of a list by itself: it is handed over under this name, and not kept. Of the list it is kept that it is
+    /// there.
+    Each(&'static str, &'static Want),
+    #[cfg_attr(not(feature = "server"), allow(dead_code))]
+    /// That it is a list or an object of texts: of one that is not, the first that is none is kept.
+    Texts,
 }
 
 /// A value of a document; texts stay where they are as far as they can.
@@ -86,15 +91,28 @@ impl<'a> Node<'a> {
     }
 }
 
+/// What takes the items of [`Want::Each`]: the name that is said there, the number of the item, the item.
+type Take<'t> = dyn Fn(&'static str, usize, &Node<'_>) + 't;
+
 /// Parses one JSON document: no duplicate keys, at most `depth` levels and [`VALUES_MAX`] values, nothing after it.
 pub(crate) fn parse<'a>(
     bytes: &'a [u8],
     depth: usize,
     want: &'static Want,
 ) -> Result<Node<'a>, serde_json::Error> {
+    parse_each(bytes, depth, want, &|_, _, _| {})
+}
+
+/// The same where lists are handed over item by item. What comes of them holds only when the whole document does.
+pub(crate) fn parse_each<'a>(
+    bytes: &'a [u8],
+    depth: usize,
+    want: &'static Want,
+    take: &Take<'_>,
+) -> Result<Node<'a>, serde_json::Error> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let left = Cell::new(VALUES_MAX);
-    let node = Level { depth, left: &left, want }.deserialize(&mut reader)?;
+    let node = Level { depth, left: &left, take, want }.deserialize(&mut reader)?;
     reader.end()?;
     Ok(node)
 }
@@ -103,13 +121,14 @@ pub(crate) fn parse<'a>(
 struct Level<'c> {
     depth: usize,
     left: &'c Cell<usize>,
+    take: &'c Take<'c>,
     want: &'static Want,
 }
 
 impl Level<'_> {
     fn down<E: Error>(&self, want: &'static Want) -> Result<Self, E> {
         let depth = self.depth.checked_sub(1).ok_or_else(|| E::custom("nested too deeply"))?;
-        Ok(Self { depth, left: self.left, want })
+        Ok(Self { depth, left: self.left, take: self.take, want })
     }
 
     fn scalar<'a>(&self, node: impl FnOnce() -> Node<'a>) -> Node<'a> {
@@ -168,21 +187,32 @@ impl<'de> Visitor<'de> for Level<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Node<'de>, A::Error> {
-        let Want::Items(want) = self.want else {
-            while items.next_element_seed(self.down(&Want::Nothing)?)?.is_some() {}
-            return Ok(Node::Other);
+        let (mut list, mut number) = (Vec::new(), 0);
+        let of_items = match self.want {
+            Want::Items(want) | Want::Each(_, want) => want,
+            Want::Texts => &Want::Scalar,
+            _ => &Want::Nothing,
         };
-        let mut list = Vec::new();
-        while let Some(item) = items.next_element_seed(self.down(want)?)? {
-            list.push(item);
+        while let Some(item) = items.next_element_seed(self.down(of_items)?)? {
+            match self.want {
+                Want::Items(_) => list.push(item),
+                Want::Each(name, _) => (self.take)(name, number, &item),
+                Want::Texts if list.is_empty() && item.as_str().is_none() => list.push(item),
+                _ => {}
+            }
+            number += 1;
         }
-        list.shrink_to_fit();
-        Ok(Node::List(list))
+        match self.want {
+            Want::Items(_) | Want::Each(..) | Want::Texts => {
+                list.shrink_to_fit();
+                Ok(Node::List(list))
+            }
+            _ => Ok(Node::Other),
+        }
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut items: A) -> Result<Node<'de>, A::Error> {
-        // Gone with the end of the object: at one time those of the objects that are open.
-        let mut seen: BTreeSet<Cow<'de, str>> = BTreeSet::new();
+        let mut keys: Vec<Cow<'de, str>> = Vec::new();
         let mut kept = Vec::new();
         while let Some(key) = items.next_key_seed(Key)? {
             let want = match self.want {
@@ -190,20 +220,27 @@ impl<'de> Visitor<'de> for Level<'_> {
                     fields.iter().find(|(name, _)| *name == key).map(|(_, want)| want)
                 }
                 Want::Members(want) => Some(*want),
+                Want::Texts => Some(&Want::Scalar),
                 _ => None,
             };
             let value = items.next_value_seed(self.down(want.unwrap_or(&Want::Nothing))?)?;
-            if want.is_some() {
+            let keep = match self.want {
+                Want::Texts => kept.is_empty() && value.as_str().is_none(),
+                _ => want.is_some(),
+            };
+            if keep {
                 kept.push((key.clone(), value));
             }
-            if seen.contains(&key) {
-                let key: String = key.chars().take(100).collect();
-                return Err(A::Error::custom(format_args!("key `{key}` stands twice")));
-            }
-            seen.insert(key);
+            keys.push(key);
+        }
+        // Sorted in place: a set would cost twice as much, in small pieces that the allocator keeps for a while.
+        keys.sort_unstable();
+        if let Some(twice) = keys.windows(2).find(|keys| keys[0] == keys[1]) {
+            let key: String = twice[0].chars().take(100).collect();
+            return Err(A::Error::custom(format_args!("key `{key}` stands twice")));
         }
         match self.want {
-            Want::Fields(_) | Want::Members(_) => {
+            Want::Fields(_) | Want::Members(_) | Want::Texts => {
                 kept.shrink_to_fit();
                 Ok(Node::Object(Object(kept)))
             }
@@ -241,6 +278,8 @@ impl<'de> Visitor<'de> for Key {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+
     use super::*;
     use proptest::prelude::*;
     use serde_json::Value;
@@ -297,6 +336,45 @@ mod tests {
         let node = parse(br#"{"text":{"a":1},"list":{"n":1},"map":[1]}"#, 16, &WANT).unwrap();
         let Node::Object(object) = node else { panic!() };
         assert!(object.iter().all(|(_, value)| *value == Node::Other));
+    }
+
+    #[test]
+    fn items_are_handed_over_one_by_one_and_texts_are_only_looked_at() {
+        static WANT: Want = Want::Fields(&[
+            ("list", Want::Each("it", &Want::Fields(&[("n", Want::Scalar), ("t", Want::Texts)]))),
+            ("map", Want::Texts),
+        ]);
+        let parse = |text: &str| {
+            let taken = RefCell::new(vec![]);
+            let node = parse_each(text.as_bytes(), 16, &WANT, &|name, number, item| {
+                let n = item.get("n").and_then(Node::as_u64);
+                taken.borrow_mut().push((name, number, n, format!("{:?}", item.get("t"))));
+            });
+            let Node::Object(object) = node.unwrap() else { panic!() };
+            let texts = |name| format!("{:?}", object.get(name));
+            (taken.into_inner(), texts("list"), texts("map"))
+        };
+        let (there, none) = ("Some(List([]))".to_owned(), "None".to_owned());
+        let (taken, list, map) =
+            parse(r#"{"list":[{"n":1,"t":["a","\u0061"]},{"n":2},3],"map":{"k":"v","l":"\n"}}"#);
+        let item = |number, n: Option<u64>, t: &String| ("it", number, n, t.clone());
+        assert_eq!(
+            taken,
+            [item(0, Some(1), &there), item(1, Some(2), &none), item(2, None, &none)]
+        );
+        assert_eq!((list, map), (there, "Some(Object(Object([])))".to_owned()));
+        // The first that is no text is kept, so that it can be told.
+        let (taken, list, map) =
+            parse(r#"{"list":[{"t":["a",1,2]},{"t":{"a":[]}}],"map":{"a":"","b":null,"c":1}}"#);
+        assert_eq!(
+            (taken[0].3.as_str(), list.as_str()),
+            ("Some(List([Number(1)]))", "Some(List([]))")
+        );
+        assert_eq!(taken[1].3, r#"Some(Object(Object([("a", Other)])))"#);
+        assert_eq!(map, r#"Some(Object(Object([("b", Null)])))"#);
+        let (taken, list, map) = parse(r#"{"list":{"n":1},"map":[1]}"#);
+        assert!(taken.is_empty());
+        assert_eq!((list.as_str(), map.as_str()), ("Some(Other)", "Some(List([Number(1)]))"));
     }
 
     #[test]

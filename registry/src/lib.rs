@@ -4,8 +4,8 @@
 //! 2. The [`client`] speaks to any registry: it pulls manifests and blobs, and pushes them. What it
 //!    hands out is bounded and, where it is whole, hashed.
 //! 3. [`manifest`] turns received bytes into typed descriptors; the bytes themselves are kept and
-//!    shipped as they were found. [`layout`] reads the same things from an `oci:` directory, a [`shelf`](mod@shelf) is any other
-//!    place on this machine.
+//!    shipped as they were found. `outline` keeps of them what a registry has to know. [`layout`] reads the same things from
+//!    an `oci:` directory, a [`shelf`](mod@shelf) is any other place on this machine.
 //! 4. The [`server`] is the mirror registry on the other side of the gap, over the [`store`].
 //! 5. [`record`] names what imports leave in a registry, for who writes it and who reads it.
 //! 6. [`lasting`] makes the directories in which each side keeps what must survive, [`regular`] opens files that are files.
@@ -23,6 +23,8 @@ pub mod manifest;
 pub mod media_type;
 #[cfg(feature = "server")]
 pub mod objects;
+#[cfg(feature = "server")]
+mod outline;
 #[cfg(feature = "server")]
 mod parsing;
 pub mod progress;

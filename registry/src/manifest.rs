@@ -5,6 +5,7 @@
 //! [`Digest`], every size is bounded. The bytes themselves stay as they were received; nothing here is
 //! ever written back.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
@@ -185,6 +186,48 @@ impl Manifest<ContentDigest> {
 
 impl<D: FromStr<Err: Display>> Manifest<D> {
     fn read(bytes: &[u8], media_type: Option<&str>) -> Result<Self, ManifestError> {
+        let document = Document::read(bytes, media_type, &MANIFEST, |descriptor| descriptor)?;
+        let Document { media_type, config, list, subject, artifact_type, annotations } = document;
+        Ok(match config {
+            Some(config) => Self::Image(ImageManifest {
+                media_type,
+                config,
+                layers: list,
+                subject,
+                artifact_type,
+                annotations,
+            }),
+            None => Self::Index(IndexManifest {
+                media_type,
+                manifests: list,
+                subject,
+                artifact_type,
+                annotations,
+            }),
+        })
+    }
+}
+
+/// A manifest of either kind, with what is kept of each of its layers or children.
+pub(crate) struct Document<D, T> {
+    pub(crate) media_type: String,
+    /// The configuration; an index has none.
+    pub(crate) config: Option<Descriptor<D>>,
+    pub(crate) list: Vec<T>,
+    pub(crate) subject: Option<Descriptor<D>>,
+    artifact_type: Option<String>,
+    annotations: BTreeMap<String, String>,
+}
+
+impl<D: FromStr<Err: Display>, T> Document<D, T> {
+    /// Reads what is wanted of a manifest. `keep` gets one descriptor after the other, so that it costs no more than what is
+    /// kept.
+    pub(crate) fn read(
+        bytes: &[u8],
+        media_type: Option<&str>,
+        want: &'static Want,
+        keep: impl Fn(Descriptor<D>) -> T,
+    ) -> Result<Self, ManifestError> {
         if bytes.len() as u64 > MANIFEST_MAX {
             return Err(ManifestError::TooLarge(bytes.len() as u64));
         }
@@ -198,9 +241,13 @@ impl<D: FromStr<Err: Display>> Manifest<D> {
         {
             return Err(ManifestError::NotAManifest(clip(said)));
         }
-        let Node::Object(document) =
-            crate::json::parse(bytes, DEPTH_MAX, &MANIFEST).map_err(ManifestError::Json)?
-        else {
+        let (layers, manifests) = (RefCell::default(), RefCell::default());
+        let take = |name: &'static str, number: usize, item: &Node<'_>| {
+            let list: &RefCell<List<T>> = if name == LAYERS { &layers } else { &manifests };
+            list.borrow_mut().take(name, number, item, &keep);
+        };
+        let document = crate::json::parse_each(bytes, DEPTH_MAX, want, &take);
+        let Node::Object(document) = document.map_err(ManifestError::Json)? else {
             return Err(ManifestError::Field {
                 field: "document".into(),
                 expected: "a JSON object",
@@ -216,29 +263,58 @@ impl<D: FromStr<Err: Display>> Manifest<D> {
         let subject = fields.object("subject")?.map(|s| s.descriptor()).transpose()?;
         let artifact_type = fields.text("artifactType")?;
         let annotations = fields.annotations()?;
-        if is_index(&media_type) {
-            let manifests = fields.descriptors("manifests")?;
-            Ok(Self::Index(IndexManifest {
-                media_type,
-                manifests,
-                subject,
-                artifact_type,
-                annotations,
-            }))
+        let (config, list) = if is_index(&media_type) {
+            (None, fields.list(MANIFESTS, manifests.into_inner())?)
         } else {
             let config = fields
                 .object("config")?
                 .ok_or_else(|| ManifestError::Missing("config".into()))?
                 .descriptor()?;
-            let layers = fields.descriptors("layers")?;
-            Ok(Self::Image(ImageManifest {
-                media_type,
-                config,
-                layers,
-                subject,
-                artifact_type,
-                annotations,
-            }))
+            (Some(config), fields.list(LAYERS, layers.into_inner())?)
+        };
+        Ok(Self { media_type, config, list, subject, artifact_type, annotations })
+    }
+}
+
+/// The list of descriptors of an image.
+pub(crate) const LAYERS: &str = "layers";
+
+/// That of an index.
+pub(crate) const MANIFESTS: &str = "manifests";
+
+/// One of these as it is read.
+struct List<T> {
+    kept: Vec<T>,
+    count: usize,
+    /// What was wrong first.
+    error: Option<ManifestError>,
+}
+
+impl<T> Default for List<T> {
+    fn default() -> Self {
+        Self { kept: Vec::new(), count: 0, error: None }
+    }
+}
+
+impl<T> List<T> {
+    fn take<D: FromStr<Err: Display>>(
+        &mut self,
+        name: &'static str,
+        number: usize,
+        item: &Node<'_>,
+        keep: impl Fn(Descriptor<D>) -> T,
+    ) {
+        self.count += 1;
+        if self.error.is_some() || self.count > DESCRIPTORS_MAX {
+            return;
+        }
+        let descriptor = match item {
+            Node::Object(map) => Below { map, path: format!("{name}[{number}]") }.descriptor(),
+            _ => Err(ManifestError::Field { field: name.into(), expected: "a list of objects" }),
+        };
+        match descriptor {
+            Ok(descriptor) => self.kept.push(keep(descriptor)),
+            Err(error) => self.error = Some(error),
         }
     }
 }
@@ -268,11 +344,6 @@ impl<D> Manifest<D> {
         }
     }
 
-    /// Everything it names: configuration, layers or children, and the manifest it refers to.
-    pub fn named(&self) -> impl Iterator<Item = &Descriptor<D>> {
-        self.blobs().into_iter().chain(self.children()).chain(self.subject())
-    }
-
     /// The manifests of an index, in order; nothing for an image.
     pub fn children(&self) -> &[Descriptor<D>] {
         match self {
@@ -288,8 +359,8 @@ static MANIFEST: Want = Want::Fields(&[
     ("mediaType", Want::Scalar),
     ("artifactType", Want::Scalar),
     ("config", DESCRIPTOR),
-    ("layers", Want::Items(&DESCRIPTOR)),
-    ("manifests", Want::Items(&DESCRIPTOR)),
+    (LAYERS, Want::Each(LAYERS, &DESCRIPTOR)),
+    (MANIFESTS, Want::Each(MANIFESTS, &DESCRIPTOR)),
     ("fsLayers", Want::Nothing),
     ("subject", DESCRIPTOR),
     ("annotations", TEXTS),
@@ -306,7 +377,8 @@ const DESCRIPTOR: Want = Want::Fields(&[
     ("annotations", TEXTS),
 ]);
 
-const PLATFORM: Want = Want::Fields(&[
+/// And of the platform in it.
+pub(crate) const PLATFORM: Want = Want::Fields(&[
     ("os", Want::Scalar),
     ("architecture", Want::Scalar),
     ("variant", Want::Scalar),
@@ -459,29 +531,17 @@ impl<'a> Fields<'a> {
             .collect()
     }
 
-    /// A list of descriptors. Absent is an error, null is an empty list: Go writes it so.
-    fn descriptors<D: FromStr<Err: Display>>(
-        &self,
-        key: &str,
-    ) -> Result<Vec<Descriptor<D>>, ManifestError> {
-        let list = match self.map.get(key) {
+    /// A list of descriptors, of which this was taken. Absent is an error, null is an empty list: Go writes it so.
+    fn list<T>(&self, key: &'static str, taken: List<T>) -> Result<Vec<T>, ManifestError> {
+        match self.map.get(key) {
             None => return Err(ManifestError::Missing(self.at(key))),
-            Some(Node::Null) => return Ok(Vec::new()),
-            Some(Node::List(list)) => list,
+            Some(Node::Null | Node::List(_)) => {}
             Some(_) => return Err(self.wrong(key, "a list")),
-        };
-        if list.len() > DESCRIPTORS_MAX {
-            return Err(ManifestError::TooMany(list.len()));
         }
-        list.iter()
-            .enumerate()
-            .map(|(number, item)| match item {
-                Node::Object(map) => {
-                    Below { map, path: self.at(&format!("{key}[{number}]")) }.descriptor()
-                }
-                _ => Err(self.wrong(key, "a list of objects")),
-            })
-            .collect()
+        if taken.count > DESCRIPTORS_MAX {
+            return Err(ManifestError::TooMany(taken.count));
+        }
+        taken.error.map_or(Ok(taken.kept), Err)
     }
 
     fn as_descriptor<D: FromStr<Err: Display>>(&self) -> Result<Descriptor<D>, ManifestError> {

@@ -171,25 +171,23 @@ impl Bucket {
     }
 
     /// Replaces an object when it is still the one that was read; returns what the store knows of the new one,
-    /// `None` when it is another. `bytes` must differ from everything ever written there.
+    /// `None` when it is another. `payload` must differ from everything ever written there.
     pub(super) async fn replace(
         &self,
         key: &str,
         old: &ObjectMeta,
-        bytes: Bytes,
+        payload: impl Into<PutPayload>,
     ) -> Result<bool, StoreError> {
-        let path = self.path(key)?;
+        let (path, payload) = (self.path(key)?, payload.into());
         let version = UpdateVersion { e_tag: old.e_tag.clone(), version: old.version.clone() };
         let mut tries = 1;
         loop {
             let mode = PutMode::Update(version.clone());
             let options = PutOptions { mode, ..PutOptions::default() };
-            match self.store.put_opts(&path, bytes.clone().into(), options).await {
+            match self.store.put_opts(&path, payload.clone(), options).await {
                 Ok(_) => return Ok(true),
                 Err(Error::Precondition { .. } | Error::NotFound { .. }) => {
-                    return Ok(
-                        self.get(key, bytes.len() as u64).await.ok().flatten() == Some(bytes)
-                    );
+                    return Ok(self.same(key, &path, &payload).await.unwrap_or(false));
                 }
                 Err(Error::Generic { .. }) if tries < CREATE_TRIES => tries += 1,
                 Err(error) => return Err(fault("writing", key, &error)),

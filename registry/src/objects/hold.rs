@@ -16,7 +16,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use object_store::ObjectMeta;
+use object_store::{ObjectMeta, PutPayload};
 
 use super::error::ObjectsError;
 use super::limits::{ABANDONED, GOING_TIME, GOING_WAIT, HOLD_TRIES, POINTER_MAX, SMALL_MAX};
@@ -76,11 +76,11 @@ impl Objects {
     }
 
     /// What is at a key, and stays for the grace from now on; `None` for nothing. `anew` is the object written anew.
-    pub(super) async fn hold(
+    pub(super) async fn hold<P: Into<PutPayload>>(
         &self,
         key: &str,
         max: u64,
-        anew: impl Fn(&Bytes) -> Result<Option<Bytes>, StoreError>,
+        anew: impl Fn(&Bytes) -> Result<Option<P>, StoreError>,
     ) -> Result<Option<Bytes>, StoreError> {
         for _ in 0..HOLD_TRIES {
             let There::Object(bytes, meta) = self.look(key, max).await? else { return Ok(None) };
@@ -138,22 +138,22 @@ impl Objects {
         &self,
         key: &str,
         there: &There,
-        bytes: Bytes,
+        payload: impl Into<PutPayload>,
     ) -> Result<bool, StoreError> {
         match there {
-            There::Nothing => self.bucket.create(key, bytes.into()).await,
+            There::Nothing => self.bucket.create(key, payload.into()).await,
             There::Going(meta) | There::Object(_, meta) => {
-                self.bucket.replace(key, meta, bytes).await
+                self.bucket.replace(key, meta, payload).await
             }
         }
     }
 
     /// Writes an object, whatever is there; it stays.
-    pub(super) async fn write(
+    pub(super) async fn write<P: Into<PutPayload>>(
         &self,
         key: &str,
         max: u64,
-        anew: impl Fn() -> Result<Bytes, StoreError>,
+        anew: impl Fn() -> Result<P, StoreError>,
     ) -> Result<(), StoreError> {
         // Mostly there is none.
         if self.bucket.create(key, anew()?.into()).await? {

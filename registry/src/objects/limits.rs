@@ -47,8 +47,9 @@ pub const FINISH_TIME: Duration = Duration::from_secs(60 * 60);
 /// Requests at one time for one answer.
 pub const ASIDE: usize = 16;
 
-/// Manifests that are read whole at one time, only to be hashed before they are sent or to be written anew: 16 MiB.
-pub const MANIFESTS_READ: usize = 4;
+/// Large manifests that are read whole at one time, to be hashed before they are sent, to be written anew, or for a list of
+/// referrers: 8 MiB.
+pub const MANIFESTS_READ: usize = 2;
 
 /// Idle connections kept to the object store.
 pub const IDLE_CONNECTIONS: usize = 64;

@@ -8,8 +8,7 @@ use futures_util::TryStreamExt;
 
 use super::{Objects, keys};
 use crate::content::ContentDigest;
-use crate::parsing;
-use crate::store::{Page, REFERRERS_READ, Referrer, Referrers, ReferrersPage, StoreError, lexical};
+use crate::store::{Page, REFERRERS_READ, Referrers, ReferrersPage, StoreError, lexical};
 
 impl Objects {
     /// At most `limit` tags after `last` (empty: from the first); `None` when there is no such repository.
@@ -96,13 +95,7 @@ impl Objects {
             if read > REFERRERS_READ {
                 return Ok(page.cut());
             }
-            let stored = self.get_manifest(repository, &digest).await?;
-            let turn = parsing::turn(stored.as_ref().map_or(0, |stored| stored.bytes.len())).await;
-            let referrer = tokio::task::spawn_blocking(move || {
-                let _turn = turn;
-                stored.and_then(Referrer::of)
-            });
-            if !page.offer(digest, referrer.await.map_err(std::io::Error::other)?) {
+            if !page.offer(digest, self.referrer(repository, &digest).await?) {
                 return Ok(page.cut());
             }
         }

@@ -11,6 +11,7 @@ use format_spec::limits::MANIFEST_MAX;
 use format_spec::{Repository, Tag};
 use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt, TryStreamExt};
+use object_store::PutPayload;
 use tokio::sync::Semaphore;
 
 use super::error::ObjectsError;
@@ -18,10 +19,9 @@ use super::hold::{is_going, word};
 use super::limits::{ASIDE, MANIFESTS_READ, SMALL_MAX};
 use super::{Objects, keys};
 use crate::content::{Algorithm, ContentDigest};
-use crate::manifest::Manifest;
-use crate::media_type::is_foreign_layer;
+use crate::outline::Outline;
 use crate::parsing;
-use crate::store::{HEADING_MAX, Pushed, StoreError, StoredManifest};
+use crate::store::{HEADING_MAX, Pushed, Referrer, StoreError, StoredManifest};
 
 /// Bytes of a stored manifest: a word of chance, the media type, the manifest.
 pub(super) const STORED_MAX: u64 = WORD as u64 + HEADING_MAX + MANIFEST_MAX;
@@ -32,10 +32,11 @@ const WORD: usize = 33;
 /// Manifests that are read whole only to be hashed or written anew.
 static READ: Semaphore = Semaphore::const_new(MANIFESTS_READ);
 
-/// The stored form of a manifest; no two are the same.
-fn stored(media_type: &str, bytes: &Bytes) -> Result<Bytes, StoreError> {
+/// The stored form of a manifest; no two are the same. The bytes are not copied.
+fn stored(media_type: &str, bytes: &Bytes) -> Result<PutPayload, StoreError> {
     let word = word()?;
-    Ok(Bytes::from([&word[..WORD - 1], b" ", media_type.as_bytes(), b"\n", bytes].concat()))
+    let heading = [&word[..WORD - 1], b" ", media_type.as_bytes(), b"\n"].concat();
+    Ok(PutPayload::from_iter([Bytes::from(heading), bytes.clone()]))
 }
 
 /// The same without the word, which the first ones did not have.
@@ -64,18 +65,13 @@ struct Needs {
 }
 
 impl Needs {
-    fn of(manifest: &Manifest<ContentDigest>) -> Self {
-        // Foreign layers stay where they are (OCI image specification, non-distributable).
-        let blobs = manifest.blobs().into_iter().filter(|blob| !is_foreign_layer(&blob.media_type));
-        let blobs = blobs.map(|blob| (blob.digest, Some(blob.size)));
-        let others = manifest.children().iter().chain(manifest.subject());
-        let named = blobs.chain(others.map(|other| (other.digest, None)));
+    fn of(manifest: Outline) -> Self {
+        let blobs = manifest.needed().map(|blob| (blob.digest, Some(blob.size)));
+        let others = manifest.children.iter().chain(&manifest.subject);
+        let named = blobs.chain(others.map(|other| (*other, None)));
         let mut seen = HashSet::new();
-        Self {
-            media_type: manifest.media_type().to_owned(),
-            subject: manifest.subject().map(|subject| subject.digest),
-            named: named.filter(|named| seen.insert(*named)).collect(),
-        }
+        let named = named.filter(|named| seen.insert(*named)).collect();
+        Self { named, media_type: manifest.media_type, subject: manifest.subject }
     }
 }
 
@@ -96,17 +92,11 @@ impl Objects {
         self.writable()?;
         let algorithm = expected.map_or(Algorithm::Sha256, ContentDigest::algorithm);
         let (body, kind) = (bytes.clone(), media_type.map(str::to_owned));
-        let turn = parsing::turn(bytes.len()).await;
-        // 4 MiB take tens of milliseconds, in which an asynchronous thread serves many others.
-        let read = tokio::task::spawn_blocking(move || {
-            let _turn = turn;
+        let read = parsing::at_turn(bytes.len(), move || {
             let digest = ContentDigest::of(algorithm, &body);
-            (
-                digest,
-                Manifest::parse_any(&body, kind.as_deref()).map(|manifest| Needs::of(&manifest)),
-            )
+            (digest, Outline::parse(&body, kind.as_deref()).map(Needs::of))
         });
-        let (digest, needs) = read.await.map_err(std::io::Error::other)?;
+        let (digest, needs) = read.await?;
         if let Some(expected) = expected.filter(|expected| **expected != digest) {
             return Err(StoreError::Mismatch {
                 expected: Box::new(*expected),
@@ -261,6 +251,28 @@ impl Objects {
         Ok(Small::Found(whole(repository, digest, &bytes)))
     }
 
+    /// What a list of referrers says of the manifest with this digest, which stays for the grace.
+    pub(super) async fn referrer(
+        &self,
+        repository: &Repository,
+        digest: &ContentDigest,
+    ) -> Result<Option<Referrer>, StoreError> {
+        let small = self.small_manifest(repository, digest, parsing::USUAL as u64).await?;
+        let (stored, turn) = match small {
+            Small::Found(stored) => (stored, None),
+            Small::Large => {
+                let turn = READ.acquire().await.ok();
+                (self.get_manifest(repository, digest).await?, turn)
+            }
+        };
+        let length = stored.as_ref().map_or(0, |stored| stored.bytes.len());
+        let referrer = parsing::at_turn(length, move || {
+            let _turn = turn;
+            stored.and_then(Referrer::of)
+        });
+        Ok(referrer.await?)
+    }
+
     /// The same with its stored form.
     async fn read_manifest(
         &self,
@@ -297,14 +309,12 @@ impl Objects {
     ) -> Result<bool, StoreError> {
         self.writable()?;
         let stored = self.get_manifest(repository, digest).await?;
-        let turn = parsing::turn(stored.as_ref().map_or(0, |stored| stored.bytes.len())).await;
-        let subject = tokio::task::spawn_blocking(move || {
-            let _turn = turn;
+        let length = stored.as_ref().map_or(0, |stored| stored.bytes.len());
+        let subject = parsing::at_turn(length, move || {
             let stored = stored?;
-            let manifest = Manifest::parse_any(&stored.bytes, Some(&stored.media_type)).ok()?;
-            manifest.subject().map(|subject| subject.digest)
+            Outline::parse(&stored.bytes, Some(&stored.media_type)).ok()?.subject
         });
-        let subject = subject.await.map_err(std::io::Error::other)?;
+        let subject = subject.await?;
         let mut back = self.bucket.list(&keys::tagged(repository, digest), None)?;
         while let Some(meta) = back.try_next().await? {
             let key = self.bucket.key(&meta);
@@ -385,8 +395,8 @@ mod tests {
             r#"{{"schemaVersion":2,"manifests":[{}{one}]}}"#,
             format!("{one},").repeat(15_000)
         );
-        let manifest = Manifest::parse_any(index.as_bytes(), None).unwrap();
-        assert_eq!(Needs::of(&manifest).named, [(digest, None)]);
+        let manifest = Outline::parse(index.as_bytes(), None).unwrap();
+        assert_eq!(Needs::of(manifest).named, [(digest, None)]);
 
         let objects = Objects::over(Arc::new(InMemory::new()), "p", false).await.unwrap();
         let name: Repository = "a".parse().unwrap();

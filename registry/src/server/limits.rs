@@ -69,22 +69,15 @@ pub const MANIFEST_ASIDE: u64 = 256 * 1024;
 /// Such manifests at one time: the other processors go on serving.
 pub const LARGE_MANIFESTS_MAX: usize = 2;
 
-/// A manifest above this is not held while it is sent, and one that arrives needs room of [`MANIFESTS_ROOM`]. Usual ones have
-/// 1 to 20 KiB; so much every connection may hold.
-pub const MANIFEST_HELD: u64 = 64 * 1024;
+/// A manifest above this is not held while it is sent or arrives. Usual ones have 1 to 20 KiB; so much every connection may
+/// hold.
+pub const MANIFEST_HELD: u64 = crate::parsing::USUAL as u64;
 
-/// Bytes of large manifests that arrive or wait to be stored: four of the largest.
-pub const MANIFESTS_ROOM: usize = 16 * 1024 * 1024;
+/// Bytes of large manifests that have arrived and are being stored: two of the largest.
+pub const MANIFESTS_ROOM: usize = 8 * 1024 * 1024;
 
 /// For so long a large manifest waits for room; then its client is told to come again.
 pub const ROOM_TIME: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 10 });
-
-/// Bytes a second in which a manifest with room has to arrive: who sends more slowly does not keep the room from others. The
-/// largest has two minutes and a quarter.
-pub const ROOM_RATE: u64 = 32 * 1024;
-
-/// The time it has besides.
-pub const ROOM_GRACE: Duration = Duration::from_secs(if cfg!(test) { 3 } else { 10 });
 
 /// Lists of referrers that are made at one time over object storage, each from one manifest after the other; over files it is
 /// parsing that is limited.

@@ -19,6 +19,7 @@ mod access_log;
 mod account;
 mod answer;
 mod appender;
+mod arriving;
 mod audit;
 mod buffers;
 pub mod certificate;

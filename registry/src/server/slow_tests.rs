@@ -108,50 +108,67 @@ async fn a_reader_that_stops_is_cut() {
     .await;
 }
 
+/// Tests of large manifests, which share one room in this process.
+static ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 #[tokio::test]
-async fn who_sends_a_large_manifest_slowly_loses_its_room() {
+async fn who_sends_a_large_manifest_slowly_is_in_nobodys_way() {
+    /// More than there would be room for in memory.
+    const SENDERS: usize = 8;
+    const LENGTH: usize = 4 << 20;
+    let _one = ONE.lock().await;
     with(|address| async move {
-        let head = "PUT /v2/a/manifests/v1 HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 4194304\r\n\r\n";
+        let head = format!(
+            "PUT /v2/a/manifests/v1 HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {LENGTH}\r\n\r\n"
+        );
+        let go_on = CancellationToken::new();
         let mut slow = Vec::new();
-        for _ in 0..4 {
+        for _ in 0..SENDERS {
             let mut socket = TcpStream::connect(&address).await.unwrap();
             socket.write_all(head.as_bytes()).await.unwrap();
-            slow.push(socket);
+            // All but one byte, then one now and then, which is not nothing.
+            socket.write_all(&vec![b' '; LENGTH - 100]).await.unwrap();
+            let go_on = go_on.clone();
+            slow.push(tokio::spawn(async move {
+                let mut sent = LENGTH - 100;
+                while !go_on.is_cancelled() && sent < LENGTH - 1 {
+                    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+                    socket.write_all(b" ").await.unwrap();
+                    sent += 1;
+                }
+                assert!(go_on.is_cancelled(), "nobody was asked to wait for so long");
+                socket.write_all(&vec![b' '; LENGTH - sent]).await.unwrap();
+                let mut answer = vec![];
+                let _ = socket.read_to_end(&mut answer).await;
+                String::from_utf8_lossy(&answer).into_owned()
+            }));
         }
-        // A byte now and then, which is not nothing.
-        let slow: Vec<_> = slow
-            .into_iter()
-            .map(|mut socket| {
-                tokio::spawn(async move {
-                    let mut answer = vec![0; 1024];
-                    loop {
-                        let wait = std::time::Duration::from_millis(200);
-                        match tokio::time::timeout(wait, socket.read(&mut answer)).await {
-                            Ok(length) => {
-                                answer.truncate(length.unwrap());
-                                return String::from_utf8_lossy(&answer).into_owned();
-                            }
-                            Err(_) => socket.write_all(b" ").await.unwrap(),
-                        }
-                    }
-                })
-            })
-            .collect();
-        // A small one does not wait.
-        let answer = send(&address, &put(b"{}".to_vec())).await;
-        assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
-        let mut refused = false;
-        // The four have their room once they were heard.
-        while !slow.iter().any(tokio::task::JoinHandle::is_finished) && !refused {
-            let answer = send(&address, &put(vec![b' '; 100_000])).await;
-            refused = answer.starts_with("HTTP/1.1 429");
-            assert!(!refused || field(&answer, "retry-after") == "5", "{answer}");
+        for length in [2, 100_000, LENGTH, 100_000, LENGTH] {
+            let answer = send(&address, &put(vec![b' '; length])).await;
+            assert!(answer.starts_with("HTTP/1.1 400"), "{length}: {answer}");
         }
-        assert!(refused);
+        go_on.cancel();
         for slow in slow {
             let answer = slow.await.unwrap();
-            assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+            // All at once, some are told to come again.
+            let told = ["HTTP/1.1 400", "HTTP/1.1 429"].iter().any(|told| answer.starts_with(told));
+            assert!(told, "{answer}");
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_large_manifest_waits_for_room_and_its_client_is_told() {
+    let _one = ONE.lock().await;
+    with(|address| async move {
+        let room = super::arriving::room().await;
+        let answer = send(&address, &put(vec![b' '; 100_000])).await;
+        assert!(answer.starts_with("HTTP/1.1 429"), "{answer}");
+        assert_eq!(field(&answer, "retry-after"), "5");
+        let answer = send(&address, &put(vec![b' '; 10_000])).await;
+        assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+        drop(room);
         let answer = send(&address, &put(vec![b' '; 100_000])).await;
         assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
     })

@@ -157,6 +157,15 @@ impl Storage {
         }
     }
 
+    /// Whether so many bytes more may lie on the disk for a moment.
+    pub(super) fn has_space(&self, bytes: u64) -> Result<(), StoreError> {
+        match self {
+            Self::Files(store) => store.has_space(bytes),
+            // That of the data directory, which holds nothing else that grows.
+            Self::Objects(_) => Ok(()),
+        }
+    }
+
     /// How full it is.
     pub(super) fn usage(&self) -> Option<Usage> {
         self.files().map(Store::usage)
@@ -393,13 +402,12 @@ impl Storage {
     ) -> Result<Pushed, Fault> {
         match self {
             Self::Files(store) => {
-                let turn = parsing::turn(bytes.len()).await;
-                aside(store, move |store| {
-                    let _turn = turn;
+                let store = Arc::clone(store);
+                let put = parsing::at_turn(bytes.len(), move || {
                     let kind = media_type.as_deref();
                     store.put_manifest(&repository, expected.as_ref(), &tags, kind, &bytes)
-                })
-                .await
+                });
+                Ok(put.await.map_err(StoreError::from)??)
             }
             Self::Objects(objects) => {
                 let kind = media_type.as_deref();
@@ -469,12 +477,12 @@ impl Storage {
     ) -> Result<bool, Fault> {
         match self {
             Self::Files(store) => {
-                let turn = parsing::turn(parsing::LARGEST).await;
-                aside(store, move |store| {
-                    let _turn = turn;
-                    store.delete_manifest(&repository, &digest)
-                })
-                .await
+                let store = Arc::clone(store);
+                let size = store.manifest_size(&repository, &digest)?;
+                let size = usize::try_from(size).unwrap_or(usize::MAX);
+                let removed =
+                    parsing::at_turn(size, move || store.delete_manifest(&repository, &digest));
+                Ok(removed.await.map_err(StoreError::from)??)
             }
             Self::Objects(objects) => Ok(objects.delete_manifest(&repository, &digest).await?),
         }

@@ -15,8 +15,7 @@ use super::durable::{is_absent, read_bounded};
 use super::room::{Change, length, signed};
 use super::{Store, StoreError};
 use crate::content::{Algorithm, ContentDigest, ContentHasher};
-use crate::manifest::Manifest;
-use crate::media_type::is_foreign_layer;
+use crate::outline::Outline;
 use crate::regular;
 
 /// Bytes of the line before a stored manifest; a media type is at most 255 by RFC 6838.
@@ -100,13 +99,13 @@ impl Store {
                 found: Box::new(digest),
             });
         }
-        let manifest = Manifest::parse_any(bytes, media_type)?;
+        let manifest = Outline::parse(bytes, media_type)?;
         // The type it was sent with, unless that was none or a general one.
-        let media_type = manifest.media_type();
-        let subject = manifest.subject().map(|subject| subject.digest);
+        let media_type = &manifest.media_type;
+        let subject = manifest.subject;
 
         // Before the first look: what it names stays until it is there to name it.
-        let named: Vec<&ContentDigest> = manifest.named().map(|named| &named.digest).collect();
+        let named: Vec<&ContentDigest> = manifest.named().collect();
         let _holds: Vec<_> =
             named.iter().copied().chain([&digest]).map(|named| self.holds.hold(named)).collect();
         let _adding = self.adding(repository);
@@ -152,17 +151,9 @@ impl Store {
         written.inspect_err(|_| self.room.give(taken))
     }
 
-    fn require_blobs(
-        &self,
-        repository: &Repository,
-        manifest: &Manifest<ContentDigest>,
-    ) -> Result<(), StoreError> {
+    fn require_blobs(&self, repository: &Repository, manifest: &Outline) -> Result<(), StoreError> {
         let mut any = false;
-        for blob in manifest.blobs() {
-            // Foreign layers stay where they are (OCI image specification, non-distributable).
-            if is_foreign_layer(&blob.media_type) {
-                continue;
-            }
+        for blob in manifest.needed() {
             match self.has_blob(repository, &blob.digest)? {
                 None => return Err(StoreError::BlobUnknown(blob.digest)),
                 Some(found) if found != blob.size => {
@@ -286,8 +277,8 @@ impl Store {
         let removed =
             self.room.remove(&manifests.join(&name), || self.durable.remove(&manifests, &name))?;
         let subject = stored
-            .and_then(|stored| Manifest::parse_any(&stored.bytes, Some(&stored.media_type)).ok())
-            .and_then(|manifest| manifest.subject().map(|subject| subject.digest));
+            .and_then(|stored| Outline::parse(&stored.bytes, Some(&stored.media_type)).ok())
+            .and_then(|manifest| manifest.subject);
         if let Some(subject) = subject {
             self.durable.remove(&self.referrers_dir(repository, &subject), &digest.hex())?;
         }

@@ -77,8 +77,8 @@ impl Store {
                 let Stored::Good(manifest) = self.stored(repository, digest) else {
                     return Ok(false);
                 };
-                let Some(subject) = manifest.subject() else { return Ok(false) };
-                let directory = self.referrers_dir(repository, &subject.digest);
+                let Some(subject) = manifest.subject else { return Ok(false) };
+                let directory = self.referrers_dir(repository, &subject);
                 self.durable.make_dirs(&self.root, &directory)?;
                 self.durable.mark(&directory, &digest.hex())?;
                 Ok(true)
@@ -88,7 +88,7 @@ impl Store {
                 let Stored::Good(manifest) = self.stored(repository, digest) else {
                     return Ok(false);
                 };
-                let right = manifest.subject().map(|subject| subject.digest.hex());
+                let right = manifest.subject.map(|subject| subject.hex());
                 let all = self.repository(repository).join("_referrers");
                 let mut removed = false;
                 for subject in names(&all)? {

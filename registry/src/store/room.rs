@@ -298,6 +298,14 @@ impl Store {
         Ok(self.room.fits(bytes)?)
     }
 
+    /// Whether so many bytes may lie on the disk for a moment, which are stored only later, if at all.
+    ///
+    /// # Errors
+    /// They would take what shall stay free.
+    pub fn has_space(&self, bytes: u64) -> Result<(), StoreError> {
+        Ok(self.room.beyond_reserve(signed(bytes), true)?)
+    }
+
     /// Counts what is stored, beside the requests; `false` when `step`, which is called for each directory, ended it,
     /// or another count runs.
     ///

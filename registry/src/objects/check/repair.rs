@@ -52,8 +52,8 @@ impl Objects {
                 let Stored::Good(manifest) = self.stored(repository, digest).await? else {
                     return Ok(false);
                 };
-                let Some(subject) = manifest.subject() else { return Ok(false) };
-                let entries = keys::referrers(repository, &subject.digest);
+                let Some(subject) = manifest.subject else { return Ok(false) };
+                let entries = keys::referrers(repository, &subject);
                 self.keep(&format!("{entries}/{}", digest.hex())).await?;
                 Ok(true)
             }
@@ -71,7 +71,7 @@ impl Objects {
         let Stored::Good(manifest) = self.stored(repository, digest).await? else {
             return Ok(false);
         };
-        let right = manifest.subject().map(|subject| keys::referrers(repository, &subject.digest));
+        let right = manifest.subject.map(|subject| keys::referrers(repository, &subject));
         let entry = format!("/{}", digest.hex());
         let mut list = self.bucket.list(&format!("repositories/{repository}/_referrers"), None)?;
         let mut removed = false;

@@ -16,8 +16,8 @@ use super::super::{Objects, keys};
 use super::Checking;
 use super::blobs::Bytes;
 use crate::content::ContentDigest;
-use crate::manifest::Manifest;
-use crate::media_type::is_foreign_layer;
+use crate::outline::Outline;
+use crate::parsing;
 use crate::store::StoreError;
 use crate::store::check::{FINDINGS_MAX, FindingKind, Hits};
 use crate::store::collect::mark::Key;
@@ -31,7 +31,7 @@ pub(super) enum Stored {
     /// What it is named, and cannot be parsed.
     Unusable(String),
     /// Good.
-    Good(Box<Manifest<ContentDigest>>),
+    Good(Box<Outline>),
 }
 
 /// A tag, and what it stands for unless it is damaged.
@@ -44,9 +44,20 @@ impl Objects {
         repository: &Repository,
         digest: &ContentDigest,
     ) -> Result<Stored, StoreError> {
-        let there = self.look(&keys::manifest(repository, digest), STORED_MAX).await?;
+        let key = keys::manifest(repository, digest);
+        let mut there = self.look(&key, parsing::USUAL as u64).await?;
+        let mut turn = None;
+        if let There::Object(bytes, meta) = &there
+            && bytes.is_empty()
+        {
+            // Larger than that.
+            turn = parsing::turn(usize::try_from(meta.size).unwrap_or(usize::MAX)).await;
+            there = self.look(&key, STORED_MAX).await?;
+        }
         let There::Object(bytes, _) = there else { return Ok(Stored::Absent) };
-        Ok(Stored::read(&bytes, digest))
+        let read = Stored::read(&bytes, digest);
+        drop((bytes, turn));
+        Ok(read)
     }
 
     async fn is_there(&self, key: &str) -> Result<bool, StoreError> {
@@ -102,7 +113,7 @@ impl Stored {
         if found != *digest {
             return Self::Damaged(format!("its bytes have the digest {found}"));
         }
-        match Manifest::parse_any(content, Some(media_type)) {
+        match Outline::parse(content, Some(media_type)) {
             Ok(manifest) => Self::Good(Box::new(manifest)),
             Err(error) => Self::Unusable(error.to_string()),
         }
@@ -157,7 +168,7 @@ impl Checking<'_> {
                 Stored::Good(manifest) => {
                     self.report.manifests += 1;
                     self.manifest(repository, &digest, &manifest, &linked).await?;
-                    let subject = manifest.subject().map(|subject| subject.digest);
+                    let subject = manifest.subject;
                     referrers.push((digest, subject));
                 }
             }
@@ -218,15 +229,12 @@ impl Checking<'_> {
         &mut self,
         repository: &Repository,
         digest: &ContentDigest,
-        manifest: &Manifest<ContentDigest>,
+        manifest: &Outline,
         linked: &HashSet<Key>,
     ) -> Result<(), StoreError> {
         let objects = self.objects;
         let key = keys::manifest(repository, digest);
-        for blob in manifest.blobs() {
-            if is_foreign_layer(&blob.media_type) {
-                continue;
-            }
+        for blob in manifest.needed() {
             let linked = linked.contains(&Key::of(&blob.digest))
                 || objects.is_there(&keys::link(repository, &blob.digest)).await?;
             let (kind, detail) = match self.size(&blob.digest).await? {

@@ -15,7 +15,8 @@ use super::super::limits::{ASIDE, SMALL_MAX};
 use super::super::manifests::{STORED_MAX, without_word};
 use super::{Halt, Run};
 use crate::content::ContentDigest;
-use crate::manifest::Manifest;
+use crate::outline::Outline;
+use crate::parsing;
 use crate::store::collect::Named;
 use crate::store::collect::mark::{self, Key, Node, Unreadable};
 use crate::store::collect::pins::Here;
@@ -94,6 +95,7 @@ impl Run<'_> {
                 let key = objects.bucket.key(&meta);
                 // Not a manifest, whoever put it there.
                 let Some(digest) = digest_of(&key) else { return Ok(Read::Absent) };
+                let _turn = parsing::turn(usize::try_from(meta.size).unwrap_or(usize::MAX)).await;
                 read(objects.look(&key, STORED_MAX).await, key, digest)
             })
             .try_buffer_unordered(ASIDE);
@@ -355,7 +357,7 @@ fn read(
     let Some(stored) = StoredManifest::parse(&without_word(&bytes), &digest) else {
         return Ok(Read::Unreadable(Unreadable(format!("{key}: the manifest is damaged"))));
     };
-    Ok(match Manifest::parse_any(&stored.bytes, Some(&stored.media_type)) {
+    Ok(match Outline::parse(&stored.bytes, Some(&stored.media_type)) {
         Ok(manifest) => {
             let node = Node::of(digest, stored.bytes.len() as u64, &manifest);
             Read::Whole(Box::new(Found { node, meta }))

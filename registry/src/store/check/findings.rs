@@ -10,7 +10,7 @@ use format_spec::{Digest, Repository, Tag};
 use super::super::{Holder, Pinned};
 use super::{FINDINGS_MAX, Finding, FindingKind, NAMED_MAX, Report, words};
 use crate::content::ContentDigest;
-use crate::manifest::Manifest;
+use crate::outline::Outline;
 
 /// What was found.
 #[derive(Default)]
@@ -132,24 +132,18 @@ impl<'a> Hits<'a> {
     }
 
     /// Takes in a manifest of the repository; without one, what is there under its name cannot be read.
-    pub(crate) fn manifest(
-        &mut self,
-        digest: ContentDigest,
-        manifest: Option<&Manifest<ContentDigest>>,
-    ) {
+    pub(crate) fn manifest(&mut self, digest: ContentDigest, manifest: Option<&Outline>) {
         if self.contents.contains(&digest) {
             self.hit.entry(digest).or_default().insert(digest);
         }
         let Some(manifest) = manifest else { return };
-        let blobs = manifest.blobs().into_iter().map(|blob| blob.digest);
+        let blobs = manifest.blobs.iter().map(|blob| blob.digest);
         let by: Vec<ContentDigest> = blobs.filter(|blob| self.contents.contains(blob)).collect();
         if !by.is_empty() {
             self.hit.entry(digest).or_default().extend(by);
         }
-        let children: Vec<ContentDigest> =
-            manifest.children().iter().map(|child| child.digest).collect();
-        if !children.is_empty() {
-            self.parents.push((digest, children));
+        if !manifest.children.is_empty() {
+            self.parents.push((digest, manifest.children.clone()));
         }
     }
 

@@ -15,8 +15,7 @@ use super::super::{Store, StoreError};
 use super::bytes::Bytes;
 use super::{Checking, FindingKind};
 use crate::content::ContentDigest;
-use crate::manifest::Manifest;
-use crate::media_type::is_foreign_layer;
+use crate::outline::Outline;
 
 /// Bytes of the line before a stored manifest.
 const HEADING_MAX: u64 = 512;
@@ -30,7 +29,7 @@ pub(in crate::store) enum Stored {
     /// What it is named, and cannot be parsed.
     Unusable(String),
     /// Good.
-    Good(Box<Manifest<ContentDigest>>),
+    Good(Box<Outline>),
 }
 
 impl Store {
@@ -57,7 +56,7 @@ impl Store {
         if found != *digest {
             return Stored::Damaged(format!("its bytes have the digest {found}"));
         }
-        match Manifest::parse_any(content, Some(media_type)) {
+        match Outline::parse(content, Some(media_type)) {
             Ok(manifest) => Stored::Good(Box::new(manifest)),
             Err(error) => Stored::Unusable(error.to_string()),
         }
@@ -177,10 +176,7 @@ impl Checking<'_> {
         };
         self.report.manifests += 1;
         let path = self.store.manifests(repository).join(digest.hex());
-        for blob in manifest.blobs() {
-            if is_foreign_layer(&blob.media_type) {
-                continue;
-            }
+        for blob in manifest.needed() {
             let link = self.store.links(repository).join(blob.digest.hex());
             let (size, linked) = (self.store.blob_file(&blob.digest)?, size_of(&link)?.is_some());
             let (kind, detail) = match size {
@@ -210,10 +206,10 @@ impl Checking<'_> {
             };
             self.note(kind, what, Some(about), Some(repository), detail);
         }
-        if let Some(subject) = manifest.subject() {
-            let link = self.store.referrers_dir(repository, &subject.digest).join(digest.hex());
+        if let Some(subject) = manifest.subject {
+            let link = self.store.referrers_dir(repository, &subject).join(digest.hex());
             if size_of(&link)?.is_none() && size_of(&path)?.is_some() {
-                let detail = format!("its subject is {}", subject.digest);
+                let detail = format!("its subject is {subject}");
                 let kind = FindingKind::ReferrerMissing;
                 self.note(kind, named(), Some(*digest), Some(repository), detail);
             }
@@ -255,7 +251,7 @@ impl Checking<'_> {
                 };
                 // A link without a manifest is what a push leaves that a crash ended; it is not shown.
                 if let Stored::Good(manifest) = self.store.stored(repository, &digest)
-                    && manifest.subject().is_none_or(|named| named.digest != subject)
+                    && manifest.subject.is_none_or(|named| named != subject)
                 {
                     let what = format!("{repository}@{digest}");
                     let detail = format!("it is listed at {subject}");

@@ -9,7 +9,7 @@ use std::path::Path;
 use super::super::durable::is_absent;
 use super::super::manifests::{Stored, read_stored, read_tag};
 use crate::content::ContentDigest;
-use crate::manifest::Manifest;
+use crate::outline::Outline;
 
 /// The first bytes of a digest. Two contents that shared one would keep each other, so half is enough.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -35,13 +35,13 @@ pub(crate) struct Node {
 
 impl Node {
     /// A manifest of this digest and so many bytes.
-    pub(crate) fn of(digest: ContentDigest, size: u64, manifest: &Manifest<ContentDigest>) -> Self {
+    pub(crate) fn of(digest: ContentDigest, size: u64, manifest: &Outline) -> Self {
         Self {
             digest,
             size,
-            subject: manifest.subject().map(|subject| subject.digest),
-            named: manifest.named().map(|named| Key::of(&named.digest)).collect(),
-            children: manifest.children().iter().map(|child| Key::of(&child.digest)).collect(),
+            subject: manifest.subject,
+            named: manifest.named().map(Key::of).collect(),
+            children: manifest.children.iter().map(Key::of).collect(),
         }
     }
 }
@@ -70,7 +70,7 @@ pub(super) fn manifests(
             Ok(Stored::Damaged) => return Err(unreadable(&"the manifest is damaged")),
             Err(error) => return Err(unreadable(&error)),
         };
-        let manifest = Manifest::parse_any(&stored.bytes, Some(&stored.media_type))
+        let manifest = Outline::parse(&stored.bytes, Some(&stored.media_type))
             .map_err(|error| unreadable(&error))?;
         nodes.push(Node::of(digest, stored.bytes.len() as u64, &manifest));
     }
