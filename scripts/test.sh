@@ -131,6 +131,10 @@ syntax() {
 }
 
 static_binary() {
+  # A toolchain that was there before does not get the target that rust-toolchain.toml names.
+  if command -v rustup >/dev/null && ! rustup target list --installed | grep -qx "$musl"; then
+    rustup target add "$musl" || return
+  fi
   cargo build --release --locked --target "$musl" --bin bundle || return
   local binary=$target/$musl/release/bundle linked
   linked=$(ldd "$binary" 2>&1)
