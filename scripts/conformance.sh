@@ -14,14 +14,17 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 case ${1:-} in -h | --help) sed -n '2,13p' "$0"; exit 0 ;; esac
 module=github.com/opencontainers/distribution-spec/conformance
-suite=${CONFORMANCE_SUITE:-v0.0.0-20260730175803-fee21197eb94}
+suite=${CONFORMANCE_SUITE:-v0.0.0-20260831232431-97274622c111}
 work=$(mkdir -p "${CONFORMANCE_DIR:-.conformance}" && cd "${CONFORMANCE_DIR:-.conformance}" && pwd)
 absent() { printf 'conformance: the suite was not run: %s\nhint: `cargo test --workspace --test server conformance` runs a matrix of our own\n' "$*" >&2; exit 3; }
 
 command -v go >/dev/null || absent 'Go is missing (1.24 or later)'
 # Not `go install`: it asks for the list of versions, which some proxies refuse for this module.
-found=$(cd "$work" && GOFLAGS=-mod=mod go mod download -json "$module@$suite" 2>/dev/null) ||
+fetch() { (cd "$work" && GOFLAGS=-mod=mod go mod download -json "$module@$1" 2>/dev/null); }
+# A proxy may serve no version but the newest: that one then, and it is named.
+found=$(fetch "$suite") || found=$(fetch latest) ||
   absent "$(sed -n 's/^\t"Error": "\(.*\)",\{0,1\}$/\1/p' <<<"$found" | sed 's/\\[nt]/ /g')"
+echo "conformance: $module $(sed -n 's/^\t"Version": "\(.*\)",*$/\1/p' <<<"$found")"
 source=$(sed -n 's/^\t"Dir": "\(.*\)",*$/\1/p' <<<"$found")
 rm -rf "$work/source" "$work/data" "$work/results"
 cp -r "$source" "$work/source"
