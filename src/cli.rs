@@ -240,9 +240,16 @@ fn explain(error: &clap::Error, arguments: &[OsString]) -> Failure {
         }
         _ => None,
     };
+    let aimed =
+        argument.is_some_and(|name| name.starts_with("--as ") || name.starts_with("--against "));
+    let target = context(ContextKind::InvalidValue).filter(|word| {
+        error.kind() == ErrorKind::ValueValidation && aimed && is_like_a_target(word)
+    });
     let below_registry = arguments.iter().any(|argument| argument == "registry");
     let advice = if below_registry { old_flags::registry::advice } else { old_flags::advice };
-    if let Some(advice) = argument.and_then(advice) {
+    if let Some(word) = target {
+        first().with_hint(format!("write the target as `docker://{}`", quoted(word)))
+    } else if let Some(advice) = argument.and_then(advice) {
         first().with_hint(advice)
     } else if let Some(hint) = bare.and_then(|word| without_option(word, arguments)) {
         first().with_hint(hint)

@@ -1,4 +1,4 @@
-//! Flags of oc-mirror, and what they are called here.
+//! Flags of oc-mirror and `oc adm release`, and what they are called here.
 //!
 //! People come with scripts. A flag of theirs that has no meaning here is refused, and the refusal says
 //! what to write instead; nothing is accepted and ignored.
@@ -70,7 +70,15 @@ pub fn advice(argument: &str) -> Option<&'static str> {
         "--ignore-release-signature" => {
             "leave it out: a release without a signature is not carried"
         }
-        "--manifests-only" => "not part of this version",
+        "-a" | "--registry-config" => "write `--authfile FILE`",
+        "--insecure" => {
+            "name the registry: `--insecure-tls HOST`, or for plain HTTP `--plain-http HOST`"
+        }
+        "--filter-by-os" => "for programs of another system: `--command-os SYSTEM`",
+        "--credentials-requests" | "--included" | "--cloud" | "--install-config" => {
+            "leave it out: all manifests are extracted, and nothing chooses among them in this version"
+        }
+        "--manifests-only" | "--git" | "--signing-key" => "not part of this version",
         "--skip-cleanup"
         | "--skip-image-pin"
         | "--rebuild-catalogs"
@@ -97,6 +105,9 @@ mod tests {
             "-p",
             "-c",
             "docker://h/n",
+            "--registry-config",
+            "-a",
+            "--included",
         ] {
             assert!(advice(flag).is_some(), "{flag}");
         }

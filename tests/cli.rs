@@ -129,6 +129,10 @@ fn flags_of_oc_mirror_are_explained() {
     let answer = bundle(dir.path(), &["create", "--config", "c.yaml", "--to", "out", "--v2"]);
     exit(&answer, 64);
     assert!(err(&answer).contains("\nhint: leave it out"), "{answer:?}");
+    let answer =
+        bundle(dir.path(), &["release", "extract", "h/r:1", "--registry-config", "a.json"]);
+    exit(&answer, 64);
+    assert!(err(&answer).ends_with("\nhint: write `--authfile FILE`\n"), "{answer:?}");
 }
 
 #[test]
@@ -452,6 +456,15 @@ fn a_target_without_its_scheme_is_told_the_whole_word() {
         exit(&answer, 64);
         let hint = format!("\nhint: write the target as `docker://{target}`\n");
         assert!(err(&answer).ends_with(&hint), "{answer:?}");
+    }
+    for line in [
+        ["resources", "docker://h/n", "--as", "mirror.site:8443"],
+        ["verify", "--from=m1", "--against", "mirror.site:8443"],
+    ] {
+        let answer = bundle(dir.path(), &line);
+        exit(&answer, 64);
+        let hint = "\nhint: write the target as `docker://mirror.site:8443`\n";
+        assert!(err(&answer).ends_with(hint), "{answer:?}");
     }
     // What is there is a directory, whatever its name looks like.
     fs_err::create_dir_all(dir.path().join("disk.old/media")).unwrap();

@@ -225,6 +225,33 @@ fn damage_of_an_old_sequence_is_put_back_from_its_own_medium() {
 }
 
 #[test]
+fn the_import_that_is_printed_goes_where_the_sequence_went() {
+    let site = Site::new();
+    site.source.image("team/app", "1", &[b"app"]);
+    site.images(&["team/app:1"]);
+    site.create("media", &[]).ok();
+    let data = site.path("target");
+    for (namespace, more, words) in [
+        ("site/mirror", &[][..], "/site/mirror`"),
+        ("flat/mirror", &["--max-nested-paths", "2"], "/flat/mirror --max-nested-paths 2`"),
+    ] {
+        let target = format!("{}/{namespace}", site.target.host);
+        site.import_into(&target, "media", more).ok();
+        let repository = match more {
+            [] => format!("{namespace}/team/app"),
+            _ => format!("{namespace}-team-app"),
+        };
+        let layer = layers(&site, &repository, "1").remove(0);
+        rot(&blob(&data, &layer));
+        let fsck = ["registry", "fsck", "--repair", "--data-dir", text(&data)];
+        let run = site.bundle(&fsck).code(65);
+        run.says(&format!("`bundle import --from DIR docker://HOST:PORT{words}"));
+        // As printed, with what is known here.
+        site.import_into(&target, "media", more).ok().says("1 blob put back");
+    }
+}
+
+#[test]
 fn what_arrives_damaged_is_sent_again_from_afar() {
     let site = imported();
     let data = site.path("target");
@@ -242,7 +269,9 @@ fn what_arrives_damaged_is_sent_again_from_afar() {
     let target = format!("docker://{}", site.target.host);
     let (from, key) = (site.path("media"), site.key());
     let verify = ["verify", "--from", text(&from), "--against", &target, "--trust", text(&key)];
-    site.bundle(&verify).code(65).says("arrives damaged").says("import --put-back --read-back");
+    let run = site.bundle(&verify).code(65).says("arrives damaged");
+    let run = run.says("import --put-back --read-back");
+    assert!(!run.stderr.contains("import the last sequence again"), "nothing is missing\n{run}");
 
     site.import("media", &[&again[..], &["--dry-run"]].concat()).ok().says("1 blob to put back");
     fsck().code(65);

@@ -563,7 +563,7 @@ fn a_mirror_that_clusters_are_told_of_has_the_components() {
         .concat();
         releases.release_command(&words, &more)
     };
-    take(&[]).refused(&[2, 75]).says(COMPONENTS);
+    take(&[]).refused(&[2, 75]).says(COMPONENTS).says("--idms-file FILE");
     take(&["--idms-file", text(&idms)]).ok();
     // It knows the release under the name by which it was taken, as the registry is there.
     let image =

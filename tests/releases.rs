@@ -289,7 +289,8 @@ fn what_nobody_trusted_signed_is_refused_unless_it_is_wanted_so() {
     ] {
         releases.store(&payload, 1, &file);
         releases.configure(&payload, "");
-        releases.create("media", &[]).refused(&[2]).says(says).says("--accept-unsigned-releases");
+        let run = releases.create("media", &[]).refused(&[2]).says(says);
+        run.says("whose keys count").says("--accept-unsigned-releases");
         assert!(!releases.site.path("media/mirror_seq1.manifest.json").exists());
     }
     // What else is asked for is carried.
@@ -336,7 +337,9 @@ fn signatures_come_from_web_servers_and_one_that_is_away_stops_no_other() {
         releases.site.create("media", &ours)
     };
     // Nothing is wrong with the release: another run may have it.
-    create(&[away]).refused(&[75]).says("127.0.0.1:1");
+    let run = create(&[away]).refused(&[75]).says("127.0.0.1:1");
+    let run = run.says("no valid signature of it could be had").says("run the same command again");
+    assert!(!run.stderr.contains("--accept-unsigned"), "{run}");
     let there = format!("http://{}/signatures/release/", web.host);
     create(&[&format!("http://{}/elsewhere", web.host)]).refused(&[2]).says("no signature in");
     create(&[away, &there]).ok();

@@ -141,7 +141,7 @@ pub enum OriginError {
     #[error("{0}")]
     Shelf(#[source] io::Error),
     /// What another place on this machine does not have.
-    #[error("{place} does not have {digest}")]
+    #[error("{digest} is not in {place}")]
     Absent {
         /// The place.
         place: String,

@@ -35,6 +35,17 @@ pub fn ledger_of(repository: &str) -> Option<&str> {
     (before.is_empty() || before.ends_with(['/', '-'])).then_some(before)
 }
 
+/// The namespace of the target that an import was given for the records to be here, and how many components it was allowed
+/// where the name says so, else 0. `None` for what is no ledger.
+pub fn target_of(ledger: &Repository) -> Option<(&str, usize)> {
+    let before = ledger_of(ledger.as_str())?;
+    Some(match before.strip_suffix('-') {
+        // What was joined to the namespace stands for itself: the same depth leads to the same names.
+        Some(namespace) => (namespace, ledger.components().count()),
+        None => (before.trim_end_matches('/'), 0),
+    })
+}
+
 /// `repository` in at most `depth` components, 0 for any number: the first `depth` − 1 stay, the rest is joined with `-` (what
 /// `--max-nested-paths` means elsewhere: `team/sub/unit/app`, 2 → `team/sub-unit-app`).
 ///
@@ -102,6 +113,22 @@ mod tests {
         assert_eq!(nested("team/sub/unit/app", 1), "team-sub-unit-app");
         assert_eq!(nested("team/sub/unit/app", 4), "team/sub/unit/app");
         assert_eq!(nested("team/sub/unit/app", 0), "team/sub/unit/app");
+    }
+
+    #[test]
+    fn a_ledger_says_what_its_import_was_given() {
+        for namespace in ["", "a", "a/b", "a/b/c"] {
+            for depth in 0..6 {
+                let put = |namespace: &str, depth| {
+                    let name = format!("{namespace}/{LEDGER}");
+                    nest(&name.trim_start_matches('/').parse().unwrap(), depth).unwrap()
+                };
+                let ledger = put(namespace, depth);
+                let (found, limit) = target_of(&ledger).unwrap();
+                assert_eq!(put(found, limit), ledger, "{namespace} {depth}");
+                assert!(limit == 0 || limit == depth, "{ledger}");
+            }
+        }
     }
 
     #[test]

@@ -117,6 +117,12 @@ pub fn next(written: &ClusterResources) -> String {
             quoted(&directory.display().to_string())
         );
     }
+    // `oc apply` does not look into directories below.
+    if written.files.iter().any(|name| name.starts_with("release-signatures")) {
+        let below = directory.join("release-signatures").display().to_string();
+        let _ =
+            writeln!(text, "signatures of releases are below it: `oc apply -f {}`", quoted(&below));
+    }
     if let Some(name) = written.files.iter().find(|name| name.starts_with("install-config")) {
         let _ = writeln!(
             text,
@@ -129,4 +135,23 @@ pub fn next(written: &ClusterResources) -> String {
 
 fn is_on_top(name: &Path) -> bool {
     name.components().count() == 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signatures_below_are_applied_by_themselves() {
+        let files = ["imageContentSourcePolicy.yaml", "release-signatures/signature-sha256-0.json"];
+        let written = ClusterResources {
+            directory: "ws/results-1".into(),
+            files: files.map(PathBuf::from).to_vec(),
+            removed: Vec::new(),
+            warnings: Vec::new(),
+        };
+        let text = next(&written);
+        assert!(text.contains("`oc apply -f ws/results-1`\n"), "{text}");
+        assert!(text.contains("`oc apply -f ws/results-1/release-signatures`\n"), "{text}");
+    }
 }

@@ -156,14 +156,17 @@ fn told(report: &ProvenTarget, context: &Context) -> Result<Exit, Failure> {
             "what arrives damaged is sent again by `bundle import --put-back --read-back` from the media that carried it",
         );
     }
-    Ok(failure
-        .with_hint(if behind {
-            "import what follows first: `bundle import` with the same `--from` and target"
-        } else {
+    if behind {
+        failure = failure.with_hint(
+            "import what follows first: `bundle import` with the same `--from` and target",
+        );
+    } else if !report.lacks.iter().all(Lack::is_damage) {
+        failure = failure.with_hint(
             "import the last sequence again: it puts back what is missing of it; what is missing of earlier ones is put back \
-             from their media by `bundle import --put-back`, or comes with a sequence that the connected side makes with `--full`"
-        })
-        .tell())
+             from their media by `bundle import --put-back`, or comes with a sequence that the connected side makes with `--full`",
+        );
+    }
+    Ok(failure.tell())
 }
 
 /// All that is wrong, with the exit code of what weighs most: what is not there cannot be proven.

@@ -51,8 +51,22 @@ fn of_source(error: &(dyn Error + 'static), wire: Option<WireKind>) -> Failure {
         failure.hints.extend(medium.hint());
         return failure;
     }
+    let client = cause::<ClientError>(error);
+    if client.is_none() && wire == Some(WireKind::NotFound) {
+        // No registry was asked: the sequence states what an earlier one carried.
+        return Failure::of(Kind::Incomplete, error).with_hint(
+            "an earlier sequence carried it: name its directory too, with a further `--from DIR`",
+        );
+    }
     let mut failure = Failure::of(of_wire(wire), error);
-    failure.hints.extend(cause::<ClientError>(error).and_then(ClientError::hint));
+    failure.hints.extend(client.and_then(ClientError::hint));
+    if matches!(wire, Some(WireKind::Unavailable | WireKind::NotFound)) {
+        failure.hints.push(
+            "where a mirror has it: `--idms-file FILE`, as `cluster-resources/idms-oc-mirror.yaml`; mirrors are asked for \
+             digests, not for tags"
+                .to_owned(),
+        );
+    }
     failure
 }
 
@@ -132,5 +146,25 @@ impl Failure {
             self.hints.push(hint.to_owned());
         }
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bundler::origin::OriginError;
+    use bundler::release::image::ReadError;
+    use bundler::release::payload::PayloadError;
+
+    use super::*;
+
+    #[test]
+    fn what_an_earlier_sequence_carried_is_looked_for_there() {
+        let absent =
+            OriginError::Absent { place: "the sequences in `two`".into(), digest: "d".into() };
+        let source = PayloadError::from(ReadError::from(absent)).into();
+        let failure = Failure::from(ExtractError::Release { release: "4.18.1".into(), source });
+        assert_eq!(failure.kind.exit(), 66);
+        assert!(failure.error.ends_with("d is not in the sequences in `two`"), "{}", failure.error);
+        assert!(failure.hints[0].contains("`--from DIR`"), "{:?}", failure.hints);
     }
 }

@@ -37,7 +37,9 @@ impl From<registry::server::access::accounts::AccountError> for Failure {
     fn from(error: registry::server::access::accounts::AccountError) -> Self {
         use registry::server::access::accounts::AccountError;
         let hint = match &error {
-            AccountError::Exists(_) => "`bundle registry user passwd` gives it another password",
+            AccountError::Exists(_) => {
+                "`bundle registry user passwd` gives it another password, `bundle registry user grant` another role"
+            }
             AccountError::Unknown(_) => "`bundle registry user list` shows who there is",
             AccountError::NotGranted(_) => {
                 "`bundle registry user list` shows the roles and patterns as they are"

@@ -69,10 +69,23 @@ const OKD_SIGNS: &str = "; OKD's releases are signed by OpenShift's CI, whose ke
 enum ReleaseError {
     #[error(transparent)]
     Payload(PayloadError),
-    #[error("{0}; `--accept-unsigned-releases` carries it all the same")]
+    #[error("{0}; {how}", how = signed_how(*.1))]
     Unsigned(String, Option<WireKind>),
     #[error("it has no valid name at the target: {0}")]
     Name(#[from] NameError),
+}
+
+/// What to do about a release without a valid signature.
+fn signed_how(fault: Option<WireKind>) -> &'static str {
+    match fault {
+        Some(_) => {
+            "run the same command again, or name another place with signatures: `--signature-store URL|DIR|FILE`"
+        }
+        None => {
+            "name where its signature is, `--signature-store URL|DIR|FILE`, or whose keys count, `--release-keys FILE`; \
+             `--accept-unsigned-releases` carries it all the same"
+        }
+    }
 }
 
 impl ReleaseError {

@@ -97,7 +97,12 @@ fn unsigned(proof: &Proof, trust: &Trust) -> Option<String> {
         return None;
     }
     if !proof.refused.is_empty() {
-        return Some(format!("it has no valid signature: {}", proof.refused.join("; ")));
+        // A store that could not be asked may have one.
+        let known = match proof.kind {
+            Some(_) => "no valid signature of it could be had",
+            None => "it has no valid signature",
+        };
+        return Some(format!("{known}: {}", proof.refused.join("; ")));
     }
     let stores: Vec<String> = trust.stores.iter().map(|store| format!("`{store}`")).collect();
     Some(format!("it has no signature in {}", stores.join(", ")))

@@ -97,6 +97,8 @@ impl Pinned {
 /// Where a good copy of some content is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
+    /// The repository with its record.
+    pub ledger: Repository,
     /// The stream.
     pub stream: StreamId,
     /// The sequence.
@@ -483,6 +485,7 @@ impl dyn Records + '_ {
             let (stream, sequence) = (record.stream, record.sequence);
             let mut found = HashMap::new();
             let holder = |part: FileName, offset| Holder {
+                ledger: record.repository.clone(),
                 stream,
                 sequence,
                 part: part.to_string(),

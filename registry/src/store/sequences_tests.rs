@@ -160,7 +160,8 @@ async fn the_part_with_a_good_copy_is_named() {
     let held = store.holders(&wanted).unwrap();
     assert_eq!(held.len(), 3);
     let place = |digest, sequence: u64, part: String, offset, last| {
-        let expected = Holder { stream, sequence: at(sequence), part, offset, last };
+        let sequence = at(sequence);
+        let expected = Holder { ledger: ledger(), stream, sequence, part, offset, last };
         assert_eq!(held[&digest], expected);
     };
     let part = |sequence, piece: &format_spec::part::Piece| {

@@ -9,9 +9,10 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use format_spec::json;
+use format_spec::{Repository, Sequence, StreamId, json};
 use registry::objects::Objects;
 use registry::progress::Progress;
+use registry::record;
 use registry::server::certificate;
 use registry::server::control::{ControlError, ask_repair};
 use registry::server::settings::Settings;
@@ -309,17 +310,19 @@ fn failure(report: &Report, data: &Path, repaired: bool) -> Failure {
     let mut earlier = BTreeSet::new();
     for holder in left.iter().filter_map(|finding| finding.holder.as_ref()) {
         let of = if holder.last { &mut last } else { &mut earlier };
-        of.insert((holder.sequence, holder.part.as_str()));
+        of.insert(((&holder.ledger, holder.stream, holder.sequence), holder.part.as_str()));
     }
     let then = if repaired || !movable { "" } else { "then " };
-    let into = into(data);
-    for (sequence, parts) in by_sequence(&last) {
+    let settings = Settings::load(data).ok().flatten().unwrap_or_default();
+    for ((ledger, _, sequence), parts) in by_sequence(&last) {
+        let into = into(data, &settings, ledger);
         failure = failure.with_hint(format!(
             "{then}import sequence {sequence} again, which puts back what is missing, with its medium ({parts}): \
              `bundle import --from DIR {into}`"
         ));
     }
-    for (sequence, parts) in by_sequence(&earlier) {
+    for ((ledger, _, sequence), parts) in by_sequence(&earlier) {
+        let into = into(data, &settings, ledger);
         failure = failure.with_hint(format!(
             "{then}put back what is missing of sequence {sequence}, with its medium ({parts}): `bundle import --put-back --from DIR {into}`"
         ));
@@ -331,38 +334,42 @@ fn failure(report: &Report, data: &Path, repaired: bool) -> Failure {
     failure
 }
 
-/// The target of an import into this registry, as far as it is known here, with what a client needs for it.
-fn into(data: &Path) -> String {
-    let settings = Settings::load(data).ok().flatten().unwrap_or_default();
+/// The target of the import that left this ledger, as far as it is known here, with what a client needs for it.
+fn into(data: &Path, settings: &Settings, ledger: &Repository) -> String {
+    let (namespace, depth) = record::target_of(ledger).unwrap_or_default();
+    let path = if namespace.is_empty() { String::new() } else { format!("/{namespace}") };
+    let nested = if depth > 0 { format!(" --max-nested-paths {depth}") } else { String::new() };
     let Some(hostname) = &settings.hostname else {
         // That of a workspace is filled without an address.
         let workspace = data.parent().filter(|place| {
             data.file_name().is_some_and(|name| name == "registry") && place.join("import").is_dir()
         });
         return workspace.map_or_else(
-            || "docker://HOST:PORT".to_owned(),
+            || format!("docker://HOST:PORT{path}{nested}"),
             |workspace| {
-                format!("--workspace {}", crate::typed::quoted(&workspace.display().to_string()))
+                let workspace = crate::typed::quoted(&workspace.display().to_string());
+                format!("--workspace {workspace}{nested}")
             },
         );
     };
     let bracketed = hostname.contains(':');
     let hostname = if bracketed { format!("[{hostname}]") } else { hostname.clone() };
-    let host = format!("{hostname}:{}", settings.listen().port());
+    let target = format!("docker://{hostname}:{}{path}{nested}", settings.listen().port());
     let ca = certificate::directory(data).join(certificate::CA);
     match settings.tls.certificate.is_none() && ca.exists() {
         true => {
-            format!("docker://{host} --ca-file {}", crate::typed::quoted(&ca.display().to_string()))
+            format!("{target} --ca-file {}", crate::typed::quoted(&ca.display().to_string()))
         }
-        false => format!("docker://{host}"),
+        false => target,
     }
 }
 
+/// A sequence, and the repository with its record.
+type Imported<'a> = (&'a Repository, StreamId, Sequence);
+
 /// The sequences with their files.
-fn by_sequence(
-    parts: &BTreeSet<(format_spec::Sequence, &str)>,
-) -> Vec<(format_spec::Sequence, String)> {
-    let mut all: Vec<(format_spec::Sequence, Vec<&str>)> = Vec::new();
+fn by_sequence<'a>(parts: &BTreeSet<(Imported<'a>, &str)>) -> Vec<(Imported<'a>, String)> {
+    let mut all: Vec<(Imported<'_>, Vec<&str>)> = Vec::new();
     for (sequence, part) in parts {
         match all.last_mut() {
             Some((of, files)) if of == sequence => files.push(part),

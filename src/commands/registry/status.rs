@@ -173,10 +173,11 @@ async fn look(place: Place) -> Result<Found, Failure> {
     let amount = Amount::of(&place.data)?;
     if amount.quarantined > 0 {
         notes.push(format!(
-            "{} in quarantine, {}: `bundle registry fsck --data-dir {}` says what is missing",
+            "{} in quarantine, {}: `bundle registry fsck --data-dir {}` says what is missing; when nothing is: `rm -r {}`",
             size::count(amount.quarantined, "file"),
             size::show(amount.quarantined_bytes),
-            crate::typed::quoted(&place.data.display().to_string())
+            crate::typed::quoted(&place.data.display().to_string()),
+            crate::typed::quoted(&place.data.join("quarantine").display().to_string())
         ));
     }
     let bucket = settings.objects.as_ref().map(|objects| {
