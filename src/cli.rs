@@ -55,7 +55,6 @@ const COMMON: &str =
 const ELSEWHERE: &[&str] = &["mirror", "delete", "prune"];
 const ELSEWHERE_REGISTRY: &[&str] = &[];
 const ELSEWHERE_LIST: &[&str] = &["operators"];
-const ELSEWHERE_RELEASE: &[&str] = &["mirror"];
 const FEATURED: &[&str] = &[
     "init",
     "create",
@@ -245,8 +244,12 @@ fn explain(error: &clap::Error, arguments: &[OsString]) -> Failure {
     let target = context(ContextKind::InvalidValue).filter(|word| {
         error.kind() == ErrorKind::ValueValidation && aimed && is_like_a_target(word)
     });
-    let below_registry = arguments.iter().any(|argument| argument == "registry");
-    let advice = if below_registry { old_flags::registry::advice } else { old_flags::advice };
+    let below = |group: &str| arguments.iter().any(|argument| argument == group);
+    let advice = match () {
+        () if below("registry") => old_flags::registry::advice,
+        () if below("release") => old_flags::release::advice,
+        () => old_flags::advice,
+    };
     if let Some(word) = target {
         first().with_hint(format!("write the target as `docker://{}`", quoted(word)))
     } else if let Some(advice) = argument.and_then(advice) {
@@ -288,7 +291,8 @@ fn known(name: &str, arguments: &[OsString]) -> Option<Failure> {
     let (group, names) = match () {
         () if below("registry") => (Some("registry"), ELSEWHERE_REGISTRY),
         () if below("list") => (Some("list"), ELSEWHERE_LIST),
-        () if below("release") => (Some("release"), ELSEWHERE_RELEASE),
+        // Everything that there is of it is here.
+        () if below("release") => return None,
         () => (None, ELSEWHERE),
     };
     let before = group.map(|group| format!("{group} ")).unwrap_or_default();

@@ -84,11 +84,6 @@ fn commands_of_later_versions_are_named() {
         let text = format!("{:?}", refused(&format!("list {name} --catalog x")));
         assert!(text.contains(&format!("`bundle list {name}` is not part")), "{text}");
     }
-    #[cfg(all(feature = "create", feature = "import"))]
-    for name in ELSEWHERE_RELEASE {
-        let text = format!("{:?}", refused(&format!("release {name} --from x --to y")));
-        assert!(text.contains(&format!("`bundle release {name}` is not part")), "{text}");
-    }
     assert!(!format!("{:?}", refused("install")).contains("not part of"));
 }
 

@@ -4,6 +4,7 @@
 //! what to write instead; nothing is accepted and ignored.
 
 pub mod registry;
+pub mod release;
 
 /// What to do about an argument that another tool knows; `None` when nobody does.
 pub fn advice(argument: &str) -> Option<&'static str> {

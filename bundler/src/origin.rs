@@ -179,6 +179,9 @@ impl OriginError {
                 Some(WireKind::Damaged)
             }
             Self::Absent { .. } => Some(WireKind::NotFound),
+            Self::Shelf(error) if error.kind() == io::ErrorKind::InvalidData => {
+                Some(WireKind::Damaged)
+            }
             Self::Layout(_) | Self::Shelf(_) => None,
         }
     }

@@ -152,14 +152,30 @@ pub async fn resolve(
     rules: &Rules,
     known: &Known,
 ) -> Result<Resolved, CreateError> {
+    let mut blocked = Vec::new();
+    let mut free = Vec::with_capacity(wishes.len());
+    for wish in wishes {
+        match config.blocked_by(&wish.name) {
+            Some(pattern) => blocked.push((wish.name, pattern.pattern().to_owned())),
+            None => free.push(wish),
+        }
+    }
+    let mut resolved = resolve_all(free, origins, rules, known).await?;
+    resolved.blocked = blocked;
+    Ok(resolved)
+}
+
+/// Resolves what is wished for.
+pub(crate) async fn resolve_all(
+    wishes: Vec<Wish<'_>>,
+    origins: &Origins,
+    rules: &Rules,
+    known: &Known,
+) -> Result<Resolved, CreateError> {
     let mut resolved = Resolved::default();
     let mut wanted: Vec<Wish<'_>> = Vec::with_capacity(wishes.len());
     let mut early = Claims::default();
     for wish in wishes {
-        if let Some(pattern) = config.blocked_by(&wish.name) {
-            resolved.blocked.push((wish.name, pattern.pattern().to_owned()));
-            continue;
-        }
         // Names that do not depend on what a registry says collide before any registry is asked.
         if let Some(tag) = &wish.tag {
             let (repository, tag) = (wish.repository.clone(), tag.clone());

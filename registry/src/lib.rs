@@ -15,6 +15,7 @@
 
 pub mod client;
 pub mod content;
+pub mod filed;
 mod json;
 pub mod lasting;
 pub mod layout;

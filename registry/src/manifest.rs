@@ -447,7 +447,7 @@ fn settle_type(
 
 /// The media type that bytes claim for themselves, without judging them: the `mediaType` field, or
 /// the shape. For transports that did not say; `None` when there is no telling.
-pub(crate) fn own_type(bytes: &[u8]) -> Option<String> {
+pub fn own_type(bytes: &[u8]) -> Option<String> {
     let Node::Object(document) = crate::json::parse(bytes, DEPTH_MAX, &SHAPE).ok()? else {
         return None;
     };

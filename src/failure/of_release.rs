@@ -4,6 +4,7 @@ use std::error::Error;
 use std::io;
 
 use bundler::release::extract::ExtractError;
+use bundler::release::mirror::{MirrorError, PlaceError};
 use bundler::release::mirror_sets::MirrorSetsError;
 use bundler::release::proven::ProvenError;
 use format_spec::head::ContentClass;
@@ -11,6 +12,7 @@ use importer::ImportError;
 use registry::client::{ClientError, ErrorKind as WireKind};
 
 use super::{Failure, Kind};
+use crate::size;
 
 /// The exit code's bit of releases.
 const RELEASES: Kind = Kind::Content(ContentClass::Release.exit_bit());
@@ -127,6 +129,52 @@ impl From<ExtractError> for Failure {
                 .with_hint("it is no release that a cluster could use: name another image"),
             ExtractError::Cancelled => Self::of(Kind::Interrupted, &error),
         }
+    }
+}
+
+impl From<MirrorError> for Failure {
+    fn from(error: MirrorError) -> Self {
+        let wire = error.wire();
+        let mut failure = match &error {
+            MirrorError::Release { source: ProvenError::Unsigned { .. }, .. } => {
+                unsigned(&error, wire)
+            }
+            MirrorError::Release { .. } => of_source(&error, wire).or_hinted(
+                "name the image of a release, as `quay.io/openshift-release-dev/ocp-release:4.18.5-x86_64`",
+            ),
+            MirrorError::Name(_) => Self::of(RELEASES, &error)
+                .with_hint("it is no release that could be mirrored: name another image"),
+            MirrorError::Images { .. } => of_source(&error, wire).or_hinted(
+                "where its components are at a mirror: `--idms-file FILE`; nothing of the release got a name",
+            ),
+            MirrorError::Origin { .. } | MirrorError::Place { source: PlaceError::Source(_), .. } => {
+                of_source(&error, wire).or_hinted("run the same command again: it goes on")
+            }
+            MirrorError::Place { source: PlaceError::File(io), .. } | MirrorError::Write(io) => {
+                let kind = Kind::of_io(io, Kind::NoSpace);
+                Self::of(kind, &error).hinted(Some(io), None)
+            }
+            MirrorError::Place { source: PlaceError::Damaged(_), .. } => of_source(&error, wire)
+                .or_hinted("its source has it damaged: mirror from another one, or have it mended there"),
+            MirrorError::Place { .. } => of_source(&error, wire)
+                .or_hinted("run the same command again: what is there by now stays"),
+            MirrorError::Resolve(_) => Self::of(RELEASES, &error)
+                .with_hint("it is no release that could be mirrored: name another image"),
+            MirrorError::Space { directory, needed, available } => {
+                let (needed, available) = (size::show(*needed), size::show(*available));
+                let shown = directory.display();
+                Self::new(
+                    Kind::NoSpace,
+                    format!("not enough space in `{shown}`: {needed} are needed, {available} are free"),
+                )
+                .with_hint("name a larger disk: `--to-dir DIR`")
+            }
+            MirrorError::Cancelled => Self::of(Kind::Interrupted, &error),
+        };
+        if let MirrorError::Images { failures, .. } = error {
+            failure.failures = failures;
+        }
+        failure
     }
 }
 

@@ -7,10 +7,27 @@ use std::borrow::Cow;
 
 use format_spec::Digest;
 use registry::reference::Reference;
+use serde::Serialize;
 
 use super::proven::Proven;
 use super::references::Component;
 use crate::origin::{Held, Source};
+
+/// A release, as it is told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Release {
+    /// Its version.
+    pub version: String,
+    /// The architecture as Go names it, or `multi`.
+    pub architecture: String,
+    /// The digest of its image.
+    pub digest: format_spec::Digest,
+    /// Its image by digest, as clusters ask for it; `None` where nobody says it.
+    pub image: Option<String>,
+    /// Whether it has a valid signature.
+    pub signed: bool,
+}
 
 /// A release that a person named.
 #[derive(Debug, Clone)]
@@ -39,6 +56,18 @@ impl Named {
         Self { source, name, origin, held: Some(held) }
     }
 
+    /// Where an image of the release is that has this digest.
+    pub(crate) fn at(&self, digest: Digest) -> Source<'static> {
+        match (&self.source, &self.held) {
+            (_, Some(held)) => Source::Shelf(held.clone(), digest),
+            (Source::Registry(image), None) => {
+                let by_digest = Reference { tag: None, digest: Some(digest), ..(**image).clone() };
+                Source::Registry(Cow::Owned(by_digest))
+            }
+            (source, None) => source.clone(),
+        }
+    }
+
     /// Where a component is.
     pub(crate) fn component<'a>(&self, component: &'a Component) -> Source<'a> {
         match (&self.held, component.image.digest) {
@@ -56,5 +85,16 @@ impl Named {
         }
         let mut claims = proven.proof.valid.iter().map(|(_, claim)| claim.reference.parse());
         claims.find_map(|claim| Some(at(&claim.ok()?)))
+    }
+
+    /// What people and programs are told of the release.
+    pub(crate) fn told(&self, proven: &Proven) -> Release {
+        Release {
+            version: proven.payload.references.version.clone(),
+            architecture: proven.payload.architecture.clone(),
+            digest: proven.image.digest,
+            image: self.reference(proven).map(|reference| reference.to_string()),
+            signed: proven.unsigned.is_none(),
+        }
     }
 }

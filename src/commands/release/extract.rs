@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use ::registry::progress::Progress;
 use bundler::release::extract::{
-    ExtractOptions, Extracted, Missing, Outcome, Programs, Release, System, What, extract,
+    ExtractOptions, Extracted, Missing, Outcome, Programs, System, What, extract,
 };
+use bundler::release::named::Release;
 use format_spec::head::ContentClass;
 use serde::Serialize;
 

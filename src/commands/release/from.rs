@@ -1,12 +1,13 @@
 //! Which release is meant: options that the commands of releases share.
 //!
-//! In: an image, or directories with sequences. Out: the release, and whose signatures of it count: those that came on the
-//! medium, or those of the published stores.
+//! In: an image, directories with sequences, or a directory that `release mirror` or `oc` made. Out: the release, and whose
+//! signatures of it count: those that came with it there, or those of the published stores.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use ::registry::client::MirrorSet;
+use ::registry::filed::Filed;
 use ::registry::reference::Reference;
 use bundler::origin::Held;
 use bundler::release::mirror_sets;
@@ -15,7 +16,8 @@ use bundler::release::proven::Trust;
 use bundler::release::store::Store;
 use importer::{MediaShelf, ShelvedRelease};
 
-use super::Context;
+use super::{Context, filed};
+use crate::cli;
 use crate::failure::{Failure, Kind};
 use crate::keyring::Keyring;
 use crate::output::plain;
@@ -29,10 +31,13 @@ pub struct From {
     /// The release image, or a directory with sequences that carry it: the same as `--from`
     #[arg(value_name = "RELEASE")]
     release_image: Option<String>,
-    /// The release image, as `quay.io/openshift-release-dev/ocp-release:4.18.5-x86_64`; or a directory with sequences
-    /// that carry it, repeatable
+    /// The release image, as `quay.io/openshift-release-dev/ocp-release:4.18.5-x86_64`; a directory with sequences that
+    /// carry it, repeatable; or one that `release mirror --to-dir` made
     #[arg(long, value_name = "IMAGE|DIR", conflicts_with = "release_image")]
     from: Vec<String>,
+    /// The directory below which `--from file://REPOSITORY:TAG` lies
+    #[arg(long, alias = "dir", value_name = "DIR", value_parser = cli::directory)]
+    from_dir: Option<PathBuf>,
     /// Of several releases there, this one: its tag, as `4.18.5-x86_64`, or its version
     #[arg(long, value_name = "TAG")]
     release: Option<String>,
@@ -78,18 +83,42 @@ impl From {
             }
             (None, all) => all.to_vec(),
         };
-        let directories: Vec<PathBuf> = from.iter().filter_map(|text| directory(text)).collect();
-        if directories.is_empty()
-            && let [only] = &*from
-        {
-            self.refuse_for_an_image()?;
-            return Ok(Found { named: Named::registry(image(only)?), trust: signed.trust()? });
+        if let [only] = &*from {
+            if let Some((directory, image)) = self.filed(only)? {
+                return filed::find(&directory, image, self.release.as_deref(), signed).await;
+            }
+            if directory(only).is_none() {
+                self.refuse_for_an_image()?;
+                return Ok(Found { named: Named::registry(image(only)?), trust: signed.trust()? });
+            }
         }
+        let directories: Vec<PathBuf> = from.iter().filter_map(|text| directory(text)).collect();
         if directories.len() < from.len() {
             return Err(Failure::usage("`--from` names an image and something else")
                 .with_hint("name one image, or only directories with sequences"));
         }
         self.on_media(directories, signed, context).await
+    }
+
+    /// The directory of `oc image mirror` that is meant, and what of it.
+    fn filed(&self, text: &str) -> Result<Option<(PathBuf, Option<filed::Image>)>, Failure> {
+        if self.from_dir.is_none()
+            && let Some(path) = directory(text)
+        {
+            return Ok(Filed::is_one(&path).then_some((path, None)));
+        }
+        let below = self.from_dir.clone().unwrap_or_else(|| PathBuf::from("."));
+        match text.strip_prefix("file://") {
+            Some(name) if self.from_dir.is_some() || Filed::is_one(&below) => {
+                let image = filed::Image::parse(name)?;
+                Ok(Some((below, Some(image))))
+            }
+            _ if self.from_dir.is_some() => {
+                Err(Failure::usage("`--from-dir` is for images in a directory")
+                    .with_hint("name one: `--from file://openshift/release:TAG --from-dir DIR`"))
+            }
+            _ => Ok(None),
+        }
     }
 
     /// Options that say something about media only.

@@ -4,7 +4,6 @@
 //! then nothing in the directory has changed but one scratch directory, which is gone afterwards; nothing that was there is
 //! replaced unless that was asked for; no name leads out of the directory.
 
-use std::fs::TryLockError;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -14,10 +13,8 @@ use fs_err::os::unix::fs::OpenOptionsExt as _;
 use registry::lasting;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
-use tempfile::TempDir;
 
-/// What the names of scratch directories begin with.
-const SCRATCH: &str = ".unfinished-";
+use crate::release::scratch::Scratch;
 
 /// The rights of a file for data, and of one that runs; the user's mask takes from both.
 pub(super) const DATA: u32 = 0o666;
@@ -49,22 +46,16 @@ fn others(count: usize) -> String {
 #[derive(Debug)]
 pub(super) struct Drafts {
     directory: PathBuf,
-    scratch: TempDir,
+    scratch: Scratch,
     overwrite: bool,
-    /// Held while the scratch directory is in use.
-    _lock: std::fs::File,
 }
 
 impl Drafts {
     /// Begins, in a directory that is made when it is not there.
     pub(super) fn open(directory: &Path, overwrite: bool) -> io::Result<Self> {
         lasting::make(directory)?;
-        sweep(directory)?;
-        let scratch = tempfile::Builder::new().prefix(SCRATCH).tempdir_in(directory)?;
-        let lock = fs::File::open(scratch.path())?.into_file();
-        // Without locks a later run leaves what a killed one left.
-        let _ = lock.try_lock();
-        Ok(Self { directory: directory.to_owned(), scratch, overwrite, _lock: lock })
+        let scratch = Scratch::open(directory)?;
+        Ok(Self { directory: directory.to_owned(), scratch, overwrite })
     }
 
     /// Refuses names that are taken, unless they may be replaced.
@@ -94,7 +85,7 @@ impl Drafts {
 
     /// The directory in which files are made.
     pub(super) fn scratch(&self) -> PathBuf {
-        self.scratch.path().to_owned()
+        self.scratch.path()
     }
 
     /// Gives the files their names, and everything else up.
@@ -105,7 +96,7 @@ impl Drafts {
         let names = names.into_iter();
         self.refuse_taken(names.clone())?;
         // All bytes at once: a release has hundreds of small files.
-        rustix::fs::syncfs(fs::File::open(self.scratch.path())?.file()).map_err(io::Error::from)?;
+        rustix::fs::syncfs(fs::File::open(self.scratch())?.file()).map_err(io::Error::from)?;
         for name in names {
             self.rename(name)?;
         }
@@ -146,24 +137,6 @@ pub(super) fn set_modified(file: &fs::File, modified: u64) {
     if let Some(time) = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(modified)) {
         let _ = file.file().set_modified(time);
     }
-}
-
-/// Takes away what killed runs left.
-fn sweep(directory: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        let ours = entry.file_name().as_encoded_bytes().starts_with(SCRATCH.as_bytes());
-        if !ours || !entry.file_type()?.is_dir() {
-            continue;
-        }
-        let lock = fs::File::open(entry.path())?.into_file();
-        match lock.try_lock() {
-            Ok(()) => fs::remove_dir_all(entry.path())?,
-            // Another run is at work there, or nobody can tell.
-            Err(TryLockError::WouldBlock | TryLockError::Error(_)) => {}
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

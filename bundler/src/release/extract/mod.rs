@@ -33,7 +33,7 @@ pub use fault::ExtractError;
 pub use programs::Programs;
 pub use tools::System;
 
-use super::named::Named;
+use super::named::{Named, Release};
 use super::proven::{Proven, Trust};
 use crate::create::REQUESTS;
 use crate::origin::Origins;
@@ -67,22 +67,6 @@ pub struct ExtractOptions {
     pub progress: Arc<Progress>,
     /// Ctrl-C.
     pub cancel: CancellationToken,
-}
-
-/// The release that something was taken of.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Release {
-    /// Its version.
-    pub version: String,
-    /// The architecture as Go names it, or `multi`.
-    pub architecture: String,
-    /// The digest of its image.
-    pub digest: format_spec::Digest,
-    /// Its image by digest, as clusters ask for it; `None` where nobody says it.
-    pub image: Option<String>,
-    /// Whether it has a valid signature.
-    pub signed: bool,
 }
 
 /// A file that was written.
@@ -138,7 +122,7 @@ async fn run(options: &ExtractOptions) -> Result<Outcome, ExtractError> {
         let release = options.from.name.clone();
         ExtractError::Release { release, source }
     })?;
-    let release = told(&options.from, &proven);
+    let release = options.from.told(&proven);
     let mut warnings = proven.payload.warnings.clone();
     if let Some(why) = &proven.unsigned {
         warnings.push(format!("the release is taken without a valid signature: {why}"));
@@ -155,14 +139,4 @@ async fn run(options: &ExtractOptions) -> Result<Outcome, ExtractError> {
         }
     }
     Ok(outcome)
-}
-
-fn told(from: &Named, proven: &Proven) -> Release {
-    Release {
-        version: proven.payload.references.version.clone(),
-        architecture: proven.payload.architecture.clone(),
-        digest: proven.image.digest,
-        image: from.reference(proven).map(|reference| reference.to_string()),
-        signed: proven.unsigned.is_none(),
-    }
 }

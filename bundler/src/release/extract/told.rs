@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::Release;
 use super::tools::Tool;
+use crate::release::named::Release;
 use crate::release::references::References;
 
 /// The text in the archive of a program.
