@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::model::{Channel, Entry, Package};
-use super::names::{list, quoted};
+use super::wording::{list, quoted};
 
 /// What is wrong with a channel or a package.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

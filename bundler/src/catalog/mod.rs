@@ -2,5 +2,5 @@
 
 pub mod graph;
 pub mod model;
-mod names;
 pub mod select;
+mod wording;

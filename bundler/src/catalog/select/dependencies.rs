@@ -17,7 +17,7 @@ use super::v1::upward;
 use super::{Fault, Reason, Why};
 use crate::catalog::graph::Graph;
 use crate::catalog::model::{Bundle, Catalog, Gvk, Requirement};
-use crate::catalog::names::quoted;
+use crate::catalog::wording::quoted;
 
 /// Warnings of one kind that are told one by one.
 const WARNINGS_MAX: usize = 20;
@@ -105,7 +105,7 @@ pub(super) fn missing(
                     quoted(package),
                     quoted(of),
                     said(requirement),
-                    crate::catalog::names::list(&providers)
+                    crate::catalog::wording::list(&providers)
                 ));
             }
         }

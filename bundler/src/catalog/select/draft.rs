@@ -12,7 +12,7 @@ use super::version::{self, Bounds, Reading};
 use super::{Dropped, Fault, Kept, Picked, PickedChannel, Reason, Rule, Start, Why, v2};
 use crate::catalog::graph::{Graph, GraphFault, orphans};
 use crate::catalog::model::{Channel, Package};
-use crate::catalog::names::{list, nearest, quoted};
+use crate::catalog::wording::{list, nearest, quoted};
 use crate::config::{ApiVersion, OperatorPackage, Position};
 
 /// Versions that a fault names on each side of what was asked for.

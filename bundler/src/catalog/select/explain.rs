@@ -12,7 +12,7 @@ use super::version::{Bounds, Place};
 use super::{Dropped, Picked, PickedChannel, Rule, Selection, Start};
 use crate::catalog::graph::orphans;
 use crate::catalog::model::{Catalog, Channel, Package};
-use crate::catalog::names::quoted;
+use crate::catalog::wording::quoted;
 
 /// What is taken of a catalog.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -12,7 +12,7 @@ use semver::Version;
 use super::version::Bounds;
 use crate::ErrorKind;
 use crate::catalog::graph::{GraphFault, in_channel};
-use crate::catalog::names::{list, quoted};
+use crate::catalog::wording::{list, quoted};
 use crate::config::Position;
 
 /// Something that was asked for and cannot be taken.

@@ -35,7 +35,7 @@ use std::sync::Arc;
 use semver::Version;
 
 use super::model::Catalog;
-use super::names::nearest;
+use super::wording::nearest;
 use crate::config::{ApiVersion, OperatorCatalog};
 use draft::Draft;
 pub use fault::{Fault, Reason};
@@ -166,7 +166,7 @@ pub enum Why {
 
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use super::names::quoted;
+        use super::wording::quoted;
         match self {
             Self::Head => f.write_str("the head of the channel"),
             Self::Full => f.write_str("the whole channel"),
@@ -187,7 +187,7 @@ impl fmt::Display for Why {
 
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use super::names::{list, quoted};
+        use super::wording::{list, quoted};
         match self {
             Self::Head => f.write_str("its head"),
             Self::Full => f.write_str("all of it"),

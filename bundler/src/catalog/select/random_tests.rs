@@ -384,9 +384,9 @@ fn sixty_six_thousand_bundles_are_chosen_in_a_second() {
         println!("{version:?} {}: {took:?}", &line[..line.len().min(20)]);
         let kept: usize = selection.packages.iter().map(|picked| picked.bundles.len()).sum();
         assert_eq!(kept, bundles, "{version:?} {line:.40}");
-        // A second of a release build; what tests are made of is some ten times slower.
+        // A second of a release build; tests are some ten times slower, on machines that do other things too.
         assert!(
-            took < Duration::from_secs(if cfg!(debug_assertions) { 20 } else { 1 }),
+            took < Duration::from_secs(if cfg!(debug_assertions) { 60 } else { 1 }),
             "{took:?}"
         );
     }
