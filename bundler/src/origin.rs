@@ -417,6 +417,27 @@ impl Origins {
             }
         })
     }
+
+    /// A small blob as a whole, as the configuration of an image is; `None` when what is there is not what its digest and
+    /// size say, or is no small one.
+    pub async fn document(
+        &self,
+        origin: &Origin,
+        digest: &Digest,
+        size: u64,
+    ) -> Result<Option<Bytes>, OriginError> {
+        let length = usize::try_from(size).ok().filter(|_| size <= MANIFEST_MAX);
+        let Some(length) = length else { return Ok(None) };
+        let mut reader = self.blob(origin, digest, size, 0).await?;
+        let (mut bytes, mut at) = (vec![0; length], 0);
+        while at < length {
+            match reader.read(&mut bytes[at..]).await? {
+                0 => return Ok(None),
+                read => at += read,
+            }
+        }
+        Ok((Digest::of(&bytes) == *digest).then(|| bytes.into()))
+    }
 }
 
 impl BlobReader {

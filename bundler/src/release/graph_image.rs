@@ -35,7 +35,7 @@ use crate::destination::nest;
 use crate::durable;
 use crate::error::{fit, reason};
 use crate::layout::{Choice, LayoutImage};
-use crate::origin::{BlobReader, Origin, OriginError, Origins, Source};
+use crate::origin::{Origin, OriginError, Origins, Source};
 use crate::resolve::{Image, Resolved};
 use crate::wish::Wish;
 
@@ -484,24 +484,13 @@ async fn config(
         Err(error) => return Err(wrong(error.to_string())),
     };
     let (digest, size) = (image.config.digest, image.config.size);
-    let length = usize::try_from(size).ok().filter(|_| size <= MANIFEST_MAX);
-    let Some(length) = length else {
+    if size > MANIFEST_MAX {
         return Err(wrong(format!(
             "its configuration has {size} bytes, at most {MANIFEST_MAX} are read"
         )));
-    };
-    let mut reader: BlobReader = origins.blob(origin, &digest, size, 0).await.map_err(&failed)?;
-    let (mut bytes, mut at) = (vec![0; length], 0);
-    while at < length {
-        match reader.read(&mut bytes[at..]).await.map_err(&failed)? {
-            0 => break,
-            read => at += read,
-        }
     }
-    if Digest::of(&bytes) != digest {
-        return Err(wrong(format!("its configuration arrived otherwise than as {digest}")));
-    }
-    Ok(bytes.into())
+    let arrived = origins.document(origin, &digest, size).await.map_err(&failed)?;
+    arrived.ok_or_else(|| wrong(format!("its configuration arrived otherwise than as {digest}")))
 }
 
 /// Takes a document in and gives its descriptor.

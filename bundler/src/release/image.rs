@@ -8,10 +8,10 @@ use std::io::{self, Read};
 
 use bytes::{Buf, Bytes};
 use format_spec::Digest;
-use format_spec::limits::MANIFEST_MAX;
 use registry::client::ErrorKind as WireKind;
 use registry::manifest::{Descriptor, ImageManifest, Manifest, ManifestError, RawManifest};
 use registry::media_type;
+use registry::progress::{Item, Progress};
 use registry::reference::ManifestRef;
 use serde::Deserialize;
 use tokio::sync::mpsc;
@@ -140,21 +140,7 @@ impl Image {
     pub async fn config(&self, origins: &Origins) -> Result<Config, ReadError> {
         let Descriptor { digest, size, .. } = self.manifest.config;
         let wrong = || ReadError::Config(digest);
-        if size > MANIFEST_MAX {
-            return Err(wrong());
-        }
-        let mut reader = origins.blob(&self.origin, &digest, size, 0).await?;
-        let mut bytes = vec![0; usize::try_from(size).map_err(|_| wrong())?];
-        let mut at = 0;
-        while at < bytes.len() {
-            match reader.read(&mut bytes[at..]).await? {
-                0 => return Err(wrong()),
-                read => at += read,
-            }
-        }
-        if Digest::of(&bytes) != digest {
-            return Err(wrong());
-        }
+        let bytes = origins.document(&self.origin, &digest, size).await?.ok_or_else(wrong)?;
         let config: Config = serde_json::from_slice(&bytes).map_err(|_| wrong())?;
         let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
         let architecture = &config.architecture;
@@ -169,24 +155,56 @@ impl Image {
         layer: &Descriptor,
         job: impl FnOnce(&mut dyn Read) -> Result<T, LayerError> + Send + 'static,
     ) -> Result<T, ReadError> {
-        let (digest, size) = (layer.digest, layer.size);
-        if size > LAYER_MAX {
-            return Err(ReadError::LayerSize(digest));
-        }
-        let mut blob = origins.blob(&self.origin, &digest, size, 0).await?;
-        let (pieces, arriving) = mpsc::channel(PIECES);
-        let reading = tokio::task::spawn_blocking(move || {
-            job(&mut Arriving { pieces: arriving, piece: Bytes::new() })
-        });
-        let fed = feed(&mut blob, &pieces).await;
-        // The reader comes to its end, or to the word that there is none.
-        if fed.is_err() {
-            let _ = pieces.send(Err(io::Error::other("the layer did not arrive"))).await;
-        }
-        drop(pieces);
-        let read = reading.await;
-        fed?;
-        read?.map_err(|error| ReadError::Layer { digest, error })
+        read_layer(origins, &self.origin, layer, job).await
+    }
+}
+
+/// The same for a layer of any image.
+pub(crate) async fn read_layer<T: Send + 'static>(
+    origins: &Origins,
+    origin: &Origin,
+    layer: &Descriptor,
+    job: impl FnOnce(&mut dyn Read) -> Result<T, LayerError> + Send + 'static,
+) -> Result<T, ReadError> {
+    let (digest, size) = (layer.digest, layer.size);
+    if size > LAYER_MAX {
+        return Err(ReadError::LayerSize(digest));
+    }
+    let mut blob = origins.blob(origin, &digest, size, 0).await?;
+    let (pieces, arriving) = mpsc::channel(PIECES);
+    let reading = tokio::task::spawn_blocking(move || {
+        job(&mut Arriving { pieces: arriving, piece: Bytes::new() })
+    });
+    let fed = feed(&mut blob, &pieces).await;
+    // The reader comes to its end, or to the word that there is none.
+    if fed.is_err() {
+        let _ = pieces.send(Err(io::Error::other("the layer did not arrive"))).await;
+    }
+    drop(pieces);
+    let read = reading.await;
+    fed?;
+    read?.map_err(|error| ReadError::Layer { digest, error })
+}
+
+/// The bytes of a layer, while somebody is told how many have come.
+pub(crate) struct Watched<'a, R> {
+    stored: R,
+    item: Item<'a>,
+    read: u64,
+}
+
+impl<'a, R> Watched<'a, R> {
+    pub(crate) fn new(stored: R, digest: &Digest, progress: &'a Progress) -> Self {
+        Self { stored, item: progress.start(digest.short()), read: 0 }
+    }
+}
+
+impl<R: Read> Read for Watched<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.stored.read(buffer)?;
+        self.read += read as u64;
+        self.item.reached(self.read);
+        Ok(read)
     }
 }
 

@@ -22,8 +22,8 @@ pub enum LayerError {
     /// What arrived is something else.
     #[error("what arrived has another digest: {0}")]
     Digest(Digest),
-    /// It unpacks to more than a payload may.
-    #[error("it unpacks to more bytes than any release")]
+    /// It unpacks to more than an image may.
+    #[error("it unpacks to more bytes than any image")]
     TooLarge,
     /// Whoever took its entries could not go on.
     #[error(transparent)]
@@ -111,7 +111,21 @@ pub fn read(
     stored: impl Read,
     digest: &Digest,
     unpacked: &mut u64,
-    each: impl FnMut(&str, &Entry, &mut Content<'_>) -> Result<(), LayerError>,
+    mut each: impl FnMut(&str, &Entry, &mut Content<'_>) -> Result<(), LayerError>,
+) -> Result<(), LayerError> {
+    read_all(stored, digest, unpacked, |path, entry, content| match path {
+        Some(path) => each(path, entry, content),
+        None => Ok(()),
+    })
+}
+
+/// The same with the entries that have no path from the root: the root itself, and those that lead elsewhere. Nothing is
+/// proven when `each` ends it with [`LayerError::Taker`].
+pub fn read_all(
+    stored: impl Read,
+    digest: &Digest,
+    unpacked: &mut u64,
+    each: impl FnMut(Option<&str>, &Entry, &mut Content<'_>) -> Result<(), LayerError>,
 ) -> Result<(), LayerError> {
     let mut stored = BufReader::with_capacity(64 * 1024, Hashed::new(stored));
     let walked = unpack(&mut stored, unpacked, each);
@@ -136,7 +150,7 @@ pub fn read(
 fn unpack(
     stored: &mut impl BufRead,
     unpacked: &mut u64,
-    each: impl FnMut(&str, &Entry, &mut Content<'_>) -> Result<(), LayerError>,
+    each: impl FnMut(Option<&str>, &Entry, &mut Content<'_>) -> Result<(), LayerError>,
 ) -> Result<(), LayerError> {
     let start = stored.fill_buf().map_err(TarError::from)?;
     if start.starts_with(&[0x1f, 0x8b]) {
@@ -154,15 +168,14 @@ fn unpack(
 fn walk(
     reader: impl Read,
     unpacked: &mut u64,
-    mut each: impl FnMut(&str, &Entry, &mut Content<'_>) -> Result<(), LayerError>,
+    mut each: impl FnMut(Option<&str>, &Entry, &mut Content<'_>) -> Result<(), LayerError>,
 ) -> Result<(), LayerError> {
     let mut counted = Counted { reader, left: unpacked, over: false };
     let mut entries = || -> Result<(), LayerError> {
         let mut tarball = Tarball::new(BufReader::with_capacity(64 * 1024, &mut counted));
         while let Some(entry) = tarball.entry()? {
-            let Some(path) = plain(&entry.path) else { continue };
             let mut read = |buffer: &mut [u8]| tarball.read(buffer);
-            each(&path, &entry, &mut Content(&mut read))?;
+            each(plain(&entry.path).as_deref(), &entry, &mut Content(&mut read))?;
         }
         Ok(())
     };
@@ -208,7 +221,7 @@ pub fn below(path: &str, directory: &str) -> bool {
 }
 
 /// A path from the root, without `.` and slashes too many; `None` when it leads elsewhere, as nothing that is wanted does.
-fn plain(path: &[u8]) -> Option<String> {
+pub(crate) fn plain(path: &[u8]) -> Option<String> {
     let path = std::str::from_utf8(path).ok()?;
     let parts: Vec<&str> = path.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
     (!parts.is_empty() && !parts.contains(&"..")).then(|| parts.join("/"))

@@ -1,45 +1,12 @@
 //! Layers made by hand, with everything that layers do to each other.
 
-use std::io::Write as _;
-
 use proptest::prelude::*;
 
+use super::super::layer_testing::{entry, file, gzip, tar};
 use super::*;
 
 const FILE: &str = "release-manifests/image-references";
 const OTHER: &str = "release-manifests/release-metadata";
-
-/// One entry of a tar.
-fn entry(path: &str, kind: u8, content: &[u8]) -> Vec<u8> {
-    let mut header = [0_u8; 512];
-    header[..path.len()].copy_from_slice(path.as_bytes());
-    header[124..135].copy_from_slice(format!("{:011o}", content.len()).as_bytes());
-    header[156] = kind;
-    header[257..263].copy_from_slice(b"ustar\0");
-    header[148..156].fill(b' ');
-    let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
-    header[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
-    let mut out = header.to_vec();
-    out.extend(content);
-    out.resize(out.len().next_multiple_of(512), 0);
-    out
-}
-
-fn file(path: &str, content: &str) -> Vec<u8> {
-    entry(path, b'0', content.as_bytes())
-}
-
-fn tar(entries: &[Vec<u8>]) -> Vec<u8> {
-    let mut out = entries.concat();
-    out.resize(out.len() + 1024, 0);
-    out
-}
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut writer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    writer.write_all(bytes).unwrap();
-    writer.finish().unwrap()
-}
 
 fn read(stored: &[u8]) -> Result<Vec<Found>, LayerError> {
     scan(stored, &Digest::of(stored), &[FILE, OTHER], &mut (1 << 30))

@@ -298,6 +298,8 @@ pub async fn neighbours(service: &Service, channel: &str, architecture: &str) ->
 }
 
 #[cfg(test)]
+pub(crate) mod layer_testing;
+#[cfg(test)]
 mod platform_tests;
 #[cfg(test)]
 mod test_key;

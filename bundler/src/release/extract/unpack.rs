@@ -4,14 +4,13 @@
 //! for good before [`unpack`] has returned, as a layer is proven at its end; layers are read from the uppermost down, each
 //! once, until nothing more can be said.
 
-use std::io::Read;
 use std::sync::Arc;
 
 use registry::progress::Progress;
 
 use super::overlay::{Overlay, Wanted};
 use crate::origin::Origins;
-use crate::release::image::{Image, ReadError};
+use crate::release::image::{Image, ReadError, Watched};
 use crate::release::layer::{self, Content, LayerError};
 use crate::release::limits::UNPACKED_MAX;
 use crate::release::tarball::{Entry, Kind};
@@ -49,7 +48,7 @@ pub(super) async fn unpack<S: Sink>(
         }
         let (digest, progress) = (layer.digest, Arc::clone(progress));
         let reading = image.layer(origins, layer, move |stored| {
-            let mut stored = Watched { stored, item: progress.start(digest.short()), read: 0 };
+            let mut stored = Watched::new(stored, &digest, &progress);
             layer::read(&mut stored, &digest, &mut left, |path, entry, content| {
                 if !overlay.counts(path, entry.kind) {
                     return Ok(());
@@ -68,20 +67,4 @@ pub(super) async fn unpack<S: Sink>(
         state = reading.await?;
     }
     Ok(state.1)
-}
-
-/// Tells the person who waits how far it is.
-struct Watched<'a, R> {
-    stored: R,
-    item: registry::progress::Item<'a>,
-    read: u64,
-}
-
-impl<R: Read> Read for Watched<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let read = self.stored.read(buffer)?;
-        self.read += read as u64;
-        self.item.reached(self.read);
-        Ok(read)
-    }
 }
