@@ -513,6 +513,45 @@ fn flags_of_the_mirror_registry_for_openshift_work_or_are_explained() {
 }
 
 #[test]
+fn root_follows_no_link_in_the_data_of_another() {
+    if !is_root() {
+        return skip("not root: it has the rights of nobody else");
+    }
+    let host = Host::new();
+    let (data, elsewhere) = (host.path("data"), host.path("elsewhere"));
+    fs::create_dir_all(&data).unwrap();
+    fs::create_dir_all(&elsewhere).unwrap();
+    let give = || sh("chown", &["-Rh", "4242:4343", text(&data)]);
+    give();
+    let here = ["--user", "--data-dir", text(&data)];
+    let tls = data.join("tls");
+    std::os::unix::fs::symlink(&elsewhere, &tls).unwrap();
+    sh("chmod", &["755", text(&elsewhere)]);
+    host.install(&here).refused(&[1]).says("tls` is a link");
+    assert_eq!(sh("stat", &["-c", "%a", text(&elsewhere)]).trim(), "755");
+    assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0);
+
+    // Without it the data is the owner's, and the registry that runs as that one can use it.
+    fs::remove_file(&tls).unwrap();
+    host.install(&here).ok();
+    assert_eq!(sh("stat", &["-c", "%u:%g:%a", text(&tls)]).trim(), "4242:4343:700");
+
+    // What only root may read does not come into the copy that everybody may.
+    fs_write(&elsewhere.join("secret"), b"nobody's business\n");
+    fs::remove_file(tls.join("ca.crt")).unwrap();
+    std::os::unix::fs::symlink(elsewhere.join("secret"), tls.join("ca.crt")).unwrap();
+    let rotate = ["rotate-cert", "--new-ca", "--data-dir", text(&data)];
+    host.run(&rotate).refused(&[1]).says("ca.crt` is a link");
+    assert!(!tls.join("ca.crt.old").exists());
+    fs::rename(&tls, host.path("moved")).unwrap();
+    std::os::unix::fs::symlink(host.path("moved"), &tls).unwrap();
+    host.run(&rotate).refused(&[1]).says("tls` is a link");
+    host.run(&rotate[..1].iter().chain(&rotate[2..]).copied().collect::<Vec<_>>())
+        .refused(&[1])
+        .says("tls` is a link");
+}
+
+#[test]
 fn an_installation_that_fails_leaves_nothing() {
     let host = Host::new();
     let taken = std::net::TcpListener::bind(("0.0.0.0", host.port)).unwrap();

@@ -8,6 +8,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use rustix::fs::{Mode, OFlags};
+
 /// Makes a directory and those above it that are missing.
 ///
 /// # Errors
@@ -74,14 +76,59 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     sync(directory)
 }
 
+/// Makes a directory that is its owner's alone, in one that is there. Root gives it to the owner of that one, and follows no link
+/// there: whoever may write there would choose what is changed, and where keys are written.
+///
+/// # Errors
+/// Something else has the name, or I/O.
+pub fn make_private(path: &Path) -> io::Result<()> {
+    refuse_link(path)?;
+    make(path)?;
+    let above = path.parent().unwrap_or(path);
+    let flags = match owner_of_another(above)? {
+        Some(_) => OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        None => OFlags::DIRECTORY | OFlags::CLOEXEC,
+    };
+    let directory = std::fs::File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    let named = |error: io::Error| {
+        let text = format!("cannot set the rights of `{}`: {error}", path.display());
+        io::Error::new(error.kind(), text)
+    };
+    directory.set_permissions(std::fs::Permissions::from_mode(0o700)).map_err(named)?;
+    keep_owner(&directory, above).map_err(named)
+}
+
+/// Refuses a link that root would follow in the directory of another user.
+///
+/// # Errors
+/// It is one, or I/O.
+pub fn refuse_link(path: &Path) -> io::Result<()> {
+    let above = path.parent().unwrap_or(path);
+    let is_link = fs_err::symlink_metadata(path).is_ok_and(|found| found.is_symlink());
+    if !is_link || owner_of_another(above)?.is_none() {
+        return Ok(());
+    }
+    let text = format!(
+        "`{}` is a link in the directory of another user, where root follows none: remove it",
+        path.display()
+    );
+    Err(io::Error::new(io::ErrorKind::InvalidInput, text))
+}
+
 /// What root writes into the directory of a registry that runs under its own account must be readable by it.
 fn keep_owner(file: &std::fs::File, directory: &Path) -> io::Result<()> {
-    use std::os::unix::fs::{MetadataExt, fchown};
-    let about = fs_err::metadata(directory)?;
-    if rustix::process::geteuid().is_root() && about.uid() != 0 {
-        fchown(file, Some(about.uid()), Some(about.gid()))?;
+    match owner_of_another(directory)? {
+        Some((user, group)) => std::os::unix::fs::fchown(file, Some(user), Some(group)),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// Whose directory it is, with the group, where root is at work in that of another.
+fn owner_of_another(directory: &Path) -> io::Result<Option<(u32, u32)>> {
+    use std::os::unix::fs::MetadataExt;
+    let about = fs_err::metadata(directory)?;
+    let another = rustix::process::geteuid().is_root() && about.uid() != 0;
+    Ok(another.then(|| (about.uid(), about.gid())))
 }
 
 /// Makes the name of a directory durable, which stands in the one above it.
@@ -113,6 +160,39 @@ mod tests {
         assert_eq!(fs_err::read_dir(dir.path()).unwrap().count(), 1);
         let error = replace(&dir.path().join("none/key"), b"", 0o600).unwrap_err().to_string();
         assert!(error.contains("none/key"), "{error}");
+    }
+
+    #[test]
+    fn root_follows_no_link_in_the_directory_of_another() {
+        use std::os::unix::fs::{MetadataExt, chown, symlink};
+        let dir = tempfile::tempdir().unwrap();
+        let (data, elsewhere) = (dir.path().join("data"), dir.path().join("elsewhere"));
+        for made in [&data, &elsewhere] {
+            fs_err::create_dir(made).unwrap();
+            fs_err::set_permissions(made, std::fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let rights = |path: &Path| fs_err::metadata(path).unwrap().permissions().mode() & 0o777;
+        let (own, link) = (data.join("own"), data.join("link"));
+        symlink(&elsewhere, &link).unwrap();
+        make_private(&own).unwrap();
+        assert_eq!(rights(&own), 0o700);
+        if !rustix::process::geteuid().is_root() {
+            println!("skipped: not root");
+            return;
+        }
+        chown(&data, Some(4242), Some(4343)).unwrap();
+        make_private(&data.join("given")).unwrap();
+        let about = fs_err::metadata(data.join("given")).unwrap();
+        assert_eq!((about.uid(), about.gid(), rights(&data.join("given"))), (4242, 4343, 0o700));
+        for refused in [make_private(&link), refuse_link(&link)] {
+            let error = refused.unwrap_err().to_string();
+            assert!(error.contains("link` is a link"), "{error}");
+        }
+        assert_eq!(rights(&elsewhere), 0o755);
+        // One's own leads where one wants.
+        chown(&data, Some(0), Some(0)).unwrap();
+        make_private(&link).unwrap();
+        assert_eq!(rights(&elsewhere), 0o700);
     }
 
     #[test]

@@ -13,6 +13,9 @@ use fs_err::os::unix::fs::OpenOptionsExt as _;
 /// `O_NONBLOCK`, which changes nothing for files, and opens a pipe without waiting for its other end.
 const NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
 
+/// `O_NOFOLLOW`.
+const NOFOLLOW: i32 = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+
 /// Opens a regular file for reading.
 ///
 /// # Errors
@@ -27,6 +30,24 @@ pub fn open(path: &Path) -> io::Result<fs_err::File> {
 /// It is something else ([`io::ErrorKind::InvalidData`]), or I/O.
 pub fn open_with(options: &mut fs_err::OpenOptions, path: &Path) -> io::Result<fs_err::File> {
     open_if(options, path, wrong)
+}
+
+/// Opens a regular file for reading, and follows no link to it: for who may read more than whoever put it there.
+///
+/// # Errors
+/// As of [`open`].
+pub fn open_itself(path: &Path) -> io::Result<fs_err::File> {
+    match fs_err::OpenOptions::new().read(true).custom_flags(NONBLOCK | NOFOLLOW).open(path) {
+        Ok(file) => match wrong(path, file.metadata()?.file_type()) {
+            None => Ok(file),
+            Some(error) => Err(error),
+        },
+        Err(_) if fs_err::symlink_metadata(path).is_ok_and(|found| found.is_symlink()) => {
+            let text = format!("`{}` is a link, not a regular file", path.display());
+            Err(io::Error::new(io::ErrorKind::InvalidData, text))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Opens a regular file, or a device that takes lines as `/dev/null` does, for a log. Writing never waits for a device.
@@ -93,6 +114,14 @@ mod tests {
         assert!(error.to_string().contains("a pipe"), "{error}");
         fs_err::write(dir.path().join("file"), "x").unwrap();
         open(&dir.path().join("file")).unwrap();
+        open_itself(&dir.path().join("file")).unwrap();
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink("file", &link).unwrap();
+        open(&link).unwrap();
+        for (path, what) in [(&link, "link` is a link"), (&pipe, "users` is a pipe")] {
+            let error = open_itself(path).unwrap_err().to_string();
+            assert!(error.contains(what), "{error}");
+        }
     }
 
     fn make_pipe(path: &Path) {

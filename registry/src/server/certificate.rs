@@ -39,7 +39,7 @@ pub const SERVER_DAYS: i64 = 825;
 pub const WARNING_DAYS: i64 = 30;
 
 /// Bytes of a certificate or key file; an honest chain has less than 20 KiB.
-const FILE_MAX: u64 = 1024 * 1024;
+pub const FILE_MAX: u64 = 1024 * 1024;
 
 /// Names of one certificate.
 const NAMES_MAX: usize = 100;

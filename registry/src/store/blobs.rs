@@ -125,7 +125,7 @@ impl Store {
     /// Lets `repository` hold a blob that `from` holds; `false` when `from` does not hold it.
     ///
     /// # Errors
-    /// Read-only, or I/O.
+    /// Read-only, the disk has no place for another link, or I/O.
     pub fn mount_blob(
         &self,
         from: &Repository,
@@ -134,7 +134,11 @@ impl Store {
     ) -> Result<bool, StoreError> {
         let digest: &ContentDigest = &(*digest).into();
         let _hold = self.holds.hold(digest);
-        Ok(self.has_blob(from, digest)?.is_some() && self.link_blob(repository, digest)?)
+        if self.has_blob(from, digest)?.is_none() {
+            return Ok(false);
+        }
+        self.place(&self.links(repository).join(digest.hex()))?;
+        self.link_blob(repository, digest)
     }
 
     /// Takes a blob out of one repository; `false` when it does not hold it.

@@ -114,8 +114,12 @@ impl Store {
             // Children and subject, those that are there.
             self.touch(&self.manifests(repository).join(named.hex()));
         }
+        for tag in tags {
+            self.place(&self.tags_dir(repository).join(tag.as_str()))?;
+        }
         let name = digest.hex();
         if let Some(subject) = &subject {
+            self.place(&self.referrers_dir(repository, subject).join(&name))?;
             // Before the manifest: a client that finds the manifest after a crash sends it no more,
             // and the link would be missing for ever. A link without a manifest is not shown.
             let dir = self.referrers_dir(repository, subject);

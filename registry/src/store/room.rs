@@ -5,7 +5,8 @@
 //! operations, and asks the file system at most once a second or once every [`ASK_BYTES`].
 //!
 //! Counted are the bytes of blobs, manifests and unfinished uploads. Tags and links are not: they are small, and without
-//! them what is there could not be tagged or repaired. What is stored is counted while the store is open and written to the
+//! them what is there could not be tagged or repaired. So they may take of the reserve, and of that one half: nobody fills the disk
+//! with names. What is stored is counted while the store is open and written to the
 //! file [`FILE`] when it is closed; the next one that opens the store takes the file away. So after a crash there is none, and
 //! [`Store::count`] counts anew, beside the requests: each directory while no blob is put into it or taken out, and what
 //! changes in those that were counted already is added. Until then the quota cannot be held, and is not.
@@ -19,6 +20,7 @@ use std::time::Instant;
 
 use format_spec::Repository;
 
+use super::blobs::exists;
 use super::durable::{is_absent, read_bounded, remove_if_there};
 use super::lists::names;
 use super::{Store, StoreError};
@@ -44,6 +46,12 @@ const ASK_BYTES: i64 = 256 << 20;
 
 /// Milliseconds after which it is asked again in any case: somebody else may fill the disk.
 const ASK_TIME: u64 = 1000;
+
+/// Of all files that the disk has room for, this part stays free: names alone would take the last one.
+const FILES_SHARE: u64 = 40;
+
+/// Bytes that the file of a tag or a link takes on the disk.
+const BLOCK: i64 = 4096;
 
 /// No quota.
 const NONE: u64 = u64::MAX;
@@ -75,6 +83,15 @@ pub enum NoRoom {
         /// The reserve in bytes.
         reserve: u64,
         /// Bytes that are free.
+        free: u64,
+    },
+    /// The disk would be out of files before it is out of bytes.
+    #[error(
+        "the registry's storage limit is reached: its disk has room for {free} more files only (`df -i`); use a disk with more \
+         inodes, or delete tags that are not needed and run `bundle registry gc --untagged` a day later"
+    )]
+    Files {
+        /// How many more it takes.
         free: u64,
     },
 }
@@ -111,6 +128,8 @@ pub(super) struct Room {
 /// What is free on the disk, as far as is known.
 struct Free {
     bytes: AtomicI64,
+    /// How many files, where that is few.
+    files: AtomicU64,
     /// Bytes taken since it was asked.
     since: AtomicI64,
     /// When that was, in milliseconds after `began`; zero: never.
@@ -147,6 +166,7 @@ impl Room {
             naming: (0..=u8::MAX).map(|_| Mutex::default()).collect(),
             free: Free {
                 bytes: AtomicI64::new(0),
+                files: AtomicU64::new(NONE),
                 since: AtomicI64::new(0),
                 asked: AtomicU64::new(0),
                 began: Instant::now(),
@@ -186,23 +206,41 @@ impl Room {
         Err(NoRoom::Quota { quota, used: u64::try_from(used).unwrap_or(0) })
     }
 
+    /// Whether there is a place for a tag or a link, which does not count.
+    fn place(&self) -> Result<(), NoRoom> {
+        let reserve = self.reserve.load(Ordering::Acquire);
+        if reserve == 0 {
+            return Ok(());
+        }
+        // Asked each time, which takes less than making the file.
+        self.enough(self.free.ask(&self.root), reserve / 2, BLOCK)
+    }
+
     fn beyond_reserve(&self, more: i64, take: bool) -> Result<(), NoRoom> {
         let reserve = self.reserve.load(Ordering::Acquire);
         if reserve == 0 || more == 0 {
             return Ok(());
         }
-        let enough = |free: i64| free.saturating_sub(more) >= signed(reserve);
         // What was known does not decide against anybody: somebody may have made room since.
-        let free = match self.free.known() {
-            Some(free) if enough(free) => free,
-            _ => self.free.ask(&self.root),
-        };
-        if !enough(free) {
-            return Err(NoRoom::Reserve { reserve, free: u64::try_from(free).unwrap_or(0) });
+        let known = self.free.known().filter(|known| self.enough(*known, reserve, more).is_ok());
+        if known.is_none() {
+            self.enough(self.free.ask(&self.root), reserve, more)?;
         }
         if take {
             self.free.bytes.fetch_sub(more, Ordering::AcqRel);
             self.free.since.fetch_add(more, Ordering::AcqRel);
+        }
+        Ok(())
+    }
+
+    /// Whether of so many bytes and files that are free so many bytes less would leave `kept` of them.
+    fn enough(&self, (free, files): (i64, u64), kept: u64, more: i64) -> Result<(), NoRoom> {
+        if free.saturating_sub(more) < signed(kept) {
+            let reserve = self.reserve.load(Ordering::Acquire);
+            return Err(NoRoom::Reserve { reserve, free: u64::try_from(free).unwrap_or(0) });
+        }
+        if files != NONE {
+            return Err(NoRoom::Files { free: files });
         }
         Ok(())
     }
@@ -243,28 +281,37 @@ impl Room {
 }
 
 impl Free {
-    /// What was free when it was asked, less what was taken since; `None` when it is time to ask again.
-    fn known(&self) -> Option<i64> {
+    /// The bytes that were free when it was asked, less what was taken since, and how many files, where that is few; `None` when it is
+    /// time to ask again.
+    fn known(&self) -> Option<(i64, u64)> {
         let asked = self.asked.load(Ordering::Acquire);
         let fresh = asked != 0
             && self.now().saturating_sub(asked) < ASK_TIME
             && self.since.load(Ordering::Acquire) < ASK_BYTES;
-        fresh.then(|| self.bytes.load(Ordering::Acquire))
+        fresh.then(|| (self.bytes.load(Ordering::Acquire), self.files.load(Ordering::Acquire)))
     }
 
-    fn ask(&self, root: &Path) -> i64 {
+    fn ask(&self, root: &Path) -> (i64, u64) {
         // Where the system does not say, the disk itself says when it is full.
-        let free = rustix::fs::statvfs(root)
-            .map_or(i64::MAX, |told| signed(told.f_bavail.saturating_mul(told.f_frsize)));
+        let (free, files) = rustix::fs::statvfs(root).map_or((i64::MAX, NONE), |told| {
+            let free = signed(told.f_bavail.saturating_mul(told.f_frsize));
+            (free, few(told.f_favail, told.f_files))
+        });
         self.bytes.store(free, Ordering::Release);
+        self.files.store(files, Ordering::Release);
         self.since.store(0, Ordering::Release);
         self.asked.store(self.now(), Ordering::Release);
-        free
+        (free, files)
     }
 
     fn now(&self) -> u64 {
         u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX).max(1)
     }
+}
+
+/// How many files of `all` are free, where that is few. Some file systems count none, or say zero.
+fn few(free: u64, all: u64) -> u64 {
+    if free > 0 && free < all / FILES_SHARE { free } else { NONE }
 }
 
 impl Store {
@@ -304,6 +351,14 @@ impl Store {
     /// They would take what shall stay free.
     pub fn has_space(&self, bytes: u64) -> Result<(), StoreError> {
         Ok(self.room.beyond_reserve(signed(bytes), true)?)
+    }
+
+    /// Whether the file of a tag or a link may be made. One that is there may always be written again.
+    pub(super) fn place(&self, path: &Path) -> Result<(), StoreError> {
+        match exists(fs_err::symlink_metadata(path))? {
+            true => Ok(()),
+            false => Ok(self.room.place()?),
+        }
     }
 
     /// Counts what is stored, beside the requests; `false` when `step`, which is called for each directory, ended it,
@@ -435,4 +490,24 @@ pub(super) fn length(path: &Path) -> io::Result<i64> {
 
 pub(super) fn signed(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_files_of_a_disk_are_few() {
+        for (free, all, expected) in [
+            (24, 1000, 24),
+            (25, 1000, NONE),
+            (1000, 1000, NONE),
+            // Of systems that do not count.
+            (0, 0, NONE),
+            (0, 1000, NONE),
+            (u64::MAX, 1000, NONE),
+        ] {
+            assert_eq!(few(free, all), expected, "{free} of {all}");
+        }
+    }
 }

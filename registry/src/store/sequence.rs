@@ -53,6 +53,33 @@ impl Store {
         Ok((records.sequence_head(record, most)?, digest))
     }
 
+    /// The head of a sequence, as far as `left` bytes reach, from which those that are read are taken; `None` beyond them.
+    ///
+    /// # Errors
+    /// The record is not whole, or I/O.
+    pub(crate) fn sequence_head_within(
+        &self,
+        record: &SequenceRecord,
+        left: &mut u64,
+    ) -> Result<Option<Head>, SequenceError> {
+        let mut reaches = |bytes: u64| {
+            let rest = left.checked_sub(bytes);
+            *left = rest.unwrap_or(*left);
+            rest.is_some()
+        };
+        let own = record.manifest.map(|manifest| self.manifest_size(&record.repository, &manifest));
+        if !reaches(own.transpose()?.unwrap_or(0)) {
+            return Ok(None);
+        }
+        let records = self as &dyn Records;
+        let [head, _] = records.layers(record)?;
+        let size = self.blob_size(&head)?.unwrap_or(0);
+        match reaches(size) {
+            true => Ok(Some(records.sequence_head(record, size)?)),
+            false => Ok(None),
+        }
+    }
+
     /// The keys whose signatures the import of a sequence went by, as its record says; none when it says nothing.
     ///
     /// # Errors

@@ -431,6 +431,8 @@ impl Store {
         if growing.file.metadata()?.len() != size {
             growing.file.set_len(size)?;
         }
+        // One without bytes took no room.
+        self.place(&self.links(repository).join(expected.hex()))?;
         self.durable.synced(growing.file.sync_data())?;
         let _hold = self.holds.hold(expected);
         let dir = self.blob_dir(expected);

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use format_spec::Digest;
-use registry::media_type::OCI_MANIFEST;
+use registry::media_type::{OCI_INDEX, OCI_MANIFEST};
 use registry::server::{ServerConfig, serve};
 use reqwest::Client;
 use tokio_util::sync::CancellationToken;
@@ -45,18 +45,89 @@ fn spawn(mut command: Command, data: &Path) -> Option<(Child, String)> {
     Some((child, format!("http://{address}")))
 }
 
+/// A server on a file system of its own of 8 MiB; `None` where that cannot be had.
+fn start_on_a_small_disk(data: &Path, options: &str) -> Option<(Child, String)> {
+    let mut command = Command::new("unshare");
+    let mounted = format!(
+        "mount -t tmpfs -o size=8m{options} none \"$1\" && \
+         exec \"$0\" --exact crash::child_server --nocapture"
+    );
+    command.args(["-rm", "sh", "-c", &mounted]);
+    command.arg(std::env::current_exe().unwrap()).arg(data);
+    let started = spawn(command, data);
+    if started.is_none() {
+        println!("skipped: a small file system cannot be mounted here");
+    }
+    started
+}
+
+#[tokio::test]
+async fn names_leave_half_of_the_reserve() {
+    let reserve = (8 << 20) / 20;
+    for (options, told) in
+        [("", "409.5 KiB are kept in reserve"), (",nr_inodes=1200", "more files only")]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let Some((mut child, base)) = start_on_a_small_disk(dir.path(), options) else { return };
+        let client = client();
+        let index = |more: &str| format!(r#"{{"schemaVersion":2,"manifests":[]{more}}}"#);
+        let put = |name: &str, text: String| {
+            let put = client.put(format!("{base}/v2/{name}"));
+            put.header("content-type", OCI_INDEX).body(text)
+        };
+        // Whether it was refused, and then for this reason.
+        let refused = async |request: reqwest::RequestBuilder| {
+            let answer = request.send().await.unwrap();
+            let status = answer.status().as_u16();
+            let text = answer.text().await.unwrap();
+            assert!(status == 201 || (status == 403 && text.contains(told)), "{status} {text}");
+            status == 403
+        };
+        let blob = format!("{base}/v2/a/blobs/uploads/?digest={}", Digest::of(b"x"));
+        assert!(!refused(client.post(blob).body("x")).await);
+        assert!(!refused(put("a/manifests/first", index(""))).await);
+        let mut tags = 0;
+        while !refused(put(&format!("a/manifests/t{tags}"), index(""))).await {
+            tags += 1;
+            assert!(tags < 3000, "a file each");
+        }
+        assert!(tags > 500, "{tags}");
+        if options.is_empty() {
+            let figures = client.get(format!("{base}/metrics")).send().await.unwrap();
+            let figures = figures.text().await.unwrap();
+            let free =
+                figures.lines().find_map(|line| line.strip_prefix("bundle_registry_free_bytes "));
+            let free: u64 = free.unwrap().parse().unwrap();
+            assert!(free < reserve && free >= reserve / 2, "{free}");
+        }
+
+        // Links of blobs and to subjects are no way around it.
+        let subject = format!(
+            r#","subject":{{"mediaType":"a/b","size":1,"digest":"{}"}}"#,
+            Digest::of(b"subject")
+        );
+        let subject = index(&subject);
+        let mount = format!("{base}/v2/b/blobs/uploads/?mount={}&from=a", Digest::of(b"x"));
+        let nothing = format!("{base}/v2/b/blobs/uploads/?digest={}", Digest::of(b""));
+        let attached = put(&format!("b/manifests/{}", digest(&subject)), subject);
+        for request in [client.post(mount), client.post(nothing), attached] {
+            assert!(refused(request).await);
+        }
+
+        // What is there can be sent again, read and removed.
+        assert!(!refused(put("a/manifests/first", index(""))).await);
+        let tag = format!("{base}/v2/a/manifests/t0");
+        assert_eq!(client.get(&tag).send().await.unwrap().status(), 200);
+        assert_eq!(client.delete(&tag).send().await.unwrap().status(), 202);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_full_disk_is_told_and_survived() {
     let dir = tempfile::tempdir().unwrap();
-    let mut command = Command::new("unshare");
-    let mounted = "mount -t tmpfs -o size=8m none \"$1\" && \
-                   exec \"$0\" --exact crash::child_server --nocapture";
-    command.args(["-rm", "sh", "-c", mounted]);
-    command.arg(std::env::current_exe().unwrap()).arg(dir.path());
-    let Some((mut child, base)) = spawn(command, dir.path()) else {
-        println!("skipped: a small file system cannot be mounted here");
-        return;
-    };
+    let Some((mut child, base)) = start_on_a_small_disk(dir.path(), "") else { return };
     let client = client();
     let push = |seed, length| {
         let data = noise(seed, length);

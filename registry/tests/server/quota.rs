@@ -336,10 +336,13 @@ async fn the_reserve_stays_free_of_new_manifests_too() {
     {
         assert!(text.contains(words), "`{words}` in {text}");
     }
-    assert_eq!(registry.put("a", "v2", OCI_MANIFEST, &manifest).await.status(), 201);
+    assert_eq!(registry.put("a", "v1", OCI_MANIFEST, &manifest).await.status(), 201);
     let another = manifest.replacen('}', r#"} "#, 1);
-    let refused = registry.put("a", "v3", OCI_MANIFEST, &another).await;
-    assert_eq!(refusal(refused).await, (403, "DENIED".into()));
+    // A new name is for the other half of the reserve.
+    for (tag, manifest) in [("v3", &another), ("v2", &manifest)] {
+        let refused = registry.put("a", tag, OCI_MANIFEST, manifest).await;
+        assert_eq!(refusal(refused).await, (403, "DENIED".into()));
+    }
 
     let ready = registry.send("GET", "/readyz").await;
     assert_eq!(ready.status(), 503);

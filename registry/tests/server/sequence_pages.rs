@@ -311,6 +311,34 @@ async fn a_damaged_record_is_told_and_hides_no_other() {
 }
 
 #[tokio::test]
+async fn the_list_reads_no_more_than_its_share() {
+    let registry = Registry::start().await;
+    let mut small = Left::new(1, &[]);
+    small.push(&registry).await;
+    // As large as the page of a sequence would read, under ten names.
+    let large = vec![b' '; 4 << 20];
+    for number in 2..12 {
+        let tag = record::sequence_tag(stream(), at(number));
+        small.artifact(&registry, tag.as_str(), &[&large, b"index"]).await;
+    }
+    let list = page(&registry, "/ui/sequences").await;
+    assert_eq!(list.matches("its record cannot be read").count(), 7, "{list}");
+    assert_eq!(list.matches("its own page tells").count(), 3, "{list}");
+    assert!(list.contains("2026-01-02"), "{list}");
+
+    // Nor more streams than it shows, however many ledgers have them.
+    for ledger in 0..3 {
+        small.ledger = format!("site{ledger}/bundle-ledger");
+        for number in 0..9 {
+            let tag = format!("{}{}", record::STREAM_PREFIX, StreamId::from_bytes([number; 16]));
+            small.artifact(&registry, &tag, &[b"{}"]).await;
+        }
+    }
+    let list = page(&registry, "/ui/sequences").await;
+    assert_eq!(list.matches("Stream <code").count(), 20, "{list}");
+}
+
+#[tokio::test]
 async fn there_is_no_page_of_what_is_no_sequence() {
     let registry = Registry::start().await;
     let mut left = Left::new(1, &[("team/app", "v1", Additional)]);

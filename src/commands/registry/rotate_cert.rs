@@ -1,13 +1,14 @@
 //! `bundle registry rotate-cert`: a new server certificate, which a running registry shows when this ends.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use registry::lasting;
 use registry::server::certificate;
 use registry::server::control::{self, ControlError};
 use registry::server::settings::Settings;
 use registry::server::tls::with_those_of;
+use registry::{lasting, regular};
 use serde_json::json;
 
 use super::super::Context;
@@ -56,7 +57,12 @@ async fn shown(data: &Path, fingerprint: &str) -> Shown {
 /// Keeps the authority's certificate beside the new one, for whoever still has to tell clients of both.
 fn keep_ca(directory: &Path) -> Result<PathBuf, Failure> {
     let (ca, old) = (directory.join(certificate::CA), directory.join("ca.crt.old"));
-    let kept = fs_err::read(&ca).and_then(|bytes| lasting::replace(&old, &bytes, 0o644));
+    // Everybody may read the copy, and root could read whatever a link leads to.
+    let kept = regular::open_itself(&ca).and_then(|file| {
+        let mut bytes = Vec::new();
+        file.take(certificate::FILE_MAX).read_to_end(&mut bytes)?;
+        lasting::replace(&old, &bytes, 0o644)
+    });
     kept.map_err(|error| {
         Failure::io(Kind::Failed, "cannot keep the authority's certificate", &error)
     })?;
@@ -81,6 +87,8 @@ pub async fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     let mut names = args.name.clone();
     names.extend(certificate::names(&settings.names(), settings.listen()));
     let names = with_those_of(&before, names);
+    lasting::refuse_link(&directory)
+        .map_err(|error| Failure::io(Kind::Failed, "cannot write a certificate there", &error))?;
     let old_ca = args.new_ca.then(|| keep_ca(&directory)).transpose()?;
     let made = match args.new_ca {
         true => certificate::make_anew(&directory, &names)?,

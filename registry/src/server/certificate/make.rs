@@ -28,6 +28,7 @@ const BACK: Duration = Duration::from_secs(12 * 60 * 60);
 /// # Errors
 /// A name is none, the authority cannot sign, I/O.
 pub fn make(directory: &Path, names: &[String]) -> Result<Made, CertificateError> {
+    lasting::refuse_link(directory).map_err(CertificateError::Io)?;
     let certificate = directory.join(CA);
     if !certificate.exists() {
         return make_anew(directory, names);
@@ -54,11 +55,8 @@ pub fn make(directory: &Path, names: &[String]) -> Result<Made, CertificateError
 /// # Errors
 /// A name is none, I/O.
 pub fn make_anew(directory: &Path, names: &[String]) -> Result<Made, CertificateError> {
-    use std::os::unix::fs::PermissionsExt;
     let names = checked(names)?;
-    lasting::make(directory).map_err(CertificateError::Io)?;
-    fs_err::set_permissions(directory, std::fs::Permissions::from_mode(0o700))
-        .map_err(CertificateError::Io)?;
+    lasting::make_private(directory).map_err(CertificateError::Io)?;
     let pair = KeyPair::generate().map_err(failed)?;
     // Two authorities of one name confuse clients that were told of both.
     let mark: [u8; 4] = random::bytes().map_err(CertificateError::Io)?;

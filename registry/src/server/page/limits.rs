@@ -37,6 +37,13 @@ pub(super) const SEQUENCES: usize = 50;
 /// Bytes of the head of a sequence that is read. It has 200 for each part: 20,000 parts.
 pub(super) const HEAD: u64 = 4 * 1024 * 1024;
 
+/// Bytes of the records that are read for the list of sequences: a thousand with 100 parts each. Whoever may push can make
+/// each as large as its own page reads.
+pub(super) const LISTED: u64 = 32 * 1024 * 1024;
+
+/// Bytes of the record of a stream, and of what leads to it; the importer writes less than 8 KiB.
+pub(super) const STANDING: u64 = 64 * 1024;
+
 /// Names that a sequence brought, of one page.
 pub(super) const BROUGHT: usize = 50;
 

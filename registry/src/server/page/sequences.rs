@@ -1,7 +1,8 @@
 //! The sequences that imports brought into this registry.
 //!
 //! In: the records that imports leave in repositories named `bundle-ledger`. Out: each stream with where it stands,
-//! and each sequence in one line; [`sequence`](super::sequence) has a page for each. What must hold: a record that cannot be read is told as such and hides no other.
+//! and each sequence in one line; [`sequence`](super::sequence) has a page for each. What must hold: a record that cannot be read is told as such and hides no other;
+//! what is read is bounded in all, as each record may be as large as who pushed it liked; it ends with the browser.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +12,7 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::frame::{Column, column, empty, facts, table};
-use super::limits::{HEAD, SEQUENCES, STREAMS};
+use super::limits::{LISTED, SEQUENCES, STANDING, STREAMS};
 use super::{Drawn, StoreError, View, sequence, show};
 use crate::manifest::Manifest;
 use crate::record::{self, STREAM_PREFIX};
@@ -69,16 +70,17 @@ pub(super) fn draw(view: &View) -> Drawn {
         .store()
         .visible_repositories("", STREAMS, &|name| is_ledger(name) && view.sees(name))?;
     let mut streams = Vec::new();
+    let mut left = LISTED;
     for ledger in ledgers.entries.iter().filter_map(|name| name.parse::<Repository>().ok()) {
-        let found =
-            view.store().tags_where(&ledger, "", STREAMS, &|tag| stream_of(tag).is_some())?;
-        for tag in found.0.entries {
-            if let Some(stream) = stream_of(&tag) {
-                streams.push(draw_stream(view, &ledger, stream)?);
+        let more = STREAMS - streams.len();
+        let found = view.store().tags_where(&ledger, "", more, &|tag| stream_of(tag).is_some())?;
+        for stream in found.0.entries.iter().filter_map(|tag| stream_of(tag)) {
+            if view.gone.is_cancelled() {
+                return Ok(None);
             }
+            streams.push(draw_stream(view, &ledger, stream, &mut left)?);
         }
     }
-    streams.truncate(STREAMS);
     Ok(Some((
         "Sequences".to_owned(),
         html! {
@@ -105,7 +107,12 @@ pub(super) fn namespace(ledger: &Repository) -> &str {
     record::ledger_of(ledger.as_str()).unwrap_or_default().trim_end_matches(['/', '-'])
 }
 
-fn draw_stream(view: &View, ledger: &Repository, stream: StreamId) -> Result<Markup, StoreError> {
+fn draw_stream(
+    view: &View,
+    ledger: &Repository,
+    stream: StreamId,
+    left: &mut u64,
+) -> Result<Markup, StoreError> {
     let record = standing(view, ledger, stream)?;
     let into = namespace(ledger);
     let mut found = BTreeSet::new();
@@ -122,8 +129,8 @@ fn draw_stream(view: &View, ledger: &Repository, stream: StreamId) -> Result<Mar
     let mut rows = Vec::new();
     for number in found.iter().rev() {
         let one = view.store().sequence(ledger, (stream, *number))?;
-        let head = readable(view.store().sequence_head(&one, HEAD)).ok();
-        rows.push(row(&sequence::at(ledger, stream, *number), *number, head.map(|it| it.0)));
+        let head = readable(view.store().sequence_head_within(&one, left));
+        rows.push(row(&sequence::at(ledger, stream, *number), *number, head));
     }
     const COLUMNS: [Column; 7] = [
         Column { name: "Sequence", class: "name" },
@@ -148,10 +155,12 @@ fn draw_stream(view: &View, ledger: &Repository, stream: StreamId) -> Result<Mar
     })
 }
 
-fn row(at: &str, number: Sequence, head: Option<Head>) -> Vec<Markup> {
+fn row(at: &str, number: Sequence, head: Result<Option<Head>, String>) -> Vec<Markup> {
     let name = html! { a href=(at) { "Sequence " (number) } };
-    let Some(head) = head else {
-        return vec![name, html! { span.soft { "its record cannot be read" } }];
+    let head = match head {
+        Ok(Some(head)) => head,
+        Ok(None) => return vec![name, html! { span.soft { "its own page tells" } }],
+        Err(_) => return vec![name, html! { span.soft { "its record cannot be read" } }],
     };
     let totals = &head.totals;
     vec![
@@ -176,10 +185,13 @@ fn row(at: &str, number: Sequence, head: Option<Head>) -> Vec<Markup> {
 fn layer(view: &View, ledger: &Repository, tag: &str) -> Result<Option<Vec<u8>>, StoreError> {
     let Ok(tag) = tag.parse::<Tag>() else { return Ok(None) };
     let Some(digest) = view.store().resolve_tag(ledger, &tag)? else { return Ok(None) };
+    if view.store().manifest_size(ledger, &digest)? > STANDING {
+        return Ok(None);
+    }
     let Some(stored) = view.store().get_manifest(ledger, &digest)? else { return Ok(None) };
     match Manifest::parse(&stored.bytes, Some(&stored.media_type)) {
         Ok(Manifest::Image(image)) => match image.layers.first() {
-            Some(layer) => view.store().small_blob(ledger, &layer.digest.into(), HEAD),
+            Some(layer) => view.store().small_blob(ledger, &layer.digest.into(), STANDING),
             None => Ok(None),
         },
         _ => Ok(None),

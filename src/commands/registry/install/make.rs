@@ -101,8 +101,7 @@ fn certificates(plan: &Plan) -> Result<(), Failure> {
         return Ok(());
     };
     let copy = || {
-        lasting::make(&directory)?;
-        fs_err::set_permissions(&directory, std::fs::Permissions::from_mode(0o700))?;
+        lasting::make_private(&directory)?;
         lasting::replace(&directory.join("site.key"), &fs_err::read(key)?, 0o600)?;
         lasting::replace(&directory.join("site.crt"), &fs_err::read(certificate)?, 0o644)
     };
