@@ -1,7 +1,10 @@
 //! A site with releases: payloads as real ones are, signed with a test's own key.
 
 use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 
 use format_spec::index::Index;
 use format_spec::{Digest, codec};
@@ -13,7 +16,7 @@ use super::image::Pushed;
 use super::server::fs_write;
 use super::site::Site;
 use super::test_key::TestKey;
-use super::{skip, text};
+use super::{listener, serve, skip, text};
 
 pub const COMPONENTS: &str = "openshift-release-dev/ocp-v4.0-art-dev";
 pub const RELEASES: &str = "openshift-release-dev/ocp-release";
@@ -193,4 +196,100 @@ pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     out.extend((!crc).to_le_bytes());
     out.extend(u32::from(length).to_le_bytes());
     out
+}
+
+/// The address of an update service that knows these releases.
+pub fn graph(releases: &Releases, nodes: &[(&str, &Pushed)]) -> String {
+    let host = &releases.site.source.host;
+    let nodes: Vec<Value> = nodes
+        .iter()
+        .map(|(version, payload)| {
+            let payload = format!("{host}/{RELEASES}@{}", payload.digest);
+            json!({"version": version, "payload": payload, "metadata": {}})
+        })
+        .collect();
+    let document = json!({"version": 1, "nodes": nodes, "edges": [[0, 1]], "conditionalEdges": []});
+    let body = serde_json::to_vec(&document).unwrap();
+    let (listener, host) = listener();
+    serve(listener, move |mut stream| {
+        let mut head = [0; 4096];
+        let _ = stream.read(&mut head);
+        let length = body.len();
+        write!(
+            stream,
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\
+             Connection: close\r\n\r\n"
+        )?;
+        stream.write_all(&body)
+    });
+    format!("http://{host}/graph")
+}
+
+/// A payload for all architectures.
+pub struct Multi {
+    pub payload: Pushed,
+    pub component: Pushed,
+    pub boot: Pushed,
+}
+
+impl Multi {
+    pub fn of(releases: &Releases) -> Self {
+        let source = &releases.site.source;
+        let host = &source.host;
+        let arches = ["arm64", "amd64", "s390x"];
+        let multi = |repo: &str, layer: &dyn Fn(&str) -> Vec<u8>| {
+            let children: Vec<(Pushed, &str)> = arches
+                .iter()
+                .map(|arch| (source.image_for(repo, None, arch, &[&layer(arch)]), *arch))
+                .collect();
+            let children: Vec<(&Pushed, &str)> = children.iter().map(|(c, a)| (c, *a)).collect();
+            source.index(repo, None, &children)
+        };
+        let component = multi(COMPONENTS, &|arch| format!("etcd for {arch}").into_bytes());
+        let boot = source.image_for(COMPONENTS, None, "amd64", &[b"a disk"]);
+        let stream = json!({"stream": "rhcos", "architectures": {
+            "x86_64": {"images": {"kubevirt": {"release": "1", "image": "q.io/x:1",
+                "digest-ref": format!("{host}/{COMPONENTS}@{}", boot.digest)}}},
+            "aarch64": {"images": {"aws": {}}}}});
+        let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"stream": stream.to_string()}});
+        let map = serde_json::to_vec(&map).unwrap();
+        let references = releases.references("4.16.0", &[("etcd".to_owned(), component.digest)]);
+        let payload = multi(RELEASES, &|arch| {
+            let mut files: Vec<(&str, &[u8])> = vec![("etc/arch", arch.as_bytes())];
+            // That for amd64 is the one that is read.
+            if arch == "amd64" {
+                files.push(("./release-manifests/image-references", &references));
+                files.push(("release-manifests/0000_50_installer_coreos-bootimages.yaml", &map));
+            }
+            tar(&files)
+        });
+        Self { payload, component, boot }
+    }
+}
+
+/// What came over one connection.
+pub type Heard = Arc<Mutex<Vec<u8>>>;
+
+/// A relay that remembers what was asked for.
+pub fn listening(to: &str) -> (String, Arc<Mutex<Vec<Heard>>>) {
+    let (listener, host) = listener();
+    let all = Arc::new(Mutex::new(Vec::new()));
+    let (connections, to) = (Arc::clone(&all), to.to_owned());
+    serve(listener, move |mut client| {
+        let mut server = TcpStream::connect(&to)?;
+        let (mut from, mut back) = (server.try_clone()?, client.try_clone()?);
+        std::thread::spawn(move || {
+            let _ = std::io::copy(&mut from, &mut back);
+            let _ = back.shutdown(Shutdown::Both);
+        });
+        let heard = Heard::default();
+        connections.lock().unwrap().push(Arc::clone(&heard));
+        let mut buffer = [0; 16 << 10];
+        while let Ok(read @ 1..) = client.read(&mut buffer) {
+            heard.lock().unwrap().extend_from_slice(&buffer[..read]);
+            server.write_all(&buffer[..read])?;
+        }
+        server.shutdown(Shutdown::Both)
+    });
+    (host, all)
 }

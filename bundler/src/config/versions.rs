@@ -7,6 +7,7 @@ use semver::Version;
 
 use super::fields::{Fields, Text};
 use super::finding::{Report, quote};
+use crate::release::limits::VERSION_MAX;
 
 /// Versions from `min` to `max`, both included; an end that is `None` is open.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -40,12 +41,11 @@ pub(super) fn range(fields: &mut Fields<'_>, report: &mut Report) -> VersionRang
 }
 
 fn version(text: &Text, report: &mut Report) -> Option<Version> {
-    // A version longer than this is an attack on the terminal, not a version.
-    const LENGTH_MAX: usize = 128;
     match text.value.parse::<Version>() {
-        Ok(version) if text.value.len() <= LENGTH_MAX => Some(version),
+        // A longer one is an attack on the terminal, not a version.
+        Ok(version) if text.value.len() <= VERSION_MAX => Some(version),
         Ok(_) => {
-            report.error(&text.spot, format!("is longer than {LENGTH_MAX} characters"), "");
+            report.error(&text.spot, format!("is longer than {VERSION_MAX} characters"), "");
             None
         }
         Err(error) => {

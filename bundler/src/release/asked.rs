@@ -40,7 +40,7 @@ pub(crate) async fn releases<'a>(
     let (client, trust) = (&options.client, &options.releases.trust);
     let mut wanted: Vec<Wanted> = Vec::new();
     if let Some(image) = &stanza.release {
-        wanted.push(Wanted { image: image.clone(), channels: Vec::new(), okd: false });
+        wanted.push(Wanted { image: image.clone(), channels: Vec::new(), okd: false, said: None });
     } else if !stanza.channels.is_empty() {
         options.progress.phase("asking for update graphs");
         let service = Service::new(client.clone(), options.releases.service.clone());
@@ -49,6 +49,7 @@ pub(crate) async fn releases<'a>(
             image: payload.payload.clone(),
             channels: payload.channels.clone(),
             okd: payload.okd,
+            said: Some((payload.version.clone(), payload.architecture.clone())),
         }));
     }
     if wanted.is_empty() {

@@ -5,6 +5,7 @@
 //! and nothing of it is wished for; the others go on. Its layers are read after its signature is proven.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use format_spec::head::ContentClass;
 use format_spec::index::Resource;
@@ -13,6 +14,7 @@ use format_spec::{Digest, Repository, Tag};
 use futures_util::StreamExt;
 use registry::client::{Client, ErrorKind as WireKind};
 use registry::reference::Reference;
+use semver::Version;
 use serde::Serialize;
 
 use super::keys;
@@ -45,6 +47,8 @@ pub struct Wanted {
     pub channels: Vec<String>,
     /// Whether it is one of OKD.
     pub okd: bool,
+    /// What the update graph says it is: version and architecture.
+    pub said: Option<(Version, String)>,
 }
 
 /// What came of it.
@@ -73,6 +77,18 @@ enum ReleaseError {
     Unsigned(String, Option<WireKind>),
     #[error("it has no valid name at the target: {0}")]
     Name(#[from] NameError),
+    #[error(
+        "the update graph calls it {said}, and it is {is}: either the graph is wrong, or somebody offers another release \
+         in its place; `release` in the configuration carries it by its digest"
+    )]
+    OtherVersion { said: Version, is: String },
+    #[error(
+        "it would become `{}:{}` at the target, and so would another release with other content: neither is carried; \
+         name the one that is meant by `release` in the configuration",
+        .0.repository,
+        .0.tag
+    )]
+    Twice(Destination),
 }
 
 /// What to do about a release without a valid signature.
@@ -93,7 +109,7 @@ impl ReleaseError {
         match self {
             Self::Payload(error) => error.kind(),
             Self::Unsigned(_, kind) => *kind,
-            Self::Name(_) => None,
+            Self::Name(_) | Self::OtherVersion { .. } | Self::Twice(_) => None,
         }
     }
 }
@@ -146,7 +162,19 @@ pub async fn carry<'a>(
         .collect()
         .await;
     let mut carried = Carried::default();
+    // By its own name, and the digest at the end of where it comes from.
+    let named = |outcome: &Result<Outcome<'_>, ReleaseError>| {
+        let (_, release, _) = outcome.as_ref().ok()?;
+        let digest = release.name.rsplit('@').next().unwrap_or_default().to_owned();
+        Some((release.members.first()?.1.clone(), digest))
+    };
+    let all: HashSet<_> = outcomes.iter().filter_map(|(_, outcome)| named(outcome)).collect();
+    let twice = |outcome: &Result<Outcome<'_>, ReleaseError>| {
+        let (own, _) = named(outcome)?;
+        (all.iter().filter(|(other, _)| *other == own).count() > 1).then_some(own)
+    };
     for (wanted, outcome) in outcomes {
+        let outcome = twice(&outcome).map_or(outcome, |own| Err(ReleaseError::Twice(own)));
         match outcome {
             Ok((wishes, release, warnings)) => {
                 carried.wishes.extend(wishes);
@@ -188,6 +216,19 @@ async fn one<'a>(
     let mut warnings = Vec::new();
     warnings.extend(unsigned.map(|why| format!("carried without a valid signature: {why}")));
     warnings.extend(payload.warnings.iter().cloned());
+    if let Some((said, architecture)) = &wanted.said {
+        let is = &payload.references.version;
+        // What a build adds behind `+` says nothing of the release.
+        if !is.parse::<Version>().is_ok_and(|is| is.cmp_precedence(said).is_eq()) {
+            return Err(ReleaseError::OtherVersion { said: said.clone(), is: is.clone() });
+        }
+        if *architecture != payload.architecture {
+            warnings.push(format!(
+                "the update graph for {architecture} names it, and it is for {}",
+                payload.architecture
+            ));
+        }
+    }
     let image = Reference { tag: None, digest: Some(digest), ..wanted.image.clone() };
     let tag = tag(&proof, &payload)?;
     let name = |repository: &str, tag: &str| -> Result<Destination, NameError> {

@@ -139,7 +139,7 @@ pub fn select(
     };
     let asked = match &entry.range {
         range if range.is_open() && !entry.full => Asked::Head,
-        _ if min.cmp_precedence(&max).is_eq() => Asked::One,
+        _ if min == max => Asked::One,
         _ if entry.shortest_path => Asked::Path,
         range if range.is_open() => Asked::Full,
         _ => Asked::Range,
@@ -151,7 +151,12 @@ pub fn select(
             chosen.sort_unstable();
             (chosen, Some(path))
         }
-        Asked::One => (vec![place(graph, &min)?], None),
+        Asked::One => {
+            let at = place(graph, &min)?;
+            // Several that differ in what a build adds, and none of them is named.
+            let exact = *graph.version(at) == min;
+            (if exact { vec![at] } else { within(graph, &min, &max)? }, None)
+        }
         _ => (within(graph, &min, &max)?, None),
     };
     let between = max.minor.saturating_sub(min.minor);

@@ -120,6 +120,19 @@ fn what_is_not_there_is_told_with_what_is_next_to_it() {
 }
 
 #[test]
+fn builds_of_one_version_are_all_of_it_unless_one_is_named() {
+    let graph = graph(&["4.1.0", "4.1.1+a", "4.1.1+b", "4.1.2"], &[], &[]);
+    for (entry, chosen) in [
+        (entry("x", "4.1.1", "4.1.1"), &["4.1.1+a", "4.1.1+b"][..]),
+        (entry("x", "4.1.1+b", "4.1.1+b"), &["4.1.1+b"]),
+        (entry("x", "4.1.1+b", "4.1.1+a"), &["4.1.1+a", "4.1.1+b"]),
+        (entry("x", "-", "4.1.1"), &["4.1.0", "4.1.1+a", "4.1.1+b"]),
+    ] {
+        assert_eq!(of(&graph, &entry), chosen, "{entry:?}");
+    }
+}
+
+#[test]
 fn every_release_has_a_reason() {
     let versions = ["4.1.0", "4.1.1", "4.1.2", "4.1.3", "4.1.4"];
     let graph = graph(&versions, &[("4.1.1", "4.1.3")], &[]);

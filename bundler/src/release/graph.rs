@@ -11,7 +11,7 @@ use registry::reference::Reference;
 use semver::Version;
 use serde::Deserialize;
 
-use super::limits::{EDGES_MAX, MESSAGE_MAX, NODES_MAX, QUOTE_MAX, RISKS_MAX};
+use super::limits::{EDGES_MAX, MESSAGE_MAX, NODES_MAX, QUOTE_MAX, RISKS_MAX, VERSION_MAX};
 
 /// Why a document is no update graph.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -372,11 +372,16 @@ fn document(bytes: &[u8]) -> Result<Document, GraphError> {
 fn nodes(releases: Vec<Release>) -> Result<(Vec<Node>, Vec<usize>), GraphError> {
     let mut read: Vec<(usize, Node)> = Vec::with_capacity(releases.len());
     for (at, release) in releases.into_iter().enumerate() {
-        let version = release.version.parse::<Version>().map_err(|error| GraphError::Version {
+        let malformed = |problem: String| GraphError::Version {
             node: at,
             text: clip(&release.version),
-            problem: error.to_string(),
-        })?;
+            problem,
+        };
+        if release.version.len() > VERSION_MAX {
+            return Err(malformed(format!("longer than {VERSION_MAX} characters")));
+        }
+        let version: Version =
+            release.version.parse().map_err(|error| malformed(format!("{error}")))?;
         let payload = payload(&version, &release.payload)?;
         let metadata = release.metadata.unwrap_or(Metadata { channels: None, url: None });
         let names = metadata.channels.as_deref().unwrap_or_default().split(',').map(str::trim);

@@ -7,6 +7,9 @@ pub const GRAPH_MAX: u64 = 16 * 1024 * 1024;
 /// Releases of one channel. The largest real ones have about 500.
 pub const NODES_MAX: usize = 10_000;
 
+/// Characters of a version. Real ones have below 50.
+pub const VERSION_MAX: usize = 128;
+
 /// Edges of one channel, conditional ones among them. The largest real ones have about 20,000; a graph in which every
 /// release may follow every lower one stays below this for 770 of them.
 pub const EDGES_MAX: usize = 300_000;

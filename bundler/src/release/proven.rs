@@ -14,6 +14,9 @@ use super::store::{self, Proof, Store};
 use crate::error::fit;
 use crate::origin::{Origins, Source};
 
+/// How many signatures that do not count are told of.
+const REFUSED: usize = 3;
+
 /// Which signatures count, and whether a release needs one.
 #[derive(Debug, Clone)]
 pub struct Trust {
@@ -102,7 +105,13 @@ fn unsigned(proof: &Proof, trust: &Trust) -> Option<String> {
             Some(_) => "no valid signature of it could be had",
             None => "it has no valid signature",
         };
-        return Some(format!("{known}: {}", proof.refused.join("; ")));
+        // So short that what can be done about it stands behind it.
+        let short = |why: &String| why.chars().take(200).collect::<String>();
+        let mut told: Vec<String> = proof.refused.iter().take(REFUSED).map(short).collect();
+        if let Some(more @ 1..) = proof.refused.len().checked_sub(REFUSED) {
+            told.push(format!("and {more} more"));
+        }
+        return Some(format!("{known}: {}", told.join("; ")));
     }
     let stores: Vec<String> = trust.stores.iter().map(|store| format!("`{store}`")).collect();
     Some(format!("it has no signature in {}", stores.join(", ")))

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use format_spec::Tag;
-use format_spec::head::ContentClass;
+use format_spec::head::{ContentClass, Failure};
 use format_spec::index::Resource;
 
 use crate::destination::Destination;
@@ -66,7 +66,10 @@ pub fn settle(releases: &[Release], resolved: &mut Resolved, standing: &[Resourc
                 "release {} is not carried: {missing} of its {count} images could not be had",
                 release.tag
             );
-            resolved.fail(&release.name, ContentClass::Release, None, reason);
+            // Before those of its images, of which there may be hundreds.
+            let (reference, class) = (release.name.clone(), ContentClass::Release);
+            resolved.failures.insert(0, Failure { reference, class, reason });
+            resolved.causes.insert(0, None);
         }
     }
     let whole = || releases.iter().zip(&stands).filter(|(_, stands)| **stands).map(|(r, _)| r);

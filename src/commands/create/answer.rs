@@ -189,6 +189,9 @@ fn named(sequence: Sequence, kind: Kind) -> String {
     }
 }
 
+/// Lines for what could not be had: whoever looks for the cause finds it in the first.
+const LINES: usize = 50;
+
 /// What stays behind, and why.
 pub(in crate::commands) fn left_out(
     text: &mut String,
@@ -204,8 +207,11 @@ pub(in crate::commands) fn left_out(
     if !failures.is_empty() {
         writeln!(text, "could not be had:")?;
     }
-    for failure in failures {
+    for failure in failures.iter().take(LINES) {
         writeln!(text, "  {}  {}", plain(&failure.reference), plain(&failure.reason))?;
+    }
+    if let Some(more @ 1..) = failures.len().checked_sub(LINES) {
+        writeln!(text, "  … and {more} more: `--output json` has all")?;
     }
     Ok(())
 }
