@@ -109,7 +109,7 @@ pub fn refuse_link(path: &Path) -> io::Result<()> {
         return Ok(());
     }
     let text = format!(
-        "`{}` is a link in the directory of another user, where root follows none: remove it",
+        "`{}` is a link in the directory of another user, where root follows none",
         path.display()
     );
     Err(io::Error::new(io::ErrorKind::InvalidInput, text))

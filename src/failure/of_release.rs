@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io;
 
+use bundler::origin::OriginError;
 use bundler::release::extract::ExtractError;
 use bundler::release::mirror::{MirrorError, PlaceError};
 use bundler::release::mirror_sets::MirrorSetsError;
@@ -46,6 +47,13 @@ fn of_wire(kind: Option<WireKind>) -> Kind {
     }
 }
 
+/// What a sequence states and does not carry.
+fn of_earlier(error: &(dyn Error + 'static)) -> Failure {
+    Failure::of(Kind::Incomplete, error).with_hint(
+        "an earlier sequence carried it: name its directory too, with a further `--from DIR`",
+    )
+}
+
 /// A fault of a medium or a registry, with what to do about it.
 fn of_source(error: &(dyn Error + 'static), wire: Option<WireKind>) -> Failure {
     if let Some(medium) = cause::<ImportError>(error) {
@@ -53,13 +61,10 @@ fn of_source(error: &(dyn Error + 'static), wire: Option<WireKind>) -> Failure {
         failure.hints.extend(medium.hint());
         return failure;
     }
-    let client = cause::<ClientError>(error);
-    if client.is_none() && wire == Some(WireKind::NotFound) {
-        // No registry was asked: the sequence states what an earlier one carried.
-        return Failure::of(Kind::Incomplete, error).with_hint(
-            "an earlier sequence carried it: name its directory too, with a further `--from DIR`",
-        );
+    if matches!(cause::<OriginError>(error), Some(OriginError::Absent { .. })) {
+        return of_earlier(error);
     }
+    let client = cause::<ClientError>(error);
     let mut failure = Failure::of(of_wire(wire), error);
     failure.hints.extend(client.and_then(ClientError::hint));
     if matches!(wire, Some(WireKind::Unavailable | WireKind::NotFound)) {
@@ -144,6 +149,9 @@ impl From<MirrorError> for Failure {
             ),
             MirrorError::Name(_) => Self::of(RELEASES, &error)
                 .with_hint("it is no release that could be mirrored: name another image"),
+            MirrorError::Images { on_shelf: true, kind: Some(WireKind::NotFound), .. } => {
+                of_earlier(&error)
+            }
             MirrorError::Images { .. } => of_source(&error, wire).or_hinted(
                 "where its components are at a mirror: `--idms-file FILE`; nothing of the release got a name",
             ),
@@ -199,7 +207,6 @@ impl Failure {
 
 #[cfg(test)]
 mod tests {
-    use bundler::origin::OriginError;
     use bundler::release::image::ReadError;
     use bundler::release::payload::PayloadError;
 

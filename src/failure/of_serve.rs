@@ -15,7 +15,15 @@ impl From<registry::server::certificate::CertificateError> for Failure {
             CertificateError::Io(io) => Some(io),
             _ => None,
         };
-        let kind = io.map_or(Kind::Usage, |io| Kind::of_io(io, Kind::Usage));
+        let kind = match io {
+            // Not the command, but what lies where the certificate goes.
+            Some(io) if io.kind() == std::io::ErrorKind::InvalidInput => {
+                return Self::of(Kind::Failed, &error)
+                    .with_hint("remove it, and run the same command again");
+            }
+            Some(io) => Kind::of_io(io, Kind::Usage),
+            None => Kind::Usage,
+        };
         Self::of(kind, &error).hinted(io, error.hint())
     }
 }

@@ -64,7 +64,9 @@ fn keep_ca(directory: &Path) -> Result<PathBuf, Failure> {
         lasting::replace(&old, &bytes, 0o644)
     });
     kept.map_err(|error| {
-        Failure::io(Kind::Failed, "cannot keep the authority's certificate", &error)
+        Failure::io(Kind::Failed, "cannot keep the authority's certificate", &error).with_hint(
+            "bring `tls` of the data directory back from a backup, and run the same command again",
+        )
     })?;
     Ok(old)
 }
@@ -87,8 +89,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     let mut names = args.name.clone();
     names.extend(certificate::names(&settings.names(), settings.listen()));
     let names = with_those_of(&before, names);
-    lasting::refuse_link(&directory)
-        .map_err(|error| Failure::io(Kind::Failed, "cannot write a certificate there", &error))?;
+    lasting::refuse_link(&directory).map_err(certificate::CertificateError::Io)?;
     let old_ca = args.new_ca.then(|| keep_ca(&directory)).transpose()?;
     let made = match args.new_ca {
         true => certificate::make_anew(&directory, &names)?,

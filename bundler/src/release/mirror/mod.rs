@@ -36,7 +36,7 @@ use crate::create::REQUESTS;
 use crate::durable;
 use crate::error::CreateError;
 use crate::history::Known;
-use crate::origin::{OriginError, Origins};
+use crate::origin::{OriginError, Origins, Source};
 use crate::resolve::{self, Rules};
 use crate::wish::Wish;
 use copy::{Load, Move};
@@ -161,6 +161,8 @@ pub enum MirrorError {
         failures: Vec<Failure>,
         /// The kind of fault of the first.
         kind: Option<WireKind>,
+        /// Whether the release lies in a directory, and no registry was asked.
+        on_shelf: bool,
     },
     /// An image could be looked up and then not be had.
     #[error("`{image}`: {source}")]
@@ -366,7 +368,8 @@ async fn loads(
     let resolved = resolving.await.map_err(MirrorError::Resolve)?;
     if !resolved.failures.is_empty() {
         let kind = resolved.causes.iter().copied().flatten().next();
-        return Err(MirrorError::Images { failures: resolved.failures, kind });
+        let on_shelf = matches!(options.from.source, Source::Shelf(..));
+        return Err(MirrorError::Images { failures: resolved.failures, kind, on_shelf });
     }
     warnings.extend(resolved.warnings);
     let place = |at: usize| usize::from(at == 0 && has_release && is_elsewhere);

@@ -1,7 +1,8 @@
 //! The sequences that imports brought into this registry.
 //!
 //! In: the records that imports leave in repositories named `bundle-ledger`. Out: each stream with where it stands,
-//! and each sequence in one line; [`sequence`](super::sequence) has a page for each. What must hold: a record that cannot be read is told as such and hides no other;
+//! and each sequence in one line; [`sequence`] has a page for each.
+//! What must hold: a record that cannot be read is told as such and hides no other;
 //! what is read is bounded in all, as each record may be as large as who pushed it liked; it ends with the browser.
 
 use std::collections::BTreeSet;
