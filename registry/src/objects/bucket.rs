@@ -195,15 +195,6 @@ impl Bucket {
         }
     }
 
-    /// Removes an object; `false` when there is none.
-    pub(super) async fn remove(&self, key: &str) -> Result<bool, StoreError> {
-        if self.head(key).await?.is_none() {
-            return Ok(false);
-        }
-        self.discard(key).await?;
-        Ok(true)
-    }
-
     /// Removes an object that may be gone already.
     pub(super) async fn discard(&self, key: &str) -> Result<(), StoreError> {
         match self.store.delete(&self.path(key)?).await {

@@ -1,8 +1,8 @@
 //! How content stays, and how it goes, while several replicas and a collection work on one bucket.
 //!
-//! In: the key of a link, a pointer, a manifest or a referrer entry. Out: whether it is there, and stays for the
-//! grace; or that it is taken away. Every such object is written with a word of chance, so that no two writings of it
-//! have the same tag (`ETag`).
+//! In: the key of a link, a pointer, a manifest, a referrer entry or a tag. Out: whether it is there, and stays for the
+//! grace; or that it is taken away. Every such object but a tag is written with a word of chance, so that no two writings of
+//! it have the same `ETag`.
 //!
 //! What must hold:
 //!
@@ -19,7 +19,9 @@ use bytes::Bytes;
 use object_store::{ObjectMeta, PutPayload};
 
 use super::error::ObjectsError;
-use super::limits::{ABANDONED, GOING_TIME, GOING_WAIT, HOLD_TRIES, POINTER_MAX, SMALL_MAX};
+use super::limits::{
+    ABANDONED, GOING_TIME, GOING_WAIT, HOLD_TRIES, POINTER_MAX, SET_TRIES, SMALL_MAX,
+};
 use super::pointer::Pointer;
 use super::{Objects, keys};
 use crate::content::ContentDigest;
@@ -28,7 +30,7 @@ use crate::store::{StoreError, random_hex};
 /// What an object begins with that is being taken away.
 const GOING: &[u8] = b"going ";
 
-/// Bytes of such an object; of a link or an entry otherwise, none or 33.
+/// Bytes of such an object; of a link or an entry otherwise, none or 33; of a tag 72 or more.
 const GOING_LENGTH: u64 = 39;
 
 /// Between two looks at what is going.
@@ -55,7 +57,7 @@ pub(super) fn word() -> Result<Bytes, StoreError> {
     Ok(Bytes::from(format!("{}\n", random_hex()?)))
 }
 
-/// Whether the size of a link or an entry in a list is that of one that is being taken away.
+/// Whether the size of a link, an entry or a tag in a list is that of one that is being taken away.
 pub(super) fn is_going(meta: &ObjectMeta) -> bool {
     meta.size == GOING_LENGTH
 }
@@ -162,6 +164,18 @@ impl Objects {
         for _ in 0..HOLD_TRIES {
             let there = self.settled(key, max).await?;
             if self.write_over(key, &there, anew()?).await? {
+                return Ok(());
+            }
+        }
+        Err(contended(key))
+    }
+
+    /// Writes a tag, of which the last writer counts. Under a condition all the same: a write of a process that died must not
+    /// come after one that was answered, nor a removal take away what it has not read.
+    pub(super) async fn set(&self, key: &str, bytes: &Bytes) -> Result<(), StoreError> {
+        for _ in 0..SET_TRIES {
+            let there = self.settled(key, SMALL_MAX).await?;
+            if self.write_over(key, &there, bytes.clone()).await? {
                 return Ok(());
             }
         }

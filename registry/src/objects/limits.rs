@@ -90,6 +90,9 @@ pub const GOING_WAIT: Duration = Duration::from_secs(5);
 /// Tries to change an object that others change at the same time.
 pub const HOLD_TRIES: usize = 20;
 
+/// The same for a tag: as many clients may move one at the same time, and each of them is the last one once.
+pub const SET_TRIES: usize = 200;
+
 /// A collection says this often that it still runs.
 pub const LEASE_RENEW: Duration = Duration::from_secs(60);
 

@@ -6,6 +6,7 @@
 use format_spec::{Repository, Tag};
 use futures_util::TryStreamExt;
 
+use super::hold::is_going;
 use super::{Objects, keys};
 use crate::content::ContentDigest;
 use crate::store::{Page, REFERRERS_READ, Referrers, ReferrersPage, StoreError, lexical};
@@ -55,6 +56,10 @@ impl Objects {
         let mut page = Page { entries: Vec::new(), more: false };
         let mut list = self.bucket.list(prefix, after.as_deref())?;
         while let Some(meta) = list.try_next().await? {
+            // A tag that is being taken away.
+            if is_going(&meta) {
+                continue;
+            }
             let Some(name) = name(&self.bucket.key(&meta)) else { continue };
             if last.as_ref().is_some_and(|last| lexical(name.clone()) <= *last) {
                 continue;

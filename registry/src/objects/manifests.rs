@@ -11,11 +11,11 @@ use format_spec::limits::MANIFEST_MAX;
 use format_spec::{Repository, Tag};
 use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt, TryStreamExt};
-use object_store::PutPayload;
+use object_store::{ObjectMeta, PutPayload};
 use tokio::sync::Semaphore;
 
 use super::error::ObjectsError;
-use super::hold::{is_going, word};
+use super::hold::{There, is_going, word};
 use super::limits::{ASIDE, MANIFESTS_READ, SMALL_MAX};
 use super::{Objects, keys};
 use crate::content::{Algorithm, ContentDigest};
@@ -121,7 +121,7 @@ impl Objects {
             // First the way back, by which deleting the manifest finds the tag.
             self.bucket.mark(&format!("{}/{tag}", keys::tagged(repository, &digest))).await?;
             let text = Bytes::from(format!("{digest}\n"));
-            self.bucket.put(&keys::tag(repository, tag), text.into()).await?;
+            self.set(&keys::tag(repository, tag), &text).await?;
         }
         // And behind the tags, for a collection that removes what no tag leads to.
         if !tags.is_empty() && self.manifest_size(repository, &digest).await?.is_none() {
@@ -208,14 +208,19 @@ impl Objects {
         repository: &Repository,
         tag: &Tag,
     ) -> Result<Option<ContentDigest>, StoreError> {
-        let key = keys::tag(repository, tag);
-        let got = self.bucket.get_or_empty(&key, SMALL_MAX).await?;
-        let Some((text, _)) = got else { return Ok(None) };
-        let digest = std::str::from_utf8(&text).ok().and_then(|text| text.trim_end().parse().ok());
+        Ok(self.look_at_tag(&keys::tag(repository, tag)).await?.map(|(digest, _)| digest))
+    }
+
+    async fn look_at_tag(
+        &self,
+        key: &str,
+    ) -> Result<Option<(ContentDigest, ObjectMeta)>, StoreError> {
+        let There::Object(text, meta) = self.look(key, SMALL_MAX).await? else { return Ok(None) };
+        let digest = tag_text(&text);
         if digest.is_none() {
             tracing::error!(key, "a tag is damaged: push it again");
         }
-        Ok(digest)
+        Ok(digest.map(|digest| (digest, meta)))
     }
 
     /// The manifest with this digest, which stays for the grace. One whose bytes are damaged counts as missing, so that
@@ -319,10 +324,14 @@ impl Objects {
         while let Some(meta) = back.try_next().await? {
             let key = self.bucket.key(&meta);
             let tag = key.rsplit_once('/').and_then(|(_, tag)| tag.parse::<Tag>().ok());
-            if let Some(tag) = tag
-                && self.resolve_tag(repository, &tag).await? == Some(*digest)
-            {
-                self.bucket.discard(&keys::tag(repository, &tag)).await?;
+            if let Some(tag) = tag {
+                let tag = keys::tag(repository, &tag);
+                // One that moves meanwhile is another one's.
+                if let Some((of, meta)) = self.look_at_tag(&tag).await?
+                    && of == *digest
+                {
+                    self.take_away(&tag, &meta).await?;
+                }
             }
             self.bucket.discard(&key).await?;
         }
@@ -364,8 +373,13 @@ impl Objects {
     /// Read-only, or the object store's.
     pub async fn delete_tag(&self, repository: &Repository, tag: &Tag) -> Result<bool, StoreError> {
         self.writable()?;
-        self.bucket.remove(&keys::tag(repository, tag)).await
+        self.remove(&keys::tag(repository, tag), SMALL_MAX).await
     }
+}
+
+/// The digest in a tag; none in a damaged one.
+pub(super) fn tag_text(text: &[u8]) -> Option<ContentDigest> {
+    std::str::from_utf8(text).ok().and_then(|text| text.trim_end().parse().ok())
 }
 
 /// What a stored form holds, or nothing when it is damaged.

@@ -502,9 +502,7 @@ impl Store {
         if self.get_manifest(repository, digest)?.is_none() {
             return Ok(false);
         }
-        let dir = self.tags_dir(repository);
-        self.durable.make_dirs(&self.root, &dir)?;
-        self.durable.write(&dir, tag.as_str(), &[format!("{digest}\n").as_bytes()])?;
+        self.write_tag(repository, tag, &digest.into())?;
         Ok(true)
     }
 }

@@ -178,13 +178,16 @@ impl Durable {
         Ok(true)
     }
 
-    /// Removes these entries of `dir` and syncs it once: thousands of tags would hold up others for seconds.
-    pub(super) fn remove_all(&self, dir: &Path, names: &[String]) -> Result<(), StoreError> {
+    /// Removes these entries of `dir` and syncs it once: thousands of tags would hold up others for seconds. Returns how many
+    /// there were.
+    pub(super) fn remove_all(&self, dir: &Path, names: &[String]) -> Result<u64, StoreError> {
         self.writable()?;
+        let mut removed = 0;
         for name in names {
-            remove_if_there(&dir.join(name))?;
+            removed += u64::from(remove_if_there(&dir.join(name))?);
         }
-        if names.is_empty() { Ok(()) } else { self.sync_dir(dir) }
+        self.sync_dir(dir)?;
+        Ok(removed)
     }
 }
 

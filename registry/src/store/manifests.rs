@@ -12,7 +12,7 @@ use format_spec::limits::MANIFEST_MAX;
 use format_spec::{Repository, Tag};
 
 use super::durable::{is_absent, read_bounded};
-use super::room::{Change, length, signed};
+use super::room::{BLOCK, Change, NoRoom, Room, signed, weight};
 use super::{Store, StoreError};
 use crate::content::{Algorithm, ContentDigest, ContentHasher};
 use crate::outline::Outline;
@@ -126,28 +126,43 @@ impl Store {
             self.durable.make_dirs(&self.root, &dir)?;
             self.durable.mark(&dir, &name)?;
         }
-        let dir = self.manifests(repository);
-        self.write_manifest(&dir, &name, &[media_type.as_bytes(), b"\n", bytes])?;
+        let (dir, parts) = (self.manifests(repository), [media_type.as_bytes(), b"\n", bytes]);
+        let size = parts.iter().map(|part| part.len() as u64).sum();
+        self.write(&dir, &name, &parts, size, Room::take)?;
         self.touch(&dir.join(&name));
-        if !tags.is_empty() {
-            let dir = self.tags_dir(repository);
-            self.durable.make_dirs(&self.root, &dir)?;
-            for tag in tags {
-                self.durable.write(&dir, tag.as_str(), &[format!("{digest}\n").as_bytes()])?;
-            }
+        for tag in tags {
+            self.write_tag(repository, tag, &digest)?;
         }
         Ok(Pushed { digest, subject })
     }
 
-    /// Writes the file of a manifest, and counts it.
-    fn write_manifest(&self, dir: &Path, name: &str, parts: &[&[u8]]) -> Result<(), StoreError> {
-        let (path, size) = (dir.join(name), parts.iter().map(|part| part.len() as u64).sum());
-        // In a full registry what is there may be sent again, repaired and tagged.
-        let taken = if length(&path)? == 0 { size } else { 0 };
-        self.room.take(taken)?;
+    /// Lets a tag stand for a manifest that is there.
+    pub(super) fn write_tag(
+        &self,
+        repository: &Repository,
+        tag: &Tag,
+        digest: &ContentDigest,
+    ) -> Result<(), StoreError> {
+        let (dir, text) = (self.tags_dir(repository), format!("{digest}\n"));
+        self.write(&dir, tag.as_str(), &[text.as_bytes()], BLOCK, Room::take_of_quota)
+    }
+
+    /// Writes the file of a manifest or a tag, and counts it as so many bytes.
+    fn write(
+        &self,
+        dir: &Path,
+        name: &str,
+        parts: &[&[u8]],
+        size: u64,
+        take: impl FnOnce(&Room, u64) -> Result<(), NoRoom>,
+    ) -> Result<(), StoreError> {
+        let path = dir.join(name);
+        // In a full registry what is there may be sent again and repaired, and a tag may move.
+        let taken = if weight(&path)? == 0 { size } else { 0 };
+        take(&self.room, taken)?;
         let written = self.room.change(&path, || {
             self.durable.make_dirs(&self.root, dir)?;
-            let replaced = length(&path)?;
+            let replaced = weight(&path)?;
             self.durable.write(dir, name, parts)?;
             let stored = signed(size) - replaced;
             Ok(((), Change { stored, used: stored - signed(taken) }))
@@ -276,7 +291,13 @@ impl Store {
                 named.push(name);
             }
         }
-        self.durable.remove_all(&tags, &named)?;
+        if let Some(one) = named.first() {
+            self.room.change(&tags.join(one), || {
+                let removed = self.durable.remove_all(&tags, &named)?;
+                let less = -signed(BLOCK).saturating_mul(signed(removed));
+                Ok::<_, StoreError>(((), Change { stored: less, used: less }))
+            })?;
+        }
         let (manifests, name) = (self.manifests(repository), digest.hex());
         let removed =
             self.room.remove(&manifests.join(&name), || self.durable.remove(&manifests, &name))?;
@@ -296,7 +317,17 @@ impl Store {
     pub fn delete_tag(&self, repository: &Repository, tag: &Tag) -> Result<bool, StoreError> {
         self.writable()?;
         let _removing = self.removing(repository);
-        self.durable.remove(&self.tags_dir(repository), tag.as_str())
+        self.remove_tag(repository, tag)
+    }
+
+    /// The same where nobody else may set it meanwhile.
+    pub(super) fn remove_tag(
+        &self,
+        repository: &Repository,
+        tag: &Tag,
+    ) -> Result<bool, StoreError> {
+        let dir = self.tags_dir(repository);
+        self.room.remove(&dir.join(tag.as_str()), || self.durable.remove(&dir, tag.as_str()))
     }
 }
 

@@ -249,7 +249,7 @@ impl Store {
     }
 
     fn tags_dir(&self, repository: &Repository) -> PathBuf {
-        self.repository(repository).join("_tags")
+        self.repository(repository).join(room::TAGS)
     }
 
     fn referrers_dir(&self, repository: &Repository, subject: &ContentDigest) -> PathBuf {

@@ -57,7 +57,7 @@ impl Store {
         let _removing = self.removing(repository);
         match self.resolve_tag(repository, tag)? {
             Some(_) => Ok(false),
-            None => self.durable.remove(&self.tags_dir(repository), tag.as_str()),
+            None => self.remove_tag(repository, tag),
         }
     }
 

@@ -1,17 +1,18 @@
 //! Room: how many bytes are stored, how many may be, and how many are free on the disk.
 //!
-//! In: every step of an upload before it is written, every blob and manifest that comes or goes. Out: yes, or why not. What must hold:
+//! In: every step of an upload before it is written, every blob, manifest and tag that comes or goes. Out: yes, or why not. What must hold:
 //! uploads in parallel pass the quota by no byte and the reserve by a step each at most; a step costs a few atomic
 //! operations, and asks the file system at most once a second or once every [`ASK_BYTES`].
 //!
-//! Counted are the bytes of blobs, manifests and unfinished uploads. Tags and links are not: they are small, and without
-//! them what is there could not be tagged or repaired. So they may take of the reserve, and of that one half: nobody fills the disk
-//! with names. What is stored is counted while the store is open and written to the
+//! Counted are the bytes of blobs, manifests and unfinished uploads, and a [`BLOCK`] for each tag, of which one manifest may have any
+//! number. Links are not. Tags and links may take of the reserve, without which what is there could not be tagged or repaired, and of
+//! that one half: nobody fills the disk with names. What is stored is counted while the store is open and written to the
 //! file [`FILE`] when it is closed; the next one that opens the store takes the file away. So after a crash there is none, and
 //! [`Store::count`] counts anew, beside the requests: each directory while no blob is put into it or taken out, and what
 //! changes in those that were counted already is added. Until then the quota cannot be held, and is not.
 
 use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -30,11 +31,17 @@ use crate::size::show;
 /// What is stored, in the data directory of a store that nobody has open.
 pub(super) const FILE: &str = "usage";
 
-/// The first line of the file. The first form had no manifests in it, and is counted anew.
-const HEADING: &str = "bundle registry usage 2";
+/// The first line of the file. The first form had no manifests in it, the second no tags; both are counted anew.
+const HEADING: &str = "bundle registry usage 3";
 
 /// Bytes of the file: two short lines.
 const FILE_MAX: u64 = 128;
+
+/// A block of most file systems: what a tag counts, and what its file or that of a link takes.
+pub(super) const BLOCK: u64 = 4096;
+
+/// The directory in which each file is a tag.
+pub(super) const TAGS: &str = "_tags";
 
 /// The reserve when nothing is said: enough for the links, tags, logs and the journal of the file system while
 /// somebody makes room; and never more than a twentieth, so that a small disk can be used.
@@ -50,13 +57,10 @@ const ASK_TIME: u64 = 1000;
 /// Of all files that the disk has room for, this part stays free: names alone would take the last one.
 const FILES_SHARE: u64 = 40;
 
-/// Bytes that the file of a tag or a link takes on the disk.
-const BLOCK: i64 = 4096;
-
 /// No quota.
 const NONE: u64 = u64::MAX;
 
-/// Why a blob or a manifest has no room.
+/// Why a blob, a manifest or a tag has no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NoRoom {
     /// More than a person allowed.
@@ -101,7 +105,7 @@ pub enum NoRoom {
 pub struct Usage {
     /// The most bytes that may be used.
     pub quota: Option<u64>,
-    /// Bytes of blobs, manifests and unfinished uploads; `None` until they are counted.
+    /// Bytes of blobs, manifests, tags and unfinished uploads; `None` until they are counted.
     pub used: Option<u64>,
     /// Bytes that shall stay free on the disk.
     pub reserve: u64,
@@ -112,7 +116,7 @@ pub(super) struct Room {
     root: PathBuf,
     quota: AtomicU64,
     reserve: AtomicU64,
-    /// Blobs, manifests and unfinished uploads.
+    /// Blobs, manifests, tags and unfinished uploads.
     used: AtomicI64,
     /// Without the uploads.
     stored: AtomicI64,
@@ -120,7 +124,7 @@ pub(super) struct Room {
     known: AtomicBool,
     /// The count that runs. Shared by who puts content in its place or takes it away.
     walk: RwLock<Option<Walk>>,
-    /// By the first byte of a digest: the same content may come twice at the same moment, and counts once.
+    /// By path: the same content may come twice at the same moment, and counts once.
     naming: Vec<Mutex<()>>,
     free: Free,
 }
@@ -176,13 +180,15 @@ impl Room {
 
     /// Takes room for bytes that are going to be written to an upload, or of a manifest.
     pub(super) fn take(&self, bytes: u64) -> Result<(), NoRoom> {
+        self.take_of_quota(bytes)?;
+        self.beyond_reserve(signed(bytes), true).inspect_err(|_| self.give(bytes))
+    }
+
+    /// The same for a tag, of which [`Store::place`] has asked the disk.
+    pub(super) fn take_of_quota(&self, bytes: u64) -> Result<(), NoRoom> {
         let more = signed(bytes);
         let used = self.used.fetch_add(more, Ordering::AcqRel);
-        let taken = self.within_quota(used, more).and_then(|()| self.beyond_reserve(more, true));
-        if taken.is_err() {
-            self.used.fetch_sub(more, Ordering::AcqRel);
-        }
-        taken
+        self.within_quota(used, more).inspect_err(|_| self.give(bytes))
     }
 
     /// Whether so many bytes have room now. Takes none: they may never come.
@@ -206,14 +212,14 @@ impl Room {
         Err(NoRoom::Quota { quota, used: u64::try_from(used).unwrap_or(0) })
     }
 
-    /// Whether there is a place for a tag or a link, which does not count.
+    /// Whether the disk has a place for a tag or a link.
     fn place(&self) -> Result<(), NoRoom> {
         let reserve = self.reserve.load(Ordering::Acquire);
         if reserve == 0 {
             return Ok(());
         }
         // Asked each time, which takes less than making the file.
-        self.enough(self.free.ask(&self.root), reserve / 2, BLOCK)
+        self.enough(self.free.ask(&self.root), reserve / 2, signed(BLOCK))
     }
 
     fn beyond_reserve(&self, more: i64, take: bool) -> Result<(), NoRoom> {
@@ -253,8 +259,9 @@ impl Room {
     ) -> Result<T, E> {
         let walk = self.walk.read().unwrap_or_else(PoisonError::into_inner);
         let directory = path.parent().unwrap_or(Path::new(""));
-        let first = path.file_name().and_then(|name| name.to_str()?.get(..2));
-        let shard = first.and_then(|first| u8::from_str_radix(first, 16).ok()).unwrap_or(0);
+        let mut hasher = DefaultHasher::new();
+        path.hash(&mut hasher);
+        let shard = hasher.finish().to_le_bytes()[0];
         let _one = self.naming[usize::from(shard)].lock().unwrap_or_else(PoisonError::into_inner);
         let (value, change) = how()?;
         self.stored.fetch_add(change.stored, Ordering::AcqRel);
@@ -272,7 +279,7 @@ impl Room {
         remove: impl FnOnce() -> Result<bool, StoreError>,
     ) -> Result<bool, StoreError> {
         self.change(path, || {
-            let size = length(path)?;
+            let size = weight(path)?;
             let removed = remove()?;
             let less = if removed { -size } else { 0 };
             Ok((removed, Change { stored: less, used: less }))
@@ -416,6 +423,7 @@ impl Store {
         }
         let mut visit = |repository: &Repository| {
             directories.push(self.manifests(repository));
+            directories.push(self.tags_dir(repository));
             Ok(())
         };
         self.each_repository(&mut visit, &mut |_| {})?;
@@ -445,7 +453,7 @@ impl Walk {
         }
         let mut bytes = 0;
         for name in names(&directory)? {
-            bytes += length(&directory.join(name))?;
+            bytes += weight(&directory.join(name))?;
         }
         *self.counted.get_mut() += bytes;
         self.seen.insert(directory);
@@ -477,6 +485,12 @@ pub(super) fn taken(root: &Path) -> Result<Option<i64>, StoreError> {
     let text = text.and_then(|text| String::from_utf8(text).ok()).unwrap_or_default();
     let stored = text.strip_prefix(HEADING).and_then(|rest| rest.trim().parse().ok());
     Ok(stored.filter(|stored: &i64| *stored >= 0))
+}
+
+/// What a file of content counts; nothing when there is none.
+pub(super) fn weight(path: &Path) -> io::Result<i64> {
+    let is_tag = path.parent().is_some_and(|directory| directory.ends_with(TAGS));
+    length(path).map(|length| if is_tag && length > 0 { signed(BLOCK) } else { length })
 }
 
 /// The bytes of a file; none when there is none.

@@ -140,17 +140,59 @@ async fn a_body_without_a_length_ends_where_the_room_ends() {
 }
 
 #[tokio::test]
-async fn a_full_registry_still_tags_what_it_has() {
-    let registry = within(tempfile::tempdir().unwrap(), 4 * KIB).await;
+async fn a_full_registry_takes_again_what_it_has_and_moves_its_tags() {
+    let registry = within(tempfile::tempdir().unwrap(), 12 * KIB).await;
     let manifest = registry.image("a", "v1", "hello").await;
-    let rest = 4 * KIB - used(&registry).await;
+    let before = manifest.replacen('}', r#"}  "#, 1);
+    assert_eq!(registry.put("a", "v2", OCI_MANIFEST, &before).await.status(), 201);
+    let rest = 12 * KIB - used(&registry).await;
     assert_eq!(whole(&registry, 9, rest).await.status(), 201);
-    assert_eq!(registry.put("a", "v2", OCI_MANIFEST, &manifest).await.status(), 201);
+    for tag in ["v1", "v2", "v2"] {
+        assert_eq!(registry.put("a", tag, OCI_MANIFEST, &manifest).await.status(), 201);
+    }
     let another = manifest.replacen('}', r#"} "#, 1);
     let refused = registry.put("a", "v3", OCI_MANIFEST, &another).await;
     assert_eq!(refusal(refused).await, (403, "DENIED".into()));
-    assert_eq!(registry.send("GET", "/v2/a/manifests/v2").await.status(), 200);
+    let moved = registry.send("GET", "/v2/a/manifests/v2").await;
+    assert_eq!(moved.text().await.unwrap(), manifest);
 }
+
+/// One manifest may have any number of tags, and each takes a block of the disk.
+#[tokio::test]
+async fn tags_count_while_they_are_there() {
+    let registry = within(tempfile::tempdir().unwrap(), 64 * KIB).await;
+    let manifest = registry.image("a", "v0", "hello").await;
+    let one = used(&registry).await;
+    assert_eq!(one, 7 + stored(&manifest) + TAG);
+    let mut tags = 1;
+    loop {
+        let answer = registry.put("a", &format!("v{tags}"), OCI_MANIFEST, &manifest).await;
+        if answer.status() != 201 {
+            assert_eq!(refusal(answer).await, (403, "DENIED".into()));
+            break;
+        }
+        tags += 1;
+    }
+    assert_eq!((tags, used(&registry).await), (15, one + 14 * TAG));
+    // A tag that goes makes room for another one, and a manifest takes all of its tags with it.
+    assert_eq!(registry.send("DELETE", "/v2/a/manifests/v3").await.status(), 202);
+    assert_eq!(used(&registry).await, one + 13 * TAG);
+    assert_eq!(registry.put("a", "w", OCI_MANIFEST, &manifest).await.status(), 201);
+    let dir = registry.stop().await;
+    fs_err::remove_file(dir.path().join("usage")).unwrap();
+    let registry = within(dir, 64 * KIB).await;
+    assert_eq!(used(&registry).await, one + 14 * TAG);
+    let path = format!("/v2/a/manifests/{}", digest(&manifest));
+    assert_eq!(registry.send("DELETE", &path).await.status(), 202);
+    assert_eq!(used(&registry).await, 7);
+    let dir = registry.stop().await;
+    let store = Store::open(dir.path()).unwrap();
+    assert!(store.count(&|| true).unwrap());
+    assert_eq!(store.usage().used, Some(7));
+}
+
+/// What a tag counts.
+const TAG: u64 = 4 * KIB;
 
 /// Bytes of a manifest as it is stored: behind a line with its media type.
 fn stored(manifest: &str) -> u64 {
@@ -159,20 +201,20 @@ fn stored(manifest: &str) -> u64 {
 
 #[tokio::test]
 async fn manifests_count_while_they_are_there() {
-    let registry = within(tempfile::tempdir().unwrap(), 64 * KIB).await;
+    let registry = within(tempfile::tempdir().unwrap(), 128 * KIB).await;
     let manifest = registry.image("a", "v1", "hello").await;
     let one = used(&registry).await;
-    assert_eq!(one, 7 + stored(&manifest));
+    assert_eq!(one, 7 + stored(&manifest) + TAG);
     // The same again is the same; others come until the quota is reached.
-    assert_eq!(registry.put("a", "v2", OCI_MANIFEST, &manifest).await.status(), 201);
+    assert_eq!(registry.put("a", "v1", OCI_MANIFEST, &manifest).await.status(), 201);
     assert_eq!(used(&registry).await, one);
     let (mut pushed, mut bytes) = (Vec::new(), one);
     for number in 1.. {
         let another = manifest.replacen('}', &format!("}}{}", " ".repeat(number * 1000)), 1);
-        let answer = registry.put("a", &format!("n{number}"), OCI_MANIFEST, &another).await;
+        let answer = registry.put("a", &digest(&another).to_string(), OCI_MANIFEST, &another).await;
         if answer.status() != 201 {
             assert_eq!(refusal(answer).await, (403, "DENIED".into()));
-            assert!(bytes + stored(&another) > 64 * KIB);
+            assert!(bytes + stored(&another) > 128 * KIB);
             break;
         }
         bytes += stored(&another);
@@ -191,10 +233,6 @@ async fn manifests_count_while_they_are_there() {
     let store = Store::open(dir.path()).unwrap();
     assert!(store.count(&|| true).unwrap());
     assert_eq!(store.usage().used, Some(less));
-    for number in 1..=pushed.len() {
-        let tag = format!("n{number}").parse().unwrap();
-        assert!(store.delete_tag(&"a".parse().unwrap(), &tag).unwrap());
-    }
     let how = Collect { grace: Duration::ZERO, untagged: true, dry_run: false, beside: false };
     store.collect(&how, &|| true).unwrap();
     assert_eq!(store.usage().used, Some(one));
@@ -237,7 +275,13 @@ async fn a_restart_keeps_the_count_and_a_crash_counts_again() {
     is_full(whole(&registry, 3, 400 * KIB).await).await;
     let dir = registry.stop().await;
 
-    for text in [None, Some("nonsense"), Some("bundle registry usage 2\n-5\n"), Some("")] {
+    for text in [
+        None,
+        Some("nonsense"),
+        Some("bundle registry usage 3\n-5\n"),
+        Some("bundle registry usage 2\n5\n"),
+        Some(""),
+    ] {
         match text {
             None => fs_err::remove_file(&file).unwrap(),
             Some(text) => fs_err::write(&file, text).unwrap(),
@@ -339,15 +383,21 @@ async fn the_reserve_stays_free_of_new_manifests_too() {
     assert_eq!(registry.put("a", "v1", OCI_MANIFEST, &manifest).await.status(), 201);
     let another = manifest.replacen('}', r#"} "#, 1);
     // A new name is for the other half of the reserve.
-    for (tag, manifest) in [("v3", &another), ("v2", &manifest)] {
-        let refused = registry.put("a", tag, OCI_MANIFEST, manifest).await;
+    for (tag, text) in [("v2", &manifest), ("v1", &another)] {
+        let refused = registry.put("a", tag, OCI_MANIFEST, text).await;
         assert_eq!(refusal(refused).await, (403, "DENIED".into()));
+    }
+    // Nor does a mount take of it, unless it is there.
+    let blob = digest("hello");
+    for (to, status) in [("a", 201), ("b", 403)] {
+        let mount = format!("/v2/{to}/blobs/uploads/?mount={blob}&from=a");
+        assert_eq!(registry.send("POST", &mount).await.status(), status);
     }
 
     let ready = registry.send("GET", "/readyz").await;
     assert_eq!(ready.status(), 503);
     let figures = registry.send("GET", "/metrics").await.text().await.unwrap();
-    let used = format!("used_bytes {}", 7 + stored(&manifest));
+    let used = format!("used_bytes {}", 7 + stored(&manifest) + TAG);
     for line in ["reserve_bytes 1152921504606846976", "quota_bytes 1099511627776", &used] {
         assert!(figures.contains(&format!("\nbundle_registry_{line}\n")), "{line} in {figures}");
     }

@@ -11,7 +11,7 @@ use futures_util::TryStreamExt;
 
 use super::super::hold::{There, is_going};
 use super::super::limits::{ASIDE, SMALL_MAX};
-use super::super::manifests::{STORED_MAX, without_word};
+use super::super::manifests::{STORED_MAX, tag_text, without_word};
 use super::super::{Objects, keys};
 use super::Checking;
 use super::blobs::Bytes;
@@ -69,13 +69,11 @@ impl Objects {
         let list = self.bucket.list(&keys::tags(repository), None)?;
         let read = list.map_ok(|meta| async move {
             let key = self.bucket.key(&meta);
-            let got = self.bucket.get_or_empty(&key, SMALL_MAX).await?;
-            let text = got.map(|(text, _)| text).unwrap_or_default();
+            let There::Object(text, _) = self.look(&key, SMALL_MAX).await? else { return Ok(None) };
             let tag = key.rsplit_once('!').and_then(|(_, tag)| tag.parse().ok());
-            let digest = std::str::from_utf8(&text).ok().and_then(|text| text.trim().parse().ok());
-            Ok::<_, StoreError>((key, tag, digest))
+            Ok::<_, StoreError>(Some((key, tag, tag_text(&text))))
         });
-        read.try_buffered(ASIDE).try_collect().await
+        read.try_buffered(ASIDE).try_filter_map(|tag| async { Ok(tag) }).try_collect().await
     }
 
     /// The digests of what is directly below a prefix; `stray` gets the other keys.

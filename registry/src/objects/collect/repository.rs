@@ -12,7 +12,7 @@ use object_store::ObjectMeta;
 use super::super::hold::{There, is_going};
 use super::super::keys;
 use super::super::limits::{ASIDE, SMALL_MAX};
-use super::super::manifests::{STORED_MAX, without_word};
+use super::super::manifests::{STORED_MAX, tag_text, without_word};
 use super::{Halt, Run};
 use crate::content::ContentDigest;
 use crate::outline::Outline;
@@ -149,15 +149,14 @@ impl Run<'_> {
         let mut tags = list
             .map_ok(|meta| async move {
                 let key = objects.bucket.key(&meta);
-                let got = objects.bucket.get_or_empty(&key, SMALL_MAX).await?;
-                Ok::<_, StoreError>((key, got.map(|(text, _)| text)))
+                let there = objects.look(&key, SMALL_MAX).await?;
+                Ok::<_, StoreError>((key, there))
             })
             .try_buffer_unordered(ASIDE);
         let mut tagged = HashSet::new();
-        while let Some((key, text)) = tags.try_next().await? {
-            let Some(text) = text else { continue };
-            let digest = std::str::from_utf8(&text).ok().and_then(|text| text.trim().parse().ok());
-            match digest {
+        while let Some((key, there)) = tags.try_next().await? {
+            let There::Object(text, _) = there else { continue };
+            match tag_text(&text) {
                 Some(digest) => tagged.insert(Key::of(&digest)),
                 None => return Ok(Err(Unreadable(format!("{key}: the tag is damaged")))),
             };
@@ -323,8 +322,14 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Removes entries of referrers whose manifests are gone.
+    /// Removes entries of referrers whose manifests are gone, and ends removals of tags.
     async fn leftovers(&mut self, repository: &Repository, kept: &[Node]) -> Result<(), Halt> {
+        let mut tags = self.objects.bucket.list(&keys::tags(repository), None)?;
+        while let Some(meta) = tags.try_next().await? {
+            if is_going(&meta) {
+                self.finish(&self.objects.bucket.key(&meta), &meta).await?;
+            }
+        }
         let there: HashSet<Key> = kept.iter().map(|node| Key::of(&node.digest)).collect();
         let prefix = format!("repositories/{repository}/_referrers");
         let mut list = self.objects.bucket.list(&prefix, None)?;

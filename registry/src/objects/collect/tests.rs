@@ -545,3 +545,76 @@ async fn no_manifest_is_taken_without_its_blobs_whatever_the_grace() {
     println!("{removed} blobs collected meanwhile");
     assert!(taken > 100 && removed > 0);
 }
+
+/// A manifest is removed while its tag moves to another one, at each moment between two requests of the removal: where the
+/// tag leads that was answered for stays.
+#[tokio::test]
+async fn a_tag_that_moves_while_its_manifest_is_removed_stays() {
+    let mut waited = 0;
+    for moment in 0.. {
+        let store = Aging::new();
+        let (one, two) = (replica(&store).await, replica(&store).await);
+        push(&one, "a", b"{}").await;
+        let layer = push(&one, "a", b"layer").await;
+        let (first, second) = (image(&layer, ""), image(&layer, r#","annotations":{}"#));
+        let (removed, kept) = (put(&one, "a", Some("t"), &first).await.unwrap(), digest(&second));
+        let repository = name("a");
+        let mut removal = Box::pin(one.delete_manifest(&repository, &removed));
+        let mut through = false;
+        for _ in 0..moment {
+            through = through || futures_util::poll!(removal.as_mut()).is_ready();
+        }
+        let mut moving = Box::pin(put(&two, "a", Some("t"), &second));
+        let began = std::time::Instant::now();
+        let mut moved = false;
+        while !moved && began.elapsed() < Duration::from_millis(100) {
+            moved = tokio::time::timeout(Duration::from_millis(30), moving.as_mut()).await.is_ok();
+        }
+        if !through {
+            assert!(removal.await.unwrap(), "moment {moment}");
+        }
+        if !moved {
+            waited += 1;
+            moving.await.unwrap();
+        }
+        let tag: Tag = "t".parse().unwrap();
+        assert_eq!(
+            two.resolve_tag(&repository, &tag).await.unwrap(),
+            Some(kept),
+            "moment {moment}"
+        );
+        assert_eq!(one.tags(&repository, "", 9).await.unwrap().unwrap().entries, ["t"]);
+        if through {
+            assert!(moment > 3);
+            break;
+        }
+    }
+    println!("{waited} times it waited for the removal");
+}
+
+/// A process that died between the two steps of a tag's removal: it reads as missing, a push is told to come again, and a
+/// quarter of an hour later the next one, or a collection, ends it.
+#[tokio::test]
+async fn a_tag_that_was_left_half_removed_is_missing_and_comes_back() {
+    let store = Aging::new();
+    let one = replica(&store).await;
+    push(&one, "a", b"{}").await;
+    let layer = push(&one, "a", b"layer").await;
+    let text = image(&layer, "");
+    let key = |tag: &str| keys::tag(&name("a"), &tag.parse().unwrap());
+    for tag in ["t", "u"] {
+        put(&one, "a", Some(tag), &text).await.unwrap();
+        let (_, meta) = one.bucket.get_with_meta(&key(tag), 1024).await.unwrap().unwrap();
+        assert!(one.begin_removal(&key(tag), &meta).await.unwrap().is_some());
+    }
+    let tag: Tag = "t".parse().unwrap();
+    assert_eq!(one.resolve_tag(&name("a"), &tag).await.unwrap(), None);
+    assert!(!one.delete_tag(&name("a"), &tag).await.unwrap());
+    assert!(one.tags(&name("a"), "", 9).await.unwrap().unwrap().entries.is_empty());
+    store.grow_old();
+    put(&one, "a", Some("t"), &text).await.unwrap();
+    assert_eq!(one.resolve_tag(&name("a"), &tag).await.unwrap(), Some(digest(&text)));
+    let done = collect(&one, Collect { untagged: true, ..DAY }).await;
+    assert_eq!((done.leftovers, done.manifests.kept.named, done.unreadable.len()), (1, 1, 0));
+    assert!(one.bucket.get(&key("u"), 1024).await.unwrap().is_none());
+}
