@@ -250,6 +250,7 @@ fn what_is_not_proven_is_not_written() {
     releases.site.source.image("team/app", "1", &[b"app"]);
     let host = &releases.site.source.host;
     let other = releases.site.path("other");
+    fs::create_dir(&other).unwrap();
     let of = |image: &str| {
         let from = format!("{host}/{image}");
         releases.release_command(

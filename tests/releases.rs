@@ -12,6 +12,7 @@ use format_spec::Digest;
 use fs_err as fs;
 use serde_json::{Value, json};
 use support::command::Run;
+use support::image::Pushed;
 use support::releases::{
     COMPONENTS, Multi, RELEASES, Releases, graph, gzip, listening, names, resources, tar,
 };
@@ -102,10 +103,14 @@ fn a_release_comes_to_the_target_and_the_next_one_brings_only_what_is_new() {
 
     // What was stated stands on while the signatures cannot be had, as its names do.
     fs::rename(&store, releases.site.path("away")).unwrap();
+    // A store that is not there is a slip, told before anything is asked.
+    let slip = releases.create("media", &["--strict"]).refused(&[64]);
+    slip.says("cannot read the signatures of releases").says(text(&store)).says("URL|DIR|FILE");
+    fs::create_dir(&store).unwrap();
     releases.site.source.image("team/app", "1", &[b"app"]);
     let host = &releases.site.source.host;
     releases.configure(&second, &format!("  additionalImages:\n  - name: {host}/team/app:1\n"));
-    releases.create("media", &[]).code(2).says("there is no directory");
+    releases.create("media", &[]).code(2).says("it has no signature in");
     let index = releases.index("media", 3);
     assert_eq!((index.references.len(), index.removals.len()), (1, 0));
     assert_eq!(resources(&index), stated);
@@ -235,6 +240,49 @@ fn a_cluster_is_told_of_releases_signatures_and_the_graph_image() {
         .map(ToOwned::to_owned);
     let odd: Vec<&str> = odd.iter().map(String::as_str).collect();
     releases.create("media3", &odd).code(2).says("not an archive");
+}
+
+#[test]
+fn the_graph_image_alone_is_no_content() {
+    let Some(releases) = Releases::new() else { return };
+    let components = releases.components(&["cli".to_owned()], "1");
+    let [first, next] = ["4.14.38", "4.14.39"].map(|name| releases.release(name, &components));
+    let site = &releases.site;
+    site.source.image_for("ubi9/ubi", Some("1"), "amd64", &[b"a shell"]);
+    site.source.image("team/app", "1", &[b"app"]);
+    let channel = tar(&[("channels/stable-4.14.yaml", b"name: stable-4.14\n")]);
+    let data = site.path("graph-data.tar.gz");
+    fs_write(&data, &gzip(&channel));
+    let host = &site.source.host;
+    let from = format!("{host}/ubi9/ubi:1");
+    let graph = ["--graph-data", text(&data), "--graph-base", &from];
+    let signature =
+        |payload: &Pushed| site.path(&format!("store/sha256={}/signature-1", payload.digest.hex()));
+    let kept = fs::read(signature(&first)).unwrap();
+    for payload in [&first, &next] {
+        fs::remove_file(signature(payload)).unwrap();
+    }
+    releases.configure(&first, "    graph: true\n");
+    releases.create("media", &graph).refused(&[2]).says("no sequence was written");
+    releases.create("media", &[&graph[..], &["--dry-run"]].concat()).refused(&[2]);
+    assert!(!site.path("media/mirror_seq1.manifest.json").exists());
+
+    // Beside other content it is left out.
+    let app = format!("    graph: true\n  additionalImages:\n  - name: {host}/team/app:1\n");
+    releases.configure(&first, &app);
+    releases.create("media", &graph).code(2).says("the graph image is not carried");
+    let index = releases.index("media", 1);
+    assert_eq!((index.references.len(), index.resources.len()), (1, 0));
+
+    // Once a release was carried it is renewed without another one.
+    fs_write(&signature(&first), &kept);
+    releases.create("media", &graph).ok();
+    let channel = tar(&[("channels/stable-4.15.yaml", b"name: stable-4.15\n")]);
+    fs_write(&data, &gzip(&channel));
+    releases.configure(&next, &app);
+    releases.create("media", &graph).code(2).says("sequence 3 carries the rest");
+    assert_eq!(releases.index("media", 3).references.len(), 1);
+    assert_eq!(resources(&releases.index("media", 3)).len(), 3);
 }
 
 #[test]

@@ -188,6 +188,7 @@ pub async fn create(stream: Stream, options: CreateOptions) -> Result<Created, C
     loop {
         graph_image::settle(&mut resolved);
         whole::settle(&releases, &mut resolved, standing);
+        graph_image::leave_alone_out(&mut resolved, standing);
         refuse_failures(&options, &resolved)?;
         let plan = match state.plan(&resolved, &options) {
             Ok(plan) => plan,

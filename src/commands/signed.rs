@@ -48,6 +48,9 @@ impl Signatures {
             tracing::warn!("{}", plain(warning));
         }
         let named = self.signature_store;
+        for store in &named {
+            store.check()?;
+        }
         let stores = if named.is_empty() { otherwise() } else { named };
         Ok(Trust { keys: trusted.keys, stores, accept_unsigned })
     }

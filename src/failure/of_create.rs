@@ -6,6 +6,7 @@ use bundler::config::{self, ConfigErrors};
 use bundler::release::explain::ChannelFailure;
 use bundler::release::fault::ReleaseError;
 use bundler::release::keys::KeysError;
+use bundler::release::store::StoreError;
 use bundler::{CreateError, ErrorKind, Large};
 
 impl From<ConfigErrors> for Failure {
@@ -30,6 +31,16 @@ impl From<KeysError> for Failure {
         // As a configuration that cannot be read.
         Self::of(Kind::Usage, &error).with_hint(
             "name a file with OpenPGP public keys, as `gpg --export KEY` writes it: `--release-keys FILE`",
+        )
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        // As a configuration that cannot be read.
+        Self::of(Kind::Usage, &error).with_hint(
+            "name a directory or an address with `sha256=HEX/signature-1` below it, or the `signature-configmap.json` that \
+             `bundle resources` wrote: `--signature-store URL|DIR|FILE`",
         )
     }
 }

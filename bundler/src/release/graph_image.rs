@@ -30,6 +30,7 @@ use url::Url;
 
 use super::graph_data::{GraphDataError, Layer};
 use super::limits::GRAPH_DATA_MAX;
+use super::whole;
 use crate::config::{PlatformFilter, ReleaseStanza};
 use crate::destination::nest;
 use crate::durable;
@@ -276,6 +277,32 @@ pub async fn make(
 pub(crate) fn settle(resolved: &mut Resolved) {
     resolved.resources.retain(|resource| resource.name != RESOURCE);
     resolved.resources.extend(resolved.images.iter().find(|image| is_made(image)).map(resource));
+}
+
+/// Leaves the image out when the releases that it is for could not be had, and none stands: alone it is of use to nobody.
+pub(crate) fn leave_alone_out(resolved: &mut Resolved, standing: &[Resource]) {
+    let is_release = |resource: &Resource| resource.name.starts_with(whole::RELEASE_KIND);
+    let failed = resolved.failures.iter().any(|failure| failure.class == ContentClass::Release);
+    if !failed || resolved.resources.iter().chain(standing).any(is_release) {
+        return;
+    }
+    let before = resolved.images.len();
+    resolved.images.retain(|image| !is_made(image));
+    if resolved.images.len() < before {
+        let stood = standing.iter().find(|resource| resource.name == RESOURCE);
+        resolved.resources.retain_mut(|resource| match stood {
+            _ if resource.name != RESOURCE => true,
+            Some(stood) => {
+                resource.clone_from(stood);
+                true
+            }
+            None => false,
+        });
+        resolved.warnings.push(
+            "the graph image is not carried: no release that it would be of use to could be had"
+                .to_owned(),
+        );
+    }
 }
 
 /// What the index states of the image (SPEC 5.4).

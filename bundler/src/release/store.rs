@@ -8,7 +8,7 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::io::Read as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use format_spec::Digest;
@@ -83,6 +83,50 @@ impl fmt::Display for Store {
             Self::Beside { name, .. } => f.write_str(name),
         }
     }
+}
+
+/// Why a store that a person named cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It cannot be looked at; the system's answer names it.
+    #[error("cannot read the signatures of releases: {0}")]
+    Read(std::io::Error),
+    /// It is neither a file nor a directory.
+    #[error("`{}` is neither a directory with signatures of releases nor a file with them", .0.display())]
+    Kind(PathBuf),
+    /// It is a file of something else.
+    #[error("`{}` holds no signatures of releases: {why}", .path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+impl Store {
+    /// Refuses what is on this machine and cannot be used: that is a slip, and not a fault of each release.
+    pub fn check(&self) -> Result<(), StoreError> {
+        let Self::Directory(path) = self else { return Ok(()) };
+        let kind = fs_err::metadata(path).map_err(StoreError::Read)?.file_type();
+        if kind.is_dir() {
+            return fs_err::read_dir(path).map(drop).map_err(StoreError::Read);
+        }
+        if !kind.is_file() {
+            return Err(StoreError::Kind(path.clone()));
+        }
+        let bytes = read_map(path).map_err(StoreError::Read)?;
+        let shown = path.display().to_string();
+        let read = config_map::read(&bytes, &shown).map(drop);
+        read.map_err(|why| StoreError::File { path: path.clone(), why })
+    }
+}
+
+/// The file for clusters.
+fn read_map(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    registry::regular::open(path)?.take(CONFIG_MAP_MAX).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// The stores of the published releases.
@@ -167,12 +211,7 @@ impl Store {
             Self::Beside { files, .. } => Ok(files.get(&(*digest, number)).cloned()),
             Self::Directory(path) if path.is_file() => {
                 let fault = |reason| Fault { kind: None, reason };
-                let read = || {
-                    let mut bytes = Vec::new();
-                    registry::regular::open(path)?.take(CONFIG_MAP_MAX).read_to_end(&mut bytes)?;
-                    Ok(bytes)
-                };
-                let bytes = read().map_err(|error: std::io::Error| fault(reason(&error)))?;
+                let bytes = read_map(path).map_err(|error| fault(reason(&error)))?;
                 let shown = path.display().to_string();
                 let mut files = config_map::read(&bytes, &shown)
                     .map_err(|why| fault(format!("`{shown}` holds no signatures: {why}")))?;
@@ -228,6 +267,25 @@ mod tests {
             assert!(store(bad).is_err(), "{bad}");
         }
         assert_eq!(built_in().len(), 2);
+    }
+
+    #[test]
+    fn what_a_person_named_must_be_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        let check = |path| Store::Directory(path).check().map_err(|error| error.to_string());
+        assert_eq!(check(dir.path().to_owned()), Ok(()));
+        let missing = check(path("missing")).unwrap_err();
+        assert!(missing.contains("missing"), "{missing}");
+        crate::durable::write(&path("page"), b"<html>").unwrap();
+        let page = check(path("page")).unwrap_err();
+        assert!(page.contains("holds no signatures of releases"), "{page}");
+        let _socket = std::os::unix::net::UnixListener::bind(path("socket")).unwrap();
+        let socket = check(path("socket")).unwrap_err();
+        assert!(socket.contains("neither a directory"), "{socket}");
+        for store in built_in() {
+            assert!(store.check().is_ok());
+        }
     }
 
     #[tokio::test]

@@ -29,8 +29,9 @@ pub struct Release {
     pub members: Vec<(String, Destination)>,
 }
 
-/// The first part of the names of resources that stand here.
-const KINDS: [&str; 2] = ["release/", "release-signature/"];
+/// The first part of the names of resources that stand here: those of releases, and of their signatures.
+pub(super) const RELEASE_KIND: &str = "release/";
+const KINDS: [&str; 2] = [RELEASE_KIND, "release-signature/"];
 
 /// Takes releases that miss an image out, and sets the resources. Done again whenever images were dropped.
 pub fn settle(releases: &[Release], resolved: &mut Resolved, standing: &[Resource]) {
