@@ -46,9 +46,18 @@ fn what_nobody_trusted_signed_is_refused_unless_it_is_wanted_so() {
     let host = &releases.site.source.host;
     releases.configure(&payload, &format!("  additionalImages:\n  - name: {host}/team/app:1\n"));
     let run = releases.create("media", &[]).code(2);
-    run.says("sequence 1 carries the rest");
+    let run = run.says("sequence 1 carries the rest");
     assert_eq!(releases.index("media", 1).references.len(), 1);
     assert!(releases.index("media", 1).resources.is_empty());
+    // The head says what is wrong; what to do about it is for whoever runs this.
+    run.says("hint: ").says("--accept-unsigned-releases");
+    let reason = releases.site.head("media", 1)["failures"][0]["reason"].clone();
+    let reason = reason.as_str().unwrap();
+    assert!(reason.starts_with("it has no valid signature: "), "{reason}");
+    assert!(!reason.contains("--") && !reason.contains("name where"), "{reason}");
+    let json = releases.create("media", &["--output", "json"]).code(2).json();
+    assert_eq!(json["failures"][0]["reason"], reason);
+    assert!(json["hints"][0].as_str().unwrap().contains("--accept-unsigned-releases"), "{json}");
 
     let run = releases.create("media", &["--accept-unsigned-releases", "--output", "json"]).ok();
     assert_eq!(run.json()["releases"][0]["signed"], false);

@@ -375,7 +375,7 @@ fn refuse_failures(options: &CreateOptions, resolved: &Resolved) -> Result<(), C
         return Ok(());
     }
     let (failures, causes) = (resolved.failures.clone(), resolved.causes.clone());
-    Err(CreateError::Content { failures, causes })
+    Err(CreateError::Content { failures, causes, hints: resolved.advice() })
 }
 
 /// How the filling of the parts ended.
@@ -431,12 +431,14 @@ pub(crate) fn lock_medium(medium: &Path) -> Result<std::fs::File, CreateError> {
 }
 
 fn summary(plan: &Plan, resolved: Resolved) -> Summary {
+    let hints = resolved.advice();
     let mut warnings = resolved.warnings;
     warnings.extend(plan.warnings.iter().cloned());
     Summary {
         images: resolved.images.len(),
         bytes_known: plan.known_bytes,
         failures: resolved.failures,
+        hints,
         blocked: resolved.blocked,
         releases: resolved.releases,
         updates: (resolved.chosen != Chosen::default()).then_some(resolved.chosen),

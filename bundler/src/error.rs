@@ -91,6 +91,8 @@ pub enum CreateError {
         failures: Vec<format_spec::head::Failure>,
         /// The kind of fault behind each of them.
         causes: Vec<Option<WireKind>>,
+        /// What can be done about some of them.
+        hints: Vec<String>,
     },
     /// Content of a sequence that is to be written again is gone.
     #[error(
@@ -266,7 +268,7 @@ impl CreateError {
             | Self::Unsigned
             | Self::Layout(_) => ErrorKind::Usage,
             // One cause for all decides the exit code: wrong credentials are not missing content.
-            Self::Content { failures, causes } | Self::Gone { failures, causes, .. } => {
+            Self::Content { failures, causes, .. } | Self::Gone { failures, causes, .. } => {
                 match common(causes) {
                     Some(WireKind::Credentials) => ErrorKind::Credentials,
                     Some(WireKind::Unavailable | WireKind::Tls) => ErrorKind::Unavailable,

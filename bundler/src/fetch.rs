@@ -143,7 +143,7 @@ pub async fn fetch(
             Err(ItemError::Damaged(got)) => {
                 let wanted = road.plan.items[number].digest;
                 let reason = format!("it arrived with the digest {got}");
-                lost.insert(wanted, Loss { kind: Some(WireKind::Damaged), reason });
+                lost.insert(wanted, Loss { kind: Some(WireKind::Damaged), reason, hint: None });
             }
         }
     }

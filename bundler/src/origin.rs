@@ -194,11 +194,13 @@ pub struct Loss {
     pub kind: Option<WireKind>,
     /// In words.
     pub reason: String,
+    /// What to do about it, where that is of its own.
+    pub hint: Option<&'static str>,
 }
 
 impl From<OriginError> for Loss {
     fn from(error: OriginError) -> Self {
-        Self { kind: error.kind(), reason: reason(&error) }
+        Self { kind: error.kind(), reason: reason(&error), hint: None }
     }
 }
 

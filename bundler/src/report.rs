@@ -29,6 +29,9 @@ pub struct Summary {
     pub bytes_known: u64,
     /// What could not be had.
     pub failures: Vec<Failure>,
+    /// What can be done about some of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hints: Vec<String>,
     /// What was left out because it is blocked: reference and pattern.
     pub blocked: Vec<(String, String)>,
     /// The releases that are carried whole or stand at the target.

@@ -83,6 +83,8 @@ pub struct Resolved {
     pub failures: Vec<Failure>,
     /// The kind of fault behind each of the failures.
     pub causes: Vec<Option<WireKind>>,
+    /// What a person can do about a failure: its reference and the next step. Never in the head: there stands what is wrong.
+    pub hints: Vec<(String, String)>,
     /// What was left out because it is blocked: reference and pattern.
     pub blocked: Vec<(String, String)>,
     /// What the importer makes cluster resources from: all that stands, ascending by name.
@@ -109,6 +111,29 @@ impl Resolved {
         self.causes.push(kind);
     }
 
+    /// Notes what can be done about a failure.
+    pub(crate) fn advise(&mut self, reference: &str, hints: impl IntoIterator<Item = String>) {
+        self.hints.extend(hints.into_iter().map(|hint| (reference.to_owned(), hint)));
+    }
+
+    /// What can be done, each once; with its reference where it is about one failure of several.
+    pub(crate) fn advice(&self) -> Vec<String> {
+        let mut references: Vec<(&str, Vec<&str>)> = Vec::new();
+        for (reference, hint) in &self.hints {
+            match references.iter_mut().find(|(known, _)| known == hint) {
+                Some((_, of)) if of.contains(&reference.as_str()) => {}
+                Some((_, of)) => of.push(reference),
+                None => references.push((hint, vec![reference])),
+            }
+        }
+        let several = self.failures.len() > 1;
+        let told = references.into_iter().map(|(hint, of)| match *of {
+            [only] if several => format!("{only}: {hint}"),
+            _ => hint.to_owned(),
+        });
+        told.collect()
+    }
+
     /// Takes out the images that need a blob or manifest which cannot be had.
     pub(crate) fn drop_images(&mut self, lost: &BTreeMap<Digest, Loss>) {
         let images = std::mem::take(&mut self.images);
@@ -120,7 +145,7 @@ impl Resolved {
                 .find_map(|(what, digest)| lost.get(&digest).map(|loss| (what, digest, loss)));
             match needs {
                 None => self.images.push(image),
-                Some((what, digest, Loss { kind, reason })) => {
+                Some((what, digest, Loss { kind, reason, .. })) => {
                     let reason = fit(&format!("{what} {digest}: {reason}"));
                     self.fail(&image.source, image.class, *kind, reason);
                 }
@@ -224,7 +249,10 @@ pub(crate) async fn resolve_all(
                     manifests,
                 });
             }
-            Err(Loss { kind, reason }) => resolved.fail(&source, class, kind, reason),
+            Err(Loss { kind, reason, hint }) => {
+                resolved.fail(&source, class, kind, reason);
+                resolved.advise(&source, hint.map(ToOwned::to_owned));
+            }
         }
     }
     resolved.warnings.extend(warnings.into_inner().unwrap_or_default());
@@ -354,4 +382,22 @@ fn dispute(image: &Image, sizes: &Sizes) -> Option<(Digest, u64, u64, usize)> {
         let (others, at) = *sizes.get(&digest)?;
         (others != size).then_some((digest, size, others, at))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn advice_is_told_once_and_names_what_it_is_about_where_that_is_not_plain() {
+        let mut resolved = Resolved::default();
+        let mut fail = |name: &str, hints: &[&str]| {
+            resolved.fail(name, ContentClass::Release, None, "gone".to_owned());
+            resolved.advise(name, hints.iter().map(ToString::to_string));
+            resolved.advice()
+        };
+        assert_eq!(fail("a", &["do this", "or that"]), ["do this", "or that"]);
+        assert_eq!(fail("b", &["do this"]), ["do this", "a: or that"]);
+        assert_eq!(fail("c", &[]), ["do this", "a: or that"]);
+    }
 }

@@ -27,9 +27,7 @@ pub(crate) enum ImageError {
     Origin(#[from] OriginError),
     #[error("manifest {digest} is not valid: {error}")]
     Manifest { digest: Digest, error: ManifestError },
-    #[error(
-        "it has a foreign layer {0}, which may not be redistributable (--foreign-layers carries it)"
-    )]
+    #[error("it has a foreign layer {0}, which may not be redistributable")]
     Foreign(Digest),
     #[error("none of its platforms is asked for; it has {0}")]
     Platforms(String),
@@ -57,7 +55,10 @@ impl From<ImageError> for Loss {
             ImageError::Origin(origin) => origin.kind(),
             _ => None,
         };
-        Self { kind, reason: reason(&error) }
+        let foreign = matches!(error, ImageError::Foreign(_));
+        let hint =
+            foreign.then_some("`--foreign-layers` carries it, where its publisher allows that");
+        Self { kind, reason: reason(&error), hint }
     }
 }
 

@@ -109,6 +109,9 @@ pub struct Updates {
     pub ways: Vec<Travelled>,
     /// What could not be had.
     pub failures: Vec<Failure>,
+    /// What can be done about some of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hints: Vec<String>,
     /// What is left out because it is blocked: reference and pattern.
     pub blocked: Vec<(String, String)>,
     /// What a person should know.
@@ -177,7 +180,8 @@ async fn look(options: UpdatesOptions) -> Result<Updates, CreateError> {
     let mut resolved = resolve::resolve(config, wishes, &origins, rules, &known).await?;
     resolved.warnings.splice(0..0, idle.into_iter().flatten());
     let more = further(&options, &standing, &mut resolved, &known).await;
-    let Resolved { failures, causes, blocked, warnings, .. } = noted;
+    let Resolved { failures, causes, blocked, warnings, hints, .. } = noted;
+    resolved.hints.extend(hints);
     resolved.failures.extend(failures);
     resolved.causes.extend(causes);
     resolved.blocked.extend(blocked);
@@ -194,8 +198,9 @@ async fn look(options: UpdatesOptions) -> Result<Updates, CreateError> {
         && standing.is_empty()
         && !resolved.failures.is_empty()
     {
+        let hints = resolved.advice();
         let (failures, causes) = (resolved.failures, resolved.causes);
-        return Err(CreateError::Content { failures, causes });
+        return Err(CreateError::Content { failures, causes, hints });
     }
     let stream = history.stream();
     let plan = plan::make(
@@ -211,6 +216,7 @@ async fn look(options: UpdatesOptions) -> Result<Updates, CreateError> {
     )?;
     let names: usize = resolved.images.iter().map(|image| image.names.len()).sum();
     let images = names_of(&plan, &known);
+    let hints = resolved.advice();
     let mut warnings = resolved.warnings;
     warnings.extend(plan.warnings.iter().cloned());
     Ok(Updates {
@@ -225,6 +231,7 @@ async fn look(options: UpdatesOptions) -> Result<Updates, CreateError> {
         channels: chosen.channels,
         ways: chosen.ways,
         failures: resolved.failures,
+        hints,
         blocked: resolved.blocked,
         warnings,
     })

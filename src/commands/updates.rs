@@ -99,7 +99,7 @@ fn text(updates: &Updates) -> String {
     };
     let _ = releases(&mut text, updates);
     let _ = images(&mut text, updates);
-    let _ = answer::left_out(&mut text, &updates.blocked, &updates.failures);
+    let _ = answer::left_out(&mut text, &updates.blocked, &updates.failures, &updates.hints);
     if !updates.is_empty() {
         let _ = writeln!(text, "next: `bundle create` with the same configuration carries it");
     }

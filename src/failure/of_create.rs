@@ -129,7 +129,8 @@ impl From<CreateError> for Failure {
             }
         });
         match error {
-            CreateError::Content { failures, .. } => {
+            CreateError::Content { failures, hints, .. } => {
+                failure.hints.splice(0..0, hints);
                 failure.failures = failures;
                 failure.written = Some(false);
             }

@@ -5,7 +5,7 @@
 
 use format_spec::head::ContentClass;
 
-use super::carry::{self, Carried, Wanted};
+use super::carry::{self, Carried, Missed, Wanted};
 use super::explain::Chosen;
 use super::graph_image::{self, GraphImageError, GraphOptions};
 use super::path::AcceptedRisks;
@@ -83,8 +83,9 @@ pub(crate) fn note(
     chosen: Chosen,
 ) -> Vec<whole::Release> {
     note_channels(resolved, &chosen);
-    for (name, kind, reason) in carried.failures {
+    for Missed { name, kind, reason, hints } in carried.failures {
         resolved.fail(&name, ContentClass::Release, kind, reason);
+        resolved.advise(&name, hints);
     }
     resolved.warnings.extend(chosen.warnings.iter().cloned());
     resolved.warnings.extend(carried.warnings);
@@ -96,8 +97,7 @@ pub(crate) fn note(
 pub(crate) fn note_channels(resolved: &mut Resolved, chosen: &Chosen) {
     for failure in &chosen.failures {
         let name = format!("{} ({})", failure.channel, failure.architecture);
-        let told = std::iter::once(&failure.reason).chain(&failure.hints).cloned();
-        let reason = fit(&told.collect::<Vec<_>>().join("; "));
-        resolved.fail(&name, ContentClass::Release, failure.wire, reason);
+        resolved.fail(&name, ContentClass::Release, failure.wire, fit(&failure.reason));
+        resolved.advise(&name, failure.hints.iter().cloned());
     }
 }

@@ -58,14 +58,27 @@ pub struct Carried<'a> {
     pub wishes: Vec<Wish<'a>>,
     /// The releases.
     pub releases: Vec<Release>,
-    /// Those that cannot be carried: name, kind of fault, reason.
-    pub failures: Vec<(String, Option<WireKind>, String)>,
+    /// Those that cannot be carried.
+    pub failures: Vec<Missed>,
     /// What a person should know.
     pub warnings: Vec<String>,
 }
 
+/// What cannot be carried.
+#[derive(Debug)]
+pub struct Missed {
+    /// Its name.
+    pub name: String,
+    /// The kind of fault.
+    pub kind: Option<WireKind>,
+    /// What is wrong.
+    pub reason: String,
+    /// What to do next.
+    pub hints: Vec<String>,
+}
+
 /// Red Hat's key signs no release of OKD.
-const OKD_SIGNS: &str = "; OKD's releases are signed by OpenShift's CI, whose keys are in `openshift/cluster-update-keys`: \
+const OKD_SIGNS: &str = "OKD's releases are signed by OpenShift's CI, whose keys are in `openshift/cluster-update-keys`: \
     `--release-keys FILE --signature-store https://storage.googleapis.com/openshift-ci-release/releases/signatures/openshift/release`";
 
 /// Why one release is not carried.
@@ -73,18 +86,17 @@ const OKD_SIGNS: &str = "; OKD's releases are signed by OpenShift's CI, whose ke
 enum ReleaseError {
     #[error(transparent)]
     Payload(PayloadError),
-    #[error("{0}; {how}", how = signed_how(*.1))]
-    Unsigned(String, Option<WireKind>),
+    #[error("{why}")]
+    Unsigned { why: String, kind: Option<WireKind>, okd: bool },
     #[error("it has no valid name at the target: {0}")]
     Name(#[from] NameError),
     #[error(
         "the update graph calls it {said}, and it is {is}: either the graph is wrong, or somebody offers another release \
-         in its place; `release` in the configuration carries it by its digest"
+         in its place"
     )]
     OtherVersion { said: Version, is: String },
     #[error(
-        "it would become `{}:{}` at the target, and so would another release with other content: neither is carried; \
-         name the one that is meant by `release` in the configuration",
+        "it would become `{}:{}` at the target, and so would another release with other content: neither is carried",
         .0.repository,
         .0.tag
     )]
@@ -108,9 +120,22 @@ impl ReleaseError {
     fn kind(&self) -> Option<WireKind> {
         match self {
             Self::Payload(error) => error.kind(),
-            Self::Unsigned(_, kind) => *kind,
+            Self::Unsigned { kind, .. } => *kind,
             Self::Name(_) | Self::OtherVersion { .. } | Self::Twice(_) => None,
         }
+    }
+
+    fn hints(&self) -> Vec<String> {
+        let hints: &[&str] = match self {
+            Self::Unsigned { kind, okd: true, .. } => &[OKD_SIGNS, signed_how(*kind)],
+            Self::Unsigned { kind, .. } => &[signed_how(*kind)],
+            Self::OtherVersion { .. } => {
+                &["`release` in the configuration carries it by its digest"]
+            }
+            Self::Twice(_) => &["name the one that is meant by `release` in the configuration"],
+            Self::Payload(_) | Self::Name(_) => &[],
+        };
+        hints.iter().map(ToString::to_string).collect()
     }
 }
 
@@ -118,7 +143,7 @@ impl From<ProvenError> for ReleaseError {
     fn from(error: ProvenError) -> Self {
         match error {
             ProvenError::Payload(error) => Self::Payload(error),
-            ProvenError::Unsigned { why, kind } => Self::Unsigned(why, kind),
+            ProvenError::Unsigned { why, kind } => Self::Unsigned { why, kind, okd: false },
         }
     }
 }
@@ -183,7 +208,12 @@ pub async fn carry<'a>(
                 carried.warnings.extend(warnings.into_iter().map(|text| format!("{name}: {text}")));
             }
             Err(error) => {
-                carried.failures.push((wanted.image.to_string(), error.kind(), reason(&error)));
+                carried.failures.push(Missed {
+                    name: wanted.image.to_string(),
+                    kind: error.kind(),
+                    reason: reason(&error),
+                    hints: error.hints(),
+                });
             }
         }
     }
@@ -203,11 +233,8 @@ async fn one<'a>(
     let proven = Proven::of(origins, demand.client, &source, trust, with_boot).await;
     let proven = proven.map_err(|error| {
         let mut error = ReleaseError::from(error);
-        if let ReleaseError::Unsigned(why, _) = &mut error
-            && wanted.okd
-            && trust.keys == [keys::built_in()]
-        {
-            why.push_str(OKD_SIGNS);
+        if let ReleaseError::Unsigned { okd, .. } = &mut error {
+            *okd = wanted.okd && trust.keys == [keys::built_in()];
         }
         error
     })?;

@@ -16,7 +16,7 @@ use format_spec::head::ContentClass;
 use format_spec::index::Resource;
 use format_spec::limits::MANIFEST_MAX;
 use format_spec::{Digest, Repository};
-use registry::client::{Client, ClientError, ErrorKind as WireKind};
+use registry::client::{Client, ClientError};
 use registry::lasting;
 use registry::layout::Layout;
 use registry::manifest::{Manifest, Platform, RawManifest};
@@ -28,13 +28,14 @@ use registry::reference::{ManifestRef, Reference};
 use serde_json::{Value, json};
 use url::Url;
 
+use super::carry::Missed;
 use super::graph_data::{GraphDataError, Layer};
 use super::limits::GRAPH_DATA_MAX;
 use super::whole;
 use crate::config::{PlatformFilter, ReleaseStanza};
 use crate::destination::nest;
 use crate::durable;
-use crate::error::{fit, reason};
+use crate::error::reason;
 use crate::layout::{Choice, LayoutImage};
 use crate::origin::{Origin, OriginError, Origins, Source};
 use crate::resolve::{Image, Resolved};
@@ -117,16 +118,19 @@ pub enum GraphImageError {
 }
 
 impl GraphImageError {
-    /// As a failure of a release: name, kind of fault, reason.
-    pub(crate) fn told(&self) -> (String, Option<WireKind>, String) {
+    /// As a failure of a release.
+    pub(crate) fn told(&self) -> Missed {
         let kind = match self {
             Self::Fetch(error) => Some(error.kind()),
             Self::Origin { source, .. } => source.kind(),
             _ => None,
         };
-        let reason =
-            std::iter::once(reason(self)).chain(self.hint()).collect::<Vec<_>>().join("; ");
-        (format!("{REPOSITORY}:{TAG}"), kind, fit(&reason))
+        Missed {
+            name: format!("{REPOSITORY}:{TAG}"),
+            kind,
+            reason: reason(self),
+            hints: self.hint().into_iter().collect(),
+        }
     }
 
     /// What to do next.

@@ -105,7 +105,7 @@ fn unsigned(proof: &Proof, trust: &Trust) -> Option<String> {
             Some(_) => "no valid signature of it could be had",
             None => "it has no valid signature",
         };
-        // So short that what can be done about it stands behind it.
+        // So short that all three fit in the head.
         let short = |why: &String| why.chars().take(200).collect::<String>();
         let mut told: Vec<String> = proof.refused.iter().take(REFUSED).map(short).collect();
         if let Some(more @ 1..) = proof.refused.len().checked_sub(REFUSED) {

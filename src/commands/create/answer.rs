@@ -68,7 +68,7 @@ pub(super) fn text(answer: &Answer<'_>, media: Option<Media>) -> String {
         let _ = writeln!(text, "  begins a new stream: the workspace `{workspace}` had none");
     }
     let summary = answer.created.summary();
-    let _ = left_out(&mut text, &summary.blocked, &summary.failures);
+    let _ = left_out(&mut text, &summary.blocked, &summary.failures, &summary.hints);
     if let Some(public) = &answer.new_key {
         let _ = writeln!(
             text,
@@ -197,6 +197,7 @@ pub(in crate::commands) fn left_out(
     text: &mut String,
     blocked: &[(String, String)],
     failures: &[Failure],
+    hints: &[String],
 ) -> std::fmt::Result {
     if !blocked.is_empty() {
         writeln!(text, "blocked by the configuration:")?;
@@ -212,6 +213,9 @@ pub(in crate::commands) fn left_out(
     }
     if let Some(more @ 1..) = failures.len().checked_sub(LINES) {
         writeln!(text, "  … and {more} more: `--output json` has all")?;
+    }
+    for hint in hints.iter().take(LINES) {
+        writeln!(text, "hint: {}", plain(hint))?;
     }
     Ok(())
 }
