@@ -1,5 +1,7 @@
 //! Several replicas of one bucket: each goes on where another one stopped, and none overwrites another one's.
 
+use std::collections::HashSet;
+
 use format_spec::Digest;
 use futures_util::StreamExt;
 use futures_util::future::join_all;
@@ -137,7 +139,11 @@ async fn a_hundred_pushes_of_one_blob() {
     }
     assert_eq!(all[0].uploads().await, 0);
     // Those that came second left nothing.
-    assert_eq!(keys(&all[0], "data").await.len(), 1);
+    let pieces = keys(&all[0], "data").await;
+    // Of one or two pieces: an upload that finds no memory free sends what it has.
+    let copies: HashSet<&str> =
+        pieces.iter().filter_map(|key| Some(key.rsplit_once('/')?.0)).collect();
+    assert_eq!(copies.len(), 1, "{pieces:?}");
 }
 
 #[tokio::test]
