@@ -54,7 +54,7 @@ const COMMON: &str =
 /// Names of commands that this version, or this build of it, does not have.
 const ELSEWHERE: &[&str] = &["mirror", "delete", "prune"];
 const ELSEWHERE_REGISTRY: &[&str] = &[];
-const ELSEWHERE_LIST: &[&str] = &["operators"];
+const ELSEWHERE_LIST: &[&str] = &[];
 const FEATURED: &[&str] = &[
     "init",
     "create",

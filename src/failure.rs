@@ -5,6 +5,10 @@
 //! `hint: …` on stderr, a JSON object on stdout when JSON was asked for, and the exit code.
 
 #[cfg(feature = "create")]
+mod causes;
+#[cfg(feature = "create")]
+mod of_catalog;
+#[cfg(feature = "create")]
 mod of_create;
 #[cfg(all(feature = "create", feature = "import"))]
 mod of_release;
@@ -218,6 +222,14 @@ impl Failure {
             }
         }
         self
+    }
+
+    /// With each hint as `of` makes it.
+    #[cfg(feature = "create")]
+    pub fn map_hints(&mut self, of: impl Fn(&str) -> String) {
+        for hint in &mut self.hints {
+            *hint = of(hint);
+        }
     }
 
     /// Adds a next step to a wrong command line that has none.

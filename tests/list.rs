@@ -142,9 +142,6 @@ fn what_cannot_be_listed_is_told_with_the_next_step() {
     run("list releases --channel stabel-4.1")
         .refused(&[2])
         .says("channels that it has for amd64: `stable-4.1`");
-    run("list operators --catalog x")
-        .refused(&[64])
-        .says("`bundle list operators` is not part of this version");
     service.answer("amd64/page", 200, "<!DOCTYPE html>\n<html>log in</html>");
     run("list releases --channel page")
         .refused(&[1])

@@ -2,7 +2,7 @@
 //!
 //! `list releases` asks the update service: the releases of a channel, the channels of a minor release, the update
 //! path from one release to another. It reads no configuration and changes nothing; an update graph that it fetched
-//! is kept in the workspace when there is one. `list updates` is in `updates.rs`.
+//! is kept in the workspace when there is one. `list operators` is in `operators.rs`, `list updates` in `updates.rs`.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -34,6 +34,7 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum What {
     Releases(Releases),
+    Operators(super::operators::Args),
     Updates(super::updates::Args),
 }
 
@@ -115,6 +116,7 @@ struct Answer<'a> {
 
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let args = match args.what {
+        What::Operators(args) => return super::operators::run(args, context).await,
         What::Updates(args) => return super::updates::run(args, context).await,
         What::Releases(args) => args,
     };
@@ -365,7 +367,7 @@ fn finish(
 }
 
 /// A minor release, as `4.18`.
-fn minor(text: &str) -> Result<(u32, u32), String> {
+pub fn minor(text: &str) -> Result<(u32, u32), String> {
     let number = |text: &str| -> Option<u32> {
         let plain = !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
         text.parse().ok().filter(|number| plain && *number < 1_000_000)

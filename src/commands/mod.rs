@@ -18,6 +18,8 @@ mod keys;
 #[cfg(feature = "create")]
 mod list;
 mod man;
+#[cfg(feature = "create")]
+mod operators;
 #[cfg(feature = "serve")]
 mod registry;
 #[cfg(all(feature = "create", feature = "import"))]

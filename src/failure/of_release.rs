@@ -1,7 +1,6 @@
 //! What the errors of single releases become.
 
 use std::error::Error;
-use std::io;
 
 use bundler::origin::OriginError;
 use bundler::release::extract::ExtractError;
@@ -12,40 +11,12 @@ use format_spec::head::ContentClass;
 use importer::ImportError;
 use registry::client::{ClientError, ErrorKind as WireKind};
 
+use super::causes::{cause, of_wire};
 use super::{Failure, Kind};
 use crate::size;
 
 /// The exit code's bit of releases.
 const RELEASES: Kind = Kind::Content(ContentClass::Release.exit_bit());
-
-/// What stands behind an error, if it is one of these kinds.
-fn cause<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(found) = error.downcast_ref::<T>() {
-            return Some(found);
-        }
-        // An error of the system that holds another one does not name it as its source.
-        let held = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        next = match held {
-            Some(held) => Some(held),
-            None => error.source(),
-        };
-    }
-    None
-}
-
-/// What a registry's fault is.
-fn of_wire(kind: Option<WireKind>) -> Kind {
-    match kind {
-        Some(WireKind::Credentials) => Kind::Credentials,
-        Some(WireKind::Unavailable | WireKind::Tls) => Kind::Unavailable,
-        Some(WireKind::Damaged) => Kind::Damaged,
-        Some(WireKind::Config) => Kind::Usage,
-        Some(WireKind::Full) => Kind::NoSpace,
-        _ => RELEASES,
-    }
-}
 
 /// What a sequence states and does not carry.
 fn of_earlier(error: &(dyn Error + 'static)) -> Failure {
@@ -65,7 +36,7 @@ fn of_source(error: &(dyn Error + 'static), wire: Option<WireKind>) -> Failure {
         return of_earlier(error);
     }
     let client = cause::<ClientError>(error);
-    let mut failure = Failure::of(of_wire(wire), error);
+    let mut failure = Failure::of(of_wire(wire, RELEASES), error);
     failure.hints.extend(client.and_then(ClientError::hint));
     if matches!(wire, Some(WireKind::Unavailable | WireKind::NotFound)) {
         failure.hints.push(
@@ -79,7 +50,7 @@ fn of_source(error: &(dyn Error + 'static), wire: Option<WireKind>) -> Failure {
 
 /// A release that nobody trusted signed.
 fn unsigned(error: &(dyn Error + 'static), wire: Option<WireKind>) -> Failure {
-    let kind = if wire.is_some() { of_wire(wire) } else { Kind::Untrusted };
+    let kind = if wire.is_some() { of_wire(wire, RELEASES) } else { Kind::Untrusted };
     Failure::of(kind, error)
         .with_hint(
             "name where its signature is: `--signature-store DIR`, with the file `sha256=HEX/signature-1` in it, or the \

@@ -7,6 +7,7 @@
 #![allow(dead_code)]
 #![allow(clippy::unwrap_used, clippy::print_stderr, clippy::print_stdout)]
 
+pub mod catalogs;
 pub mod command;
 pub mod crash;
 pub mod faulty;

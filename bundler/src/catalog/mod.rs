@@ -7,7 +7,7 @@
 //! 3. [`reading`] does all that while the layers arrive, `assemble` puts the [`model`] together ([`interned`] holds each name
 //!    once); [`kept`] keeps both in the workspace (`stored` is their form there), so that no layer is read a second time.
 //!    [`mod@open`] is all of this.
-//! 4. [`graph`] is a channel, [`select`] says which bundles are taken, and why.
+//! 4. [`graph`] is a channel, [`listing`] says what there is, [`select`] which bundles are taken, and why.
 
 mod assemble;
 pub mod error;
@@ -19,6 +19,7 @@ pub mod image;
 pub mod interned;
 pub mod kept;
 pub mod limits;
+pub mod listing;
 pub mod model;
 pub mod objects;
 pub mod open;

@@ -165,7 +165,7 @@ impl Fault {
             }
             Reason::UnknownBundle { nearest, .. } => meant(
                 nearest,
-                "`bundle list operators --catalog CATALOG --package PACKAGE` shows its bundles"
+                "`bundle list operators --catalog CATALOG --package PACKAGE --channel CHANNEL` shows the bundles of a channel"
                     .to_owned(),
             ),
             Reason::Version { .. } | Reason::Flaw(_) => vec![OTHER.to_owned()],
