@@ -112,11 +112,15 @@ fn what_is_damaged_is_named_moved_aside_and_put_back_by_the_same_import() {
     }
     assert_eq!(fs::read_dir(data.join("quarantine")).unwrap().count(), 3);
     fsck(&[]).code(65).says("a blob is missing");
+    let status = || site.bundle(&["registry", "status", "--data-dir", text(&data)]);
+    let hit = status().code(1).says("NOT WELL").says("quarantine and are not back");
+    hit.says("team/app:1").says("bundle registry fsck --data-dir");
 
     let run = site.import("media", &["--output", "json"]).ok();
     assert_eq!(run.json()["sequences"][0]["blobsPushed"], 1, "only what was damaged\n{run}");
     site.same(IMAGES);
     fsck(&[]).ok().says("all is in order");
+    status().ok().says("3 files in quarantine");
     let run = site.import("media", &[]).ok();
     assert!(run.stdout.contains("was there already"), "{run}");
 }

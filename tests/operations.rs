@@ -27,7 +27,7 @@ fn serve(dir: &Path, settings: &str) -> (Process, String) {
     let log = fs::File::create(dir.with_extension("err")).unwrap().into_parts().0;
     let child = bundle(dir)
         .args(["registry", "serve", "--http", "--data-dir", text(dir), "--listen", &host])
-        .stdout(Stdio::null())
+        .stdout(Stdio::piped())
         .stderr(log)
         .spawn()
         .unwrap();
@@ -139,6 +139,22 @@ fn a_log_that_cannot_be_written_is_told_with_its_setting() {
     command.args(["registry", "serve", "--http", "--data-dir", text(&dir)]);
     command.args(["--listen", "127.0.0.1:0"]);
     Run::of(&mut command).refused(&[1, 73]).says("log.access");
+}
+
+/// As in a container, where it cannot be opened by name.
+#[test]
+fn logs_go_to_the_output_whatever_it_is() {
+    let home = tempfile::tempdir().unwrap();
+    let settings = "[log]\naccess = \"/dev/stdout\"\naudit = \"stdout\"\n";
+    let (mut process, host) = serve(&home.path().join("data"), settings);
+    wire::request(&host, "GET", "/v2/", &[], &[]).unwrap();
+    signal(&process, "-TERM");
+    let mut text = String::new();
+    process.0.stdout.take().unwrap().read_to_string(&mut text).unwrap();
+    assert!(process.0.wait().unwrap().success());
+    let asked = text.lines().find(|line| line.contains("\"GET\"")).expect(&text);
+    serde_json::from_str::<Value>(asked).unwrap();
+    assert!(text.contains("\"action\":\"stop\""), "{text}");
 }
 
 #[test]

@@ -9,7 +9,8 @@
 //!    [`systemctl`] calls it; [`undo`] takes back what a failed installation made;
 //! 3. [`shown`] judges its certificate, [`answers`] waits until the registry serves; [`notify`] is how a registry tells systemd that it does;
 //!    [`holder`] says which process uses a data directory;
-//! 4. [`trust`] tells what podman, containerd and OpenShift need; [`amount`] what a removal would take;
+//! 4. [`trust`] tells what podman, containerd and OpenShift need; [`amount`] what a removal would take; [`missing`] what the quarantine
+//!    keeps from being pulled;
 //! 5. [`remote`] does all of it on another machine, over ssh.
 
 pub mod account;
@@ -17,6 +18,7 @@ pub mod amount;
 pub mod answers;
 pub mod checks;
 pub mod holder;
+pub mod missing;
 pub mod notify;
 pub mod place;
 pub mod program;

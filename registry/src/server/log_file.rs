@@ -1,10 +1,10 @@
 //! Lines for people and their tools: a file that grows, written apart from the requests.
 //!
-//! In: lines, from any thread. Out: a file below the data directory, or stderr. What must hold: who has a line
+//! In: lines, from any thread. Out: a file below the data directory, stdout or stderr. What must hold: who has a line
 //! never waits for the disk; what had to be dropped is counted and told in the log itself; after the file was
 //! moved, or on SIGHUP, a new one is begun, so that any tool can rotate it; a line is there as a whole or not; a log
-//! that cannot be written holds up no end of the process. A pipe is no place for lines: whoever reads it decides when
-//! the writer goes on.
+//! that cannot be written holds up no end of the process. A pipe by name is no place for lines: whoever reads it
+//! decides when the writer goes on. What the process was given as its output may be one.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -26,6 +26,8 @@ use crate::regular;
 pub(super) enum Place {
     /// A file.
     File(PathBuf),
+    /// The program's own output.
+    Stdout,
     /// The program's own log.
     Stderr,
 }
@@ -249,6 +251,10 @@ impl<F: Form> Writer<F> {
             return true;
         }
         let written = match (&self.place, &mut self.file) {
+            (Place::Stdout, _) => {
+                let mut stdout = io::stdout();
+                stdout.write_all(&self.bytes).and_then(|()| stdout.flush()).is_ok()
+            }
             (Place::Stderr, _) => io::stderr().write_all(&self.bytes).is_ok(),
             (Place::File(_), Some(file)) => append(file, &self.bytes).is_ok(),
             (Place::File(_), None) => false,

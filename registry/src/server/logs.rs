@@ -1,7 +1,7 @@
 //! The two logs of a registry: `access` and `audit`.
 //!
 //! In: the section `[log]` of the settings. Out: lines in their places. What must hold: a name is a file below
-//! the data directory, `stderr` or `off`; on SIGHUP both files are begun anew; at the end nothing waits.
+//! the data directory, `stdout`, `stderr` or `off`; on SIGHUP both files are begun anew; at the end nothing waits.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,10 +18,10 @@ use super::log_file::{LogFile, Place};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct LogSettings {
-    /// Where a line for each request goes: a file, `stderr` or `off`, which is the default.
+    /// Where a line for each request goes: a file, `stdout`, `stderr` or `off`, which is the default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub access: Option<String>,
-    /// Where changes and refusals go: a file, `stderr` or `off`. The default is [`AUDIT`].
+    /// Where changes and refusals go: a file, `stdout`, `stderr` or `off`. The default is [`AUDIT`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub audit: Option<String>,
 }
@@ -55,11 +55,14 @@ impl Logs {
         let unasked = if read_only { "off" } else { AUDIT };
         let place = |name: &str| match name {
             "off" | "" => None,
-            "stderr" => Some(Place::Stderr),
+            // Whatever these are: a pipe, or the socket of the journal, cannot be opened by its name.
+            "stdout" | "/dev/stdout" => Some(Place::Stdout),
+            "stderr" | "/dev/stderr" => Some(Place::Stderr),
             file => Some(Place::File(data.join(file))),
         };
         let path = |place: &Place| match place {
             Place::File(path) => path.clone(),
+            Place::Stdout => PathBuf::from("stdout"),
             Place::Stderr => PathBuf::from("stderr"),
         };
         let access = place(settings.access.as_deref().unwrap_or("off"))

@@ -12,10 +12,11 @@ use registry::server::control::{self, Status};
 use registry::server::settings::Settings;
 use registry::size::Size;
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use super::super::Context;
 use crate::cli;
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Failure, Kind};
 use crate::host::amount::Amount;
 use crate::host::answers::Question;
 use crate::host::place::{Keeper, Machine, Place};
@@ -78,7 +79,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
         readable(&place.data)?;
         place.must_be_installed()?;
     }
-    let found = look(place).await?;
+    let found = look(place, &context.cancel).await?;
     let well = found.faults.is_empty();
     context.output.print(&found.document(), &found.text())?;
     Ok(if well { Exit::DONE } else { Exit::UNHEALTHY })
@@ -97,7 +98,7 @@ fn readable(data: &Path) -> Result<(), Failure> {
     }
 }
 
-async fn look(place: Place) -> Result<Found, Failure> {
+async fn look(place: Place, cancel: &CancellationToken) -> Result<Found, Failure> {
     readable(&place.data)?;
     let settings = Settings::load(&place.data)?.unwrap_or_default();
     let running = control::ask_status(&place.data).await.map_err(|error| error.to_string());
@@ -172,6 +173,7 @@ async fn look(place: Place) -> Result<Found, Failure> {
     faults.extend(shown.faults());
     let amount = Amount::of(&place.data)?;
     if amount.quarantined > 0 {
+        faults.extend(missing(&place.data, cancel).await?);
         notes.push(format!(
             "{} in quarantine, {}: `bundle registry fsck --data-dir {}` says what is missing; when nothing is: `rm -r {}`",
             size::count(amount.quarantined, "file"),
@@ -197,6 +199,28 @@ async fn look(place: Place) -> Result<Found, Failure> {
         faults,
         notes,
     })
+}
+
+/// What cannot be pulled since damaged files were moved aside.
+async fn missing(data: &Path, cancel: &CancellationToken) -> Result<Option<String>, Failure> {
+    // One over a bucket has no such files, and one that was never served no store.
+    if !data.join("store-version").exists() {
+        return Ok(None);
+    }
+    let (of, cancel) = (data.to_owned(), cancel.clone());
+    let looked =
+        tokio::task::spawn_blocking(move || crate::host::missing::after_quarantine(&of, &cancel));
+    let found = match looked.await.map_err(|error| Failure::of(Kind::Failed, &error))? {
+        Ok(None) => return Ok(None),
+        Ok(Some(hit)) => {
+            format!("damaged files were moved to the quarantine and are not back, which hits {hit}")
+        }
+        Err(error) => {
+            format!("what is missing of the files in quarantine cannot be looked for ({error})")
+        }
+    };
+    let data = crate::typed::quoted(&data.display().to_string());
+    Ok(Some(format!("{found}: `bundle registry fsck --data-dir {data}` says what puts them back")))
 }
 
 /// Why it takes no change, where a person wants that.
