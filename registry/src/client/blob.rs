@@ -12,7 +12,7 @@ use reqwest::header::{CONTENT_ENCODING, CONTENT_RANGE, HeaderValue, RANGE};
 use reqwest::{Method, StatusCode};
 
 use super::body::Body;
-use super::error::{Failed, Fault};
+use super::error::{Failed, Fault, Way};
 use super::headers::{content_range, length};
 use super::mirrors::Place;
 use super::pace::Pace;
@@ -35,13 +35,15 @@ impl Client {
         from: u64,
     ) -> Result<BlobStream, ClientError> {
         let named = || format!("{host}/{repository}@{digest}");
-        let failed = |failed| ClientError::new("pull blob", named(), failed);
+        let places = self.core.places(host, repository, true);
         let places =
-            self.core.places(host, repository, true).map_err(|fault| failed(fault.into()))?;
+            places.map_err(|fault| ClientError::new("pull blob", named(), fault.into()))?;
         let mut stream = BlobStream {
             core: Arc::clone(&self.core),
             places: places.into(),
             session: None,
+            name: format!("{host}/{repository}"),
+            way: Way::default(),
             digest: *digest,
             size,
             at: from,
@@ -51,7 +53,7 @@ impl Client {
             tries: Budget::default(),
         };
         if from < size {
-            stream.connect().await.map_err(failed)?;
+            stream.connect().await.map_err(|failed| stream.error(failed))?;
         }
         Ok(stream)
     }
@@ -108,6 +110,9 @@ pub struct BlobStream {
     places: VecDeque<Place>,
     /// Where it is pulled from now.
     session: Option<(Arc<Session>, Place)>,
+    /// The repository that was asked for, and where it was looked for instead.
+    name: String,
+    way: Way,
     digest: Digest,
     size: u64,
     /// The next byte that is read.
@@ -131,8 +136,16 @@ impl BlobStream {
     pub async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ClientError> {
         match self.advance(buffer).await {
             Ok(read) => Ok(read),
-            Err(failed) => Err(ClientError::new("pull blob", self.named.clone(), failed)),
+            Err(failed) => Err(self.error(failed)),
         }
+    }
+
+    fn error(&self, failed: Failed) -> ClientError {
+        let failed = match &self.session {
+            Some((_, place)) => self.way.clone().ended(place, &self.name, failed),
+            None => failed,
+        };
+        ClientError::new("pull blob", self.named.clone(), failed)
     }
 
     async fn advance(&mut self, buffer: &mut [u8]) -> Result<usize, Failed> {
@@ -223,14 +236,15 @@ impl BlobStream {
     }
 
     fn next_place(&mut self, failed: Failed) -> Result<(), Failed> {
-        let mirror = self.session.take().is_some_and(|(_, place)| place.mirror);
-        if mirror && !self.places.is_empty() {
-            tracing::debug!(blob = self.named, fault = %failed.fault, "leaving the mirror");
-            self.tries = Budget::default();
-            Ok(())
-        } else {
-            Err(failed)
+        if self.places.is_empty() {
+            return Err(failed);
         }
+        if let Some((_, place)) = self.session.take() {
+            tracing::debug!(blob = self.named, fault = %failed.fault, "leaving the mirror");
+            self.way.leave(&place, &failed);
+        }
+        self.tries = Budget::default();
+        Ok(())
     }
 
     /// Opens the body at the current position.
@@ -243,13 +257,17 @@ impl BlobStream {
                         return Err(Fault::Protocol("no place to pull from".into()).into());
                     };
                     match self.core.session_at(&place).await {
-                        Ok(Some(session)) => {
+                        Ok(session) => {
                             self.session = Some((Arc::clone(&session), place.clone()));
                             (session, place)
                         }
-                        Ok(None) => continue,
-                        Err(_) if place.mirror && !self.places.is_empty() => continue,
-                        Err(failed) => return Err(failed),
+                        Err(failed) if self.places.is_empty() => {
+                            return Err(self.way.clone().ended(&place, &self.name, failed));
+                        }
+                        Err(failed) => {
+                            self.way.leave(&place, &failed);
+                            continue;
+                        }
                     }
                 }
             };

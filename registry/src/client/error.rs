@@ -8,6 +8,12 @@ use std::time::Duration;
 
 use format_spec::Digest;
 
+use super::mirrors::Place;
+use crate::reference::RegistryHost;
+
+/// Mirrors that an error names.
+const MIRRORS: usize = 3;
+
 /// Which credentials were used, in words without secrets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Used {
@@ -126,7 +132,7 @@ pub enum Fault {
     #[error("the token server `{realm}` refused access ({status}{}); {used}", Comma(.detail))]
     TokenRefused {
         /// Host of the token server.
-        realm: String,
+        realm: Box<str>,
         /// Status code.
         status: u16,
         /// Text of the answer.
@@ -390,11 +396,39 @@ impl Fault {
     }
 }
 
-/// A fault and how often the request was tried.
+/// A fault, how often the request was tried, and where.
 #[derive(Debug)]
 pub(super) struct Failed {
     pub(super) fault: Fault,
     pub(super) tries: u32,
+    /// Where, when `registries.conf` sent the request elsewhere than its name says.
+    pub(super) way: Option<Box<Way>>,
+}
+
+/// The way of a pull that `registries.conf` sent elsewhere.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Way {
+    /// Where the fault comes from, when that is not where the name says.
+    at: Option<String>,
+    /// The mirrors that were asked before, and what was wrong there.
+    before: Vec<(String, String)>,
+}
+
+impl Way {
+    /// Notes that nothing came from this mirror.
+    pub(super) fn leave(&mut self, place: &Place, failed: &Failed) {
+        // So short that the source and what it said stand beside it.
+        let why: String = failed.fault.to_string().chars().take(200).collect();
+        self.before.push((place.to_string(), why));
+    }
+
+    /// The fault of the last place on the way, which was asked for what `name` says.
+    pub(super) fn ended(self, place: &Place, name: &str, failed: Failed) -> Failed {
+        let place = place.to_string();
+        let at = (place != name).then_some(place);
+        let told = at.is_some() || !self.before.is_empty();
+        Failed { way: told.then(|| Box::new(Self { at, ..self })), ..failed }
+    }
 }
 
 impl Failed {
@@ -415,13 +449,23 @@ impl Failed {
             }
             _ => return None,
         };
-        Some(Self { fault, tries: self.tries })
+        Some(Self { fault, tries: self.tries, way: None })
+    }
+}
+
+impl Failed {
+    /// The same for whoever asks this host again, which is not spoken to any more.
+    pub(super) fn kept(&self, host: &RegistryHost) -> Self {
+        self.copy().unwrap_or_else(|| {
+            let (host, detail) = (host.to_string(), self.fault.to_string());
+            Self { fault: Fault::Connect { host, detail }, tries: self.tries, way: None }
+        })
     }
 }
 
 impl From<Fault> for Failed {
     fn from(fault: Fault) -> Self {
-        Self { fault, tries: 1 }
+        Self { fault, tries: 1, way: None }
     }
 }
 
@@ -435,12 +479,13 @@ struct Inner {
     subject: String,
     fault: Fault,
     tries: u32,
+    way: Option<Box<Way>>,
 }
 
 impl ClientError {
     pub(super) fn new(action: &'static str, subject: String, failed: Failed) -> Self {
-        let Failed { fault, tries } = failed;
-        Self(Box::new(Inner { action, subject, fault, tries }))
+        let Failed { fault, tries, way } = failed;
+        Self(Box::new(Inner { action, subject, fault, tries, way }))
     }
 
     /// Which kind of failure this is.
@@ -480,7 +525,7 @@ impl ClientError {
     /// The error of the registry that the bytes to upload came from, where they came from one; otherwise this.
     #[must_use]
     pub fn into_cause(self) -> Self {
-        let Inner { action, subject, fault, tries } = *self.0;
+        let Inner { action, subject, fault, tries, way } = *self.0;
         let fault = match fault {
             Fault::Source(error) => match error.downcast::<Self>() {
                 Ok(cause) => return cause,
@@ -488,15 +533,25 @@ impl ClientError {
             },
             fault => fault,
         };
-        Self(Box::new(Inner { action, subject, fault, tries }))
+        Self(Box::new(Inner { action, subject, fault, tries, way }))
     }
 }
 
 impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { action, subject, fault, tries } = &*self.0;
-        write!(f, "cannot {action} `{subject}`: {fault}")?;
-        if *tries > 1 { write!(f, " (tried {tries} times)") } else { Ok(()) }
+        let Inner { action, subject, fault, tries, way } = &*self.0;
+        write!(f, "cannot {action} `{subject}`")?;
+        if let Some(at) = way.as_ref().and_then(|way| way.at.as_ref()) {
+            write!(f, " from `{at}`")?;
+        }
+        write!(f, ": {fault}")?;
+        if *tries > 1 {
+            write!(f, " (tried {tries} times)")?;
+        }
+        for (mirror, why) in way.iter().flat_map(|way| &way.before).take(MIRRORS) {
+            write!(f, "; its mirror `{mirror}`: {why}")?;
+        }
+        Ok(())
     }
 }
 

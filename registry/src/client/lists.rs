@@ -99,7 +99,7 @@ impl Client {
         let core = &*self.core;
         let run = async {
             let places = core.places(host, repository, true)?;
-            core.at_places(places, |session, repository| {
+            core.at_places(&format!("{host}/{repository}"), places, |session, repository| {
                 let digest = *digest;
                 Box::pin(async move { referrers(core, &session, &repository, &digest).await })
             })

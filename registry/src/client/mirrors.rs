@@ -4,6 +4,7 @@
 //! first to last, or the refusal of a blocked name. Applies to pulls only. Version 1 lists of insecure
 //! and blocked registries are understood; short names are not: every reference here has a host.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use format_spec::Repository;
@@ -60,6 +61,12 @@ pub(super) struct Place {
     pub(super) insecure: bool,
     /// A mirror: when it fails, the next place is tried.
     pub(super) mirror: bool,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.registry, self.repository)
+    }
 }
 
 /// The configuration, merged.

@@ -68,7 +68,7 @@ mod token;
 mod transport;
 mod web;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -92,7 +92,7 @@ pub use room::{Room, Taken};
 pub use web::Document;
 
 use crate::reference::{ManifestRef, RegistryHost};
-use error::Failed;
+use error::{Failed, Way};
 use mirrors::{Mirrors, Place};
 use session::Session;
 use tls::Tls;
@@ -229,7 +229,7 @@ struct Core {
     /// Clients of other origins: token servers, object stores.
     transports: Mutex<HashMap<(String, Tls), Transport>>,
     /// Mirrors that could not be reached; not asked again.
-    down: Mutex<HashSet<(RegistryHost, bool)>>,
+    down: Mutex<HashMap<(RegistryHost, bool), Failed>>,
 }
 
 /// How long a host that could not be reached is not tried again.
@@ -455,51 +455,49 @@ impl Core {
         }
     }
 
-    /// The session of a place; `None` for a mirror that was found to be down before.
-    async fn session_at(&self, place: &Place) -> Result<Option<Arc<Session>>, Failed> {
+    /// The session of a place. A mirror that was found to be down is not asked again.
+    async fn session_at(&self, place: &Place) -> Result<Arc<Session>, Failed> {
         let key = (place.registry.clone(), place.insecure);
         let down = || hold(&self.down);
-        if place.mirror && down().contains(&key) {
-            return Ok(None);
+        if place.mirror
+            && let Some(failed) = down().get(&key).and_then(Failed::copy)
+        {
+            return Err(failed);
         }
-        match self.session(&place.registry, place.insecure).await {
-            Ok(session) => Ok(Some(session)),
-            Err(failed) => {
-                if place.mirror {
-                    down().insert(key);
-                }
-                Err(failed)
+        let session = self.session(&place.registry, place.insecure).await;
+        session.inspect_err(|failed| {
+            if place.mirror {
+                down().insert(key, failed.kept(&place.registry));
             }
-        }
+        })
     }
 
-    /// Runs a pull at each place until one succeeds. What the last place says is the answer.
+    /// Runs a pull of what `name` says at each place until one succeeds. What the last place says is the answer.
     async fn at_places<'a, T>(
         &'a self,
+        name: &str,
         places: Vec<Place>,
         work: impl Fn(Arc<Session>, Repository) -> Work<'a, T>,
     ) -> Result<T, Failed> {
-        let mut last = None;
-        for place in places {
+        let mut way = Way::default();
+        let mut places = places.into_iter().peekable();
+        while let Some(place) = places.next() {
             let run = async {
-                match self.session_at(&place).await? {
-                    None => Ok(None),
-                    Some(session) => work(session, place.repository.clone()).await.map(Some),
-                }
+                let session = self.session_at(&place).await?;
+                work(session, place.repository.clone()).await
             };
             match run.await {
-                Ok(Some(done)) => return Ok(done),
-                Ok(None) => {}
+                Ok(done) => return Ok(done),
+                Err(failed) if places.peek().is_none() => {
+                    return Err(way.ended(&place, name, failed));
+                }
                 Err(failed) => {
-                    if place.mirror {
-                        let (mirror, fault) = (&place.registry, &failed.fault);
-                        tracing::debug!(%mirror, %fault, "the mirror does not have it");
-                    }
-                    last = Some(failed);
+                    tracing::debug!(mirror = %place, fault = %failed.fault, "the mirror does not have it");
+                    way.leave(&place, &failed);
                 }
             }
         }
-        Err(last.unwrap_or_else(|| Fault::Protocol("no place to pull from".into()).into()))
+        Err(Fault::Protocol("no place to pull from".into()).into())
     }
 }
 

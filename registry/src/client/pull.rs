@@ -56,7 +56,7 @@ impl Client {
         let by_digest = matches!(reference, ManifestRef::Digest(_));
         let run = async {
             let places = core.places(host, repository, by_digest)?;
-            core.at_places(places, |session, repository| {
+            core.at_places(&format!("{host}/{repository}"), places, |session, repository| {
                 let reference = reference.clone();
                 Box::pin(
                     async move { manifest_at(core, &session, &repository, &reference, room).await },
@@ -80,7 +80,7 @@ impl Client {
         let by_digest = matches!(reference, ManifestRef::Digest(_));
         let run = async {
             let places = core.places(host, repository, by_digest)?;
-            core.at_places(places, |session, repository| {
+            core.at_places(&format!("{host}/{repository}"), places, |session, repository| {
                 let reference = reference.clone();
                 Box::pin(async move { head_at(core, &session, &repository, &reference).await })
             })

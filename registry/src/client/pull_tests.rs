@@ -165,6 +165,58 @@ async fn mirrors_come_first_and_blocked_names_last() {
 }
 
 #[tokio::test]
+async fn an_error_names_the_source_and_the_mirrors_that_were_asked() {
+    let empty = Scripted::start(|_| Reply::new(404)).await;
+    let dir = tempfile::tempdir().unwrap();
+    let mirror = |path: &str| format!("{}/{path}", empty.host);
+    let entry = |source: &str, own: &str, more: &str| {
+        format!(
+            "[[registry]]\nprefix = \"{source}.example.com\"\nlocation = \"{own}\"\n{more}\
+             [[registry.mirror]]\nlocation = \"127.0.0.1:1/gone\"\n\
+             [[registry.mirror]]\nlocation = \"{}\"\n",
+            mirror("m")
+        )
+    };
+    let conf = entry("own", "127.0.0.1:1", "")
+        + &entry("inside", "inside.example.com", "blocked = true\n")
+        + "[[registry]]\nprefix = \"moved.example.com\"\nlocation = \"127.0.0.1:1/elsewhere\"\n";
+    fs_err::write(dir.path().join("registries.conf"), conf).unwrap();
+    let client = Client::new(options(dir.path())).unwrap();
+    let asked = [
+        "its mirror `127.0.0.1:1/gone/team/app`: cannot connect to `127.0.0.1:1`".to_owned(),
+        format!("its mirror `{}`: not found", mirror("m/team/app")),
+    ];
+    let digest = Digest::of(b"nowhere");
+    // The first to find out that a mirror is down, and whoever comes after it.
+    for _ in 0..2 {
+        let host = "own.example.com".parse().unwrap();
+        let manifest = client.get_manifest(&host, &repo(), &tag("1")).await.unwrap_err();
+        let blob = client.get_blob(&host, &repo(), &digest, 9, 0).await.unwrap_err();
+        for error in [manifest, blob] {
+            assert_eq!(error.kind(), ErrorKind::Unavailable);
+            let text = error.to_string();
+            assert!(text.contains("`own.example.com/team/app"), "{text}");
+            assert!(text.contains(" from `127.0.0.1:1/team/app`: cannot connect"), "{text}");
+            assert!(asked.iter().all(|mirror| text.contains(mirror)), "{text}");
+        }
+        // Where the source is not asked, the last mirror has the last word.
+        let host = "inside.example.com".parse().unwrap();
+        let manifest = client.get_manifest(&host, &repo(), &tag("1")).await.unwrap_err();
+        let blob = client.get_blob(&host, &repo(), &digest, 9, 0).await.unwrap_err();
+        for error in [manifest, blob] {
+            assert_eq!(error.kind(), ErrorKind::NotFound);
+            let text = error.to_string();
+            let at = format!("from `{}`: not found", mirror("m/team/app"));
+            assert!(text.contains(&at) && text.contains(&asked[0]), "{text}");
+            assert!(!text.contains(&asked[1]), "{text}");
+        }
+    }
+    let moved = "moved.example.com".parse().unwrap();
+    let error = client.get_manifest(&moved, &repo(), &tag("1")).await.unwrap_err().to_string();
+    assert!(error.contains("from `127.0.0.1:1/elsewhere/team/app`: cannot connect"), "{error}");
+}
+
+#[tokio::test]
 async fn unreachable_hosts_fail_with_their_cause() {
     let dir = tempfile::tempdir().unwrap();
     let client = Client::new(options(dir.path())).unwrap();

@@ -72,7 +72,7 @@ impl<'a> Tries<'a> {
 
     /// This fault ends the operation.
     pub(super) fn end(&self, fault: Fault) -> Failed {
-        Failed { fault, tries: self.total + 1 }
+        Failed { fault, tries: self.total + 1, way: None }
     }
 
     /// Waits before the next try, or ends the operation with this fault.

@@ -256,7 +256,8 @@ async fn fetch(
                 _ => String::new(),
             };
             let host = session.host.to_string();
-            return Err(Fault::TokenRefused { realm: name, status, detail, used, host, withheld });
+            let realm = name.into();
+            return Err(Fault::TokenRefused { realm, status, detail, used, host, withheld });
         }
         return Err(Fault::Protocol(format!("its token server `{name}` answered {status}")));
     }
