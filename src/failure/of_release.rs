@@ -2,7 +2,6 @@
 
 use std::error::Error;
 
-use bundler::origin::OriginError;
 use bundler::release::extract::ExtractError;
 use bundler::release::mirror::{MirrorError, PlaceError};
 use bundler::release::mirror_sets::MirrorSetsError;
@@ -32,9 +31,15 @@ fn of_source(error: &(dyn Error + 'static), wire: Option<WireKind>) -> Failure {
         failure.hints.extend(medium.hint());
         return failure;
     }
-    if matches!(cause::<OriginError>(error), Some(OriginError::Absent { .. })) {
+    // Said by no registry: errors between may hide that it is one of an origin.
+    if wire == Some(WireKind::NotFound) && cause::<ClientError>(error).is_none() {
         return of_earlier(error);
     }
+    of_registry(error, wire)
+}
+
+/// A fault of a registry, with what to do about it.
+fn of_registry(error: &(dyn Error + 'static), wire: Option<WireKind>) -> Failure {
     let client = cause::<ClientError>(error);
     let mut failure = Failure::of(of_wire(wire, RELEASES), error);
     failure.hints.extend(client.and_then(ClientError::hint));
@@ -123,7 +128,7 @@ impl From<MirrorError> for Failure {
             MirrorError::Images { on_shelf: true, kind: Some(WireKind::NotFound), .. } => {
                 of_earlier(&error)
             }
-            MirrorError::Images { .. } => of_source(&error, wire).or_hinted(
+            MirrorError::Images { .. } => of_registry(&error, wire).or_hinted(
                 "where its components are at a mirror: `--idms-file FILE`; nothing of the release got a name",
             ),
             MirrorError::Origin { .. } | MirrorError::Place { source: PlaceError::Source(_), .. } => {
@@ -178,6 +183,7 @@ impl Failure {
 
 #[cfg(test)]
 mod tests {
+    use bundler::origin::OriginError;
     use bundler::release::image::ReadError;
     use bundler::release::payload::PayloadError;
 
