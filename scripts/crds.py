@@ -3,11 +3,11 @@
 
     scripts/crds.py DIR...
 
-The schemas are the CustomResourceDefinitions of OpenShift: below $BUNDLE_CRDS, or where Go keeps `github.com/openshift/api`
-(`go mod download github.com/openshift/api@master` brings it there). Without them, or without PyYAML, it says so and ends
-with 77. Of a schema are looked at: type, properties, required, items, enum, pattern, minimum; a field that it does not
-know is refused, as `oc apply` warns of it and the cluster drops it. Objects without a schema here are looked at by hand:
-a ConfigMap's keys, an UpdateService's fields.
+The schemas are the CustomResourceDefinitions of OpenShift and of the Operator lifecycle managers: below $BUNDLE_CRDS, or
+where Go keeps the modules that have them (`go mod download MODULE@VERSION` brings them there; MODULES below). Where the schema
+of an object is missing, or PyYAML, it says so and ends with 77. Of a schema are looked at: type, properties, required, items,
+enum, pattern, minimum, maxLength; a field that it does not know is refused, as `oc apply` warns of it and the cluster drops it.
+Objects without a schema anywhere are looked at by hand: a ConfigMap's keys, an UpdateService's fields.
 """
 
 import base64
@@ -22,6 +22,16 @@ SKIPPED = 77
 OBJECT_MAX = 262_144
 OPEN = {"metadata"}
 
+# Who has the schema of a kind, and how its file is called.
+OPENSHIFT = "github.com/openshift/api"
+MODULES = {
+    "ImageDigestMirrorSet": (OPENSHIFT, "*imagedigestmirrorsets*.yaml"),
+    "ImageTagMirrorSet": (OPENSHIFT, "*imagetagmirrorsets*.yaml"),
+    "ImageContentSourcePolicy": (OPENSHIFT, "*contentsourcepolicies*.yaml"),
+    "CatalogSource": ("github.com/operator-framework/api", "*catalogsources*.yaml"),
+    "ClusterCatalog": ("github.com/operator-framework/operator-controller", "*clustercatalogs*.yaml"),
+}
+
 
 def skip(why):
     print(f"skipped: {why}", file=sys.stderr)
@@ -34,7 +44,7 @@ except ImportError:
     skip("PyYAML is not on this machine")
 
 
-def places():
+def places(module):
     named = os.environ.get("BUNDLE_CRDS")
     if named:
         return [pathlib.Path(named)]
@@ -42,14 +52,15 @@ def places():
         cache = subprocess.run(["go", "env", "GOMODCACHE"], capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return []
-    return sorted(pathlib.Path(cache, "github.com/openshift").glob("api@*"))
+    above, name = module.rsplit("/", 1)
+    return sorted(pathlib.Path(cache, above).glob(f"{name}@*"))
 
 
 def schemas():
     """Schemas by (apiVersion, kind)."""
     found = {}
-    for place in places():
-        for path in sorted(place.rglob("*mirrorsets*.yaml")) + sorted(place.rglob("*contentsourcepolicies*.yaml")):
+    for module, pattern in MODULES.values():
+        for path in [path for place in places(module) for path in sorted(place.rglob(pattern))]:
             try:
                 crd = yaml.safe_load(path.read_text())
             except yaml.YAMLError:
@@ -75,6 +86,8 @@ def check(schema, value, at, top=False):
         yield f"{at}: {value!r} is none of {schema['enum']}"
     if "pattern" in schema and not re.search(schema["pattern"], value):
         yield f"{at}: {value!r} does not fit its pattern"
+    if "maxLength" in schema and len(value) > schema["maxLength"]:
+        yield f"{at}: {value!r} is too long"
     if "minimum" in schema and value < schema["minimum"]:
         yield f"{at}: {value!r} is below {schema['minimum']}"
     if isinstance(value, dict) and "properties" in schema:
@@ -82,7 +95,7 @@ def check(schema, value, at, top=False):
             if name not in value:
                 yield f"{at}: `{name}` is missing"
         for name, below in value.items():
-            if top and name in OPEN:
+            if top and name in OPEN or below is None:  # nothing is a field that is not there
                 continue
             if name not in schema["properties"]:
                 yield f"{at}: `{name}` is no field"
@@ -154,19 +167,25 @@ def objects(path):
 
 def main():
     known = schemas()
-    if not known:
-        skip("no CustomResourceDefinitions of OpenShift (set BUNDLE_CRDS, or `go mod download github.com/openshift/api@master`)")
+    kinds = {kind for _, kind in known}
     faults = count = 0
+    missing = set()
     for directory in sys.argv[1:]:
         for path in sorted(pathlib.Path(directory).iterdir()):
             if path.name.startswith(".") or path.suffix not in (".yaml", ".json"):
                 continue
             for value in objects(path):
+                if value.get("kind") in MODULES.keys() - kinds:
+                    missing.add(value["kind"])
+                    continue
                 count += 1
                 for problem in problems(value, known):
                     faults += 1
                     print(f"{path}: {problem}")
     print(f"{count} objects, {faults} faults")
+    if missing and not faults:
+        modules = ", ".join(sorted({MODULES[kind][0] for kind in missing}))
+        skip(f"no schema of {', '.join(sorted(missing))} (set BUNDLE_CRDS, or `go mod download` of {modules})")
     sys.exit(1 if faults or not count else 0)
 
 

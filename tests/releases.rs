@@ -13,11 +13,12 @@ use fs_err as fs;
 use serde_json::{Value, json};
 use support::command::Run;
 use support::image::Pushed;
+use support::openshift::schemas;
 use support::releases::{
     COMPONENTS, Multi, RELEASES, Releases, graph, gzip, listening, names, resources, tar,
 };
 use support::server::fs_write;
-use support::{skip, text};
+use support::text;
 
 #[test]
 fn a_release_comes_to_the_target_and_the_next_one_brings_only_what_is_new() {
@@ -125,22 +126,6 @@ fn a_release_comes_to_the_target_and_the_next_one_brings_only_what_is_new() {
                 ["again", "media"].map(|dir| fs::read(releases.site.path(dir).join(&name)));
             assert!(one.unwrap() == other.unwrap(), "{name}");
         }
-    }
-}
-
-/// The real schemas hold what is written, where they are on this machine.
-#[track_caller]
-fn schemas(directory: &std::path::Path) {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/crds.py");
-    let run = std::process::Command::new("python3").arg(script).arg(directory).output();
-    match run {
-        Ok(run) if run.status.code() == Some(77) => skip(&String::from_utf8_lossy(&run.stderr)),
-        Ok(run) => {
-            let said = String::from_utf8_lossy(&run.stdout);
-            assert!(run.status.success(), "{said}");
-            eprintln!("{said}");
-        }
-        Err(error) => skip(&format!("no python3: {error}")),
     }
 }
 

@@ -85,3 +85,9 @@ pub const ITEMS_MAX: usize = PARTS_MAX;
 
 /// Nesting of any JSON document read from outside.
 pub const DEPTH_MAX: usize = 16;
+
+/// Bytes of the resource of a catalog: the names of thousands of packages, and a template.
+pub const CATALOG_MAX: usize = 256 * 1024;
+
+/// Bytes of the template in it, as JSON without white space: a cluster takes 256 KiB for a whole object.
+pub const TEMPLATE_MAX: usize = 64 * 1024;

@@ -1,4 +1,4 @@
-//! Releases to test with: where the real data lies, and an update service that gives out graphs.
+//! OpenShift to test with: where the real data lies, an update service that gives out graphs, and who else reads what was made.
 
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -10,7 +10,7 @@ use fs_err as fs;
 use serde_json::json;
 
 use super::command::bundle;
-use super::{listener, serve, skip};
+use super::{listener, serve, skip, tool};
 
 /// A file or directory of the real OpenShift data, or `None` after saying that it is not on this machine.
 pub fn data(below: &str) -> Option<PathBuf> {
@@ -22,6 +22,33 @@ pub fn data(below: &str) -> Option<PathBuf> {
     }
     skip(&format!("no OpenShift data `{below}` (BUNDLE_OPENSHIFT_DATA says where it is)"));
     None
+}
+
+/// The real schemas hold what is written for clusters, where they are on this machine.
+#[track_caller]
+pub fn schemas(directory: &Path) {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/crds.py");
+    let run = Command::new("python3").arg(script).arg(directory).output();
+    match run {
+        Ok(run) if run.status.code() == Some(77) => skip(&String::from_utf8_lossy(&run.stderr)),
+        Ok(run) => {
+            let said = String::from_utf8_lossy(&run.stdout);
+            assert!(run.status.success(), "{said}");
+            eprintln!("{said}");
+        }
+        Err(error) => skip(&format!("no python3: {error}")),
+    }
+}
+
+/// What the real `opm` says (`validate DIR`, `render DIR`), which is the reader of catalogs in a cluster too; `None` after
+/// saying that it is not on this machine. What it keeps goes below `home`.
+#[track_caller]
+pub fn opm(home: &Path, arguments: &[&str]) -> Option<Vec<u8>> {
+    let mut opm = Command::new(tool("opm")?);
+    opm.env_clear().env("HOME", home).env("TMPDIR", home).current_dir(home).args(arguments);
+    let run = opm.output().unwrap();
+    assert!(run.status.success(), "opm {arguments:?}: {}", String::from_utf8_lossy(&run.stderr));
+    Some(run.stdout)
 }
 
 /// Status and body, by `architecture/channel`.

@@ -8,6 +8,7 @@
 //!    once); [`kept`] keeps both in the workspace (`stored` is their form there), so that no layer is read a second time.
 //!    [`mod@open`] is all of this.
 //! 4. [`graph`] is a channel, [`listing`] says what there is, [`select`] which bundles are taken, and why.
+//! 5. [`template`] is what a user wants in the `CatalogSource` besides.
 
 mod assemble;
 pub mod error;
@@ -28,6 +29,7 @@ pub mod select;
 mod shape;
 pub mod store;
 mod stored;
+pub mod template;
 #[cfg(test)]
 mod testing;
 mod wording;

@@ -171,7 +171,7 @@ struct Operator {
     /// v1alpha2 only, deprecated, without effect.
     #[schemars(example = &"registry.redhat.io/redhat/redhat-operator-index:v4.18")]
     original_ref: Option<String>,
-    /// Template of the CatalogSource to generate.
+    /// File with a CatalogSource whose fields the generated one takes; a relative path is relative to the current directory.
     #[schemars(example = &"./catalog-source.yaml")]
     target_catalog_source_template: Option<String>,
     /// Do not add the packages that the chosen ones need.

@@ -1,12 +1,14 @@
 //! Catalogs of Operators, as a cluster is told of them: a `CatalogSource` for the lifecycle manager that every cluster has, a
 //! `ClusterCatalog` for the one after it.
 //!
-//! In: a catalog's name at the target. Out: one object of each kind. What must hold: the names are those of oc-mirror
-//! wherever it has one, so that what is applied takes the place of what it made; and they are names that a cluster takes.
+//! In: a catalog's name at the target, and what its user wants in the object besides. Out: one object of each kind. What must
+//! hold: the names are those of oc-mirror wherever it has one, so that what is applied takes the place of what it made; they
+//! are names that a cluster takes; and no template leads a cluster to another catalog.
 
 use std::collections::BTreeSet;
 
 use format_spec::{Repository, Tag};
+use serde_json::{Map, Value};
 
 use super::document::{Node, map, text};
 
@@ -52,25 +54,67 @@ fn unique(wanted: &str, taken: &mut BTreeSet<String>) -> String {
     name
 }
 
-/// A `CatalogSource` of this image. `template` has further fields of its `spec`; those that say where the catalog is are
-/// set here.
-pub(super) fn catalog_source(name: &str, image: &str, template: Vec<(String, Node)>) -> Node {
-    let own = [("sourceType", "grpc"), ("image", image)];
-    let mut spec: Vec<(String, Node)> =
-        own.iter().map(|(field, value)| ((*field).to_owned(), text(*value))).collect();
-    // Another place than the image.
-    let ours = ["sourceType", "image", "address", "configMap"];
-    spec.extend(template.into_iter().filter(|(field, _)| !ours.contains(&field.as_str())));
+/// What a user wants in a `CatalogSource`: the template of the configuration, without what is ours to say.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Template {
+    /// `labels` and `annotations`, those that there are.
+    metadata: Vec<(String, Node)>,
+    spec: Vec<(String, Node)>,
+}
+
+impl Template {
+    /// Takes what counts of a template. What cannot stand in an object is an error.
+    pub(super) fn of(mut template: Map<String, Value>) -> Result<Self, String> {
+        let mut metadata = object(&mut template, "metadata", "metadata")?;
+        let mut found = Self::default();
+        for (field, shown) in
+            [("labels", "metadata.labels"), ("annotations", "metadata.annotations")]
+        {
+            let values = object(&mut metadata, field, shown)?;
+            if let Some((name, _)) = values.iter().find(|(_, value)| !value.is_string()) {
+                let name = name.escape_debug();
+                return Err(format!("its template has no text in `{shown}` under `{name}`"));
+            }
+            if !values.is_empty() {
+                found.metadata.push((field.to_owned(), values.into()));
+            }
+        }
+        // These say where the catalog is.
+        let ours = ["sourceType", "image", "address", "configMap"];
+        let spec = object(&mut template, "spec", "spec")?.into_iter();
+        let spec = spec.filter(|(field, _)| !ours.contains(&field.as_str()));
+        found.spec = spec.map(|(field, value)| (field, value.into())).collect();
+        Ok(found)
+    }
+}
+
+/// An object in a template; one that is not there is empty.
+fn object(
+    of: &mut Map<String, Value>,
+    field: &str,
+    shown: &str,
+) -> Result<Map<String, Value>, String> {
+    match of.remove(field) {
+        None | Some(Value::Null) => Ok(Map::new()),
+        Some(Value::Object(found)) => Ok(found),
+        Some(_) => Err(format!("`{shown}` of its template is no object")),
+    }
+}
+
+/// A `CatalogSource` of this image.
+pub(super) fn catalog_source(name: &str, image: &str, template: Option<&Template>) -> Node {
+    let pair = |field: &str, value: &str| (field.to_owned(), text(value));
+    let mut metadata =
+        vec![pair("name", &format!("cs-{name}")), pair("namespace", "openshift-marketplace")];
+    let mut spec = vec![pair("sourceType", "grpc"), pair("image", image)];
+    if let Some(template) = template {
+        metadata.extend_from_slice(&template.metadata);
+        spec.extend_from_slice(&template.spec);
+    }
     map([
         ("apiVersion", text("operators.coreos.com/v1alpha1")),
         ("kind", text("CatalogSource")),
-        (
-            "metadata",
-            map([
-                ("name", text(format!("cs-{name}"))),
-                ("namespace", text("openshift-marketplace")),
-            ]),
-        ),
+        ("metadata", Node::Map(metadata)),
         ("spec", Node::Map(spec)),
     ])
 }
@@ -82,7 +126,7 @@ pub(super) fn cluster_catalog(name: &str, image: &str) -> Node {
         ("apiVersion", text("olm.operatorframework.io/v1")),
         ("kind", text("ClusterCatalog")),
         ("metadata", map([("name", text(format!("cc-{name}")))])),
-        ("spec", map([("priority", Node::Number(0)), ("source", source)])),
+        ("spec", map([("priority", Node::Number(0.into())), ("source", source)])),
     ])
 }
 
@@ -151,18 +195,43 @@ spec:
   sourceType: grpc
   image: m.lan:5000/ns/redhat/index:v4.18
 ";
-        assert_eq!(shown(&catalog_source("index-v4-18", image, Vec::new())), expected);
-        let poll = map([("registryPoll", map([("interval", text("30m"))]))]);
-        let template = vec![
-            ("image".to_owned(), text("elsewhere")),
-            ("displayName".to_owned(), text("Ours")),
-            ("updateStrategy".to_owned(), poll),
-            ("address".to_owned(), text("elsewhere:50051")),
-        ];
-        let more =
-            "  displayName: Ours\n  updateStrategy:\n    registryPoll:\n      interval: \"30m\"\n";
-        let found = shown(&catalog_source("index-v4-18", image, template));
-        assert_eq!(found, format!("{expected}{more}"));
+        assert_eq!(shown(&catalog_source("index-v4-18", image, None)), expected);
+        // Neither the name nor the place is the template's.
+        let template = serde_json::json!({
+            "apiVersion": "operators.coreos.com/v1alpha1",
+            "kind": "CatalogSource",
+            "metadata": {
+                "name": "totalRubbish", "namespace": "elsewhere", "finalizers": ["x"],
+                "annotations": {"a.b/c": "1"}, "labels": {},
+            },
+            "spec": {
+                "image": "elsewhere", "address": "elsewhere:50051", "configMap": "elsewhere", "sourceType": "internal",
+                "displayName": "Ours", "priority": -100, "secrets": [], "icon": null,
+                "updateStrategy": {"registryPoll": {"interval": "30m"}},
+                "grpcPodConfig": {"extractContent": {"catalogDir": "/configs"}, "tolerations": [{"operator": "Exists", "tolerationSeconds": 5}]},
+            },
+            "status": {"message": "x"},
+        });
+        let Value::Object(template) = template else { panic!() };
+        let template = Template::of(template).unwrap();
+        let found = shown(&catalog_source("index-v4-18", image, Some(&template)));
+        let (head, spec) = expected.split_once("spec:").unwrap();
+        let more = "  displayName: Ours
+  grpcPodConfig:
+    extractContent:
+      catalogDir: \"/configs\"
+    tolerations:
+    - operator: Exists
+      tolerationSeconds: 5
+  icon: null
+  priority: -100
+  secrets: []
+  updateStrategy:
+    registryPoll:
+      interval: \"30m\"
+";
+        let annotations = "  annotations:\n    a.b/c: \"1\"\n";
+        assert_eq!(found, format!("{head}{annotations}spec:{spec}{more}"));
         let expected = "\
 apiVersion: olm.operatorframework.io/v1
 kind: ClusterCatalog

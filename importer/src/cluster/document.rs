@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 
-use serde_json::Value;
+use serde_json::{Map, Number, Value};
 
 /// A part of a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,11 +14,34 @@ pub(crate) enum Node {
     /// A text.
     Text(String),
     /// A number.
-    Number(u64),
+    Number(Number),
+    /// `true` or `false`.
+    Flag(bool),
+    /// Nothing.
+    Null,
     /// A list.
     List(Vec<Node>),
     /// Names and values, in this order.
     Map(Vec<(String, Node)>),
+}
+
+impl From<Value> for Node {
+    fn from(value: Value) -> Self {
+        match value {
+            Value::Null => Self::Null,
+            Value::Bool(flag) => Self::Flag(flag),
+            Value::Number(number) => Self::Number(number),
+            Value::String(text) => Self::Text(text),
+            Value::Array(items) => Self::List(items.into_iter().map(Self::from).collect()),
+            Value::Object(pairs) => Self::from(pairs),
+        }
+    }
+}
+
+impl From<Map<String, Value>> for Node {
+    fn from(pairs: Map<String, Value>) -> Self {
+        Self::Map(pairs.into_iter().map(|(name, value)| (name, value.into())).collect())
+    }
 }
 
 /// A text.
@@ -119,6 +142,10 @@ fn inline(out: &mut String, node: &Node) {
         Node::Number(number) => {
             let _ = write!(out, "{number}");
         }
+        Node::Flag(flag) => {
+            let _ = write!(out, "{flag}");
+        }
+        Node::Null => out.push_str("null"),
         Node::List(_) => out.push_str("[]"),
         Node::Map(_) => out.push_str("{}"),
     }
@@ -197,7 +224,7 @@ mod tests {
             (
                 "spec",
                 map([
-                    ("replicas", Node::Number(2)),
+                    ("replicas", Node::Number(2.into())),
                     ("list", Node::List(vec![item("q.io/a"), item("10.0.0.1:5000/b")])),
                     ("none", Node::List(Vec::new())),
                     ("empty", Node::Map(Vec::new())),
@@ -237,6 +264,30 @@ spec:
         assert_eq!(value["spec"]["list"][1]["source"], "10.0.0.1:5000/b");
         assert_eq!(value["spec"]["replicas"], 2);
         assert_eq!(value["spec"]["none"], serde_json::json!([]));
+    }
+
+    #[test]
+    fn what_others_wrote_stays_what_it_is() {
+        let value = serde_json::json!({
+            "a": {"flag": true, "none": null, "below": -5, "yes": "yes", "digits": "10"},
+            "b": [{"no": false}, [1, []], "x"],
+        });
+        let expected = "\
+a:
+  below: -5
+  digits: \"10\"
+  flag: true
+  none: null
+  \"yes\": \"yes\"
+b:
+- \"no\": false
+- - 1
+  - []
+- x
+";
+        let node = Node::from(value.clone());
+        assert_eq!(String::from_utf8(yaml(std::slice::from_ref(&node))).unwrap(), expected);
+        assert_eq!(serde_json::from_slice::<Value>(&json(&node)).unwrap(), value);
     }
 
     #[test]

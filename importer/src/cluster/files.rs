@@ -227,16 +227,16 @@ fn put_catalogs(
     files: &mut Files,
 ) -> Result<(), ImportError> {
     let mut taken = BTreeSet::new();
-    for Made { repository, tag } in &stated.catalogs {
+    for (Made { repository, tag }, template) in &stated.catalogs {
         let image = format!("{}/{}:{tag}", site.target.registry, place(site, repository)?);
         if form.results {
             let name = catalogs::older_name(repository, &mut taken);
-            let source = catalog_source(&name, &image, Vec::new());
+            let source = catalog_source(&name, &image, template.as_ref());
             files.insert(format!("catalogSource-cs-{name}.yaml").into(), yaml(&[source]));
             continue;
         }
         let name = catalogs::name(repository, tag, &mut taken);
-        let source = catalog_source(&name, &image, Vec::new());
+        let source = catalog_source(&name, &image, template.as_ref());
         files.insert(format!("cs-{name}.yaml").into(), yaml(&[source]));
         files.insert(format!("cc-{name}.yaml").into(), yaml(&[cluster_catalog(&name, &image)]));
     }

@@ -1,6 +1,7 @@
 //! The files for a target, byte for byte, for the cases that people know from their documentation.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 
 use format_spec::Digest;
 use format_spec::index::Resource;
@@ -318,6 +319,100 @@ fn catalogs_have_an_object_of_each_kind() {
     assert!(
         text.contains("  name: cs-redhat-operator-index\n") && !text.contains("ClusterCatalog")
     );
+}
+
+#[test]
+fn a_catalog_that_was_not_changed_has_no_mirror_and_takes_its_template() {
+    let resource =
+        |name: &str, content: &str| Resource { name: name.to_owned(), content: content.into() };
+    let stated = r#"{"source": "q.io/redhat/index@sha256:0", "digest": "sha256:0", "packages": ["a", "b"],
+        "template": {"metadata": {"labels": {"team": "ours"}}, "spec": {"priority": 5, "image": "elsewhere"}}}"#;
+    let hex = "ab".repeat(32);
+    let catalog = |tag: &str, source: &str| {
+        image("redhat/index", tag, &format!("q.io/redhat/index{source}"), ContentClass::Operator)
+    };
+    let standing = Standing {
+        images: vec![
+            catalog("v4.18", ":v4.18"),
+            catalog("v4.17", &format!("@sha256:{hex}")),
+            image(
+                "redhat/op",
+                "1",
+                &format!("q.io/redhat/op@sha256:{hex}"),
+                ContentClass::Operator,
+            ),
+        ],
+        resources: vec![
+            resource("catalog/redhat/index/v4.17", ""),
+            resource("catalog/redhat/index/v4.18", stated),
+            resource("catalog/redhat/index/v4.19", "<html>"),
+        ],
+        ..Standing::default()
+    };
+    let at = site("docker://m.lan/ns", 0);
+    let (text, warnings) = shown(&standing, &at, Form::default());
+    let [told] = &*warnings else { panic!("{warnings:?}") };
+    assert!(
+        told.starts_with("the resource `catalog/redhat/index/v4.19` of the sequence"),
+        "{told}"
+    );
+    let names: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("== ")).collect();
+    let catalogs =
+        ["cc-index-v4-17", "cc-index-v4-18", "cs-index-v4-17", "cs-index-v4-18", "idms-oc-mirror"];
+    assert_eq!(names, catalogs.map(|name| format!("{name}.yaml")));
+    // Only the Operator's image is asked for under its source.
+    let alone = Standing { images: vec![standing.images[2].clone()], ..Standing::default() };
+    let mirrors = shown(&alone, &at, Form::default()).0;
+    assert!(text.ends_with(&mirrors) && !mirrors.contains("index"), "{text}");
+    let source = "\
+metadata:
+  name: cs-index-v4-18
+  namespace: openshift-marketplace
+  labels:
+    team: ours
+spec:
+  sourceType: grpc
+  image: m.lan/ns/redhat/index:v4.18
+  priority: 5
+";
+    assert!(text.contains(source), "{text}");
+    let (older, _) = shown(&standing, &at, Form { results: true, ..Form::default() });
+    assert!(older.contains("  priority: 5\n") && !older.contains("q.io/redhat/index"), "{older}");
+}
+
+#[test]
+fn the_real_schemas_hold_catalogs() {
+    let stated = r#"{"template": {"metadata": {"labels": {"team": "ours"}, "annotations": {"a.b/c": "1"}}, "spec": {
+        "displayName": "Ours", "publisher": "yes", "priority": -100, "secrets": ["pull"],
+        "updateStrategy": {"registryPoll": {"interval": "30m0s"}}, "grpcPodConfig": {
+            "nodeSelector": {"kubernetes.io/os": "linux"}, "securityContextConfig": "restricted", "memoryTarget": "30Mi",
+            "tolerations": [{"key": "a", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 5}]}}}}"#;
+    let resources =
+        ["1", "2"].map(|tag| format!("catalog/a/index/{tag}")).into_iter().zip(["", stated]);
+    let resources =
+        resources.map(|(name, content)| Resource { name, content: content.as_bytes().to_vec() });
+    let standing = Standing { resources: resources.collect(), ..Standing::default() };
+    let at = site("docker://10.0.0.1:5000/ns", 0);
+    let directory = tempfile::tempdir().unwrap();
+    for (name, bytes) in make(&standing, &at, Form::default(), &mut Vec::new()).unwrap() {
+        fs_err::write(directory.path().join(name), bytes).unwrap();
+    }
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/crds.py");
+    let run = std::process::Command::new("python3").arg(script).arg(directory.path()).output();
+    let skipped = match run {
+        Ok(run) if run.status.code() == Some(77) => String::from_utf8_lossy(&run.stderr).into(),
+        Ok(run) => {
+            let said = String::from_utf8_lossy(&run.stdout);
+            assert!(said.contains("4 objects, 0 faults"), "{said}");
+            return;
+        }
+        Err(error) => format!("no python3: {error}"),
+    };
+    eprintln!("{skipped}");
+    if let Some(list) = std::env::var_os("BUNDLE_SKIPS") {
+        let mut file = fs_err::OpenOptions::new().append(true).create(true).open(list).unwrap();
+        writeln!(file, "{}", skipped.trim_start_matches("skipped: ").trim_end()).unwrap();
+    }
 }
 
 #[test]

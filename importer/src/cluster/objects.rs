@@ -109,7 +109,7 @@ pub(crate) fn update_service(releases: String, graph: String) -> Node {
         (
             "spec",
             map([
-                ("replicas", Node::Number(2)),
+                ("replicas", Node::Number(2.into())),
                 ("releases", text(releases)),
                 ("graphDataImage", text(graph)),
             ]),

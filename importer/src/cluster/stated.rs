@@ -6,9 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use format_spec::index::Resource;
+use format_spec::limits::{CATALOG_MAX, TEMPLATE_MAX};
 use format_spec::{Digest, Repository, Tag, json};
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
+use super::catalogs::Template;
 use crate::limits::SIGNATURE_MAX;
 
 /// A release that stands.
@@ -47,8 +50,8 @@ pub(crate) struct Stated {
     /// Signature files by the digest that they sign and their number.
     pub(crate) signatures: BTreeMap<(Digest, u32), Vec<u8>>,
     pub(crate) graph: Option<Made>,
-    /// Catalog images.
-    pub(crate) catalogs: BTreeSet<Made>,
+    /// Catalog images, with what the user wants in their objects.
+    pub(crate) catalogs: BTreeMap<Made, Option<Template>>,
 }
 
 impl Stated {
@@ -93,7 +96,14 @@ impl Stated {
                 let (repository, tag) = rest.rsplit_once('/').ok_or("it has no tag")?;
                 let repository = repository.parse().map_err(|error| format!("{error}"))?;
                 let tag = tag.parse().map_err(|error| format!("{error}"))?;
-                self.catalogs.insert(Made { repository, tag });
+                let template = template(content)?;
+                let known = self.catalogs.entry(Made { repository, tag }).or_default();
+                if known.is_some() && template.is_some() && *known != template {
+                    return Err("another stream has another template for it".to_owned());
+                }
+                if known.is_none() {
+                    *known = template;
+                }
             }
             _ => {}
         }
@@ -108,12 +118,33 @@ impl Stated {
     /// Whether this name at the target is of an image that no cluster asks for under another name.
     pub(crate) fn is_made(&self, repository: &Repository, tag: &Tag) -> bool {
         let is = |made: &Made| made.repository == *repository && made.tag == *tag;
-        self.graph.as_ref().is_some_and(is) || self.catalogs.iter().any(is)
+        self.graph.as_ref().is_some_and(is) || self.catalogs.keys().any(is)
     }
 }
 
 fn parse<T: serde::de::DeserializeOwned>(content: &[u8]) -> Result<T, String> {
     json::parse(content).map_err(|error| error.to_string())
+}
+
+/// The template in the content of a catalog's resource.
+fn template(content: &[u8]) -> Result<Option<Template>, String> {
+    if content.is_empty() {
+        return Ok(None);
+    }
+    if content.len() > CATALOG_MAX {
+        return Err(format!("{} bytes, at most {CATALOG_MAX}", content.len()));
+    }
+    match parse::<Map<String, Value>>(content)?.remove("template") {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::Object(template)) => {
+            let bytes = serde_json::to_vec(&template).map_or(usize::MAX, |json| json.len());
+            if bytes > TEMPLATE_MAX {
+                return Err(format!("its template has {bytes} bytes, at most {TEMPLATE_MAX}"));
+            }
+            Template::of(template).map(Some)
+        }
+        Some(_) => Err("its `template` is no object".to_owned()),
+    }
 }
 
 /// `sha256-<hex>-<n>`.
@@ -148,7 +179,8 @@ mod tests {
                 resource("release/4.14.38-x86_64", release.as_bytes()),
                 resource(&format!("release-signature/sha256-{hex}-2"), b"two"),
                 resource("graph-image", graph),
-                resource("catalog/redhat/index/v4.14", b"{}"),
+                resource("catalog/redhat/index/v4.14", b""),
+                resource("catalog/redhat/index/v4.15", br#"{"digest":"?","of-later":[1]}"#),
                 resource("of-later/versions", b"?"),
                 resource("of-later", b"?"),
             ],
@@ -162,11 +194,16 @@ mod tests {
         assert_eq!(stated.signatures[&(digest, 2)], b"two");
         let name =
             |repository: &str, tag: &str| (repository.parse().unwrap(), tag.parse().unwrap());
-        for (repository, tag) in
-            [name("openshift/graph-image", "latest"), name("redhat/index", "v4.14")]
+        for (repository, tag) in ["v4.14", "v4.15"]
+            .map(|tag| name("redhat/index", tag))
+            .into_iter()
+            .chain([name("openshift/graph-image", "latest")])
         {
             assert!(stated.is_made(&repository, &tag));
         }
+        let item = "x".repeat(10_000);
+        let large = serde_json::json!({"template": {"spec": {"secrets": vec![item; 7]}}});
+        let large = serde_json::to_vec(&large).unwrap();
         for (odd, content) in [
             ("release/x", &b"{}"[..]),
             ("release/x", b"<html>"),
@@ -175,10 +212,36 @@ mod tests {
             (&*format!("release-signature/sha256-{hex}-01"), b""),
             (&*format!("release-signature/sha256-{hex}-0"), b""),
             ("catalog/x", b""),
+            ("catalog/x/1", b"[]"),
+            ("catalog/x/1", b"{\"template\":[]}"),
+            ("catalog/x/1", b"{\"template\":{\"spec\":1}}"),
+            ("catalog/x/1", b"{\"template\":{\"spec\":{\"priority\":1.5}}}"),
+            ("catalog/x/1", b"{\"template\":{\"metadata\":[]}}"),
+            ("catalog/x/1", b"{\"template\":{\"metadata\":{\"labels\":{\"a\":true}}}}"),
+            ("catalog/x/1", &[b' '; CATALOG_MAX + 1]),
+            ("catalog/x/1", &large),
         ] {
             let mut warnings = Vec::new();
             let nothing = Stated::of(&[resource(odd, content)], &mut warnings);
             assert_eq!((nothing, warnings.len()), (Stated::default(), 1), "{odd}");
         }
+    }
+
+    #[test]
+    fn a_template_of_one_stream_holds_and_another_one_is_told() {
+        let one = resource("catalog/a/b/1", br#"{"template":{"spec":{"priority":1}}}"#);
+        let other = resource("catalog/a/b/1", br#"{"template":{"spec":{"priority":2}}}"#);
+        let none = resource("catalog/a/b/1", b"{}");
+        let mut warnings = Vec::new();
+        let stated = |resources: &[&Resource], warnings: &mut Vec<String>| {
+            let resources: Vec<_> = resources.iter().map(|one| (*one).clone()).collect();
+            Stated::of(&resources, warnings)
+        };
+        let first = stated(&[&one], &mut warnings);
+        assert_eq!(stated(&[&none, &one, &one, &none], &mut warnings), first);
+        assert!(warnings.is_empty(), "{warnings:?}");
+        assert_eq!(stated(&[&one, &other], &mut warnings), first);
+        let [told] = &*warnings else { panic!("{warnings:?}") };
+        assert!(told.ends_with("another stream has another template for it"), "{told}");
     }
 }
