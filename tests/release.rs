@@ -10,7 +10,7 @@ use fs_err as fs;
 use serde_json::{Value, json};
 use support::command::Run;
 use support::image::Pushed;
-use support::releases::{COMPONENTS, RELEASES, Releases, names, tar};
+use support::releases::{COMPONENTS, RELEASES, Releases, graph, names, resources, tar};
 use support::server::fs_write;
 use support::text;
 
@@ -300,6 +300,36 @@ fn a_release_that_is_spread_over_sequences_is_found_in_all_of_them() {
         .extract_media(&["one", "two"], &["--release", "4.16.0-x86_64", "--to", text(&older)])
         .ok();
     assert_eq!(listed(&releases, "older"), ["image-references", "release-metadata"]);
+}
+
+#[test]
+fn of_an_increment_the_release_is_meant_that_it_carries() {
+    let Some(releases) = Releases::new() else { return };
+    let components = releases.components(&["a".to_owned()], "1");
+    let old = releases.release("4.16.0", &components);
+    releases.configure(&old, "");
+    releases.create("one", &[]).ok();
+    let new = releases.release("4.16.1", &components);
+    let service = graph(&releases, &[("4.16.0", &old), ("4.16.1", &new)]);
+    releases.site.configure(
+        "  platform:\n    channels:\n    - {name: stable-4.16, minVersion: 4.16.0, maxVersion: 4.16.1}\n",
+    );
+    let (keys, store) = (releases.site.path("keys.pgp"), releases.site.path("store"));
+    let mut command = releases.site.command(&[]);
+    command.env("UPDATE_URL_OVERRIDE", &service).args(releases.site.create_arguments("two"));
+    command.args(["--release-keys", text(&keys), "--signature-store", text(&store)]);
+    Run::of(&mut command).ok();
+    assert!(resources(&releases.index("two", 2)).contains_key("release/4.16.0-x86_64"));
+
+    let out = releases.site.path("out");
+    let to = ["--to", text(&out)];
+    let old = [&to[..], &["--release", "4.16.0"]].concat();
+    let run = releases.extract_media(&["two"], &old).refused(&[66]);
+    run.says("an earlier sequence has `4.16.0-x86_64`").says("--from DIR");
+    // Without more said it is the one that is there; its lower layer came with the other one.
+    releases.extract_media(&["two"], &to).refused(&[66]).says("an earlier one did");
+    releases.extract_media(&["two", "one"], &to).refused(&[64]).says("several releases are there");
+    releases.extract_media(&["two", "one"], &old).ok();
 }
 
 /// A program with the places in which releases are named.

@@ -41,6 +41,8 @@ pub struct ShelvedRelease {
     pub digest: Digest,
     /// Its image at the source; empty when the sequence does not say it.
     pub source: String,
+    /// Whether one of the sequences here carries its image; else an earlier one did.
+    pub carried: bool,
 }
 
 /// The sequences on media, open for reading.
@@ -98,6 +100,7 @@ impl MediaShelf {
                         version: release.version,
                         digest: release.digest,
                         source: release.source,
+                        carried: false,
                     });
                 }
             }
@@ -109,6 +112,10 @@ impl MediaShelf {
                 manifests,
                 referrers: OnceLock::new(),
             }));
+        }
+        for release in &mut shelf.releases {
+            release.carried =
+                shelf.sequences.iter().any(|open| open.entry(&release.digest).is_some());
         }
         shelf.releases.sort_by(|a, b| a.tag.cmp(&b.tag));
         Ok(shelf)

@@ -176,35 +176,106 @@ fn image(text: &str) -> Result<Reference, Failure> {
     })
 }
 
-/// The release of a medium that is meant.
+/// The release of a medium that is meant. Those that an earlier sequence carried are none to choose from.
 fn choose<'a>(
     releases: &'a [ShelvedRelease],
     wanted: Option<&str>,
 ) -> Result<&'a ShelvedRelease, Failure> {
-    let all = || {
-        let tags = releases.iter().map(|release| format!("`{}`", release.tag));
-        tags.collect::<Vec<_>>().join(", ")
+    let names = |carried: bool| {
+        let tags = releases.iter().filter(|release| release.carried == carried);
+        tags.map(|release| format!("`{}`", release.tag)).collect::<Vec<_>>().join(", ")
     };
-    let one = |mut found: Vec<&'a ShelvedRelease>, which: String| match found.len() {
-        1 => Ok(found.remove(0)),
-        _ => {
-            let first = releases.first().map_or("TAG", |release| release.tag.as_str());
-            Err(Failure::usage(format!("{which}; there are {}", all()))
-                .with_hint(format!("name one by its tag: `--release {}`", quoted(first))))
-        }
+    let all = || match (names(true), names(false)) {
+        (here, earlier) if earlier.is_empty() => format!("there are {here}"),
+        (here, earlier) if here.is_empty() => format!("an earlier sequence has {earlier}"),
+        (here, earlier) => format!("there are {here}; an earlier sequence has {earlier}"),
+    };
+    let further = |error: String| {
+        Failure::new(Kind::Incomplete, error)
+            .with_hint("name the directories with the sequences that do, too: `--from DIR`")
     };
     if releases.is_empty() {
         return Err(Failure::new(Kind::Incomplete, "the sequences carry no release")
             .with_hint("name the directories with the sequences that do: `--from DIR`"));
     }
-    let Some(wanted) = wanted else {
-        return one(releases.iter().collect(), "several releases are there".to_owned());
+    let fits = |release: &&ShelvedRelease| match wanted {
+        None => true,
+        Some(wanted) => release.tag.as_str() == wanted || release.version == wanted,
     };
-    if let Some(release) = releases.iter().find(|release| release.tag.as_str() == wanted) {
-        return Ok(release);
+    let exact = releases.iter().find(|release| Some(release.tag.as_str()) == wanted);
+    let found: Vec<_> =
+        exact.map_or_else(|| releases.iter().filter(fits).collect(), |one| vec![one]);
+    let here: Vec<_> = found.iter().filter(|release| release.carried).collect();
+    let named = wanted.map(|wanted| format!(" `{wanted}`")).unwrap_or_default();
+    let which = match (&*here, &*found) {
+        ([only], _) => return Ok(only),
+        ([], []) => format!("no release is{named}; {}", all()),
+        ([], _) => {
+            return Err(further(format!(
+                "the sequences do not carry the release{named}; {}",
+                all()
+            )));
+        }
+        ([..], _) => match wanted {
+            None => format!("several releases are there; {}", all()),
+            Some(wanted) => format!("several releases are `{wanted}`; {}", all()),
+        },
+    };
+    let first = here.first().copied().copied().or_else(|| releases.iter().find(|one| one.carried));
+    let first = first.map_or("TAG", |release| release.tag.as_str());
+    Err(Failure::usage(which)
+        .with_hint(format!("name one by its tag: `--release {}`", quoted(first))))
+}
+
+#[cfg(test)]
+mod tests {
+    use format_spec::{Digest, Sequence};
+
+    use super::*;
+
+    #[test]
+    fn only_what_is_here_is_chosen_from() {
+        let release = |tag: &str, carried| ShelvedRelease {
+            sequence: Sequence::FIRST,
+            tag: tag.parse().unwrap(),
+            version: tag.split('-').next().unwrap_or_default().to_owned(),
+            digest: Digest::of(tag.as_bytes()),
+            source: String::new(),
+            carried,
+        };
+        let told =
+            |releases: &[ShelvedRelease], wanted: Option<&str>| match choose(releases, wanted) {
+                Ok(release) => release.tag.to_string(),
+                Err(failure) => format!("{failure:?}"),
+            };
+        let [old, new] = [release("4.1.0-x86_64", false), release("4.1.1-x86_64", true)];
+        let both = [old.clone(), new.clone()];
+        assert_eq!(told(&both, None), "4.1.1-x86_64");
+        assert_eq!(told(&both, Some("4.1.1")), "4.1.1-x86_64");
+        for (releases, wanted) in [(&both[..], Some("4.1.0")), (&both[..1], None)] {
+            let text = told(releases, wanted);
+            assert!(
+                text.contains("Incomplete") && text.contains("do not carry the release"),
+                "{text}"
+            );
+            assert!(text.contains("an earlier sequence has `4.1.0-x86_64`"), "{text}");
+        }
+        let arm = release("4.1.1-aarch64", true);
+        let text = told(&[old.clone(), new.clone(), arm.clone()], None);
+        assert!(
+            text.contains(
+                "several releases are there; there are `4.1.1-x86_64`, `4.1.1-aarch64`; an"
+            ),
+            "{text}"
+        );
+        let text = told(&[new, arm, old], Some("4.1.1"));
+        assert!(text.contains("several releases are `4.1.1`"), "{text}");
+        let text = told(&both, Some("4.2"));
+        assert!(
+            text.contains("no release is `4.2`; there are `4.1.1-x86_64`; an earlier"),
+            "{text}"
+        );
+        assert!(text.contains("--release 4.1.1-x86_64"), "{text}");
+        assert!(told(&[], None).contains("carry no release"));
     }
-    let found = releases.iter().filter(|release| release.version == wanted).collect::<Vec<_>>();
-    let several = !found.is_empty();
-    let which = if several { "several releases are" } else { "no release is" };
-    one(found, format!("{which} `{wanted}`"))
 }
