@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
-use super::graph::{Graph, check_channel, check_package};
+use super::graph::{Graph, check_package};
 use super::model::{Bundle, Catalog, Channel, Package};
 use super::select::{Fault, Reason};
 use super::store::{Store, StoreError};
@@ -121,25 +121,29 @@ pub fn view(
     store: &Store,
 ) -> Result<PackageView, StoreError> {
     let deprecations = Deprecations::of(package, store)?;
+    let flaws = check_package(name, package);
+    let faults = |channel: Option<&str>| {
+        let own = flaws.iter().filter(|flaw| flaw.channel.as_deref() == channel);
+        own.map(|flaw| flaw.what.to_string()).collect()
+    };
+    let of_channel = |channel: &Channel| {
+        of_channel(package, channel, &deprecations, faults(Some(&channel.name)))
+    };
     let channels = match channel {
         Some(channel) => {
-            let mut shown = of_channel(name, package, channel, &deprecations);
+            let mut shown = of_channel(channel);
             shown.entries = Some(entries(package, channel, &deprecations));
             vec![shown]
         }
-        None => {
-            let of = |channel| of_channel(name, package, channel, &deprecations);
-            package.channels.iter().map(of).collect()
-        }
+        None => package.channels.iter().map(of_channel).collect(),
     };
-    let faults = check_package(name, package).into_iter().filter(|flaw| flaw.channel.is_none());
     Ok(PackageView {
         name: name.to_owned(),
         display_name: package.display_name.clone(),
         default_channel: package.default_channel.clone(),
         bundles: package.bundles.len(),
         deprecated: deprecations.get("olm.package", ""),
-        faults: faults.map(|flaw| flaw.what.to_string()).collect(),
+        faults: faults(None),
         channels,
     })
 }
@@ -150,21 +154,20 @@ pub fn all(catalog: &Catalog, store: &Store) -> Result<Vec<PackageView>, StoreEr
 }
 
 fn of_channel(
-    name: &str,
     package: &Package,
     channel: &Channel,
     deprecations: &Deprecations,
+    faults: Vec<String>,
 ) -> ChannelView {
     let graph = Graph::of(&channel.entries);
     let head = graph.head().ok().map(|head| graph.entry(head).name.as_ref());
-    let faults = check_channel(name, package, channel);
     ChannelView {
         name: channel.name.clone(),
         head: head.map(ToOwned::to_owned),
         version: head.and_then(|head| version(package, head)),
         bundles: channel.entries.len(),
         deprecated: deprecations.get("olm.channel", &channel.name),
-        faults: faults.into_iter().map(|flaw| flaw.what.to_string()).collect(),
+        faults,
         entries: None,
     }
 }
