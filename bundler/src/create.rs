@@ -13,6 +13,8 @@ use registry::lasting;
 use registry::progress::Progress;
 use tokio_util::sync::CancellationToken;
 
+use crate::catalog::carry;
+use crate::catalog::settle::Means;
 use crate::config::ImageSetConfig;
 use crate::durable;
 use crate::error::{CreateError, fit};
@@ -167,6 +169,8 @@ pub async fn create(stream: Stream, options: CreateOptions) -> Result<Created, C
     let finding = async {
         let (mut carried, chosen) = asked::releases(&options, &origins).await;
         wishes.append(&mut carried.wishes);
+        let (mut catalogs, bundles) = carry::carry(&options, &origins).await;
+        wishes.extend(bundles);
         match asked::graph(&options, &origins).await {
             Ok(wish) => wishes.extend(wish),
             Err(error) => carried.failures.push(error.told()),
@@ -177,15 +181,27 @@ pub async fn create(stream: Stream, options: CreateOptions) -> Result<Created, C
         let mut resolved = resolving.await?;
         resolved.warnings.splice(0..0, idle);
         let releases = asked::note(&mut resolved, carried, chosen);
-        Ok::<_, CreateError>((resolved, releases))
+        catalogs.note(&mut resolved);
+        Ok::<_, CreateError>((resolved, releases, catalogs))
     };
-    let (mut resolved, releases) = tokio::select! {
+    let (mut resolved, releases, mut catalogs) = tokio::select! {
         found = finding => found?,
         () = options.cancel.cancelled() => return Err(CreateError::Cancelled),
     };
     let standing = state.standing.as_ref().unwrap_or(&state.known).resources();
+    let means = Means {
+        options: &options,
+        origins: &origins,
+        rules: &rules,
+        known: &state.known,
+        standing,
+    };
 
     loop {
+        tokio::select! {
+            settled = catalogs.settle(&means, &mut resolved) => settled?,
+            () = options.cancel.cancelled() => return Err(CreateError::Cancelled),
+        }
         graph_image::settle(&mut resolved);
         whole::settle(&releases, &mut resolved, standing);
         graph_image::leave_alone_out(&mut resolved, standing);
@@ -441,6 +457,7 @@ fn summary(plan: &Plan, resolved: Resolved) -> Summary {
         hints,
         blocked: resolved.blocked,
         releases: resolved.releases,
+        catalogs: resolved.catalogs,
         updates: (resolved.chosen != Chosen::default()).then_some(resolved.chosen),
         warnings,
     }

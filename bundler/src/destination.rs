@@ -30,23 +30,30 @@ pub fn repository_of(
     source: &Source<'_>,
     max_nested_paths: usize,
 ) -> Result<Repository, CreateError> {
-    let repository = match (&image.target_repo, source) {
-        (Some(repository), _) => Ok(repository.clone()),
-        (None, Source::Registry(reference)) => Ok(reference.repository.clone()),
-        (None, Source::Layout(layout) | Source::Made { image: layout, .. }) => {
-            directory_name(&layout.path)
-        }
-        // No configuration names one.
-        (None, Source::Shelf(..)) => Err("it has no name of its own".to_owned()),
-    };
-    let nested = repository.and_then(|repository| {
-        nest(&repository, max_nested_paths).map_err(|error| error.to_string())
-    });
-    nested.map_err(|problem| wrong(image, problem))
+    repository(image.target_repo.as_ref(), source, max_nested_paths)
+        .map_err(|problem| wrong(image, problem))
 }
 
 fn wrong(image: &AdditionalImage, problem: String) -> CreateError {
     CreateError::Destination { source_reference: image.source.to_string(), problem }
+}
+
+/// The repository of what comes from `source`, unless the configuration names one. Errors say what is wrong with it.
+pub fn repository(
+    configured: Option<&Repository>,
+    source: &Source<'_>,
+    max_nested_paths: usize,
+) -> Result<Repository, String> {
+    let repository = match (configured, source) {
+        (Some(repository), _) => repository.clone(),
+        (None, Source::Registry(reference)) => reference.repository.clone(),
+        (None, Source::Layout(layout) | Source::Made { image: layout, .. }) => {
+            directory_name(&layout.path)?
+        }
+        // No configuration names one.
+        (None, Source::Shelf(..)) => return Err("it has no name of its own".to_owned()),
+    };
+    nest(&repository, max_nested_paths).map_err(|error| error.to_string())
 }
 
 /// The tag of an additional image that comes from `source`; `None` is that of the digest it will have.
@@ -54,6 +61,11 @@ pub fn tag_of(image: &AdditionalImage, source: &Source<'_>) -> Result<Option<Tag
     if let Some(tag) = &image.target_tag {
         return Ok(Some(tag.clone()));
     }
+    tag(source).map_err(|error| wrong(image, error.to_string()))
+}
+
+/// The tag of what comes from `source`; `None` is that of the digest it will have.
+pub fn tag(source: &Source<'_>) -> Result<Option<Tag>, NameError> {
     Ok(match source {
         Source::Registry(reference) => match (&reference.tag, &reference.digest) {
             (Some(tag), _) => Some(tag.clone()),
@@ -61,9 +73,7 @@ pub fn tag_of(image: &AdditionalImage, source: &Source<'_>) -> Result<Option<Tag
         },
         Source::Layout(layout) | Source::Made { image: layout, .. } => Some(match &layout.choice {
             Choice::Only => "latest".parse().expect("a valid tag"),
-            Choice::Name(name) => {
-                name.parse().map_err(|error: NameError| wrong(image, error.to_string()))?
-            }
+            Choice::Name(name) => name.parse()?,
             Choice::Digest(digest) => digest_tag(digest),
         }),
         Source::Shelf(_, digest) => Some(digest_tag(digest)),

@@ -2,7 +2,8 @@
 //!
 //! 1. [`config`] reads the ImageSetConfiguration.
 //! 2. [`history`] knows what earlier sequences carried; [`remote_history`] keeps it in a registry too.
-//!    [`release`] chooses releases from update graphs, proves who signed them and reads what they consist of.
+//!    [`release`] chooses releases from update graphs, proves who signed them and reads what they consist of. [`catalog`] reads
+//!    Operator catalogs, chooses from them and makes the smaller ones; `made` writes the images that are made here.
 //! 3. [`wish`] says what is to be carried; [`resolve`] pins every reference to a digest, through [`origin`] ([`layout`] chooses an image of a
 //!    directory): [`tree`] finds the manifests of an image, `attached` those that stand beside it, [`node`] keeps
 //!    of each what is needed; [`destination`] names it at the target.
@@ -26,6 +27,7 @@ mod hashing;
 pub mod history;
 pub mod layout;
 mod listed;
+mod made;
 pub mod node;
 pub mod origin;
 pub mod pack;

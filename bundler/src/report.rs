@@ -4,6 +4,7 @@ use format_spec::head::{Failure, Kind, Totals};
 use format_spec::{Digest, Sequence, StreamId};
 use serde::Serialize;
 
+use crate::catalog::select::explain::Explanation;
 use crate::error::exit_bits;
 use crate::release::explain::Chosen;
 
@@ -37,6 +38,9 @@ pub struct Summary {
     /// The releases that are carried whole or stand at the target.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub releases: Vec<Release>,
+    /// The Operator catalogs that are carried or stand at the target.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub catalogs: Vec<Catalog>,
     /// What the update graphs gave, and why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub updates: Option<Chosen>,
@@ -56,6 +60,32 @@ pub struct Release {
     pub images: usize,
     /// Whether somebody trusted has signed it.
     pub signed: bool,
+}
+
+/// One Operator catalog.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Catalog {
+    /// As the configuration names it.
+    pub catalog: String,
+    /// The digest that it had at its source.
+    pub source_digest: Digest,
+    /// Its name at the target, below the target's namespace.
+    pub name: String,
+    /// Whether it is carried as it is.
+    pub whole: bool,
+    /// Packages that it has at the target.
+    pub packages: usize,
+    /// Bundles of these.
+    pub bundles: usize,
+    /// Images that these need.
+    pub images: usize,
+    /// Packages that were asked for and miss an image.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
+    /// What is taken, and why; in dry runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chosen: Option<Explanation>,
 }
 
 /// A file and its size in bytes.

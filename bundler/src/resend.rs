@@ -22,10 +22,10 @@ use crate::durable;
 use crate::error::{CreateError, fit};
 use crate::history::{Known, Record};
 use crate::layout::LayoutImage;
+use crate::made;
 use crate::origin::{Loss, Origin, Origins};
 use crate::plan::{Content, Few, Item, Plan};
 use crate::publish;
-use crate::release::graph_image;
 use crate::report::{Created, File, Summary, Written};
 use crate::resolve::Resolved;
 use crate::slots;
@@ -118,7 +118,7 @@ fn again(head: &Head, index: Index) -> Result<Plan, CreateError> {
     for reference in &index.references {
         let Some(origin) = origin_of(&reference.source) else { continue };
         // What was made here has its other blobs where its base is.
-        let base = graph_image::base_of(&origin);
+        let base = made::base_of(&origin);
         for origin in [Some(origin), base].into_iter().flatten() {
             let number = *numbers.entry(origin).or_insert_with_key(|origin| {
                 origins.push(origin.clone());

@@ -22,7 +22,7 @@ use crate::lock;
 use crate::node::{Reader, Shelf};
 use crate::origin::{Loss, Origin, Origins, Source};
 use crate::release::explain::Chosen;
-use crate::report::Release;
+use crate::report::{Catalog, Release};
 use crate::tree::{ImageError, Manifests, Tree};
 use crate::wish::Wish;
 
@@ -91,6 +91,8 @@ pub struct Resolved {
     pub resources: Vec<Resource>,
     /// The releases that are there whole.
     pub releases: Vec<Release>,
+    /// The catalogs that are there.
+    pub catalogs: Vec<Catalog>,
     /// What the update graphs gave.
     pub chosen: Chosen,
     /// What a person should know.
@@ -157,7 +159,9 @@ impl Resolved {
 /// A word about each pattern that blocks nothing of what is wished for.
 pub fn idle_patterns(config: &ImageSetConfig, wishes: &[Wish<'_>]) -> Vec<String> {
     let idle = config.blocked.iter();
-    let idle = idle.filter(|blocked| !wishes.iter().any(|wish| blocked.blocks(&wish.name)));
+    let catalogs: Vec<_> = config.operators.iter().map(|entry| entry.catalog.to_string()).collect();
+    let names = || wishes.iter().map(|wish| &wish.name).chain(&catalogs);
+    let idle = idle.filter(|blocked| !names().any(|name| blocked.blocks(name)));
     let told = idle.map(|blocked| {
         format!(
             "{}:{}: the pattern `{}` of `blockedImages` matches no image",
@@ -334,7 +338,7 @@ async fn one(
 
 /// Ends disputes about the size of a blob: the image goes whose origin has the blob in another size than
 /// its manifest says. Where that tells nothing, the first one of the configuration stays.
-async fn settle(resolved: &mut Resolved, origins: &Origins) {
+pub(crate) async fn settle(resolved: &mut Resolved, origins: &Origins) {
     let mut kept: Vec<Image> = Vec::with_capacity(resolved.images.len());
     let mut sizes = HashMap::new();
     for image in std::mem::take(&mut resolved.images) {

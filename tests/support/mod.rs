@@ -15,6 +15,7 @@ pub mod figures;
 pub mod image;
 pub mod loss;
 pub mod openshift;
+pub mod operators;
 pub mod pages;
 pub mod power;
 pub mod profiles;

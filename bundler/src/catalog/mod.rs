@@ -8,9 +8,12 @@
 //!    once); [`kept`] keeps both in the workspace (`stored` is their form there), so that no layer is read a second time.
 //!    [`mod@open`] is all of this.
 //! 4. [`graph`] is a channel, [`listing`] says what there is, [`select`] which bundles are taken, and why.
-//! 5. [`template`] is what a user wants in the `CatalogSource` besides.
+//! 5. [`left`] is what is left of a package, [`rebuild`] the image with the catalog that is left; [`carry`] wishes
+//!    for what bundles need, [`settle`] takes out what misses an image.
+//! 6. [`template`] is what a user wants in the `CatalogSource` besides.
 
 mod assemble;
+pub(crate) mod carry;
 pub mod error;
 pub mod fields;
 pub mod files;
@@ -19,13 +22,16 @@ pub mod ignored;
 pub mod image;
 pub mod interned;
 pub mod kept;
+pub mod left;
 pub mod limits;
 pub mod listing;
 pub mod model;
 pub mod objects;
 pub mod open;
 pub mod reading;
+pub mod rebuild;
 pub mod select;
+pub(crate) mod settle;
 mod shape;
 pub mod store;
 mod stored;

@@ -38,8 +38,10 @@ fn with(mut descriptor: Value, kind: &str) -> Value {
 pub(crate) fn layout(root: &Path, labels: &Value, images: &[Made<'_>]) -> Digest {
     let mut entries = Vec::new();
     for (architecture, layers) in images {
+        let diffs: Vec<String> = layers.iter().map(|layer| Digest::of(layer).to_string()).collect();
         let config = json!({"architecture": architecture, "os": "linux", "config": {
-            "Labels": labels, "Cmd": ["serve", "/configs", "--cache-dir=/tmp/cache"]}});
+            "Labels": labels, "Cmd": ["serve", "/configs", "--cache-dir=/tmp/cache"]},
+            "rootfs": {"type": "layers", "diff_ids": diffs}});
         let config = with(blob(root, config.to_string().as_bytes()), OCI_CONFIG);
         let layers: Vec<Value> =
             layers.iter().map(|layer| with(blob(root, layer), OCI_LAYER_GZIP)).collect();

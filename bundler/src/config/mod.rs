@@ -206,7 +206,7 @@ fn document(
     if mirror.is_empty() {
         report.warn(&mirror.spot, "asks for nothing", "add `additionalImages`");
     }
-    let places = ["operators", "helm"].map(|name| mirror.key_spot(name));
+    let helm_spot = mirror.key_spot("helm");
     let platform = release::stanza(&mut mirror, report, api_version);
     let operators = operators::stanza(&mut mirror, report, api_version);
     let additional_images = images::additional(&mut mirror, report, api_version);
@@ -214,18 +214,13 @@ fn document(
     let blocked = images::blocked(&mut mirror, report);
     samples(&mut mirror, report);
     mirror.done(report);
-    let asked = [!operators.is_empty(), helm.as_ref().is_some_and(|stanza| !stanza.is_empty())];
-    let unsupported = places
-        .into_iter()
-        .zip(asked)
-        .zip(["Operator catalog content", "Helm chart content"])
-        .filter_map(|((spot, asked), what)| spot.filter(|_| asked).map(|spot| (spot, what)))
-        .map(|(spot, what)| {
-            let problem = format!("{what} is not supported by this version of bundle yet");
-            let hint = format!("remove `{}`, or carry it with another tool for now", spot.field);
-            report.finding(&spot, problem, &hint)
-        })
-        .collect();
+    let asked = helm.as_ref().is_some_and(|stanza| !stanza.is_empty());
+    let unsupported = helm_spot.filter(|_| asked).into_iter().map(|spot| {
+        let problem = "Helm chart content is not supported by this version of bundle yet";
+        let hint = format!("remove `{}`, or carry it with another tool for now", spot.field);
+        report.finding(&spot, problem.to_owned(), &hint)
+    });
+    let unsupported = unsupported.collect();
     (!report.has_errors()).then(|| ImageSetConfig {
         file: file.to_owned(),
         api_version,

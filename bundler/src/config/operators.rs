@@ -1,6 +1,4 @@
 //! `mirror.operators`: which Operator catalogs, packages and channels.
-//!
-//! Not yet mirrored; every field is checked all the same (see `release`).
 
 use std::collections::HashMap;
 use std::path::PathBuf;

@@ -6,19 +6,16 @@
 //! sequence can be written again.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use bytes::Bytes;
+use format_spec::Repository;
 use format_spec::head::ContentClass;
 use format_spec::index::Resource;
 use format_spec::limits::MANIFEST_MAX;
-use format_spec::{Digest, Repository};
 use registry::client::{Client, ClientError};
-use registry::lasting;
-use registry::layout::Layout;
 use registry::manifest::{Manifest, Platform, RawManifest};
 use registry::media_type::{
     DOCKER_CONFIG, DOCKER_LAYER_GZIP, DOCKER_LIST, DOCKER_MANIFEST, OCI_CONFIG, OCI_INDEX,
@@ -37,6 +34,7 @@ use crate::destination::nest;
 use crate::durable;
 use crate::error::reason;
 use crate::layout::{Choice, LayoutImage};
+use crate::made::{self, BASE_DIGEST, BASE_NAME, Documents, Made};
 use crate::origin::{Origin, OriginError, Origins, Source};
 use crate::resolve::{Image, Resolved};
 use crate::wish::Wish;
@@ -47,8 +45,8 @@ pub const DATA: &str = "https://api.openshift.com/api/upgrades_info/graph-data";
 /// The base image when nothing is said: what the operator of update services is tested with.
 pub const BASE: &str = "registry.access.redhat.com/ubi9/ubi:latest";
 
-/// The directory of the layout in a workspace.
-const DIRECTORY: [&str; 2] = ["made", "graph-image"];
+/// The layout in a workspace.
+const LAYOUT: &str = "graph-image";
 
 /// Its name at the target.
 const REPOSITORY: &str = "openshift/graph-image";
@@ -63,10 +61,6 @@ const COMMAND: [&str; 3] = [
     "-c",
     "exec cp -rp /var/lib/cincinnati-graph-data/* /var/lib/cincinnati/graph-data",
 ];
-
-/// The annotations of the OCI image specification that name a base image.
-const BASE_NAME: &str = "org.opencontainers.image.base.name";
-const BASE_DIGEST: &str = "org.opencontainers.image.base.digest";
 
 /// Why there is no graph image.
 #[derive(Debug, thiserror::Error)]
@@ -259,10 +253,10 @@ pub async fn make(
         Ok(tokio::task::spawn_blocking(move || Layer::of(&archive)).await??)
     };
     let (layer, found) = tokio::try_join!(reading, Base::read(origins, base, &platforms))?;
-    let path = DIRECTORY.iter().fold(workspace.to_owned(), |path, part| path.join(part));
+    let path = made::place(workspace, &[LAYOUT]);
     let made = found.with(&layer)?;
     let write = |source| GraphImageError::Write { path: path.clone(), source };
-    made.write(&path).map_err(write)?;
+    made.write(&path, TAG).map_err(write)?;
     let repository: Repository = REPOSITORY.parse().expect("a name of the grammar");
     Ok(Wish {
         name: format!("oci://{}", path.display()),
@@ -271,7 +265,7 @@ pub async fn make(
         repository: nest(&repository, max_nested_paths).expect("shorter than its limit"),
         tag: TAG.parse().ok(),
         source: Source::Made {
-            image: LayoutImage { path, choice: Choice::Digest(made.digest) },
+            image: LayoutImage { path, choice: Choice::Digest(made.digest()) },
             base: found.origin,
         },
     })
@@ -319,24 +313,9 @@ fn resource(image: &Image) -> Resource {
     Resource { name: RESOURCE.to_owned(), content: content.to_string().into_bytes() }
 }
 
-/// Whether an image is one that was made here.
+/// Whether it is this one.
 fn is_made(image: &Image) -> bool {
-    image.base.is_some()
-}
-
-/// Where the blobs are that a layout of ours does not have.
-pub(crate) fn base_of(origin: &Origin) -> Option<Origin> {
-    let Origin::Layout(path) = origin else { return None };
-    // Of a layout of somebody else nothing is asked anywhere.
-    let parts: Vec<_> =
-        path.components().rev().take(2).map(std::path::Component::as_os_str).collect();
-    if !parts.iter().eq(DIRECTORY.iter().rev()) {
-        return None;
-    }
-    let layout = Layout::open(path).ok()?;
-    let entry = layout.index().manifests.first()?;
-    let base: Reference = entry.annotations.get(BASE_NAME)?.parse().ok()?;
-    Some(Origin::Registry(base.registry, base.repository))
+    image.class == ContentClass::Release && image.base.is_some()
 }
 
 /// One image of the base.
@@ -405,10 +384,11 @@ impl Base {
 
     /// The image with the layer on top, of each platform.
     fn with(&self, layer: &Layer) -> Result<Made, GraphImageError> {
-        let mut blobs = BTreeMap::from([(layer.digest, layer.bytes.clone())]);
+        let mut documents = Documents::default();
+        documents.put_bytes(layer.digest, layer.bytes.clone());
         let mut entries = Vec::with_capacity(self.images.len());
         for image in &self.images {
-            entries.push(self.one(image, layer, &mut blobs)?);
+            entries.push(self.one(image, layer, &mut documents)?);
         }
         let root = match &mut *entries {
             [only] => {
@@ -422,11 +402,10 @@ impl Base {
                 let docker = entries.iter().all(|entry| entry["mediaType"] == DOCKER_MANIFEST);
                 let kind = if docker { DOCKER_LIST } else { OCI_INDEX };
                 let index = json!({ "schemaVersion": 2, "mediaType": kind, "manifests": entries });
-                put(&mut blobs, kind, &index)
+                documents.put(kind, &index)
             }
         };
-        let digest = root["digest"].as_str().and_then(|text| text.parse().ok()).expect("just made");
-        Ok(Made { blobs, digest, root, base: self.name.name() })
+        Ok(Made { documents, root, base: self.name.name() })
     }
 
     /// The image of one platform; gives its descriptor.
@@ -434,7 +413,7 @@ impl Base {
         &self,
         base: &BaseImage,
         layer: &Layer,
-        blobs: &mut BTreeMap<Digest, Bytes>,
+        documents: &mut Documents,
     ) -> Result<Value, GraphImageError> {
         let wrong = |problem: &str| GraphImageError::Base {
             base: self.name.to_string(),
@@ -471,13 +450,13 @@ impl Base {
         layers.push(json!({
             "mediaType": layer_kind, "digest": layer.digest.to_string(), "size": layer.bytes.len(),
         }));
-        let config = put(blobs, config_kind, &config);
+        let config = documents.put(config_kind, &config);
         let mut manifest =
             json!({ "schemaVersion": 2, "mediaType": kind, "config": config, "layers": layers });
         if !docker {
             manifest["annotations"] = json!({ BASE_NAME: self.name.name(), BASE_DIGEST: base.manifest.digest.to_string() });
         }
-        let mut entry = put(blobs, kind, &manifest);
+        let mut entry = documents.put(kind, &manifest);
         if let Some(platform) = &base.platform {
             let Platform { os, architecture, variant, .. } = platform;
             let mut platform = json!({ "os": os, "architecture": architecture });
@@ -522,60 +501,6 @@ async fn config(
     }
     let arrived = origins.document(origin, &digest, size).await.map_err(&failed)?;
     arrived.ok_or_else(|| wrong(format!("its configuration arrived otherwise than as {digest}")))
-}
-
-/// Takes a document in and gives its descriptor.
-fn put(blobs: &mut BTreeMap<Digest, Bytes>, kind: &str, document: &Value) -> Value {
-    let bytes = Bytes::from(document.to_string());
-    let digest = Digest::of(&bytes);
-    let descriptor =
-        json!({ "mediaType": kind, "digest": digest.to_string(), "size": bytes.len() });
-    blobs.insert(digest, bytes);
-    descriptor
-}
-
-/// Everything of the image that the base does not have.
-#[derive(Debug)]
-struct Made {
-    blobs: BTreeMap<Digest, Bytes>,
-    /// The digest of the image, or of the index of images.
-    digest: Digest,
-    /// Its descriptor.
-    root: Value,
-    /// The base's name, without tag and digest.
-    base: String,
-}
-
-impl Made {
-    /// Writes the layout, its index last.
-    fn write(&self, path: &Path) -> io::Result<()> {
-        let blobs = path.join("blobs").join("sha256");
-        lasting::make(&blobs)?;
-        for (digest, bytes) in &self.blobs {
-            let blob = blobs.join(digest.hex());
-            if !is_there(&blob, bytes)? {
-                durable::write(&blob, bytes)?;
-            }
-        }
-        durable::write(&path.join("oci-layout"), br#"{"imageLayoutVersion":"1.0.0"}"#)?;
-        let mut entry = self.root.clone();
-        entry["annotations"] =
-            json!({ "org.opencontainers.image.ref.name": TAG, BASE_NAME: self.base });
-        let index = json!({ "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry] });
-        durable::write(&path.join("index.json"), index.to_string().as_bytes())
-    }
-}
-
-/// Whether a file has these bytes.
-fn is_there(path: &Path, bytes: &[u8]) -> io::Result<bool> {
-    let file = match fs_err::File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(error),
-    };
-    let mut found = Vec::new();
-    file.take(bytes.len() as u64 + 1).read_to_end(&mut found)?;
-    Ok(found == bytes)
 }
 
 #[cfg(test)]

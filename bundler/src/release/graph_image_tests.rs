@@ -1,9 +1,10 @@
 //! The graph image on a base that stands in a registry.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use format_spec::Sequence;
 use format_spec::limits::PART_MIN;
+use format_spec::{Digest, Sequence};
 use registry::client::{ClientOptions, RetryPolicy};
 use registry::reference::RegistryHost;
 use registry::server::{Server, ServerConfig};
@@ -14,6 +15,7 @@ use super::*;
 use crate::config::ImageSetConfig;
 use crate::create::{CreateOptions, Filled, fill};
 use crate::history::Known;
+use crate::made::base_of;
 use crate::plan::{self, Basis, Content};
 use crate::release::asked::ReleaseOptions;
 use crate::release::graph_data::tests::{CHANNEL, archive};

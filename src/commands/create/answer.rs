@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use bundler::report::{Created, Planned, Summary, Written};
+use bundler::report::{Catalog, Created, Planned, Summary, Written};
 use format_spec::Sequence;
 use format_spec::head::{Failure, Kind, Totals};
 use serde::Serialize;
@@ -129,6 +129,7 @@ fn plan(text: &mut String, planned: &Planned) -> std::fmt::Result {
         }
     }
     releases(text, &planned.summary)?;
+    catalogs(text, &planned.summary)?;
     for reference in &planned.references {
         writeln!(text, "  set     {}  from {}", plain(&reference.name), plain(&reference.source))?;
     }
@@ -154,6 +155,7 @@ fn sequence_written(text: &mut String, written: &Written, answer: &Answer<'_>) -
     writeln!(text, "  stream  {}", written.stream)?;
     writeln!(text, "  digest  {}", written.digest)?;
     releases(text, &written.summary)?;
+    catalogs(text, &written.summary)?;
     counts(text, totals, &written.summary)?;
     writeln!(text, "  {}, all files {}", size::count(parts, "part"), size::show(bytes))?;
     if totals.removals > 0 {
@@ -165,6 +167,36 @@ fn sequence_written(text: &mut String, written: &Written, answer: &Answer<'_>) -
     }
     for key in &answer.keys {
         writeln!(text, "  signed by {key}")?;
+    }
+    Ok(())
+}
+
+fn catalogs(text: &mut String, summary: &Summary) -> std::fmt::Result {
+    for catalog in &summary.catalogs {
+        let Catalog {
+            catalog: from, name, whole, packages, bundles, images, left_out, chosen, ..
+        } = catalog;
+        let counted = |count: usize, what| size::count(count as u64, what);
+        writeln!(
+            text,
+            "  catalog {} from {}: {}{}, {}, {}",
+            plain(name),
+            plain(from),
+            if *whole { "as it is, " } else { "" },
+            counted(*packages, "package"),
+            counted(*bundles, "bundle"),
+            counted(*images, "image")
+        )?;
+        if !left_out.is_empty() {
+            writeln!(
+                text,
+                "    without {}, whose images are missing",
+                plain(&left_out.join(", "))
+            )?;
+        }
+        if let Some(chosen) = chosen {
+            write!(text, "{}", plain_lines(&chosen.to_string()))?;
+        }
     }
     Ok(())
 }

@@ -380,14 +380,7 @@ fn content_that_is_not_supported_yet_is_named() {
     local: [{name: a, path: b}]
   additionalImages: []
 "));
-    compare(
-        config.unsupported(),
-        &[
-            "5:3: mirror.operators: Operator catalog content is not supported",
-            "6:3: mirror.helm: Helm chart content is not supported",
-        ],
-        "",
-    );
+    compare(config.unsupported(), &["6:3: mirror.helm: Helm chart content is not supported"], "");
     let empty = ok(&v2("  platform: {}\n  operators: []\n  helm: {local: []}\n  samples: []\n"));
     assert_eq!(empty.unsupported(), []);
     assert_eq!(

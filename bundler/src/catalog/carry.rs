@@ -1,0 +1,429 @@
+//! From catalogs to what is wished for: the images of the bundles that are taken.
+//!
+//! In: the entries of `mirror.operators`. Out: wishes for the images of all bundles that are taken, and for each catalog what it
+//! needs, from which [`settle`](super::settle) goes on. What must hold: two images never get one name; a reference that is none
+//! is told with its bundle and package; a catalog that fails stops no other content.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
+
+use format_spec::head::ContentClass;
+use format_spec::{Repository, Tag};
+use registry::client::ErrorKind as WireKind;
+use registry::reference::Reference;
+use serde_json::{Map, Value};
+
+use super::error::CatalogError;
+use super::fields::{self, FieldError};
+use super::model::Place;
+use super::open::{self, Opened};
+use super::select::{Picked, Selection, select};
+use super::store::StoreError;
+use super::template::{self, TemplateError};
+use crate::config::{ImageSource, OperatorCatalog, PlatformFilter};
+use crate::create::CreateOptions;
+use crate::destination::{self, Destination};
+use crate::error::{fit, reason};
+use crate::layout::{Choice, LayoutImage};
+use crate::origin::{Origins, Source};
+use crate::release::carry::Missed;
+use crate::resolve::Resolved;
+use crate::wish::Wish;
+
+/// What is carried of all catalogs.
+#[derive(Debug, Default)]
+pub struct Carried<'a> {
+    pub(super) catalogs: Vec<Chosen<'a>>,
+    /// What could not be had before any image was asked for.
+    failures: Vec<Missed>,
+    /// Catalogs that the configuration blocks, and by which pattern.
+    blocked: Vec<(String, String)>,
+    warnings: Vec<String>,
+}
+
+/// One catalog, and what is taken of it.
+#[derive(Debug)]
+pub(super) struct Chosen<'a> {
+    /// As the configuration calls it.
+    pub(super) name: String,
+    pub(super) source: Source<'a>,
+    pub(super) opened: Arc<Opened>,
+    pub(super) selection: Selection,
+    pub(super) repository: Repository,
+    /// `None` is the digest that it will have.
+    pub(super) tag: Option<Tag>,
+    pub(super) template: Option<Map<String, Value>>,
+    pub(super) packages: Vec<Needs>,
+    /// Packages that are told to be left out, each once.
+    pub(super) told: BTreeSet<String>,
+    pub(super) standing: Standing,
+}
+
+/// How far a catalog has come.
+#[derive(Debug)]
+pub(super) enum Standing {
+    /// Its image is not made yet.
+    New,
+    /// Its image is there, without these packages.
+    Made(Destination, BTreeSet<String>),
+    /// It is not carried.
+    Given,
+}
+
+/// What a package needs.
+#[derive(Debug)]
+pub(super) struct Needs {
+    pub(super) package: String,
+    pub(super) images: Vec<Need>,
+    /// References that are none.
+    pub(super) bad: usize,
+}
+
+/// An image that a bundle needs.
+#[derive(Debug)]
+pub(super) struct Need {
+    /// Its reference.
+    pub(super) name: String,
+    pub(super) destination: Destination,
+    pub(super) bundle: Arc<str>,
+}
+
+/// Why a catalog is not carried.
+#[derive(Debug, thiserror::Error)]
+enum CarryError {
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("bundle `{bundle}` of package `{package}`: {error}")]
+    Bundle { package: String, bundle: Arc<str>, error: FieldError },
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    #[error("it has no valid name at the target: {0}")]
+    Name(String),
+}
+
+impl CarryError {
+    fn kind(&self) -> Option<WireKind> {
+        match self {
+            Self::Catalog(error) => error.kind(),
+            _ => None,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Catalog(error) => error.hint(),
+            Self::Store(error) => error.hint(),
+            Self::Template(error) => Some(error.hint()),
+            Self::Bundle { .. } | Self::Name(_) => None,
+        }
+    }
+}
+
+/// Opens all catalogs that the configuration asks for, and chooses. Gives the wishes for what bundles need.
+pub async fn carry<'a>(
+    options: &'a CreateOptions,
+    origins: &Origins,
+) -> (Carried<'a>, Vec<Wish<'a>>) {
+    let mut carried = Carried::default();
+    let mut wishes = Wishes::default();
+    for entry in &options.config.operators {
+        let name = entry.catalog.to_string();
+        if let Some(pattern) = options.config.blocked_by(&name) {
+            carried.blocked.push((name, pattern.pattern().to_owned()));
+            continue;
+        }
+        options.progress.phase("reading Operator catalogs");
+        match one(entry, options, origins).await {
+            Ok((opened, source)) => carried.choose(entry, source, opened, options, &mut wishes),
+            Err(error) => carried.fail(&name, &error),
+        }
+    }
+    let platforms = wishes.0.into_values();
+    (carried, platforms.collect())
+}
+
+/// A catalog and where it is.
+async fn one<'a>(
+    entry: &'a OperatorCatalog,
+    options: &CreateOptions,
+    origins: &Origins,
+) -> Result<(Opened, Source<'a>), CarryError> {
+    let source = Source::of(&entry.catalog);
+    let (workspace, progress) = (&options.workspace, &options.progress);
+    let mut opened = open::open(origins, &source, workspace, progress).await?;
+    // By its digest from here on: its tag may move at any time.
+    let source = match source {
+        Source::Registry(reference) => Source::Registry(Cow::Owned(Reference {
+            digest: Some(opened.digest),
+            ..reference.into_owned()
+        })),
+        Source::Layout(image) => {
+            let choice = Choice::Digest(opened.digest);
+            Source::Layout(LayoutImage { choice, ..image })
+        }
+        other => other,
+    };
+    let is_whole = entry.full && entry.packages.is_empty();
+    if !is_whole {
+        opened.sort_layers(origins, &source, workspace, |_| true).await?;
+    }
+    Ok((opened, source))
+}
+
+/// What is wished for, by the names at the target.
+#[derive(Default)]
+struct Wishes<'a>(BTreeMap<Destination, Wish<'a>>);
+
+impl<'a> Wishes<'a> {
+    /// Asks for an image of a bundle: its reference and its name at the target, or what is wrong with it.
+    fn ask(
+        &mut self,
+        image: &str,
+        platforms: &'a [PlatformFilter],
+        max_nested_paths: usize,
+    ) -> Result<(String, Destination), String> {
+        let (reference, to) = place_of(image, max_nested_paths)?;
+        let name = reference.to_string();
+        match self.add(&reference, &to, platforms) {
+            Ok(()) => Ok((name, to)),
+            Err(other) => Err(format!(
+                "it would get the name of `{other}` at the target, which is another image"
+            )),
+        }
+    }
+
+    /// Adds an image; the image that has its name at the target when that is another one.
+    fn add(
+        &mut self,
+        image: &Reference,
+        to: &Destination,
+        platforms: &'a [PlatformFilter],
+    ) -> Result<(), String> {
+        use std::collections::btree_map::Entry;
+        let wish = || Wish {
+            name: image.to_string(),
+            source: Source::Registry(Cow::Owned(image.clone())),
+            class: ContentClass::Operator,
+            platforms: Cow::Borrowed(platforms),
+            repository: to.repository.clone(),
+            tag: Some(to.tag.clone()),
+        };
+        match self.0.entry(to.clone()) {
+            Entry::Vacant(entry) => {
+                entry.insert(wish());
+                Ok(())
+            }
+            Entry::Occupied(mut entry) => {
+                let there = entry.get_mut();
+                let Source::Registry(other) = &there.source else { return Ok(()) };
+                let same = match (other.digest, image.digest) {
+                    (Some(other), Some(own)) => other == own,
+                    _ => **other == *image,
+                };
+                if !same {
+                    return Err(there.name.clone());
+                }
+                // Of an image that several catalogs need, all platforms that one of them needs.
+                if platforms.is_empty() || there.platforms.is_empty() {
+                    there.platforms = Cow::Borrowed(&[]);
+                } else if platforms.iter().any(|one| !there.platforms.contains(one)) {
+                    let all = there.platforms.iter().chain(platforms).cloned();
+                    there.platforms = all.collect::<BTreeSet<_>>().into_iter().collect();
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl<'a> Carried<'a> {
+    fn fail(&mut self, name: &str, error: &CarryError) {
+        self.failures.push(Missed {
+            name: name.to_owned(),
+            kind: error.kind(),
+            reason: reason(error),
+            hints: error.hint().into_iter().collect(),
+        });
+    }
+
+    /// Chooses, and wishes for what is chosen.
+    fn choose(
+        &mut self,
+        entry: &'a OperatorCatalog,
+        source: Source<'a>,
+        opened: Opened,
+        options: &'a CreateOptions,
+        wishes: &mut Wishes<'a>,
+    ) {
+        let name = entry.catalog.to_string();
+        let selection = match select(&opened.model, entry, options.config.api_version) {
+            Ok(selection) => selection,
+            Err(faults) => {
+                for fault in faults {
+                    let at = fault.at.map(|at| format!("{}:{}: ", options.config.file, at.line));
+                    let hint = |hint| format!("package `{}`: {hint}", fault.package);
+                    self.failures.push(Missed {
+                        name: name.clone(),
+                        kind: None,
+                        reason: fit(&format!("{}{fault}", at.unwrap_or_default())),
+                        hints: fault.hints().into_iter().map(hint).collect(),
+                    });
+                }
+                return;
+            }
+        };
+        let about = |text: &String| format!("{name}: {text}");
+        self.warnings.extend(opened.warnings.iter().chain(&selection.warnings).map(about));
+        let chosen = named(entry, &source, &selection, options.max_nested_paths);
+        let made = chosen.and_then(|(repository, tag, template)| {
+            let packages =
+                self.needs(&name, entry, &opened, &selection, options.max_nested_paths, wishes)?;
+            Ok(Chosen {
+                name: name.clone(),
+                source,
+                opened: Arc::new(opened),
+                selection,
+                repository,
+                tag,
+                template,
+                packages,
+                told: BTreeSet::new(),
+                standing: Standing::New,
+            })
+        });
+        match made {
+            Ok(chosen) => self.catalogs.push(chosen),
+            Err(error) => self.fail(&name, &error),
+        }
+    }
+
+    /// The images of all bundles that are taken.
+    fn needs(
+        &mut self,
+        name: &str,
+        entry: &'a OperatorCatalog,
+        opened: &Opened,
+        selection: &Selection,
+        max_nested_paths: usize,
+        wishes: &mut Wishes<'a>,
+    ) -> Result<Vec<Needs>, CarryError> {
+        let mut all = Vec::with_capacity(selection.packages.len());
+        for picked in &selection.packages {
+            let package = picked.name.clone();
+            let mut needs = Needs { package, images: Vec::new(), bad: 0 };
+            let mut seen: HashSet<Destination> = HashSet::new();
+            for (bundle, place) in bundles(opened, picked) {
+                let json = opened.store.object(place)?;
+                let images = fields::images(&json).map_err(|error| CarryError::Bundle {
+                    package: picked.name.clone(),
+                    bundle: bundle.clone(),
+                    error,
+                })?;
+                let own = Some(images.bundle).filter(|image| !image.is_empty());
+                let related = images.related.into_iter().map(|(_, image)| image);
+                for image in own.into_iter().chain(related) {
+                    match wishes.ask(&image, &entry.platforms, max_nested_paths) {
+                        Ok((name, destination)) => {
+                            if seen.insert(destination.clone()) {
+                                let bundle = Arc::clone(&bundle);
+                                needs.images.push(Need { name, destination, bundle });
+                            }
+                        }
+                        Err(problem) => {
+                            needs.bad += 1;
+                            let told = format!(
+                                "{problem}; needed by bundle `{bundle}` of package `{}` in {name}",
+                                picked.name
+                            );
+                            self.failures.push(Missed {
+                                name: fit(&image),
+                                kind: None,
+                                reason: fit(&told),
+                                hints: Vec::new(),
+                            });
+                        }
+                    }
+                }
+            }
+            all.push(needs);
+        }
+        Ok(all)
+    }
+
+    /// Notes what could not be had so far, which is known before any image is asked for.
+    pub(crate) fn note(&mut self, resolved: &mut Resolved) {
+        for Missed { name, kind, reason, hints } in std::mem::take(&mut self.failures) {
+            resolved.fail(&name, ContentClass::Operator, kind, reason);
+            resolved.advise(&name, hints);
+        }
+        resolved.blocked.append(&mut self.blocked);
+        resolved.warnings.append(&mut self.warnings);
+    }
+}
+
+/// The bundles that are taken of a package, as they lie in the store.
+fn bundles(opened: &Opened, picked: &Picked) -> Vec<(Arc<str>, Place)> {
+    let Some(package) = opened.model.packages.get(&picked.name) else { return Vec::new() };
+    let mut bundles: Vec<_> = (picked.bundles.iter())
+        .filter_map(|name| Some((Arc::clone(name), package.bundles.get(name)?.object)))
+        .collect();
+    bundles.sort_unstable_by_key(|(_, place)| *place);
+    bundles
+}
+
+/// An image of a bundle, and its name at the target.
+fn place_of(image: &str, max_nested_paths: usize) -> Result<(Reference, Destination), String> {
+    let reference: Reference = image.parse().map_err(|error| format!("{error}"))?;
+    if reference.tag.is_none() && reference.digest.is_none() {
+        return Err("it has neither a tag nor a digest".to_owned());
+    }
+    let source = Source::Registry(Cow::Borrowed(&reference));
+    let repository = destination::repository(None, &source, max_nested_paths)?;
+    let tag = destination::tag(&source).map_err(|error| error.to_string())?;
+    let tag = tag.ok_or("it has neither a tag nor a digest")?;
+    Ok((reference, Destination { repository, tag }))
+}
+
+type Named = (Repository, Option<Tag>, Option<Map<String, Value>>);
+
+/// What a catalog is called at the target, and what its CatalogSource begins with.
+fn named(
+    entry: &OperatorCatalog,
+    source: &Source<'_>,
+    selection: &Selection,
+    max_nested_paths: usize,
+) -> Result<Named, CarryError> {
+    let wrong = CarryError::Name;
+    let configured = match (&entry.target_catalog, &entry.target_name) {
+        (Some(catalog), _) => Some(catalog.clone()),
+        (None, Some(name)) => {
+            // Its last component alone.
+            let own = destination::repository(None, source, 0).map_err(wrong)?;
+            let above = own.as_str().rsplit_once('/').map(|(above, _)| format!("{above}/"));
+            let whole = format!("{}{name}", above.unwrap_or_default());
+            Some(whole.parse().map_err(|error| wrong(format!("{error}")))?)
+        }
+        (None, None) => None,
+    };
+    let repository = destination::repository(configured.as_ref(), source, max_nested_paths);
+    let tag = match (&entry.target_tag, &entry.catalog) {
+        (Some(tag), _) => Some(tag.clone()),
+        // What is rebuilt has another digest than the one that was named.
+        (None, ImageSource::Registry(reference)) => match (&reference.tag, reference.digest) {
+            (Some(tag), _) => Some(tag.clone()),
+            (None, Some(digest)) => selection.whole.then(|| destination::digest_tag(&digest)),
+            (None, None) => Some("latest".parse().expect("a valid tag")),
+        },
+        (None, written @ ImageSource::OciLayout(_)) => match Source::of(written) {
+            Source::Layout(LayoutImage { choice: Choice::Digest(_), .. }) if !selection.whole => {
+                None
+            }
+            source => destination::tag(&source).map_err(|error| wrong(error.to_string()))?,
+        },
+    };
+    let template = entry.catalog_source_template.as_deref().map(template::read).transpose()?;
+    Ok((repository.map_err(wrong)?, tag, template))
+}

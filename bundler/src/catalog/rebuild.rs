@@ -1,0 +1,385 @@
+//! The catalog that is left, as an image on what is left of the original one.
+//!
+//! In: a catalog, what is taken of it. Out: an OCI layout of the workspace with the manifests, configurations and layers that
+//! are made here; the other layers stay where the original is. What must hold: the same catalog and the same selection are the
+//! same image, to the byte; no configuration of the original and nothing of its cache can be seen in it; memory does not
+//! grow with the catalog.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use flate2::write::GzEncoder;
+use flate2::{Compression, GzBuilder};
+use format_spec::Digest;
+use format_spec::hash::Hasher;
+use registry::lasting;
+use registry::manifest::Platform;
+use registry::media_type::{
+    DOCKER_CONFIG, DOCKER_LAYER_GZIP, DOCKER_LIST, DOCKER_MANIFEST, OCI_CONFIG, OCI_INDEX,
+    OCI_LAYER_GZIP, OCI_MANIFEST,
+};
+use serde_json::{Value, json};
+use tar::{EntryType, Header};
+
+use super::files::Directories;
+use super::image::{CONFIGS, PlatformImage};
+use super::left::{self, LeftError, Object};
+use super::model::Catalog;
+use super::open::Opened;
+use super::select::Selection;
+use super::store::{Store, StoreError};
+use crate::durable;
+use crate::made::{self, BASE_DIGEST, BASE_NAME, Documents, Made};
+
+/// The name of a file of a package.
+const FILE: &str = "catalog.json";
+
+/// Characters of the name of a package that is the name of a directory too. Names in a cluster have 253 at most.
+const NAME_MAX: usize = 80;
+
+/// Bytes of a block of a tar.
+const BLOCK: usize = 512;
+
+/// What the server of a catalog is told to do.
+const SERVE: &str = "serve";
+
+/// Why a catalog cannot be rebuilt.
+#[derive(Debug, thiserror::Error)]
+pub enum RebuildError {
+    /// Its objects.
+    #[error(transparent)]
+    Left(#[from] LeftError),
+    /// The original cannot be built on.
+    #[error("its image {digest} cannot be built on: {problem}")]
+    Base {
+        /// The manifest of the image.
+        digest: Digest,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// The workspace.
+    #[error("cannot write the rebuilt catalog into the workspace")]
+    Write(#[from] io::Error),
+}
+
+impl From<StoreError> for RebuildError {
+    fn from(error: StoreError) -> Self {
+        Self::Left(error.into())
+    }
+}
+
+/// Writes what `selection` takes of a catalog into a layout. The original is called `base`. Gives the digest of the image.
+pub fn rebuild(
+    opened: &Opened,
+    selection: &Selection,
+    base: &str,
+    to: &Path,
+) -> Result<Digest, RebuildError> {
+    let directories = &opened.image.directories;
+    lasting::make(&made::blobs(to))?;
+    let configs =
+        Layer::write(to, |tar| pack(tar, directories, &opened.model, selection, &opened.store))?;
+    let hiding = Layer::write(to, |tar| hide(tar, directories))?;
+    let mut documents = Documents::default();
+    let mut entries = Vec::with_capacity(opened.image.platforms.len());
+    for image in &opened.image.platforms {
+        let on = Base { image, directories, name: base };
+        entries.push(on.with(&hiding, &configs, &mut documents)?);
+    }
+    let root = match (&opened.image.index, &mut *entries) {
+        (None, [only]) => only.take(),
+        (index, _) => {
+            // Both kinds of children would do in an index of OCI, but not in a Docker list.
+            let docker = index.as_ref().is_some_and(|raw| raw.media_type == DOCKER_LIST)
+                && entries.iter().all(|entry| entry["mediaType"] == DOCKER_MANIFEST);
+            let kind = if docker { DOCKER_LIST } else { OCI_INDEX };
+            let index = json!({ "schemaVersion": 2, "mediaType": kind, "manifests": entries });
+            documents.put(kind, &index)
+        }
+    };
+    let made = Made { documents, root, base: base.to_owned() };
+    made.write(to, "latest")?;
+    Ok(made.digest())
+}
+
+/// A layer that lies in the layout.
+#[derive(Debug)]
+struct Layer {
+    digest: Digest,
+    size: u64,
+    diff_id: Digest,
+}
+
+impl Layer {
+    /// Writes one.
+    fn write(
+        to: &Path,
+        fill: impl FnOnce(&mut Tar) -> Result<(), RebuildError>,
+    ) -> Result<Self, RebuildError> {
+        let unnamed = to.join("layer");
+        durable::only_a_file(&unnamed)?;
+        let file = io::BufWriter::with_capacity(256 * 1024, fs_err::File::create(&unnamed)?);
+        let gzip = GzBuilder::new().mtime(0).write(Hashed::new(file), Compression::new(6));
+        let mut tar = Tar(Hashed::new(gzip));
+        fill(&mut tar)?;
+        let (gzip, diff_id, _) = tar.finish()?.finish();
+        let (file, digest, size) = gzip.finish()?.finish();
+        let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
+        let blob = made::blobs(to).join(digest.hex());
+        // One of an earlier run may have been cut short.
+        file.sync_all()?;
+        durable::rename(&unnamed, &blob)?;
+        Ok(Self { digest, size, diff_id })
+    }
+
+    fn descriptor(&self, kind: &str) -> Value {
+        json!({ "mediaType": kind, "digest": self.digest.to_string(), "size": self.size })
+    }
+}
+
+/// What is written, hashed.
+struct Hashed<W> {
+    to: W,
+    hasher: Hasher,
+    bytes: u64,
+}
+
+impl<W> Hashed<W> {
+    fn new(to: W) -> Self {
+        Self { to, hasher: Hasher::new(), bytes: 0 }
+    }
+
+    fn finish(self) -> (W, Digest, u64) {
+        (self.to, self.hasher.finish(), self.bytes)
+    }
+}
+
+impl<W: Write> Write for Hashed<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.to.write(bytes)?;
+        self.hasher.update(&bytes[..written]);
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
+type File = io::BufWriter<fs_err::File>;
+type Unpacked = Hashed<GzEncoder<Hashed<File>>>;
+
+/// The entries of a layer.
+struct Tar(Unpacked);
+
+impl Tar {
+    /// Begins an entry.
+    fn header(&mut self, name: &str, kind: EntryType, size: u64) -> io::Result<()> {
+        let mut header = Header::new_ustar();
+        header.set_path(name)?;
+        header.set_entry_type(kind);
+        header.set_mode(if kind == EntryType::Directory { 0o755 } else { 0o644 });
+        header.set_size(size);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        header.set_cksum();
+        self.0.write_all(header.as_bytes())
+    }
+
+    fn directory(&mut self, name: &str) -> io::Result<()> {
+        self.header(&format!("{name}/"), EntryType::Directory, 0)
+    }
+
+    /// A file with one object a line.
+    fn file(&mut self, name: &str, objects: &[Object], store: &Store) -> Result<(), RebuildError> {
+        let size = objects.iter().map(|object| object.size() + 1).sum();
+        self.header(name, EntryType::Regular, size)?;
+        for object in objects {
+            self.0.write_all(&object.json(store)?)?;
+            self.0.write_all(b"\n")?;
+        }
+        let beyond = usize::try_from(size % BLOCK as u64).expect("below a block");
+        Ok(self.0.write_all(&[0; BLOCK][..(BLOCK - beyond) % BLOCK])?)
+    }
+
+    fn finish(mut self) -> io::Result<Unpacked> {
+        self.0.write_all(&[0; 2 * BLOCK])?;
+        Ok(self.0)
+    }
+}
+
+/// The layer with the configurations: a directory with one file for each package, what belongs to none beside them.
+fn pack(
+    tar: &mut Tar,
+    directories: &Directories,
+    catalog: &Catalog,
+    selection: &Selection,
+    store: &Store,
+) -> Result<(), RebuildError> {
+    let Directories { configs, .. } = directories;
+    tar.directory(configs)?;
+    if !catalog.loose.is_empty() {
+        let objects: Vec<_> = catalog.loose.iter().copied().map(Object::Kept).collect();
+        tar.file(&format!("{configs}/{FILE}"), &objects, store)?;
+    }
+    for picked in &selection.packages {
+        let Some(package) = catalog.packages.get(&picked.name) else { continue };
+        let at = format!("{configs}/{}", directory_of(&picked.name));
+        tar.directory(&at)?;
+        tar.file(&format!("{at}/{FILE}"), &left::objects(store, package, picked)?, store)?;
+    }
+    Ok(())
+}
+
+/// The directory of a package: its name, where that is plain, short and of no meaning to who unpacks or reads it.
+fn directory_of(package: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let plain = package.len() <= NAME_MAX && package.chars().all(is_plain);
+    match plain && !package.starts_with('.') && package != FILE {
+        true => package.to_owned(),
+        false => format!("package-{}", &Digest::of(package.as_bytes()).hex()[..32]),
+    }
+}
+
+/// The layer that hides the configurations and the cache of the layers below it.
+fn hide(tar: &mut Tar, directories: &Directories) -> Result<(), RebuildError> {
+    for directory in [&directories.configs, &directories.cache] {
+        let name = match directory.rsplit_once('/') {
+            Some((above, own)) => format!("{above}/.wh.{own}"),
+            None => format!(".wh.{directory}"),
+        };
+        tar.header(&name, EntryType::Regular, 0)?;
+    }
+    Ok(())
+}
+
+/// The image of one platform of the original.
+struct Base<'a> {
+    image: &'a PlatformImage,
+    directories: &'a Directories,
+    /// How it is called.
+    name: &'a str,
+}
+
+impl Base<'_> {
+    fn wrong(&self, problem: &'static str) -> RebuildError {
+        RebuildError::Base { digest: self.image.raw.digest, problem }
+    }
+
+    /// The image with other configurations; gives its descriptor.
+    fn with(
+        &self,
+        hiding: &Layer,
+        configs: &Layer,
+        documents: &mut Documents,
+    ) -> Result<Value, RebuildError> {
+        let parsed = |bytes: &[u8], what| {
+            serde_json::from_slice::<Value>(bytes).map_err(|_| self.wrong(what))
+        };
+        let mut config = parsed(&self.image.config, "its configuration is no JSON")?;
+        let manifest = parsed(&self.image.raw.bytes, "its manifest is no JSON")?;
+        let docker = self.image.raw.media_type == DOCKER_MANIFEST;
+        let (kind, config_kind, layer_kind) = match docker {
+            true => (DOCKER_MANIFEST, DOCKER_CONFIG, DOCKER_LAYER_GZIP),
+            false => (OCI_MANIFEST, OCI_CONFIG, OCI_LAYER_GZIP),
+        };
+        let layers = manifest["layers"].as_array().ok_or_else(|| self.wrong("it has no layers"))?;
+        let dropped = self.image.may_be_dropped();
+        let kept = |list: &[Value]| -> Vec<Value> {
+            let kept = list.iter().zip(&dropped).filter(|(_, dropped)| !**dropped);
+            kept.map(|(item, _)| item.clone()).collect()
+        };
+        let diffs = config["rootfs"]["diff_ids"].as_array();
+        let diffs = diffs.ok_or_else(|| self.wrong("its configuration lists no layers"))?;
+        if diffs.len() != layers.len() || layers.len() != dropped.len() {
+            return Err(self.wrong("its configuration lists other layers than its manifest"));
+        }
+        let (mut layers, mut diffs) = (kept(layers), kept(diffs));
+        // In a layer that stays, or in one of which nothing is known.
+        let shows = |(holds, dropped): (&Option<super::files::Holds>, &bool)| {
+            !dropped && holds.as_ref().is_none_or(|holds| holds.configs || holds.cache)
+        };
+        let hides = self.image.holds.iter().zip(&dropped).any(shows);
+        let added: Vec<&Layer> = if hides { vec![hiding, configs] } else { vec![configs] };
+        for layer in &added {
+            layers.push(layer.descriptor(layer_kind));
+            diffs.push(layer.diff_id.to_string().into());
+        }
+        config["rootfs"]["diff_ids"] = diffs.into();
+        history(&mut config, &dropped, added.len());
+        serve(&mut config, &self.directories.configs);
+        let config = documents.put(config_kind, &config);
+        let mut manifest =
+            json!({ "schemaVersion": 2, "mediaType": kind, "config": config, "layers": layers });
+        if !docker {
+            let digest = self.image.raw.digest.to_string();
+            manifest["annotations"] = json!({ BASE_NAME: self.name, BASE_DIGEST: digest });
+        }
+        let mut entry = documents.put(kind, &manifest);
+        if let Some(Platform { os, architecture, variant, os_version }) = &self.image.platform {
+            let mut platform = json!({ "os": os, "architecture": architecture });
+            for (field, value) in [("variant", variant), ("os.version", os_version)] {
+                if let Some(value) = value {
+                    platform[field] = value.as_str().into();
+                }
+            }
+            entry["platform"] = platform;
+        }
+        Ok(entry)
+    }
+}
+
+/// What the configuration says of its layers, one entry for each; nothing where that would not fit.
+fn history(config: &mut Value, dropped: &[bool], added: usize) {
+    let Some(history) = config.get_mut("history").and_then(Value::as_array_mut) else { return };
+    let mut layers = dropped.iter();
+    let mut fits = true;
+    history.retain(|entry| {
+        if entry["empty_layer"].as_bool() == Some(true) {
+            return true;
+        }
+        let dropped = layers.next();
+        fits &= dropped.is_some();
+        dropped != Some(&true)
+    });
+    fits &= layers.next().is_none();
+    let ours = json!({ "created_by": "filtered catalog", "comment": "bundle" });
+    history.extend(std::iter::repeat_n(ours, added));
+    if !fits && let Some(config) = config.as_object_mut() {
+        config.remove("history");
+    }
+}
+
+/// Sets what it does: to serve the configurations without a cache, which it makes when it starts.
+fn serve(config: &mut Value, configs: &str) {
+    if !config["config"].is_object() {
+        config["config"] = json!({});
+    }
+    let inner = &mut config["config"];
+    let configs = format!("/{configs}");
+    let words = |value: &Value| -> Vec<Value> { value.as_array().cloned().unwrap_or_default() };
+    let before = |words: &[Value]| words.iter().position(|word| word == SERVE);
+    let (mut entrypoint, mut cmd) = (words(&inner["Entrypoint"]), words(&inner["Cmd"]));
+    match (before(&entrypoint), before(&cmd)) {
+        (Some(at), _) => {
+            entrypoint.truncate(at);
+            cmd.clear();
+        }
+        (None, at) => cmd.truncate(at.unwrap_or(0)),
+    }
+    cmd.extend([SERVE.into(), configs.clone().into()]);
+    inner["Cmd"] = cmd.into();
+    if inner["Entrypoint"].is_array() {
+        inner["Entrypoint"] = if entrypoint.is_empty() { Value::Null } else { entrypoint.into() };
+    }
+    if !inner["Labels"].is_object() {
+        inner["Labels"] = json!({});
+    }
+    inner["Labels"][CONFIGS] = configs.into();
+}
+
+#[cfg(test)]
+#[path = "rebuild_tests.rs"]
+mod tests;

@@ -1,0 +1,304 @@
+//! `mirror.operators` over the whole road: from a catalog at its registry to one that a cluster reads behind the gap.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use format_spec::Digest;
+use fs_err as fs;
+use serde_json::{Value, json};
+
+use support::operators::{CONFIGS, Catalogs, INDEX};
+use support::releases::resources;
+use support::server::fs_write;
+use support::{files, text, tree};
+
+/// The names of the bundles that a catalog offers.
+fn bundles(seen: &[(String, Vec<Value>)]) -> Vec<String> {
+    let objects = seen.iter().flat_map(|(_, objects)| objects);
+    let bundles = objects.filter(|object| object["schema"] == "olm.bundle");
+    bundles.map(|bundle| bundle["name"].as_str().unwrap().to_owned()).collect()
+}
+
+/// The digest of what stands under a name.
+fn digest(catalogs: &Catalogs, repository: &str, tag: &str) -> String {
+    let manifest = catalogs.site.target.manifest(repository, tag).unwrap();
+    Digest::of(&manifest).to_string()
+}
+
+/// Two packages, of which the first has two channels.
+fn two(catalogs: &Catalogs) -> Vec<(&'static str, Vec<Value>)> {
+    let stable: &[&str] = &["1.2.0", "1.1.0", "1.0.0"];
+    let first = catalogs.package("first", &[("stable", stable), ("fast", &["2.0.0", "1.2.0"])]);
+    let second = catalogs.package("second", &[("alpha", &["0.2.0", "0.1.0"])]);
+    vec![("first", first), ("second", second)]
+}
+
+#[test]
+fn the_heads_of_a_catalog_arrive_with_their_images() {
+    let catalogs = Catalogs::new();
+    let site = &catalogs.site;
+    catalogs.catalog("v4.18", &two(&catalogs), &["amd64", "arm64"]);
+    catalogs.configure("  - catalog: INDEX:v4.18\n");
+    catalogs
+        .create("media", &["--dry-run"])
+        .ok()
+        .says("`first`: 2 of 4 bundles, default channel `stable`")
+        .says("first.v1.2.0` 1.2.0: the head of the channel")
+        .says("2, not the head");
+    let told = "catalog redhat/redhat-operator-index:v4.18 from";
+    catalogs.create("media", &[]).ok().says(told).says(": 2 packages, 3 bundles, 6 images");
+    site.import("media", &[]).ok();
+    for arch in ["amd64", "arm64"] {
+        let seen = catalogs.seen(INDEX, "v4.18", arch);
+        assert_eq!(bundles(&seen), ["first.v1.2.0", "first.v2.0.0", "second.v0.2.0"]);
+        let config = catalogs.unpack(INDEX, "v4.18", arch, &site.path("unpacked"));
+        assert_eq!(config["config"]["Cmd"], json!(["serve", "/configs"]));
+        assert_eq!(config["config"]["Entrypoint"], json!(["/bin/opm"]));
+        assert_eq!(config["architecture"], arch);
+        let mut files = tree(&site.path("unpacked"));
+        files.retain(|path| site.path("unpacked").join(path).is_file());
+        let expected =
+            ["bin/opm", "configs/first/catalog.json", "configs/second/catalog.json", "tmp/.keep"];
+        assert_eq!(files, expected);
+    }
+    // What the bundles need, and nothing else.
+    let mut repositories = site.target.repositories();
+    repositories.retain(|name| !name.contains("ledger"));
+    assert_eq!(
+        repositories,
+        ["first/bundle", "first/operator", INDEX, "second/bundle", "second/operator"]
+    );
+    assert_eq!(site.target.tags("first/operator").len(), 2);
+    // Again there is nothing to carry.
+    catalogs.create("more", &[]).ok().says("nothing new");
+}
+
+#[test]
+fn the_same_catalog_and_choice_are_the_same_image() {
+    let catalogs = Catalogs::new();
+    let site = &catalogs.site;
+    catalogs.catalog("v4.18", &two(&catalogs), &["amd64", "s390x"]);
+    catalogs.configure("  - catalog: INDEX:v4.18\n    packages: [{name: first}]\n");
+    catalogs.create("media", &[]).ok();
+    site.import("media", &[]).ok();
+    let first = digest(&catalogs, INDEX, "v4.18");
+    // Nothing of the first run is there.
+    fs::remove_dir_all(site.path("connected/made")).unwrap();
+    fs::remove_dir_all(site.path("connected/catalogs")).unwrap();
+    catalogs.create("more", &[]).ok().says("nothing new");
+    assert_eq!(digest(&catalogs, INDEX, "v4.18"), first);
+    // And a sequence of before can be written again.
+    catalogs.create("again", &["--resend", "1"]).ok();
+}
+
+#[test]
+fn a_full_catalog_is_carried_untouched() {
+    let catalogs = Catalogs::new();
+    let site = &catalogs.site;
+    let index = catalogs.catalog("v4.18", &two(&catalogs), &["amd64", "arm64"]);
+    catalogs.configure("  - catalog: INDEX:v4.18\n    full: true\n");
+    catalogs.create("media", &[]).ok().says("as it is, 2 packages, 6 bundles, 12 images");
+    site.import("media", &[]).ok();
+    assert_eq!(digest(&catalogs, INDEX, "v4.18"), index.digest.to_string());
+    assert_eq!(site.target.tags("first/bundle").len(), 4);
+}
+
+#[test]
+fn what_cannot_be_chosen_is_told_with_its_line_and_what_would_work() {
+    let catalogs = Catalogs::new();
+    catalogs.catalog("v4.18", &two(&catalogs), &["amd64"]);
+    catalogs.configure(
+        "  - catalog: INDEX:v4.18\n    packages:\n    - name: frist\n    - name: second\n      minVersion: 7.0.0\n",
+    );
+    let run = catalogs
+        .create("media", &[])
+        .refused(&[4])
+        .says("imageset.yaml:7: package `frist`: the catalog has no such package")
+        .says("did you mean `first`?")
+        .says("package `second`")
+        .says("no bundle has a version");
+    assert!(!run.stdout.contains("sequence 1"), "{run}");
+    catalogs.configure("  - catalog: INDEX:v4.19\n");
+    catalogs.create("media", &[]).refused(&[4]).says("v4.19");
+    // What else there is goes all the same.
+    catalogs.site.source.image("team/app", "1", &[b"an app"]);
+    let host = &catalogs.site.source.host;
+    let more =
+        format!("  - catalog: INDEX:v4.19\n  additionalImages:\n  - name: {host}/team/app:1\n");
+    catalogs.configure(&more);
+    catalogs.create("media", &[]).code(4).says("sequence 1 carries the rest");
+}
+
+#[test]
+fn a_package_that_misses_an_image_is_left_out_and_never_taken_away() {
+    let catalogs = Catalogs::new();
+    let site = &catalogs.site;
+    let mut packages = two(&catalogs);
+    let gone = format!("{}/lost/operator@{}", site.source.host, Digest::of(b"gone"));
+    let bundle = packages[1].1.iter_mut().find(|one| one["name"] == "second.v0.2.0").unwrap();
+    bundle["relatedImages"].as_array_mut().unwrap().push(json!({"name": "x", "image": gone}));
+    catalogs.catalog("v4.18", &packages, &["amd64"]);
+    catalogs.configure("  - catalog: INDEX:v4.18\n");
+    catalogs
+        .create("media", &[])
+        .code(4)
+        .says("needed by bundle `second.v0.2.0` of package `second`")
+        .says("package `second` is left out of the catalog: 1 of its 3 images could not be had")
+        .says("1 package, 2 bundles, 4 images")
+        .says("without second");
+    site.import("media", &[]).ok();
+    assert_eq!(bundles(&catalogs.seen(INDEX, "v4.18", "amd64")), ["first.v1.2.0", "first.v2.0.0"]);
+    assert!(!site.target.repositories().iter().any(|name| name.starts_with("second/")));
+
+    // What the catalog at the target has stays in it when its update cannot be had.
+    let before = digest(&catalogs, INDEX, "v4.18");
+    let third = catalogs.package("third", &[("stable", &["3.0.0"])]);
+    let mut broken = catalogs.package("first", &[("stable", &["1.3.0"])]);
+    broken[2]["image"] = gone.clone().into();
+    let moved = vec![("first", broken), ("third", third.clone())];
+    catalogs.catalog("v4.18", &moved, &["amd64"]);
+    catalogs
+        .create("media2", &[])
+        .code(4)
+        .says("the catalog at the target stays as it is: package `first` is in it")
+        .says("blockedImages");
+    // A person may say that it does not matter.
+    catalogs.configure("  - catalog: INDEX:v4.18\n  blockedImages:\n  - name: lost/operator\n");
+    catalogs.create("media3", &[]).ok().says("2 packages, 2 bundles");
+    site.import("media3", &[]).ok();
+    assert_ne!(digest(&catalogs, INDEX, "v4.18"), before);
+    assert_eq!(bundles(&catalogs.seen(INDEX, "v4.18", "amd64")), ["first.v1.3.0", "third.v3.0.0"]);
+}
+
+#[test]
+fn a_catalog_that_moved_costs_what_is_new() {
+    let catalogs = Catalogs::new();
+    let site = &catalogs.site;
+    catalogs.catalog("v4.18", &two(&catalogs), &["amd64", "arm64"]);
+    catalogs.configure("  - catalog: INDEX:v4.18\n");
+    catalogs.create("media", &[]).ok();
+    site.import("media", &[]).ok();
+    let mut packages = two(&catalogs);
+    packages[1].1 = catalogs.package("second", &[("alpha", &["0.3.0", "0.2.0"])]);
+    catalogs.catalog("v4.18", &packages, &["amd64", "arm64"]);
+    let written = catalogs.create("media2", &["--output", "json"]).ok().json();
+    // Two images with a configuration and a layer each; of the catalog two configurations and one layer.
+    assert_eq!(written["totals"]["references"], 3, "{written}");
+    assert_eq!(written["totals"]["blobs"], 2 * 2 + 3, "{written}");
+    assert_eq!(written["totals"]["removals"], 2, "{written}");
+    site.import("media2", &[]).ok();
+    let seen = catalogs.seen(INDEX, "v4.18", "arm64");
+    assert_eq!(bundles(&seen), ["first.v1.2.0", "first.v2.0.0", "second.v0.3.0"]);
+}
+
+#[test]
+fn a_catalog_gets_the_name_that_is_asked_for() {
+    let catalogs = Catalogs::new();
+    let site = &catalogs.site;
+    let index = catalogs.catalog("v4.18", &two(&catalogs), &["amd64"]);
+    catalogs.configure(&format!(
+        "  - catalog: INDEX:v4.18\n    targetCatalog: our/catalog\n    targetTag: '4.18'\n    packages: [{{name: first}}]\n\
+         \x20 - catalog: INDEX@{}\n    packages: [{{name: second}}]\n",
+        index.digest
+    ));
+    catalogs.create("media", &[]).ok();
+    site.import("media", &[]).ok();
+    let seen = catalogs.seen("our/catalog", "4.18", "amd64");
+    assert_eq!(bundles(&seen), ["first.v1.2.0", "first.v2.0.0"]);
+    // One that is named by its digest has the digest of what was made of it.
+    let tags = site.target.tags(INDEX);
+    let made = digest(&catalogs, INDEX, &tags[0]);
+    assert_eq!(tags, [made.replace(':', "-")]);
+    assert_ne!(made, index.digest.to_string());
+    let created = site.path("disconnected/cluster-resources");
+    let written = files(&created);
+    let host = &site.target.host;
+    for (name, image) in [
+        ("catalog-4-18", format!("{host}/our/catalog:4.18")),
+        (
+            &format!("redhat-operator-index-{}", &tags[0][7..19]),
+            format!("{host}/{INDEX}:{}", tags[0]),
+        ),
+    ] {
+        let file = |kind: &str| fs::read_to_string(created.join(format!("{kind}-{name}.yaml")));
+        let source = file("cs").unwrap_or_else(|error| panic!("{error}: {written:?}"));
+        assert!(source.contains(&image), "{source}");
+        assert!(file("cc").unwrap().contains(&image));
+    }
+    // Bundles are looked for at the mirror, catalogs are not.
+    let mirrors = fs::read_to_string(created.join("idms-oc-mirror.yaml")).unwrap();
+    assert!(mirrors.contains("/second") && !mirrors.contains("redhat"), "{mirrors}");
+}
+
+#[test]
+fn version_1_takes_what_a_package_needs_with_it() {
+    let catalogs = Catalogs::new();
+    let site = &catalogs.site;
+    let mut packages = two(&catalogs);
+    for bundle in &mut packages[0].1 {
+        if bundle["schema"] == "olm.bundle" {
+            let needs = json!({"type": "olm.package.required",
+                "value": {"packageName": "second", "versionRange": "<0.2.0"}});
+            bundle["properties"].as_array_mut().unwrap().push(needs);
+        }
+    }
+    catalogs.catalog("v4.18", &packages, &["amd64"]);
+    let first = "  - catalog: INDEX:v4.18\n    targetName: small\n    packages: [{name: first, channels: [{name: stable}]}]\n";
+    catalogs.configure_v1(first);
+    catalogs.create("media", &[]).ok();
+    site.import("media", &[]).ok();
+    let seen = catalogs.seen("redhat/small", "v4.18", "amd64");
+    assert_eq!(bundles(&seen), ["first.v1.2.0", "second.v0.2.0", "second.v0.1.0"]);
+    catalogs.configure(&first.replace("targetName: small", "targetCatalog: tiny"));
+    catalogs.create("media2", &[]).ok().says("second");
+    site.import("media2", &[]).ok();
+    assert_eq!(bundles(&catalogs.seen("tiny", "v4.18", "amd64")), ["first.v1.2.0"]);
+}
+
+#[test]
+fn references_that_are_none_are_named_with_bundle_and_package() {
+    let catalogs = Catalogs::new();
+    let mut packages = two(&catalogs);
+    for (at, image) in [(4, "q.io/no/tag"), (5, "oci://somewhere"), (6, "q.io/UPPER/x:1")] {
+        packages[0].1[at]["relatedImages"] = json!([{"name": "x", "image": image}]);
+    }
+    catalogs.catalog("v4.18", &packages, &["amd64"]);
+    catalogs.configure(
+        "  - catalog: INDEX:v4.18\n    full: true\n    packages: [{name: first}, {name: second}]\n",
+    );
+    let run = catalogs
+        .create("media", &["--output", "json"])
+        .code(4)
+        .says("needed by bundle `first.v1.1.0` of package `first`");
+    let written = run.json();
+    let failures = written["failures"].as_array().unwrap();
+    let named = |reference: &str| failures.iter().any(|one| one["reference"] == reference);
+    assert!(
+        named("q.io/no/tag") && named("oci://somewhere") && named("q.io/UPPER/x:1"),
+        "{written}"
+    );
+    assert_eq!(written["catalogs"][0]["packages"], 1, "{written}");
+    assert_eq!(written["catalogs"][0]["leftOut"], json!(["first"]), "{written}");
+    let index = catalogs.site.path("media/mirror_seq1.index");
+    let index = format_spec::codec::decode(&fs::read(index).unwrap()).unwrap();
+    let told = &resources(&index)["catalog/redhat/redhat-operator-index/v4.18"];
+    let told: Value = serde_json::from_slice(told).unwrap();
+    assert_eq!(told["packages"], json!(["second"]), "{told}");
+    assert!(index.references.iter().all(|one| !one.source.contains("first/")));
+}
+
+#[test]
+fn other_images_are_no_catalogs() {
+    let catalogs = Catalogs::new();
+    let site = &catalogs.site;
+    site.source.image(INDEX, "v4.18", &[b"no catalog"]);
+    catalogs.configure("  - catalog: INDEX:v4.18\n");
+    catalogs.create("media", &[]).refused(&[4]).says(CONFIGS).says("additionalImages");
+    catalogs.catalog("v4.18", &two(&catalogs), &["amd64"]);
+    let template = site.path("template.yaml");
+    fs_write(&template, b"kind: Other\n");
+    let key = "targetCatalogSourceTemplate";
+    catalogs.configure(&format!("  - catalog: INDEX:v4.18\n    {key}: {}\n", text(&template)));
+    catalogs.create("media", &[]).refused(&[4]).says("template.yaml");
+}
