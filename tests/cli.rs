@@ -298,11 +298,11 @@ fn a_new_configuration_is_accepted_and_a_broken_one_is_told_whole() {
 fn content_that_is_not_supported_is_refused_by_name() {
     let dir = scratch();
     let config = "kind: ImageSetConfiguration\napiVersion: mirror.openshift.io/v2alpha1\nmirror:\n  \
-                  operators:\n  - catalog: host.example.io/index:1\n";
+                  helm:\n    local:\n    - {name: chart, path: chart.tgz}\n";
     fs_err::write(dir.path().join("c.yaml"), config).unwrap();
     let answer = bundle(dir.path(), &["create", "-c", "c.yaml", "--to", "out"]);
     exit(&answer, 64);
-    assert!(err(&answer).contains("c.yaml:4:3: mirror.operators"), "{answer:?}");
+    assert!(err(&answer).contains("c.yaml:4:3: mirror.helm"), "{answer:?}");
 }
 
 #[test]
@@ -730,7 +730,7 @@ fn every_wrong_command_line_has_a_next_step() {
         (
             "release.yaml",
             "kind: ImageSetConfiguration\napiVersion: mirror.openshift.io/v2alpha1\nmirror:\n  \
-                          operators:\n  - catalog: host.example.io/index:1\n",
+                          helm:\n    local:\n    - {name: chart, path: chart.tgz}\n",
         ),
         ("broken.yaml", "kind: [\n"),
         ("empty.yaml", ""),

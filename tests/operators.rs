@@ -4,14 +4,21 @@
 
 mod support;
 
+use std::io::Read as _;
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
 use format_spec::Digest;
 use fs_err as fs;
 use serde_json::{Value, json};
 
+use support::openshift::{data, opm};
 use support::operators::{CONFIGS, Catalogs, INDEX};
 use support::releases::resources;
 use support::server::fs_write;
-use support::{files, text, tree};
+use support::{files, free_port, text, tool, tree};
 
 /// The names of the bundles that a catalog offers.
 fn bundles(seen: &[(String, Vec<Value>)]) -> Vec<String> {
@@ -301,4 +308,67 @@ fn other_images_are_no_catalogs() {
     let key = "targetCatalogSourceTemplate";
     catalogs.configure(&format!("  - catalog: INDEX:v4.18\n    {key}: {}\n", text(&template)));
     catalogs.create("media", &[]).refused(&[4]).says("template.yaml");
+}
+
+/// The files of a real catalog, by their paths in its image.
+fn real(name: &str) -> Option<Vec<(String, Vec<u8>)>> {
+    let root = data(&format!("catalogs/{name}"))?;
+    let paths = tree(&root).into_iter().filter(|path| root.join(path).is_file());
+    let read = |path: String| {
+        let bytes = fs::read(root.join(&path)).unwrap();
+        (path, bytes)
+    };
+    Some(paths.map(read).collect())
+}
+
+/// The real server of catalogs starts on these configurations as in a cluster: without a cache.
+fn serves(home: &Path, configs: &Path) {
+    let Some(opm) = tool("opm") else { return };
+    let port = free_port().to_string();
+    let words = ["serve", text(configs), "--port", &port, "--pprof-addr=", "--termination-log="];
+    let mut opm = Command::new(opm);
+    opm.env_clear().env("HOME", home).env("TMPDIR", home).current_dir(home).args(words);
+    let mut server = opm.stderr(Stdio::piped()).spawn().unwrap();
+    let answers = || TcpStream::connect(("127.0.0.1", port.parse().unwrap())).is_ok();
+    while !answers() {
+        if server.try_wait().unwrap().is_some() {
+            let mut said = String::new();
+            server.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+            panic!("{said}");
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    server.kill().unwrap();
+    server.wait().unwrap();
+}
+
+/// The images of real bundles are elsewhere.
+const BLOCKED: &str = "  blockedImages:\n  - name: (@sha256:|quay.io|docker.io|ghcr.io|gcr.io|registry|icr.io|lscr.io)\n";
+
+#[test]
+fn real_catalogs_that_are_rebuilt_are_valid_to_the_real_reader() {
+    let catalogs = Catalogs::new();
+    let site = &catalogs.site;
+    let Some(files) = real("community-v4.18") else { return };
+    let files: Vec<_> = files.iter().map(|(path, bytes)| (path.as_str(), &bytes[..])).collect();
+    catalogs.catalog_of("v4.18", &files, &["amd64", "arm64"]);
+    let asked = [
+        "",
+        "    packages:\n    - name: rabbitmq-cluster-operator\n    - name: slurm-operator\n      channels: [{name: release-1.0}, {name: alpha}]\n",
+        "    full: true\n    packages: [{name: infinispan}, {name: clusterpulse}]\n",
+    ];
+    for (round, packages) in asked.iter().enumerate() {
+        catalogs.configure(&format!("  - catalog: INDEX:v4.18\n{packages}{BLOCKED}"));
+        let media = format!("media{round}");
+        let told = catalogs.create(&media, &["--output", "json"]).ok().json();
+        let told = &told["catalogs"][0];
+        site.import(&media, &[]).ok();
+        let seen = catalogs.seen(INDEX, "v4.18", "arm64");
+        assert_eq!(bundles(&seen).len() as u64, told["bundles"], "{told}");
+        let configs = site.path("unpacked/configs");
+        let home = site.path("home");
+        fs::create_dir_all(&home).unwrap();
+        let Some(_) = opm(&home, &["validate", text(&configs)]) else { return };
+        serves(&home, &configs);
+    }
 }

@@ -91,6 +91,11 @@ impl Catalogs {
             .collect();
         let files: Vec<(&str, &[u8])> =
             files.iter().map(|(path, text)| (path.as_str(), text.as_bytes())).collect();
+        self.catalog_of(tag, &files, architectures)
+    }
+
+    /// The same of files, by their paths in the image.
+    pub fn catalog_of(&self, tag: &str, files: &[(&str, &[u8])], architectures: &[&str]) -> Pushed {
         let children: Vec<(Pushed, &str)> = architectures
             .iter()
             .map(|arch| {
@@ -98,7 +103,7 @@ impl Catalogs {
                     tar(&[("bin/opm", format!("opm for {arch}").as_bytes()), ("tmp/.keep", b"")]);
                 let cache =
                     tar(&[("tmp/cache/pogreb.v1/db", format!("cache {tag} {arch}").as_bytes())]);
-                (self.image_of(arch, &[&system, &tar(&files), &cache]), *arch)
+                (self.image_of(arch, &[&system, &tar(files), &cache]), *arch)
             })
             .collect();
         let children: Vec<(&Pushed, &str)> =
