@@ -381,6 +381,24 @@ fn a_release_is_mirrored_whole_or_its_name_does_not_appear() {
     releases.mirror_image(&payload, &["--to", &to]).refused(&[65]).says("from its source");
     assert!(target.tags("ocp/release").is_empty());
 
+    // A target that is away has no mirrors; a place that cannot be written has another one beside it.
+    let components = releases.components(&["a".to_owned()], "1");
+    let payload = releases.release("4.18.8", &components);
+    let run = releases.mirror_image(&payload, &["--to", "127.0.0.1:1/ocp", "--retry-times", "0"]);
+    let run = run.refused(&[75]).says("cannot connect to `127.0.0.1:1`");
+    assert!(!run.stderr.contains("--idms-file"), "{run}");
+    let taken = releases.site.path("taken");
+    fs::create_dir_all(taken.join("v2/openshift/release")).unwrap();
+    fs_write(&taken.join("v2/openshift/release/blobs"), b"");
+    releases
+        .mirror_image(&payload, &["--to-dir", text(&taken)])
+        .refused(&[73])
+        .says("--to-dir DIR");
+    releases
+        .mirror(&["--from", text(&releases.site.path("store"))], &["--to", &to])
+        .refused(&[66])
+        .says("neither a sequence nor a mirrored release");
+
     fs::remove_dir_all(releases.site.path("store")).unwrap();
     fs::create_dir_all(releases.site.path("store")).unwrap();
     let components = releases.components(&["a".to_owned()], "1");

@@ -79,7 +79,8 @@ impl From<ExtractError> for Failure {
             ),
             ExtractError::Write(io) => {
                 let kind = Kind::of_io(io, Kind::NoSpace);
-                Self::of(kind, &error).hinted(Some(io), None)
+                let failure = Self::of(kind, &error).hinted(Some(io), None);
+                failure.or_hinted("mend that, or name another directory: `--to DIR`; then run the same command again")
             }
             ExtractError::Taken(_) => Self::of(Kind::NoSpace, &error)
                 .with_hint("name another directory: `--to DIR`; or replace the files: `--overwrite`"),
@@ -136,12 +137,18 @@ impl From<MirrorError> for Failure {
             }
             MirrorError::Place { source: PlaceError::File(io), .. } | MirrorError::Write(io) => {
                 let kind = Kind::of_io(io, Kind::NoSpace);
-                Self::of(kind, &error).hinted(Some(io), None)
+                let failure = Self::of(kind, &error).hinted(Some(io), None);
+                failure.or_hinted(
+                    "mend that, or name another directory: `--to-dir DIR`; then run the same command again: it goes on",
+                )
             }
             MirrorError::Place { source: PlaceError::Damaged(_), .. } => of_source(&error, wire)
                 .or_hinted("its source has it damaged: mirror from another one, or have it mended there"),
-            MirrorError::Place { .. } => of_source(&error, wire)
-                .or_hinted("run the same command again: what is there by now stays"),
+            // The registry that it goes to, of which there are no mirrors.
+            MirrorError::Place { source: PlaceError::Wire(client), .. } => {
+                let failure = Self::of(of_wire(wire, RELEASES), &error).hinted(None, client.hint());
+                failure.or_hinted("run the same command again: what is there by now stays")
+            }
             MirrorError::Resolve(_) => Self::of(RELEASES, &error)
                 .with_hint("it is no release that could be mirrored: name another image"),
             MirrorError::Space { directory, needed, available } => {

@@ -46,7 +46,12 @@ fn sweep(within: &Path) -> io::Result<()> {
         if !ours || !entry.file_type()?.is_dir() {
             continue;
         }
-        let lock = fs::File::open(entry.path())?.into_file();
+        let lock = match fs::File::open(entry.path()) {
+            Ok(directory) => directory.into_file(),
+            // Another run was the first to take it away.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
         match lock.try_lock() {
             Ok(()) => fs::remove_dir_all(entry.path())?,
             // Another run is at work there, or nobody can tell.

@@ -14,6 +14,7 @@ use bundler::release::mirror_sets;
 use bundler::release::named::Named;
 use bundler::release::proven::Trust;
 use bundler::release::store::Store;
+use format_spec::part::FileName;
 use importer::{MediaShelf, ShelvedRelease};
 
 use super::{Context, filed};
@@ -138,6 +139,7 @@ impl From {
         signed: Signed,
         context: &Context,
     ) -> Result<Found, Failure> {
+        refuse_strange(&from)?;
         let trusted = Keyring::open(&context.common.workspace)?.required(&self.trust)?;
         let opening = tokio::task::spawn_blocking(move || MediaShelf::open(&from, &trusted));
         let opened = opening.await.map_err(|error| Failure::new(Kind::Failed, error))?;
@@ -154,6 +156,28 @@ impl From {
         let named = Named::held(held, release.digest, release.tag.to_string(), origin);
         Ok(Found { named, trust })
     }
+}
+
+/// Refuses directories of something else, before keys are asked for that would prove nothing there.
+fn refuse_strange(from: &[PathBuf]) -> Result<(), Failure> {
+    for path in from {
+        let entries = fs_err::read_dir(path)
+            .map_err(|error| Failure::io(Kind::Failed, "cannot look for the release", &error))?;
+        let is_ours = |name: &str| name.parse::<FileName>().is_ok();
+        let mut names = entries.flatten().map(|entry| entry.file_name());
+        if names.any(|name| name.to_str().is_some_and(is_ours)) {
+            return Ok(());
+        }
+    }
+    let shown =
+        from.iter().map(|path| format!("`{}`", path.display())).collect::<Vec<_>>().join(", ");
+    Err(Failure::new(
+        Kind::Incomplete,
+        format!("there is neither a sequence nor a mirrored release in {shown}"),
+    )
+    .with_hint(
+        "name a directory with sequences, or one that `release mirror --to-dir` made: `--from DIR`",
+    ))
 }
 
 /// A directory that is there; an image has no such name.

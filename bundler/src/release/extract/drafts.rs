@@ -63,11 +63,16 @@ impl Drafts {
         &self,
         names: impl IntoIterator<Item = &'a str>,
     ) -> Result<(), DraftsError> {
+        let there = |name: &&str| fs::symlink_metadata(self.directory.join(name)).ok();
         if self.overwrite {
-            return Ok(());
+            // What no file can replace is told while all that was there is as it was.
+            let is_directory = |name: &&str| there(name).is_some_and(|it| it.is_dir());
+            let Some(name) = names.into_iter().find(is_directory) else { return Ok(()) };
+            let shown = self.directory.join(name);
+            let why = format!("`{}` is a directory; nothing was written", shown.display());
+            return Err(io::Error::new(io::ErrorKind::IsADirectory, why).into());
         }
-        let is_taken = |name: &&str| fs::symlink_metadata(self.directory.join(name)).is_ok();
-        let mut taken = names.into_iter().filter(is_taken);
+        let mut taken = names.into_iter().filter(|name| there(name).is_some());
         let Some(first) = taken.next() else { return Ok(()) };
         let (directory, first) = (self.directory.clone(), first.to_owned());
         Err(DraftsError::Exists { directory, first, more: taken.count() })
@@ -187,6 +192,14 @@ mod tests {
         }
         assert_eq!(fs::read_to_string(&outside).unwrap(), "kept");
         assert_eq!(fs::read_to_string(to.join("link")).unwrap(), "new");
+
+        fs::create_dir(to.join("three")).unwrap();
+        let drafts = Drafts::open(&to, true).unwrap();
+        write(&drafts, "one", "other");
+        write(&drafts, "three", "3");
+        let refused = drafts.publish(["one", "three"]).unwrap_err().to_string();
+        assert!(refused.contains("three` is a directory"), "{refused}");
+        assert_eq!(fs::read_to_string(to.join("one")).unwrap(), "1");
     }
 
     #[test]
