@@ -14,6 +14,7 @@ use format_spec::Digest;
 use fs_err as fs;
 use serde_json::{Value, json};
 
+use support::figures;
 use support::openshift::{data, opm};
 use support::operators::{CONFIGS, Catalogs, INDEX};
 use support::releases::resources;
@@ -371,4 +372,199 @@ fn real_catalogs_that_are_rebuilt_are_valid_to_the_real_reader() {
         let Some(_) = opm(&home, &["validate", text(&configs)]) else { return };
         serves(&home, &configs);
     }
+}
+
+/// Numbers that look random and are the same in each run.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, sides: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % sides as u64).unwrap()
+    }
+}
+
+/// A package as nobody would write it: entries that replace and skip each other without much sense.
+fn wild(catalogs: &Catalogs, dice: &mut Dice, name: &str) -> Vec<Value> {
+    let count = 1 + dice.below(5);
+    let version = |at: usize| format!("{}.{}.0", at / 3 + 1, at % 3);
+    let bundle = |at: usize| format!("{name}.v{}", version(at));
+    let channels = ["stable", "fast", "beta"];
+    let used = 1 + dice.below(channels.len());
+    let mut objects = vec![
+        json!({"schema": "olm.package", "name": name, "defaultChannel": channels[dice.below(used)]}),
+    ];
+    for channel in &channels[..used] {
+        let mut entries = Vec::new();
+        for at in (0..count).rev() {
+            if dice.below(10) == 0 {
+                continue;
+            }
+            let mut entry = json!({"name": bundle(at)});
+            match dice.below(16) {
+                0 => {}
+                1 => entry["replaces"] = bundle(dice.below(count + 1)).into(),
+                2 => entry["skips"] = json!([bundle(dice.below(count + 1))]),
+                _ if at > 0 => entry["replaces"] = bundle(at - 1).into(),
+                _ => {}
+            }
+            entries.push(entry);
+        }
+        objects.push(
+            json!({"schema": "olm.channel", "package": name, "name": channel, "entries": entries}),
+        );
+    }
+    objects.extend((0..count).map(|at| catalogs.bundle(name, &version(at))));
+    objects
+}
+
+/// What is asked of it.
+fn asked(dice: &mut Dice, name: &str) -> String {
+    let mut package = format!("    - name: {name}\n");
+    let bounds = |dice: &mut Dice, indent: &str| {
+        let mut text = String::new();
+        for bound in ["minVersion", "maxVersion"] {
+            if dice.below(2) == 0 {
+                let (major, minor) = (1 + dice.below(2), dice.below(3));
+                text += &format!("{indent}{bound}: {major}.{minor}.0\n");
+            }
+        }
+        text
+    };
+    match dice.below(4) {
+        0 => {}
+        1 => package += &bounds(dice, "      "),
+        2 => package += "      channels: [{name: stable}]\n      defaultChannel: stable\n",
+        _ => {
+            package += "      defaultChannel: stable\n      channels:\n      - name: stable\n";
+            package += &bounds(dice, "        ");
+        }
+    }
+    package
+}
+
+#[test]
+fn of_any_catalog_what_is_carried_is_a_catalog_and_all_its_images_or_it_is_refused() {
+    let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
+    let (mut carried, mut refused) = (0, 0);
+    let home = tempfile::tempdir().unwrap();
+    for round in 0..figures::of(14, 1000) {
+        let catalogs = Catalogs::in_memory();
+        let site = &catalogs.site;
+        let packages: Vec<(&str, Vec<Value>)> =
+            ["one", "two"].iter().map(|name| (*name, wild(&catalogs, &mut dice, name))).collect();
+        catalogs.catalog("v1", &packages, &["amd64"]);
+        let (first, second) = (asked(&mut dice, "one"), asked(&mut dice, "two"));
+        let full = if dice.below(6) == 0 { "    full: true\n" } else { "" };
+        let text = match dice.below(4) {
+            0 => String::new(),
+            1 => format!("    packages:\n{first}"),
+            _ => format!("    packages:\n{first}{second}"),
+        };
+        let text = format!("  - catalog: INDEX:v1\n{full}{text}");
+        let mut run = match dice.below(3) {
+            0 => {
+                catalogs.configure_v1(&text);
+                catalogs.create("media", &[])
+            }
+            _ => {
+                catalogs.configure(&text);
+                catalogs.create("media", &[])
+            }
+        };
+        run = run.one_of(&[0, 4, 64]);
+        if run.code != 0 {
+            // Of a catalog all or nothing: nothing is written, and it is said why.
+            assert!(run.stderr.contains("hint:"), "round {round}\n{text}{run}");
+            assert!(files(&site.path("media")).is_empty(), "round {round}\n{text}{run}");
+            refused += 1;
+            continue;
+        }
+        carried += 1;
+        let index = site.path("media/mirror_seq1.index");
+        let index = format_spec::codec::decode(&fs::read(index).unwrap()).unwrap();
+        let mut sources: Vec<&str> = index.references.iter().map(|one| &*one.source).collect();
+        sources.retain(|source| !source.contains(INDEX) && !source.starts_with("oci://"));
+        sources.sort_unstable();
+        site.import("media", &[]).ok();
+        let seen = catalogs.seen(INDEX, "v1", "amd64");
+        let mut needed: Vec<&str> = Vec::new();
+        for bundle in seen.iter().flat_map(|(_, objects)| objects) {
+            needed.extend(bundle["image"].as_str());
+            for related in bundle["relatedImages"].as_array().into_iter().flatten() {
+                needed.extend(related["image"].as_str().filter(|image| !image.is_empty()));
+            }
+        }
+        needed.sort_unstable();
+        needed.dedup();
+        assert_eq!(sources, needed, "round {round}\n{text}");
+        if !full.is_empty() && !text.contains("packages") {
+            // As it is, with the faults that it has.
+            continue;
+        }
+        let _ = opm(home.path(), &["validate", support::text(&site.path("unpacked/configs"))]);
+    }
+    assert!(carried > 0 && refused > 0, "{carried} carried, {refused} refused");
+    println!("{carried} carried, {refused} refused");
+}
+
+#[test]
+fn catalogs_with_faults_are_refused_with_file_and_package() {
+    let catalogs = Catalogs::new();
+    let object = |schema: &str, more: Value| {
+        let mut object = json!({"schema": schema, "package": "app"});
+        for (field, value) in more.as_object().unwrap() {
+            object[field] = value.clone();
+        }
+        object
+    };
+    let bundle = |version: &str| {
+        let name = format!("app.v{version}");
+        object(
+            "olm.bundle",
+            json!({"name": name, "image": "q.io/a/b:1", "properties": [
+            {"type": "olm.package", "value": {"packageName": "app", "version": version}}]}),
+        )
+    };
+    let package = json!({"schema": "olm.package", "name": "app", "defaultChannel": "stable"});
+    let channel =
+        |entries: Value| object("olm.channel", json!({"name": "stable", "entries": entries}));
+    let all = |objects: &[Value]| objects.iter().map(ToString::to_string).collect::<String>();
+    let two = [bundle("1.0.0"), bundle("2.0.0")];
+    let heads = json!([{"name": "app.v1.0.0"}, {"name": "app.v2.0.0"}]);
+    let circle = json!([{"name": "app.v1.0.0", "replaces": "app.v2.0.0"},
+        {"name": "app.v2.0.0", "replaces": "app.v1.0.0"}]);
+    let lone = json!([{"name": "app.v1.0.0"}]);
+    let cases = [
+        (all(&[&[package.clone(), channel(heads)], &two[..]].concat()), "multiple channel heads"),
+        (all(&[&[package.clone(), channel(circle)], &two[..]].concat()), "app.v1.0.0"),
+        (all(&[package.clone(), package.clone()]), "twice"),
+        (all(&[package.clone(), channel(lone.clone())]), "app.v1.0.0"),
+        (
+            all(&[package.clone(), channel(json!([{"name": "app.vone"}])), bundle("one")]),
+            "usable version",
+        ),
+        (format!("\u{feff}{}", all(&[package.clone()])), "the package has no channel"),
+        ("schema: olm.package\nname: [\n".to_owned(), "catalog.json"),
+        (format!("{}\nnot: json\n", package), "catalog.json"),
+        (
+            "{\"schema\":\"olm.package\",\"name\":\"".to_owned() + &"x".repeat(1 << 20),
+            "catalog.json",
+        ),
+        (all(&[channel(lone.clone())]), "package"),
+        ("[1, 2]".to_owned(), "catalog.json"),
+        ("&a [*a, *a]\n".to_owned(), "catalog.json"),
+        ("{\"schema\":".to_owned() + &"[".repeat(100_000), "catalog.json"),
+    ];
+    for (at, (text, says)) in cases.iter().enumerate() {
+        catalogs.catalog_of("v1", &[("configs/app/catalog.json", text.as_bytes())], &["amd64"]);
+        catalogs.configure("  - catalog: INDEX:v1\n");
+        let run = catalogs.create("media", &[]).refused(&[4]);
+        assert!(run.stderr.contains(says), "{at}: {says}\n{run}");
+        assert!(run.stderr.contains("app"), "{at}\n{run}");
+        assert!(run.stderr.len() < 5000, "{at}: {}", run.stderr.len());
+    }
+    assert!(files(&catalogs.site.path("media")).is_empty());
 }

@@ -29,6 +29,11 @@ impl Catalogs {
         Self { site: Site::new() }
     }
 
+    /// The same for many runs.
+    pub fn in_memory() -> Self {
+        Self { site: Site::in_memory() }
+    }
+
     /// The reference of an image of a bundle or an operator. The image is pushed.
     pub fn image(&self, repository: &str, content: &str) -> String {
         let source = &self.site.source;

@@ -167,6 +167,10 @@ impl<'a> Draft<'a> {
             .collect();
         if nothing && faults.is_empty() {
             faults = match (version, parts.first()) {
+                (_, None) => {
+                    let at = self.wanted.map(|wanted| wanted.at);
+                    vec![self.fault(None, at, Reason::NoChannel)]
+                }
                 (ApiVersion::V2Alpha1, Some((place, part))) => {
                     vec![self.fault(Some(*place), part.at, self.nothing(*place, part))]
                 }

@@ -91,6 +91,9 @@ pub enum Reason {
         /// The versions next to what was asked for.
         nearest: Vec<Version>,
     },
+    /// A package that nothing can be chosen of.
+    #[error("the catalog itself is at fault: the package has no channel")]
+    NoChannel,
     /// The catalog's own channel has no head to begin at.
     #[error("the catalog itself is at fault: {0}")]
     Flaw(GraphFault),
@@ -168,7 +171,7 @@ impl Fault {
                 "`bundle list operators --catalog CATALOG --package PACKAGE --channel CHANNEL` shows the bundles of a channel"
                     .to_owned(),
             ),
-            Reason::Version { .. } | Reason::Flaw(_) => vec![OTHER.to_owned()],
+            Reason::Version { .. } | Reason::Flaw(_) | Reason::NoChannel => vec![OTHER.to_owned()],
             Reason::NoVersion { nearest, .. } | Reason::NotFound { nearest, .. } => {
                 around(nearest).into_iter().collect()
             }
