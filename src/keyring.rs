@@ -216,11 +216,18 @@ impl Keyring {
         }
         let workspace = self.trusted.parent().unwrap_or(&self.trusted).display();
         let error = format!("no key is trusted in the workspace `{workspace}`");
-        Err(Failure::new(Kind::Untrusted, error)
-            .with_hint(importer::ImportError::NoKeys.hint().unwrap_or_default())
-            .with_hint(
-                "when another workspace trusts it already, name that one: `--workspace DIR`",
-            ))
+        let mut failure = Failure::new(Kind::Untrusted, error);
+        // Of this machine, not of the medium: a key that came along with the sequences proves nothing.
+        let own = self.public_path("default");
+        if own.is_file() {
+            let typed = crate::typed::quoted(&own.display().to_string());
+            failure = failure.with_hint(format!(
+                "this workspace signs itself; for sequences that it made: `--trust {typed}`"
+            ));
+        }
+        Err(failure.with_hint(importer::ImportError::NoKeys.hint().unwrap_or_default()).with_hint(
+            "when another workspace trusts it already, name that one: `--workspace DIR`",
+        ))
     }
 
     /// The keys that a person named on this command line, and those trusted in the workspace, each

@@ -308,7 +308,18 @@ fn of_an_increment_the_release_is_meant_that_it_carries() {
     let components = releases.components(&["a".to_owned()], "1");
     let old = releases.release("4.16.0", &components);
     releases.configure(&old, "");
+    // A plan counts the names of a release, and lists them for programs.
+    let run = releases.create("one", &["--dry-run"]).ok().says("release 4.16.0-x86_64: 2 images");
+    let run = run.says("  set     2 names of releases: `--output json` has all\n");
+    assert!(!run.stdout.contains("openshift/release:"), "{run}");
+    let json = releases.create("one", &["--dry-run", "--output", "json"]).ok().json();
+    assert_eq!(json["references"][0]["class"], "release");
     releases.create("one", &[]).ok();
+    // The workspace that signs is asked to verify.
+    let (one, own) = (releases.site.path("one"), releases.site.path("connected"));
+    let verify = ["verify", "--from", text(&one), "--workspace", text(&own)];
+    let key = releases.site.key();
+    releases.site.bundle(&verify).refused(&[67]).says(&format!("`--trust {}`", text(&key)));
     let new = releases.release("4.16.1", &components);
     let service = graph(&releases, &[("4.16.0", &old), ("4.16.1", &new)]);
     releases.site.configure(

@@ -55,7 +55,10 @@ fn updates_are_what_a_create_would_add_and_looking_leaves_no_trace() {
         .says("new      team/app:1");
     assert!(!workspace.exists());
     create(&[]).ok();
-    look(&[]).ok().says("nothing new since sequence 1").says("1 release known");
+    look(&[])
+        .ok()
+        .says("nothing new since sequence 1")
+        .says("1 release carried by earlier sequences");
     let json = look(&["--output", "json"]).ok().json();
     assert_eq!((&json["nothing"], &json["lastSequence"]), (&json!(true), &json!(1)));
     assert_eq!((&json["releasesKnown"], &json["imagesKnown"]), (&json!(1), &json!(1)));

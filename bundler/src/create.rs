@@ -513,6 +513,7 @@ fn dry_run(
         .iter()
         .map(|reference| PlannedReference {
             source: reference.source.clone(),
+            class: reference.class,
             name: plan::show(
                 plan.index.repository(reference.repository),
                 reference.tag.as_ref(),

@@ -1,6 +1,6 @@
 //! What a create tells its caller: plain values, also as JSON (`docs/json-output.md`).
 
-use format_spec::head::{Failure, Kind, Totals};
+use format_spec::head::{ContentClass, Failure, Kind, Totals};
 use format_spec::{Digest, Sequence, StreamId};
 use serde::Serialize;
 
@@ -102,6 +102,8 @@ pub struct File {
 pub struct PlannedReference {
     /// Where it comes from.
     pub source: String,
+    /// The class of content that it belongs to.
+    pub class: ContentClass,
     /// Its name at the target, below the target's namespace.
     pub name: String,
     /// Its manifest.

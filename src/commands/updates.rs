@@ -130,7 +130,7 @@ fn releases(text: &mut String, updates: &Updates) -> std::fmt::Result {
     }
     if updates.releases_known > 0 {
         let known = size::count(updates.releases_known as u64, "release");
-        writeln!(text, "  {known} known to the other side")?;
+        writeln!(text, "  {known} carried by earlier sequences")?;
     }
     for more in &updates.more {
         let of = more.release.as_ref().map(|tag| format!(" of {tag}")).unwrap_or_default();

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use bundler::report::{Catalog, Created, Planned, Summary, Written};
 use format_spec::Sequence;
-use format_spec::head::{Failure, Kind, Totals};
+use format_spec::head::{ContentClass, Failure, Kind, Totals};
 use serde::Serialize;
 
 use crate::output::{plain, plain_lines};
@@ -99,7 +99,7 @@ pub(super) fn text(answer: &Answer<'_>, media: Option<Media>) -> String {
                 planned.sequence
             ),
             Created::Nothing(_) => {
-                writeln!(text, "no sequence was written: the other side has the rest")
+                writeln!(text, "no sequence was written: earlier ones carry the rest")
             }
         };
     }
@@ -113,7 +113,7 @@ fn nothing(summary: &Summary) -> String {
         (0, 1) => "nothing to carry: the only image is blocked".to_owned(),
         (0, blocked) => format!("nothing to carry: all {blocked} images are blocked"),
         (images, _) => {
-            format!("nothing new: {} known to the other side", size::count(images as u64, "image"))
+            format!("nothing new: earlier sequences carry {}", size::count(images as u64, "image"))
         }
     }
 }
@@ -130,8 +130,15 @@ fn plan(text: &mut String, planned: &Planned) -> std::fmt::Result {
     }
     releases(text, &planned.summary)?;
     catalogs(text, &planned.summary)?;
-    for reference in &planned.references {
+    // A release has hundreds of names, all of one kind: its line above counts them.
+    let (of_releases, others): (Vec<_>, Vec<_>) =
+        planned.references.iter().partition(|one| one.class == ContentClass::Release);
+    for reference in others {
         writeln!(text, "  set     {}  from {}", plain(&reference.name), plain(&reference.source))?;
+    }
+    if !of_releases.is_empty() {
+        let names = size::count(of_releases.len() as u64, "name");
+        writeln!(text, "  set     {names} of releases: `--output json` has all")?;
     }
     for removal in &planned.removals {
         writeln!(text, "  remove  {}", plain(removal))?;
@@ -283,7 +290,7 @@ mod tests {
         let nothing = Created::Nothing(summary);
         for (created, last) in [
             (&written, "sequence 1 carries the rest"),
-            (&nothing, "no sequence was written: the other side has the rest"),
+            (&nothing, "no sequence was written: earlier ones carry the rest"),
         ] {
             let answer = Answer::new(created, Path::new("out"));
             assert_eq!(text(&answer, None).lines().last(), Some(last));
@@ -312,6 +319,6 @@ mod tests {
             "nothing to carry: all 2 images are blocked, no sequence; nothing was written to `out`\n\
              blocked by the configuration:\n  host/a:1  by `^host/`\n  host/b:1  by `^host/`\n"
         );
-        assert!(of(1, &["host/a:1"]).starts_with("nothing new: 1 image known to the other side, "));
+        assert!(of(1, &["host/a:1"]).starts_with("nothing new: earlier sequences carry 1 image, "));
     }
 }
