@@ -124,7 +124,9 @@ fn make(to: &Path, mib: usize, data: &Path) {
         fs_err::write(blobs.join(digest.hex()), &content).unwrap();
         json!({"mediaType": kind, "digest": digest.to_string(), "size": content.len()})
     };
-    let config = json!({"config": {"Labels": {CONFIGS: "/configs"}}}).to_string();
+    // No reader of the catalog unpacks the layer by it.
+    let rootfs = json!({"type": "layers", "diff_ids": [digest.to_string()]});
+    let config = json!({"config": {"Labels": {CONFIGS: "/configs"}}, "rootfs": rootfs}).to_string();
     let config = blob(config, "application/vnd.oci.image.config.v1+json");
     let layer = json!({"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip",
         "digest": digest.to_string(), "size": size});

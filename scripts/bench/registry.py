@@ -7,7 +7,7 @@ the rounds' ratios. Work directory, corpus, binary and client come by environmen
 import argparse, hashlib, json, os, re, shutil, socket, statistics, subprocess, sys, time, urllib.request
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from run import MIB, Server, first_line, free_port, into_page, log
+from run import MIB, Server, first_line, free_port, into_page, log, machine
 
 PARTS = ["push", "pull", "cold", "manifests", "small", "memory", "start"]
 SIDES = ("bundle", "distribution")
@@ -315,10 +315,8 @@ class Bench:
             self.rows += ["", "The client's share of the processor time, with ours and with distribution: %s." % "; ".join(costs)]
 
     def print(self):
-        cpu = re.search(r"model name\s*:\s*(.*)", open("/proc/cpuinfo").read())
-        head = ["Corpus: %d unique blobs, %.0f MB. Rounds: %d. Machine: %d × %s, %s. %s, %s." % (
-            len(self.items), self.bytes / 1e6, self.options.rounds, os.cpu_count(), cpu[1] if cpu else os.uname().machine,
-            time.strftime("%Y-%m-%d"), first_line(["docker-registry", "--version"]), first_line([self.bundle, "version"])), "",
+        head = ["Corpus: %d unique blobs, %.0f MB. Rounds: %d. %s. %s, %s." % (
+            len(self.items), self.bytes / 1e6, self.options.rounds, machine(), first_line(["docker-registry", "--version"]), first_line([self.bundle, "version"])), "",
             "| what | figure | ours ÷ distribution | bar | held |", "|---|---|---|---|---|"]
         text = "\n".join(head + self.rows) + "\n"
         print(text)

@@ -417,10 +417,8 @@ class Bench:
         return total, tables
 
     def print(self):
-        cpu = re.search(r"model name\s*:\s*(.*)", open("/proc/cpuinfo").read())
-        head = ["Corpus: %d tags, %d unique blobs, %.0f MB; increment %d blobs, %.0f MB. Rounds: %d. Machine: %d × %s, %s. %s, %s." % (
-            len(self.refs["v1"]), self.count["v1"], self.bytes["v1"] / 1e6, self.count["delta"], self.bytes["delta"] / 1e6, self.options.rounds,
-            os.cpu_count(), cpu.group(1) if cpu else os.uname().machine, time.strftime("%Y-%m-%d"),
+        head = ["Corpus: %d tags, %d unique blobs, %.0f MB; increment %d blobs, %.0f MB. Rounds: %d. %s. %s, %s." % (
+            len(self.refs["v1"]), self.count["v1"], self.bytes["v1"] / 1e6, self.count["delta"], self.bytes["delta"] / 1e6, self.options.rounds, machine(),
             first_line(["docker-registry", "--version"]), first_line([self.bundle, "version"])), "",
             "| what | figure | from | bar | held |", "|---|---|---|---|---|"]
         text = "\n".join(head + self.rows + ([""] + self.notes if self.notes else [])) + "\n"
@@ -458,6 +456,11 @@ class Bench:
         if not self.options.keep:
             shutil.rmtree(self.dir)
         return 1 if any(row.endswith("**no** |") for row in self.rows) else 0
+
+
+def machine():
+    cpu = re.search(r"model name\s*:\s*(.*)", open("/proc/cpuinfo").read())
+    return "Machine: %d × %s, %s" % (os.cpu_count(), cpu[1] if cpu else os.uname().machine, time.strftime("%Y-%m-%d"))
 
 
 def first_line(argv):
