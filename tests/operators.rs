@@ -546,9 +546,9 @@ fn catalogs_with_faults_are_refused_with_file_and_package() {
             all(&[package.clone(), channel(json!([{"name": "app.vone"}])), bundle("one")]),
             "usable version",
         ),
-        (format!("\u{feff}{}", all(&[package.clone()])), "the package has no channel"),
+        (format!("\u{feff}{}", all(std::slice::from_ref(&package))), "the package has no channel"),
         ("schema: olm.package\nname: [\n".to_owned(), "catalog.json"),
-        (format!("{}\nnot: json\n", package), "catalog.json"),
+        (format!("{package}\nnot: json\n"), "catalog.json"),
         (
             "{\"schema\":\"olm.package\",\"name\":\"".to_owned() + &"x".repeat(1 << 20),
             "catalog.json",

@@ -169,13 +169,21 @@ pub async fn create(stream: Stream, options: CreateOptions) -> Result<Created, C
     let finding = async {
         let (mut carried, chosen) = asked::releases(&options, &origins).await;
         wishes.append(&mut carried.wishes);
-        let (mut catalogs, bundles) = carry::carry(&options, &origins).await;
+        let asked = carry::Asked {
+            config: &options.config,
+            workspace: &options.workspace,
+            max_nested_paths: options.max_nested_paths,
+            rebuild: true,
+            progress: &options.progress,
+        };
+        let (mut catalogs, bundles) = carry::carry(&asked, &origins).await;
         wishes.extend(bundles);
         match asked::graph(&options, &origins).await {
             Ok(wish) => wishes.extend(wish),
             Err(error) => carried.failures.push(error.told()),
         }
-        let idle = resolve::idle_patterns(&options.config, &wishes);
+        let names = wishes.iter().map(|wish| &wish.name).chain(catalogs.blocked());
+        let idle = resolve::idle_patterns(&options.config, names);
         progress.phase("resolving images");
         let resolving = resolve::resolve(&options.config, wishes, &origins, &rules, &state.known);
         let mut resolved = resolving.await?;

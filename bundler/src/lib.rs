@@ -54,6 +54,7 @@ fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
+pub use catalog::news::{CatalogNews, NewBundle, PackageNews};
 pub use create::{CreateOptions, Signers, Standing, Stream, create};
 pub use error::{CreateError, ErrorKind, Large, exit_bits};
 pub use release::asked::ReleaseOptions;

@@ -13,7 +13,7 @@ use format_spec::{Digest, Tag};
 use futures_util::{FutureExt, StreamExt};
 use registry::client::ErrorKind as WireKind;
 
-use crate::config::ImageSetConfig;
+use crate::config::{Blocked, ImageSetConfig};
 use crate::destination::{self, Claims, Destination};
 use crate::error::{CreateError, fit, reason};
 use crate::history::{Known, Name};
@@ -156,12 +156,19 @@ impl Resolved {
     }
 }
 
-/// A word about each pattern that blocks nothing of what is wished for.
-pub fn idle_patterns(config: &ImageSetConfig, wishes: &[Wish<'_>]) -> Vec<String> {
+/// A word about each pattern that blocks none of the images of these names, and no catalog.
+pub fn idle_patterns<'a>(
+    config: &ImageSetConfig,
+    names: impl Iterator<Item = &'a String>,
+) -> Vec<String> {
+    let names: Vec<&String> = names.collect();
     let idle = config.blocked.iter();
     let catalogs: Vec<_> = config.operators.iter().map(|entry| entry.catalog.to_string()).collect();
-    let names = || wishes.iter().map(|wish| &wish.name).chain(&catalogs);
-    let idle = idle.filter(|blocked| !names().any(|name| blocked.blocks(name)));
+    let blocks = |blocked: &Blocked| {
+        names.iter().any(|name| blocked.blocks(name))
+            || catalogs.iter().any(|name| blocked.blocks(name))
+    };
+    let idle = idle.filter(|blocked| !blocks(blocked));
     let told = idle.map(|blocked| {
         format!(
             "{}:{}: the pattern `{}` of `blockedImages` matches no image",

@@ -31,10 +31,15 @@ impl Snapshot {
         let link = || -> io::Result<(TempDir, bool)> {
             let to = tempfile::tempdir()?;
             links(&from.join("history"), &to.path().join("history"))?;
-            let graphs = from.join("update-graph");
-            for service in listed(&graphs)? {
-                let below = Path::new("update-graph").join(service.file_name());
-                links(&from.join(&below), &to.path().join(&below))?;
+            links(&from.join("catalogs"), &to.path().join("catalogs"))?;
+            for directory in ["update-graph", "catalogs"] {
+                for entry in listed(&from.join(directory))? {
+                    // Each file by itself: whoever finds one damaged takes away the link.
+                    let below = Path::new(directory).join(entry.file_name());
+                    if entry.file_type()?.is_dir() {
+                        links(&from.join(&below), &to.path().join(&below))?;
+                    }
+                }
             }
             Ok((to, from.join("history/pending/medium").exists()))
         };

@@ -1,12 +1,14 @@
 //! `bundle list updates`: what a create with a configuration would add now.
 //!
 //! In: the configuration and a look at the workspace ([`snapshot`](crate::snapshot)). Out: the releases that no earlier
-//! sequence carried, what was switched on for those that were, and the names of additional images that are new or stand for
-//! something else by now. What must hold: update graphs and manifests are read, blobs are not; nothing is written. Therefore
-//! of a release only the release image counts: what it consists of is read by a create.
+//! sequence carried, what was switched on for those that were, the bundles of Operator catalogs that none carried, and the names
+//! of additional images that are new or stand for something else by now. What must hold: update graphs and manifests are read,
+//! blobs are not, but for layers of catalogs that the workspace does not keep; nothing is written. Therefore of a release only
+//! the release image counts, and of a bundle the name of its image: what they consist of is read by a create.
 
 use std::borrow::Cow;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use format_spec::head::{ContentClass, Failure};
 use format_spec::{Digest, Sequence, StreamId};
@@ -16,6 +18,8 @@ use registry::reference::Reference;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
+use crate::catalog::carry;
+use crate::catalog::news::CatalogNews;
 use crate::config::{ImageSetConfig, ReleaseStanza};
 use crate::create::{REQUESTS, Stream};
 use crate::error::{CreateError, exit_bits, fit, reason};
@@ -50,6 +54,8 @@ pub struct UpdatesOptions {
     pub max_nested_paths: usize,
     /// The way to the registries.
     pub client: Client,
+    /// Counts for the person who waits.
+    pub progress: Arc<Progress>,
     /// Ctrl-C.
     pub cancel: CancellationToken,
 }
@@ -97,6 +103,9 @@ pub struct Updates {
     pub releases_known: usize,
     /// What those that were carried would get besides.
     pub more: Vec<More>,
+    /// What each Operator catalog would add.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub catalogs: Vec<CatalogNews>,
     /// The additional images that are new or changed, and what is attached to them.
     pub images: Vec<NewName>,
     /// Names of additional images that stand as they are.
@@ -121,7 +130,8 @@ pub struct Updates {
 impl Updates {
     /// Whether a create would carry something of this.
     pub fn is_empty(&self) -> bool {
-        self.releases.is_empty() && self.more.is_empty() && self.images.is_empty()
+        let catalogs = self.catalogs.iter().all(CatalogNews::is_empty);
+        self.releases.is_empty() && self.more.is_empty() && catalogs && self.images.is_empty()
     }
 
     /// The exit-code bits of what could not be had.
@@ -140,10 +150,9 @@ pub async fn updates(options: UpdatesOptions) -> Result<Updates, CreateError> {
 }
 
 async fn look(options: UpdatesOptions) -> Result<Updates, CreateError> {
-    let UpdatesOptions { config, workspace, rules, client, .. } = &options;
+    let UpdatesOptions { config, workspace, rules, client, progress, .. } = &options;
     let snapshot = Snapshot::of(workspace)?;
-    let progress = Progress::default();
-    let Stream { history, .. } = Stream::open(config, snapshot.path(), client, &progress).await?;
+    let Stream { history, .. } = Stream::open(config, snapshot.path(), client, progress).await?;
     let known = history.known(None)?;
     let origins = Origins::new(client.clone(), REQUESTS.max(rules.parallel));
     let mut noted = Resolved::default();
@@ -175,11 +184,25 @@ async fn look(options: UpdatesOptions) -> Result<Updates, CreateError> {
         };
         wishes.extend(standing.iter().filter_map(again));
     }
+    let asked = carry::Asked {
+        config,
+        workspace: snapshot.path(),
+        max_nested_paths: options.max_nested_paths,
+        rebuild: false,
+        progress,
+    };
+    let (mut catalogs, bundles) = carry::carry(&asked, &origins).await;
     // Of releases it is not known here which images they consist of.
-    let idle = config.platform.is_none().then(|| resolve::idle_patterns(config, &wishes));
+    let idle = config.platform.is_none().then(|| {
+        let names = wishes.iter().chain(&bundles).map(|wish| &wish.name);
+        resolve::idle_patterns(config, names.chain(catalogs.blocked()))
+    });
+    drop(bundles);
     let mut resolved = resolve::resolve(config, wishes, &origins, rules, &known).await?;
     resolved.warnings.splice(0..0, idle.into_iter().flatten());
     let more = further(&options, &standing, &mut resolved, &known).await;
+    catalogs.note(&mut resolved);
+    let catalogs = catalogs.news(&known, &mut resolved);
     let Resolved { failures, causes, blocked, warnings, hints, .. } = noted;
     resolved.hints.extend(hints);
     resolved.failures.extend(failures);
@@ -196,6 +219,7 @@ async fn look(options: UpdatesOptions) -> Result<Updates, CreateError> {
     if resolved.images.is_empty()
         && new.is_empty()
         && standing.is_empty()
+        && catalogs.is_empty()
         && !resolved.failures.is_empty()
     {
         let hints = resolved.advice();
@@ -225,6 +249,7 @@ async fn look(options: UpdatesOptions) -> Result<Updates, CreateError> {
         releases: new,
         releases_known: standing.len(),
         more,
+        catalogs,
         images_known: names.saturating_sub(images.len()),
         images,
         image_bytes: plan.bytes(),

@@ -6,11 +6,13 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::path::Path;
 use std::sync::Arc;
 
 use format_spec::head::ContentClass;
 use format_spec::{Repository, Tag};
 use registry::client::ErrorKind as WireKind;
+use registry::progress::Progress;
 use registry::reference::Reference;
 use serde_json::{Map, Value};
 
@@ -21,8 +23,7 @@ use super::open::{self, Opened};
 use super::select::{Picked, Selection, select};
 use super::store::StoreError;
 use super::template::{self, TemplateError};
-use crate::config::{ImageSource, OperatorCatalog, PlatformFilter};
-use crate::create::CreateOptions;
+use crate::config::{ImageSetConfig, ImageSource, OperatorCatalog, PlatformFilter};
 use crate::destination::{self, Destination};
 use crate::error::{fit, reason};
 use crate::layout::{Choice, LayoutImage};
@@ -31,13 +32,24 @@ use crate::release::carry::Missed;
 use crate::resolve::Resolved;
 use crate::wish::Wish;
 
+/// What has to be known for that.
+pub(crate) struct Asked<'a> {
+    pub(crate) config: &'a ImageSetConfig,
+    /// Where catalogs are kept that were read.
+    pub(crate) workspace: &'a Path,
+    pub(crate) max_nested_paths: usize,
+    /// Whether catalogs are going to be rebuilt: then it counts what all their layers hold.
+    pub(crate) rebuild: bool,
+    pub(crate) progress: &'a Arc<Progress>,
+}
+
 /// What is carried of all catalogs.
 #[derive(Debug, Default)]
 pub struct Carried<'a> {
     pub(super) catalogs: Vec<Chosen<'a>>,
     /// What could not be had before any image was asked for.
     failures: Vec<Missed>,
-    /// Catalogs that the configuration blocks, and by which pattern.
+    /// Catalogs and images of bundles that the configuration blocks, and by which pattern.
     blocked: Vec<(String, String)>,
     warnings: Vec<String>,
 }
@@ -76,12 +88,14 @@ pub(super) enum Standing {
 pub(super) struct Needs {
     pub(super) package: String,
     pub(super) images: Vec<Need>,
+    /// The image of each of its bundles that is not blocked; where a bundle has none, the first that it needs.
+    pub(super) bundles: Vec<Need>,
     /// References that are none.
     pub(super) bad: usize,
 }
 
 /// An image that a bundle needs.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Need {
     /// Its reference.
     pub(super) name: String,
@@ -123,36 +137,43 @@ impl CarryError {
 }
 
 /// Opens all catalogs that the configuration asks for, and chooses. Gives the wishes for what bundles need.
-pub async fn carry<'a>(
-    options: &'a CreateOptions,
+pub(crate) async fn carry<'a>(
+    asked: &Asked<'a>,
     origins: &Origins,
 ) -> (Carried<'a>, Vec<Wish<'a>>) {
     let mut carried = Carried::default();
     let mut wishes = Wishes::default();
-    for entry in &options.config.operators {
+    for entry in &asked.config.operators {
         let name = entry.catalog.to_string();
-        if let Some(pattern) = options.config.blocked_by(&name) {
+        if let Some(pattern) = asked.config.blocked_by(&name) {
             carried.blocked.push((name, pattern.pattern().to_owned()));
             continue;
         }
-        options.progress.phase("reading Operator catalogs");
-        match one(entry, options, origins).await {
-            Ok((opened, source)) => carried.choose(entry, source, opened, options, &mut wishes),
-            Err(error) => carried.fail(&name, &error),
+        asked.progress.phase("reading Operator catalogs");
+        let failed = carried.failures.len();
+        let mut done = carried.take(entry, asked, origins, &mut wishes).await;
+        if let Err(CarryError::Store(error @ StoreError::Damaged(_))) = &done {
+            // It is taken away now.
+            carried.warnings.push(format!("{name}: {error}; it is read from its origin again"));
+            carried.failures.truncate(failed);
+            done = carried.take(entry, asked, origins, &mut wishes).await;
+        }
+        if let Err(error) = done {
+            carried.fail(&name, &error);
         }
     }
-    let platforms = wishes.0.into_values();
-    (carried, platforms.collect())
+    carried.blocked.extend(wishes.blocked);
+    (carried, wishes.wishes.into_values().collect())
 }
 
 /// A catalog and where it is.
 async fn one<'a>(
     entry: &'a OperatorCatalog,
-    options: &CreateOptions,
+    asked: &Asked<'_>,
     origins: &Origins,
 ) -> Result<(Opened, Source<'a>), CarryError> {
     let source = Source::of(&entry.catalog);
-    let (workspace, progress) = (&options.workspace, &options.progress);
+    let (workspace, progress) = (asked.workspace, asked.progress);
     let mut opened = open::open(origins, &source, workspace, progress).await?;
     // By its digest from here on: its tag may move at any time.
     let source = match source {
@@ -167,7 +188,7 @@ async fn one<'a>(
         other => other,
     };
     let is_whole = entry.full && entry.packages.is_empty();
-    if !is_whole {
+    if asked.rebuild && !is_whole {
         opened.sort_layers(origins, &source, workspace, |_| true).await?;
     }
     Ok((opened, source))
@@ -175,20 +196,29 @@ async fn one<'a>(
 
 /// What is wished for, by the names at the target.
 #[derive(Default)]
-struct Wishes<'a>(BTreeMap<Destination, Wish<'a>>);
+struct Wishes<'a> {
+    wishes: BTreeMap<Destination, Wish<'a>>,
+    /// What is not, and the pattern that blocks it.
+    blocked: BTreeMap<String, String>,
+}
 
 impl<'a> Wishes<'a> {
-    /// Asks for an image of a bundle: its reference and its name at the target, or what is wrong with it.
+    /// Asks for an image of a bundle: its reference and its name at the target, or what is wrong with it. Nothing when it is
+    /// blocked.
     fn ask(
         &mut self,
         image: &str,
         platforms: &'a [PlatformFilter],
-        max_nested_paths: usize,
-    ) -> Result<(String, Destination), String> {
-        let (reference, to) = place_of(image, max_nested_paths)?;
+        asked: &Asked<'a>,
+    ) -> Result<Option<(String, Destination)>, String> {
+        let (reference, to) = place_of(image, asked.max_nested_paths)?;
         let name = reference.to_string();
+        if let Some(pattern) = asked.config.blocked_by(&name) {
+            self.blocked.insert(name, pattern.pattern().to_owned());
+            return Ok(None);
+        }
         match self.add(&reference, &to, platforms) {
-            Ok(()) => Ok((name, to)),
+            Ok(()) => Ok(Some((name, to))),
             Err(other) => Err(format!(
                 "it would get the name of `{other}` at the target, which is another image"
             )),
@@ -211,7 +241,7 @@ impl<'a> Wishes<'a> {
             repository: to.repository.clone(),
             tag: Some(to.tag.clone()),
         };
-        match self.0.entry(to.clone()) {
+        match self.wishes.entry(to.clone()) {
             Entry::Vacant(entry) => {
                 entry.insert(wish());
                 Ok(())
@@ -249,21 +279,21 @@ impl<'a> Carried<'a> {
         });
     }
 
-    /// Chooses, and wishes for what is chosen.
-    fn choose(
+    /// Opens a catalog, chooses, and wishes for what is chosen.
+    async fn take(
         &mut self,
         entry: &'a OperatorCatalog,
-        source: Source<'a>,
-        opened: Opened,
-        options: &'a CreateOptions,
+        asked: &Asked<'a>,
+        origins: &Origins,
         wishes: &mut Wishes<'a>,
-    ) {
+    ) -> Result<(), CarryError> {
+        let (opened, source) = one(entry, asked, origins).await?;
         let name = entry.catalog.to_string();
-        let selection = match select(&opened.model, entry, options.config.api_version) {
+        let selection = match select(&opened.model, entry, asked.config.api_version) {
             Ok(selection) => selection,
             Err(faults) => {
                 for fault in faults {
-                    let at = fault.at.map(|at| format!("{}:{}: ", options.config.file, at.line));
+                    let at = fault.at.map(|at| format!("{}:{}: ", asked.config.file, at.line));
                     let hint = |hint| format!("package `{}`: {hint}", fault.package);
                     self.failures.push(Missed {
                         name: name.clone(),
@@ -272,32 +302,27 @@ impl<'a> Carried<'a> {
                         hints: fault.hints().into_iter().map(hint).collect(),
                     });
                 }
-                return;
+                return Ok(());
             }
         };
+        let (repository, tag, template) =
+            named(entry, &source, &selection, asked.max_nested_paths)?;
+        let packages = self.needs(&name, entry, &opened, &selection, asked, wishes)?;
         let about = |text: &String| format!("{name}: {text}");
         self.warnings.extend(opened.warnings.iter().chain(&selection.warnings).map(about));
-        let chosen = named(entry, &source, &selection, options.max_nested_paths);
-        let made = chosen.and_then(|(repository, tag, template)| {
-            let packages =
-                self.needs(&name, entry, &opened, &selection, options.max_nested_paths, wishes)?;
-            Ok(Chosen {
-                name: name.clone(),
-                source,
-                opened: Arc::new(opened),
-                selection,
-                repository,
-                tag,
-                template,
-                packages,
-                told: BTreeSet::new(),
-                standing: Standing::New,
-            })
+        self.catalogs.push(Chosen {
+            name,
+            source,
+            opened: Arc::new(opened),
+            selection,
+            repository,
+            tag,
+            template,
+            packages,
+            told: BTreeSet::new(),
+            standing: Standing::New,
         });
-        match made {
-            Ok(chosen) => self.catalogs.push(chosen),
-            Err(error) => self.fail(&name, &error),
-        }
+        Ok(())
     }
 
     /// The images of all bundles that are taken.
@@ -307,13 +332,13 @@ impl<'a> Carried<'a> {
         entry: &'a OperatorCatalog,
         opened: &Opened,
         selection: &Selection,
-        max_nested_paths: usize,
+        asked: &Asked<'a>,
         wishes: &mut Wishes<'a>,
     ) -> Result<Vec<Needs>, CarryError> {
         let mut all = Vec::with_capacity(selection.packages.len());
         for picked in &selection.packages {
             let package = picked.name.clone();
-            let mut needs = Needs { package, images: Vec::new(), bad: 0 };
+            let mut needs = Needs { package, images: Vec::new(), bundles: Vec::new(), bad: 0 };
             let mut seen: HashSet<Destination> = HashSet::new();
             for (bundle, place) in bundles(opened, picked) {
                 let json = opened.store.object(place)?;
@@ -324,12 +349,17 @@ impl<'a> Carried<'a> {
                 })?;
                 let own = Some(images.bundle).filter(|image| !image.is_empty());
                 let related = images.related.into_iter().map(|(_, image)| image);
-                for image in own.into_iter().chain(related) {
-                    match wishes.ask(&image, &entry.platforms, max_nested_paths) {
-                        Ok((name, destination)) => {
-                            if seen.insert(destination.clone()) {
-                                let bundle = Arc::clone(&bundle);
-                                needs.images.push(Need { name, destination, bundle });
+                for (at, image) in own.into_iter().chain(related).enumerate() {
+                    match wishes.ask(&image, &entry.platforms, asked) {
+                        Ok(None) => {}
+                        Ok(Some((name, destination))) => {
+                            let bundle = Arc::clone(&bundle);
+                            let need = Need { name, destination, bundle };
+                            if at == 0 {
+                                needs.bundles.push(need.clone());
+                            }
+                            if seen.insert(need.destination.clone()) {
+                                needs.images.push(need);
                             }
                         }
                         Err(problem) => {
@@ -353,13 +383,23 @@ impl<'a> Carried<'a> {
         Ok(all)
     }
 
+    /// What the configuration blocks of them.
+    pub(crate) fn blocked(&self) -> impl Iterator<Item = &String> {
+        self.blocked.iter().map(|(name, _)| name)
+    }
+
     /// Notes what could not be had so far, which is known before any image is asked for.
     pub(crate) fn note(&mut self, resolved: &mut Resolved) {
         for Missed { name, kind, reason, hints } in std::mem::take(&mut self.failures) {
             resolved.fail(&name, ContentClass::Operator, kind, reason);
             resolved.advise(&name, hints);
         }
-        resolved.blocked.append(&mut self.blocked);
+        for blocked in std::mem::take(&mut self.blocked) {
+            // It may be an additional image too.
+            if !resolved.blocked.contains(&blocked) {
+                resolved.blocked.push(blocked);
+            }
+        }
         resolved.warnings.append(&mut self.warnings);
     }
 }

@@ -103,8 +103,9 @@ impl Shelf {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Look::Damaged),
             Err(error) => return Err(error),
         };
-        // A workspace that may only be read is used all the same.
-        if let Ok(file) = fs::OpenOptions::new().append(true).open(&path) {
+        // A workspace that may only be read is used all the same, and one that is only looked at has links to it.
+        let is_own = !fs::symlink_metadata(&path).is_ok_and(|found| found.is_symlink());
+        if let (true, Ok(file)) = (is_own, fs::OpenOptions::new().append(true).open(&path)) {
             let _ = file.file().set_modified(SystemTime::now());
         }
         let stored::Kept { model, image, .. } = kept;

@@ -10,7 +10,8 @@
 //! 4. [`graph`] is a channel, [`listing`] says what there is, [`select`] which bundles are taken, and why.
 //! 5. [`left`] is what is left of a package, [`rebuild`] the image with the catalog that is left; [`carry`] wishes
 //!    for what bundles need, [`settle`] takes out what misses an image.
-//! 6. [`template`] is what a user wants in the `CatalogSource` besides.
+//! 6. [`news`] is what a catalog would add to what is known.
+//! 7. [`template`] is what a user wants in the `CatalogSource` besides.
 
 mod assemble;
 pub(crate) mod carry;
@@ -26,6 +27,7 @@ pub mod left;
 pub mod limits;
 pub mod listing;
 pub mod model;
+pub mod news;
 pub mod objects;
 pub mod open;
 pub mod reading;

@@ -62,6 +62,16 @@ pub enum RebuildError {
     Write(#[from] io::Error),
 }
 
+impl RebuildError {
+    /// What to do next.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Left(LeftError::Store(error)) => error.hint(),
+            Self::Left(LeftError::Object { .. }) | Self::Base { .. } | Self::Write(_) => None,
+        }
+    }
+}
+
 impl From<StoreError> for RebuildError {
     fn from(error: StoreError) -> Self {
         Self::Left(error.into())

@@ -30,7 +30,7 @@ use crate::resolve::{self, Image, Resolved, Rules};
 use crate::wish::Wish;
 
 /// The first part of the names of their resources (SPEC 5.4).
-const KIND: &str = "catalog/";
+pub(super) const KIND: &str = "catalog/";
 
 /// The directory of their layouts.
 const LAYOUTS: &str = "catalogs";
@@ -106,11 +106,9 @@ impl Carried<'_> {
         means: &Means<'_>,
         resolved: &mut Resolved,
     ) -> Vec<Option<BTreeSet<String>>> {
-        let blocked: HashSet<String> =
-            resolved.blocked.iter().map(|(name, _)| name.clone()).collect();
         let there: HashSet<Destination> =
             resolved.images.iter().map(|image| image.destination.clone()).collect();
-        let has = |need: &Need| there.contains(&need.destination) || blocked.contains(&need.name);
+        let has = |need: &Need| there.contains(&need.destination);
         let mut all = Vec::with_capacity(self.catalogs.len());
         for catalog in &mut self.catalogs {
             all.push(catalog.lost(has, &there, means.standing, resolved));
@@ -137,7 +135,7 @@ impl Carried<'_> {
 
 impl Chosen<'_> {
     /// The packages that miss an image; `None` when the catalog is not carried.
-    fn lost(
+    pub(super) fn lost(
         &mut self,
         has: impl Fn(&Need) -> bool,
         there: &HashSet<Destination>,
@@ -202,10 +200,7 @@ impl Chosen<'_> {
         let Some(tag) = &self.tag else { return BTreeSet::new() };
         let name = format!("{KIND}{}/{tag}", self.repository);
         let resource = standing.iter().find(|resource| resource.name == name);
-        let told = resource.and_then(|it| serde_json::from_slice::<Value>(&it.content).ok());
-        let packages = told.as_ref().and_then(|told| told["packages"].as_array());
-        let names = packages.into_iter().flatten().filter_map(Value::as_str);
-        names.map(ToOwned::to_owned).collect()
+        resource.and_then(stated).map(|told| packages(&told)).unwrap_or_default()
     }
 
     /// Makes its image without the packages that are lost, unless that is done. Whether something moved.
@@ -237,6 +232,7 @@ impl Chosen<'_> {
             Err(error) => {
                 let told = fit(&reason(&error));
                 resolved.fail(&self.name, ContentClass::Operator, None, told);
+                resolved.advise(&self.name, error.hint());
                 self.standing = Standing::Given;
                 return Ok(true);
             }
@@ -342,6 +338,17 @@ impl Chosen<'_> {
             chosen: means.options.dry_run.then(|| Explanation::of(&self.opened.model, &left)),
         });
     }
+}
+
+/// What an earlier sequence said of a catalog.
+pub(super) fn stated(resource: &Resource) -> Option<Value> {
+    serde_json::from_slice(&resource.content).ok()
+}
+
+/// The packages in that.
+pub(super) fn packages(told: &Value) -> BTreeSet<String> {
+    let names = told["packages"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    names.map(ToOwned::to_owned).collect()
 }
 
 /// The digest of an image.
