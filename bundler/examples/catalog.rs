@@ -60,6 +60,16 @@ fn packages(data: &Path) -> Vec<(String, Vec<String>)> {
                 });
                 found[at].1.push(object.json.to_owned());
             }
+            // Some examples are lists of packages and no more.
+            let is = |object: &String, schema: &str| {
+                serde_json::from_str::<Value>(object).unwrap()["schema"] == schema
+            };
+            let is_whole = |objects: &[String]| {
+                ["olm.package", "olm.channel"]
+                    .iter()
+                    .all(|schema| objects.iter().any(|object| is(object, schema)))
+            };
+            found.retain(|(_, objects)| is_whole(objects));
             // Several examples have the same packages.
             found.retain(|(name, _)| packages.iter().all(|(other, _)| other != name));
             packages.extend(found);

@@ -65,7 +65,7 @@ class Bench:
         workspace, home = (os.path.join(self.dir, name) for name in ("workspace", "home"))
         os.makedirs(home, exist_ok=True)
         os.environ.update(HOME=home, TMPDIR=home)
-        create = [self.bundle, "create", "--config", config, "--to", self.dir + "/media", "--workspace", workspace, "--dry-run", "--quiet"]
+        create = [self.bundle, "create", "--config", config, "--to", self.dir + "/media", "--workspace", workspace, "--dry-run"]
         lists = [self.bundle, "list", "operators", "--catalog", "oci://" + layout, "--workspace", workspace]
         found = {}
         for number in range(self.options.rounds):
