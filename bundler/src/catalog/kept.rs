@@ -11,7 +11,7 @@
 //! catalogs/layers.json         what layers hold
 //! ```
 
-use std::io::{self, Read as _};
+use std::io::{self, BufWriter, Read as _, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -134,9 +134,9 @@ impl Shelf {
     ) -> io::Result<Store> {
         let Unfinished { directory, _lock } = unfinished;
         let directory = directory.path();
-        let document = stored::write(model, image, frames);
-        durable::write(&directory.join(MODEL), &seal(&document)?)?;
-        drop(document);
+        let sealed = seal(|to| stored::write(to, model, image, frames))?;
+        durable::write(&directory.join(MODEL), &sealed)?;
+        drop(sealed);
         let place = self.place(&image.digest());
         // Opened before it moves: what another run then does to the name does not matter.
         let store = Store::open(directory, frames.to_vec(), &place)?;
@@ -203,8 +203,10 @@ impl Shelf {
 }
 
 /// A document as it lies in the workspace.
-fn seal(document: &[u8]) -> io::Result<Vec<u8>> {
-    let packed = zstd::bulk::compress(document, LEVEL)?;
+fn seal(document: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<Vec<u8>> {
+    let mut to = BufWriter::new(zstd::Encoder::new(Vec::new(), LEVEL)?);
+    document(&mut to)?;
+    let packed = to.into_inner().map_err(io::IntoInnerError::into_error)?.finish()?;
     let mut sealed = format!("{HEAD}{}\n", Digest::of(&packed)).into_bytes();
     sealed.extend_from_slice(&packed);
     Ok(sealed)

@@ -3,13 +3,15 @@
 //! In: a catalog, its image, the frames of its objects. Out: one document of JSON in which each name stands once; and back.
 //! Whether it is the document that was written is for [`kept`](super::kept) to see; here nothing it says leads to a panic.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
+use std::io::{self, Write};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use format_spec::Digest;
 use registry::manifest::{Manifest, Platform, RawManifest};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::files::{Directories, Holds};
 use super::image::{Image, PlatformImage};
@@ -27,7 +29,7 @@ pub struct Kept {
 }
 
 /// The document. A number stands for a name, by its place in `texts`.
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct Document {
     version: u32,
     image: StoredImage,
@@ -96,30 +98,76 @@ struct StoredPlatform {
 }
 
 /// The document of a catalog.
-pub fn write(model: &Catalog, image: &Image, frames: &[Frame]) -> Vec<u8> {
-    let mut numbers = Numbers::default();
-    let packages = model.packages.iter().map(|(name, package)| StoredPackage {
-        name: numbers.text(name),
-        object: place(package.object),
-        default: numbers.text(&package.default_channel),
-        display: package.display_name.clone(),
-        channels: package.channels.iter().map(|channel| numbers.channel(channel)).collect(),
-        bundles: package.bundles.iter().map(|(name, it)| numbers.bundle(name, it)).collect(),
-        deprecations: package.deprecations.map(place),
-        others: package.others.iter().copied().map(place).collect(),
-    });
-    let packages = packages.collect();
-    let document = Document {
+pub fn write(to: impl Write, model: &Catalog, image: &Image, frames: &[Frame]) -> io::Result<()> {
+    let numbers = RefCell::new(Numbers::default());
+    let document = Written {
         version: VERSION,
         image: stored_image(image),
-        frames: frames.to_vec(),
-        files: model.files.clone(),
-        packages,
+        frames,
+        files: &model.files,
+        packages: Packages { model, numbers: &numbers },
         loose: model.loose.iter().copied().map(place).collect(),
-        texts: numbers.list,
-        gvks: numbers.gvk_list,
+        texts: Numbered(&numbers),
+        gvks: Gvks(&numbers),
     };
-    serde_json::to_vec(&document).expect("texts and numbers")
+    Ok(serde_json::to_writer(to, &document)?)
+}
+
+/// The document while it is written, package by package: a second one in memory would be as large as the catalog's model. The
+/// names stand behind what numbers them.
+#[derive(Serialize)]
+struct Written<'a, 'm> {
+    version: u32,
+    image: StoredImage,
+    frames: &'a [Frame],
+    files: &'a [String],
+    packages: Packages<'a, 'm>,
+    loose: Vec<StoredPlace>,
+    texts: Numbered<'a, 'm>,
+    gvks: Gvks<'a, 'm>,
+}
+
+struct Packages<'a, 'm> {
+    model: &'m Catalog,
+    numbers: &'a RefCell<Numbers<'m>>,
+}
+
+impl Serialize for Packages<'_, '_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(self.model.packages.iter().map(|(name, package)| {
+            let mut numbers = self.numbers.borrow_mut();
+            StoredPackage {
+                name: numbers.text(name),
+                object: place(package.object),
+                default: numbers.text(&package.default_channel),
+                display: package.display_name.clone(),
+                channels: package.channels.iter().map(|one| numbers.channel(one)).collect(),
+                bundles: package
+                    .bundles
+                    .iter()
+                    .map(|(name, it)| numbers.bundle(name, it))
+                    .collect(),
+                deprecations: package.deprecations.map(place),
+                others: package.others.iter().copied().map(place).collect(),
+            }
+        }))
+    }
+}
+
+struct Numbered<'a, 'm>(&'a RefCell<Numbers<'m>>);
+
+impl Serialize for Numbered<'_, '_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(&self.0.borrow().list)
+    }
+}
+
+struct Gvks<'a, 'm>(&'a RefCell<Numbers<'m>>);
+
+impl Serialize for Gvks<'_, '_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(&self.0.borrow().gvk_list)
+    }
 }
 
 /// What a document says; `None` when it is none of this version.
@@ -154,38 +202,39 @@ fn placed((file, frame, offset, length): StoredPlace) -> Place {
 
 /// Numbers for names.
 #[derive(Default)]
-struct Numbers {
-    numbers: HashMap<String, u32>,
-    list: Vec<String>,
-    gvks: HashMap<Arc<Gvk>, u32>,
+struct Numbers<'m> {
+    numbers: HashMap<&'m str, u32>,
+    list: Vec<&'m str>,
+    gvks: HashMap<&'m Gvk, u32>,
     gvk_list: Vec<(u32, u32, u32)>,
 }
 
-impl Numbers {
-    fn text(&mut self, text: &str) -> u32 {
+impl<'m> Numbers<'m> {
+    fn text(&mut self, text: &'m str) -> u32 {
         if let Some(number) = self.numbers.get(text) {
             return *number;
         }
         let number = u32::try_from(self.list.len()).expect("bounded by the model's limit");
-        self.list.push(text.to_owned());
-        self.numbers.insert(text.to_owned(), number);
+        self.list.push(text);
+        self.numbers.insert(text, number);
         number
     }
 
-    fn gvk(&mut self, gvk: &Arc<Gvk>) -> u32 {
+    fn gvk(&mut self, gvk: &'m Gvk) -> u32 {
         if let Some(number) = self.gvks.get(gvk) {
             return *number;
         }
         let numbers = (self.text(&gvk.group), self.text(&gvk.version), self.text(&gvk.kind));
         let number = u32::try_from(self.gvk_list.len()).expect("bounded by the model's limit");
         self.gvk_list.push(numbers);
-        self.gvks.insert(Arc::clone(gvk), number);
+        self.gvks.insert(gvk, number);
         number
     }
 
-    fn channel(&mut self, channel: &Channel) -> StoredChannel {
-        let mut entry = |entry: &Entry| {
-            let mut optional = |text: &Option<Arc<str>>| text.as_ref().map(|text| self.text(text));
+    fn channel(&mut self, channel: &'m Channel) -> StoredChannel {
+        let mut entry = |entry: &'m Entry| {
+            let mut optional =
+                |text: &'m Option<Arc<str>>| text.as_ref().map(|text| self.text(text));
             let (replaces, range) = (optional(&entry.replaces), optional(&entry.skip_range));
             let skips = entry.skips.iter().map(|skip| self.text(skip)).collect();
             (self.text(&entry.name), replaces, skips, range)
@@ -194,15 +243,15 @@ impl Numbers {
         (self.text(&channel.name), place(channel.object), channel.priority, entries)
     }
 
-    fn bundle(&mut self, name: &str, bundle: &Bundle) -> StoredBundle {
+    fn bundle(&mut self, name: &'m str, bundle: &'m Bundle) -> StoredBundle {
         let provides = bundle.provides.iter().map(|gvk| self.gvk(gvk)).collect();
         let requires = bundle.requires.iter().map(|one| self.requirement(one)).collect();
         (self.text(name), place(bundle.object), self.text(&bundle.version), provides, requires)
     }
 
-    fn requirement(&mut self, requirement: &Requirement) -> StoredRequirement {
+    fn requirement(&mut self, requirement: &'m Requirement) -> StoredRequirement {
         let mut several =
-            |list: &[Requirement]| list.iter().map(|one| self.requirement(one)).collect();
+            |list: &'m [Requirement]| list.iter().map(|one| self.requirement(one)).collect();
         match requirement {
             Requirement::All(list) => StoredRequirement::All(several(list)),
             Requirement::Any(list) => StoredRequirement::Any(several(list)),
