@@ -61,7 +61,7 @@ pub(super) struct Chosen<'a> {
     pub(super) name: String,
     pub(super) source: Source<'a>,
     pub(super) opened: Arc<Opened>,
-    pub(super) selection: Selection,
+    pub(super) selection: Arc<Selection>,
     pub(super) repository: Repository,
     /// `None` is the digest that it will have.
     pub(super) tag: Option<Tag>,
@@ -314,7 +314,7 @@ impl<'a> Carried<'a> {
             name,
             source,
             opened: Arc::new(opened),
-            selection,
+            selection: Arc::new(selection),
             repository,
             tag,
             template,

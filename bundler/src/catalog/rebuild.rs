@@ -5,6 +5,7 @@
 //! same image, to the byte; no configuration of the original and nothing of its cache can be seen in it; memory does not
 //! grow with the catalog.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -24,7 +25,6 @@ use tar::{EntryType, Header};
 use super::files::Directories;
 use super::image::{CONFIGS, PlatformImage};
 use super::left::{self, LeftError, Object};
-use super::model::Catalog;
 use super::open::Opened;
 use super::select::Selection;
 use super::store::{Store, StoreError};
@@ -78,17 +78,17 @@ impl From<StoreError> for RebuildError {
     }
 }
 
-/// Writes what `selection` takes of a catalog into a layout. The original is called `base`. Gives the digest of the image.
+/// Writes what `selection` takes of a catalog into a layout, `without` some of its packages. The original is called `base`. Gives the digest of the image.
 pub fn rebuild(
     opened: &Opened,
     selection: &Selection,
+    without: &BTreeSet<String>,
     base: &str,
     to: &Path,
 ) -> Result<Digest, RebuildError> {
     let directories = &opened.image.directories;
     lasting::make(&made::blobs(to))?;
-    let configs =
-        Layer::write(to, |tar| pack(tar, directories, &opened.model, selection, &opened.store))?;
+    let configs = Layer::write(to, |tar| pack(tar, opened, selection, without))?;
     let hiding = Layer::write(to, |tar| hide(tar, directories))?;
     let mut documents = Documents::default();
     let mut entries = Vec::with_capacity(opened.image.platforms.len());
@@ -223,18 +223,18 @@ impl Tar {
 /// The layer with the configurations: a directory with one file for each package, what belongs to none beside them.
 fn pack(
     tar: &mut Tar,
-    directories: &Directories,
-    catalog: &Catalog,
+    opened: &Opened,
     selection: &Selection,
-    store: &Store,
+    without: &BTreeSet<String>,
 ) -> Result<(), RebuildError> {
-    let Directories { configs, .. } = directories;
+    let Opened { model: catalog, store, image, .. } = opened;
+    let Directories { configs, .. } = &image.directories;
     tar.directory(configs)?;
     if !catalog.loose.is_empty() {
         let objects: Vec<_> = catalog.loose.iter().copied().map(Object::Kept).collect();
         tar.file(&format!("{configs}/{FILE}"), &objects, store)?;
     }
-    for picked in &selection.packages {
+    for picked in selection.packages.iter().filter(|picked| !without.contains(&picked.name)) {
         let Some(package) = catalog.packages.get(&picked.name) else { continue };
         let at = format!("{configs}/{}", directory_of(&picked.name));
         tar.directory(&at)?;

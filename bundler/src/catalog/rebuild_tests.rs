@@ -32,8 +32,8 @@ async fn rebuilt(images: &[Image<'_>], asked: &str) -> tempfile::TempDir {
     let config = ImageSetConfig::parse(&text, "file").unwrap().config;
     let selection = select(&opened.model, &config.operators[0], ApiVersion::V2Alpha1).unwrap();
     let to = dir.path().join("made");
-    let digest = rebuild(&opened, &selection, "q.io/a/b", &to).unwrap();
-    assert_eq!(rebuild(&opened, &selection, "q.io/a/b", &to).unwrap(), digest);
+    let digest = rebuild(&opened, &selection, &BTreeSet::new(), "q.io/a/b", &to).unwrap();
+    assert_eq!(rebuild(&opened, &selection, &BTreeSet::new(), "q.io/a/b", &to).unwrap(), digest);
     dir
 }
 

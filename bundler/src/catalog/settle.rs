@@ -282,10 +282,10 @@ impl Chosen<'_> {
         let base = made::base_name(&origin).unwrap_or_default();
         let path = self.layout(&means.options.workspace);
         let opened = Arc::clone(&self.opened);
-        let mut selection = self.selection.clone();
-        selection.packages.retain(|picked| !lost.contains(&picked.name));
+        let (selection, without) = (Arc::clone(&self.selection), lost.clone());
         let to = path.clone();
-        let making = tokio::task::spawn_blocking(move || rebuild(&opened, &selection, &base, &to));
+        let making =
+            tokio::task::spawn_blocking(move || rebuild(&opened, &selection, &without, &base, &to));
         let digest = making.await.map_err(std::io::Error::other)??;
         let image = LayoutImage { path, choice: Choice::Digest(digest) };
         Ok(Source::Made { image, base: origin })
@@ -324,8 +324,6 @@ impl Chosen<'_> {
             .filter(|needs| !lost.contains(&needs.package))
             .flat_map(|needs| needs.images.iter().map(|need| &need.destination))
             .collect();
-        let mut left = self.selection.clone();
-        left.packages.retain(|picked| !lost.contains(&picked.name));
         resolved.catalogs.push(report::Catalog {
             catalog: self.name.clone(),
             source_digest: self.opened.digest,
@@ -335,7 +333,8 @@ impl Chosen<'_> {
             bundles: picked().map(|picked| picked.bundles.len()).sum(),
             images: images.len(),
             left_out: lost.iter().cloned().collect(),
-            chosen: means.options.dry_run.then(|| Explanation::of(&self.opened.model, &left)),
+            chosen: (means.options.dry_run)
+                .then(|| Explanation::without(&self.opened.model, &self.selection, lost)),
         });
     }
 }

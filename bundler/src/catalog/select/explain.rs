@@ -3,6 +3,7 @@
 //! In: the catalog and the selection. Out: [`Explanation`], package by package and channel by channel. What must hold: every
 //! bundle of a channel is in it or counted among those left out, with the reason.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use semver::Version;
@@ -101,7 +102,13 @@ const NAMES: usize = 3;
 impl Explanation {
     /// What this selection takes of this catalog.
     pub fn of(catalog: &Catalog, selection: &Selection) -> Self {
-        let packages: Vec<PackageView> = (selection.packages.iter())
+        Self::without(catalog, selection, &BTreeSet::new())
+    }
+
+    /// The same without some packages.
+    pub fn without(catalog: &Catalog, selection: &Selection, lost: &BTreeSet<String>) -> Self {
+        let left = selection.packages.iter().filter(|picked| !lost.contains(&picked.name));
+        let packages: Vec<PackageView> = left
             .filter_map(|picked| Some(view(picked, catalog.packages.get(&picked.name)?)))
             .collect();
         Self {
