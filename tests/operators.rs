@@ -15,9 +15,10 @@ use fs_err as fs;
 use serde_json::{Value, json};
 
 use support::figures;
+use support::image::OCI_MANIFEST;
 use support::openshift::{data, opm};
 use support::operators::{CONFIGS, Catalogs, INDEX};
-use support::releases::resources;
+use support::releases::{listening, resources};
 use support::server::fs_write;
 use support::{files, free_port, text, tool, tree};
 
@@ -294,6 +295,124 @@ fn references_that_are_none_are_named_with_bundle_and_package() {
     let told: Value = serde_json::from_slice(told).unwrap();
     assert_eq!(told["packages"], json!(["second"]), "{told}");
     assert!(index.references.iter().all(|one| !one.source.contains("first/")));
+}
+
+#[test]
+fn an_image_that_is_additional_too_is_carried_for_all_platforms_of_both() {
+    let catalogs = Catalogs::new();
+    let site = &catalogs.site;
+    let source = &site.source;
+    let children = ["amd64", "arm64"]
+        .map(|arch| (source.image_for("first/operator", None, arch, &[arch.as_bytes()]), arch));
+    let index = children.each_ref().map(|(child, arch)| (child, *arch));
+    let index = source.index("first/operator", None, &index);
+    let image = format!("{}/first/operator@{}", source.host, index.digest);
+    let mut packages = two(&catalogs);
+    for bundle in packages[0].1.iter_mut().filter(|object| object["schema"] == "olm.bundle") {
+        bundle["relatedImages"] = json!([{"name": "operator", "image": image}]);
+    }
+    catalogs.catalog("v4.18", &packages, &["amd64", "arm64"]);
+    let platform = |arch: &str| format!("    platforms: [{{os: linux, architecture: {arch}}}]\n");
+    let (amd64, arm64) = (platform("amd64"), platform("arm64"));
+    let tag = index.digest.to_string().replace(':', "-");
+    for (media, additional, operators) in
+        [("one", &*amd64, ""), ("two", &*amd64, &*arm64), ("three", "", &*amd64)]
+    {
+        catalogs.configure(&format!(
+            "  - catalog: INDEX:v4.18\n    packages: [{{name: first}}]\n{operators}  additionalImages:\n  - name: {image}\n{additional}"
+        ));
+        catalogs.create(media, &["--full"]).ok();
+        let index = fs::read(only_index(&site.path(media))).unwrap();
+        let index = format_spec::codec::decode(&index).unwrap();
+        let has = |digest: &Digest| index.manifests.iter().any(|one| one.digest == *digest);
+        for (child, arch) in &children {
+            assert!(has(&child.digest), "{media} lacks {arch}");
+        }
+        assert!(
+            index
+                .references
+                .iter()
+                .any(|one| { one.tag.as_ref().is_some_and(|own| own.as_str() == tag) })
+        );
+    }
+}
+
+/// The index of the only sequence in a directory.
+fn only_index(media: &Path) -> std::path::PathBuf {
+    let mut names = files(media).into_iter().filter(|name| name.ends_with(".index"));
+    media.join(names.next().unwrap())
+}
+
+#[test]
+fn one_image_of_two_registries_is_carried_once_and_told() {
+    let catalogs = Catalogs::new();
+    let site = &catalogs.site;
+    let (other, _) = listening(&site.source.host);
+    let mut packages = two(&catalogs);
+    let moved = packages[0].1.clone().into_iter().map(|mut object| {
+        if object["schema"] == "olm.bundle" {
+            let text = object.to_string().replace(&site.source.host, &other);
+            object = serde_json::from_str(&text).unwrap();
+        }
+        let text = object.to_string().replace("\"first\"", "\"third\"");
+        serde_json::from_str(&text).unwrap()
+    });
+    packages.push(("third", moved.collect()));
+    catalogs.catalog("v4.18", &packages, &["amd64"]);
+    catalogs.configure("  - catalog: INDEX:v4.18\n");
+    let host = &site.source.host;
+    let told =
+        format!("`{host}/first/operator` and `{other}/first/operator` have an image in common");
+    catalogs.create("media", &["--dry-run"]).ok().says(&told);
+    // What one of them is blocked for, the other one may have.
+    catalogs.configure(&format!(
+        "  - catalog: INDEX:v4.18\n  blockedImages:\n  - name: {host}/first/\n"
+    ));
+    let run = catalogs.create("media", &[]).ok().says("3 packages");
+    assert!(!run.stderr.contains("in common"), "{run}");
+    let index = fs::read(only_index(&site.path("media"))).unwrap();
+    let index = format_spec::codec::decode(&index).unwrap();
+    let from = format!("{other}/first/operator@");
+    assert!(index.references.iter().any(|one| one.source.starts_with(&from)));
+}
+
+#[test]
+fn who_says_another_size_of_a_layer_of_a_catalog_goes_and_the_catalog_stays() {
+    let catalogs = Catalogs::new();
+    let source = &catalogs.site.source;
+    let index = catalogs.catalog("v4.18", &two(&catalogs), &["amd64"]);
+    let read = |reference: &str| -> Value {
+        serde_json::from_slice(&source.manifest(INDEX, reference).unwrap()).unwrap()
+    };
+    let child = read(&index.digest.to_string())["manifests"][0]["digest"].clone();
+    let mut manifest = read(child.as_str().unwrap());
+    let size = manifest["layers"][0]["size"].as_u64().unwrap();
+    let liar = catalogs.site.path("liar");
+    let put = |bytes: &[u8]| {
+        let digest = Digest::of(bytes);
+        fs_write(&liar.join("blobs/sha256").join(digest.hex()), bytes);
+        json!({"mediaType": OCI_MANIFEST, "digest": digest.to_string(), "size": bytes.len()})
+    };
+    fs::create_dir_all(liar.join("blobs/sha256")).unwrap();
+    fs_write(&liar.join("oci-layout"), br#"{"imageLayoutVersion":"1.0.0"}"#);
+    let config = source.blob(INDEX, manifest["config"]["digest"].as_str().unwrap()).unwrap();
+    put(&config);
+    let additional = format!("  additionalImages:\n  - name: oci://{}\n", liar.display());
+    catalogs.configure(&format!("  - catalog: INDEX:v4.18\n{additional}"));
+    // One is found out because they differ, the other because its plan fits nowhere.
+    for (size, own) in [(size + 1, false), (1 << 49, true)] {
+        if own {
+            manifest["layers"][0]["digest"] = put(b"small")["digest"].clone();
+        }
+        manifest["layers"][0]["size"] = size.into();
+        manifest["layers"].as_array_mut().unwrap().truncate(1);
+        let index =
+            json!({"schemaVersion": 2, "manifests": [put(manifest.to_string().as_bytes())]});
+        fs_write(&liar.join("index.json"), index.to_string().as_bytes());
+        let run = catalogs.create("media", &["--full"]).code(8).says("liar");
+        run.says("2 packages, 3 bundles");
+        fs::remove_dir_all(catalogs.site.path("media")).unwrap();
+    }
 }
 
 #[test]

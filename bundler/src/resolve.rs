@@ -20,7 +20,7 @@ use crate::history::{Known, Name};
 use crate::listed::{Listed, Place};
 use crate::lock;
 use crate::node::{Reader, Shelf};
-use crate::origin::{Loss, Origin, Origins, Source};
+use crate::origin::{Loss, Origin, OriginError, Origins, Source};
 use crate::release::explain::Chosen;
 use crate::report::{Catalog, Release};
 use crate::tree::{ImageError, Manifests, Tree};
@@ -71,6 +71,20 @@ impl Image {
     /// Its blobs and their sizes, as its manifests have them.
     pub fn blobs(&self) -> impl Iterator<Item = (Digest, u64)> {
         self.manifests.iter().flat_map(|(_, node)| node.blobs.iter().copied())
+    }
+
+    /// Whether a place where its bytes are has this blob in this size; if not, why.
+    pub(crate) async fn has(
+        &self,
+        origins: &Origins,
+        digest: &Digest,
+        size: u64,
+    ) -> Result<(), OriginError> {
+        let own = origins.blob(&self.origin, digest, size, 0).await;
+        match (own, &self.base) {
+            (Err(_), Some(base)) => origins.blob(base, digest, size, 0).await.map(drop),
+            (own, _) => own.map(drop),
+        }
     }
 }
 
@@ -216,6 +230,13 @@ pub(crate) async fn resolve_all(
         if let Some(tag) = &wish.tag {
             let (repository, tag) = (wish.repository.clone(), tag.clone());
             if !early.claim(&Destination { repository, tag }, &wish.name)? {
+                // As an additional image that a bundle needs too.
+                let is_it = |first: &&mut Wish<'_>| {
+                    first.repository == wish.repository && first.tag == wish.tag
+                };
+                if let Some(first) = wanted.iter_mut().find(is_it) {
+                    first.also_for(&wish.platforms);
+                }
                 continue;
             }
         }
@@ -351,8 +372,8 @@ pub(crate) async fn settle(resolved: &mut Resolved, origins: &Origins) {
     for image in std::mem::take(&mut resolved.images) {
         let mut stays = true;
         while let Some((digest, size, others, at)) = dispute(&image, &sizes) {
-            let first_is_right = origins.blob(&kept[at].origin, &digest, others, 0).await.is_ok();
-            stays = !first_is_right && origins.blob(&image.origin, &digest, size, 0).await.is_ok();
+            let first_is_right = kept[at].has(origins, &digest, others).await.is_ok();
+            stays = !first_is_right && image.has(origins, &digest, size).await.is_ok();
             let mut fault = |image: &Image, size, other: &Image, others| {
                 let other = other.source.clone();
                 let dispute = ImageError::Dispute { digest, size, other, others };

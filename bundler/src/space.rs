@@ -91,7 +91,7 @@ async fn lies(origins: &Origins, resolved: &Resolved, blobs: Vec<Large>) -> BTre
         let holders = resolved.images.iter().filter(|i| i.blobs().any(|(d, _)| d == digest));
         let mut refused = None;
         for image in holders.take(plan::ORIGINS_MAX) {
-            match origins.blob(&image.origin, &digest, size, 0).await {
+            match image.has(origins, &digest, size).await {
                 Err(error) if !error.is_of_the_way() => refused = Some(error),
                 // It is there, or nobody can tell now.
                 _ => {

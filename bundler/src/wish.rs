@@ -4,6 +4,7 @@
 //! comes from, which of its platforms, and what it is called at the target, as far as that can be known before it is read.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use format_spec::head::ContentClass;
 use format_spec::{Repository, Tag};
@@ -28,6 +29,18 @@ pub struct Wish<'a> {
     pub repository: Repository,
     /// Its tag there; `None` is the digest that it will turn out to have.
     pub tag: Option<Tag>,
+}
+
+impl Wish<'_> {
+    /// Asks for these platforms too; empty means all.
+    pub(crate) fn also_for(&mut self, platforms: &[PlatformFilter]) {
+        if platforms.is_empty() || self.platforms.is_empty() {
+            self.platforms = Cow::Borrowed(&[]);
+        } else if platforms.iter().any(|one| !self.platforms.contains(one)) {
+            let all: BTreeSet<_> = self.platforms.iter().chain(platforms).cloned().collect();
+            self.platforms = all.into_iter().collect();
+        }
+    }
 }
 
 /// The additional images of a configuration, in its order.

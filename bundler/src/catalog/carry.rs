@@ -163,6 +163,13 @@ pub(crate) async fn carry<'a>(
         }
     }
     carried.blocked.extend(wishes.blocked);
+    let told = wishes.twice.into_iter().map(|(first, second)| {
+        format!(
+            "`{first}` and `{second}` have an image in common, which is carried as that of `{first}` alone: for `{second}` a cluster \
+             needs an entry of its own in the mirror configuration, where no other image of it is carried"
+        )
+    });
+    carried.warnings.extend(told);
     (carried, wishes.wishes.into_values().collect())
 }
 
@@ -200,6 +207,8 @@ struct Wishes<'a> {
     wishes: BTreeMap<Destination, Wish<'a>>,
     /// What is not, and the pattern that blocks it.
     blocked: BTreeMap<String, String>,
+    /// Repositories that have an image in common, of which the first one's is carried.
+    twice: BTreeSet<(String, String)>,
 }
 
 impl<'a> Wishes<'a> {
@@ -256,13 +265,13 @@ impl<'a> Wishes<'a> {
                 if !same {
                     return Err(there.name.clone());
                 }
-                // Of an image that several catalogs need, all platforms that one of them needs.
-                if platforms.is_empty() || there.platforms.is_empty() {
-                    there.platforms = Cow::Borrowed(&[]);
-                } else if platforms.iter().any(|one| !there.platforms.contains(one)) {
-                    let all = there.platforms.iter().chain(platforms).cloned();
-                    there.platforms = all.collect::<BTreeSet<_>>().into_iter().collect();
+                let place = |image: &Reference| format!("{}/{}", image.registry, image.repository);
+                let (first, second) = (place(other), place(image));
+                if first != second {
+                    self.twice.insert((first, second));
                 }
+                // Of an image that several catalogs need, all platforms that one of them needs.
+                there.also_for(platforms);
                 Ok(())
             }
         }
