@@ -97,6 +97,11 @@ fn the_same_catalog_and_choice_are_the_same_image() {
     fs::remove_dir_all(site.path("connected/catalogs")).unwrap();
     catalogs.create("more", &[]).ok().says("nothing new");
     assert_eq!(digest(&catalogs, INDEX, "v4.18"), first);
+    // A catalog that moved in what nobody asked for is no news.
+    let mut packages = two(&catalogs);
+    packages[1].1 = catalogs.package("second", &[("alpha", &["0.3.0", "0.2.0"])]);
+    catalogs.catalog("v4.18", &packages, &["amd64", "s390x"]);
+    catalogs.create("more", &[]).ok().says("nothing new");
     // And a sequence of before can be written again.
     catalogs.create("again", &["--resend", "1"]).ok();
 }

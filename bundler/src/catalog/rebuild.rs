@@ -29,7 +29,7 @@ use super::open::Opened;
 use super::select::Selection;
 use super::store::{Store, StoreError};
 use crate::durable;
-use crate::made::{self, BASE_DIGEST, BASE_NAME, Documents, Made};
+use crate::made::{self, BASE_NAME, Documents, Made};
 
 /// The name of a file of a package.
 const FILE: &str = "catalog.json";
@@ -324,8 +324,8 @@ impl Base<'_> {
         let mut manifest =
             json!({ "schemaVersion": 2, "mediaType": kind, "config": config, "layers": layers });
         if !docker {
-            let digest = self.image.raw.digest.to_string();
-            manifest["annotations"] = json!({ BASE_NAME: self.name, BASE_DIGEST: digest });
+            // Without its digest: one that moved and has nothing new of what is taken stays the same image.
+            manifest["annotations"] = json!({ BASE_NAME: self.name });
         }
         let mut entry = documents.put(kind, &manifest);
         if let Some(Platform { os, architecture, variant, os_version }) = &self.image.platform {

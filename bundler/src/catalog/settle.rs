@@ -13,6 +13,7 @@ use std::sync::Arc;
 use format_spec::Digest;
 use format_spec::head::ContentClass;
 use format_spec::index::Resource;
+use format_spec::limits::CATALOG_MAX;
 use serde_json::{Value, json};
 
 use super::carry::{Carried, Chosen, Need, Needs, Standing};
@@ -316,9 +317,19 @@ impl Chosen<'_> {
         if let Some(template) = &self.template {
             content["template"] = Value::Object(template.clone());
         }
+        let mut text = content.to_string();
+        if text.len() > CATALOG_MAX {
+            // More packages than any real catalog has ten times over; what else it says must arrive.
+            content["packages"] = json!([]);
+            text = content.to_string();
+            resolved.warnings.push(format!(
+                "{}: it has too many packages to be remembered one by one: one that later misses an image is taken out of it",
+                self.name
+            ));
+        }
         resolved.resources.push(Resource {
             name: format!("{KIND}{}/{}", own.repository, own.tag),
-            content: content.to_string().into_bytes(),
+            content: text.into_bytes(),
         });
         let images: HashSet<&Destination> = (self.packages.iter())
             .filter(|needs| !lost.contains(&needs.package))
