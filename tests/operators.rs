@@ -53,8 +53,8 @@ fn the_heads_of_a_catalog_arrive_with_their_images() {
         .create("media", &["--dry-run"])
         .ok()
         .says("`first`: 2 of 4 bundles, default channel `stable`")
-        .says("first.v1.2.0` 1.2.0: the head of the channel")
-        .says("2, not the head");
+        .says("    ├─ `stable`: its head `first.v1.2.0` 1.2.0, 1 of 3\n")
+        .says("  set     7 names of Operator catalogs: `--output json` has all\n");
     let told = "catalog redhat/redhat-operator-index:v4.18 from";
     catalogs.create("media", &[]).ok().says(told).says(": 2 packages, 3 bundles, 6 images");
     site.import("media", &[]).ok();
@@ -71,6 +71,12 @@ fn the_heads_of_a_catalog_arrive_with_their_images() {
             ["bin/opm", "configs/first/catalog.json", "configs/second/catalog.json", "tmp/.keep"];
         assert_eq!(files, expected);
     }
+    // Whoever gets the medium sees what is in it.
+    let key = site.path("connected/keys/default.pub.pem");
+    site.bundle(&["describe", "--from", text(&site.path("media")), "--trust", text(&key)])
+        .ok()
+        .says(&format!("    {INDEX}:v4.18  from {}/{INDEX}:v4.18\n", site.source.host))
+        .says("      2 packages: first, second\n");
     // What the bundles need, and nothing else.
     let mut repositories = site.target.repositories();
     repositories.retain(|name| !name.contains("ledger"));
@@ -130,6 +136,7 @@ fn what_cannot_be_chosen_is_told_with_its_line_and_what_would_work() {
         .refused(&[4])
         .says("imageset.yaml:7: package `frist`: the catalog has no such package")
         .says("did you mean `first`?")
+        .says(&format!("--catalog {}/{INDEX}:v4.18` shows its packages", catalogs.site.source.host))
         .says("package `second`")
         .says("no bundle has a version");
     assert!(!run.stdout.contains("sequence 1"), "{run}");
@@ -160,7 +167,10 @@ fn a_package_that_misses_an_image_is_left_out_and_never_taken_away() {
         .says("needed by bundle `second.v0.2.0` of package `second`")
         .says("package `second` is left out of the catalog: 1 of its 3 images could not be had")
         .says("1 package, 2 bundles, 4 images")
-        .says("without second");
+        .says("without second")
+        .says("hint: ")
+        .says("run the same command again when they can be had")
+        .says("which the package then comes without");
     site.import("media", &[]).ok();
     assert_eq!(bundles(&catalogs.seen(INDEX, "v4.18", "amd64")), ["first.v1.2.0", "first.v2.0.0"]);
     assert!(!site.target.repositories().iter().any(|name| name.starts_with("second/")));

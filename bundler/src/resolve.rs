@@ -4,7 +4,7 @@
 //! ([`tree`](crate::tree)) and what is attached to it (`attached`). An image that cannot be had becomes a failure with its
 //! reason; the others go on. What must hold: no two images say two sizes of one blob.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Mutex;
 
 use format_spec::head::{ContentClass, Failure};
@@ -242,7 +242,7 @@ pub(crate) async fn resolve_all(
         }
         wanted.push(wish);
     }
-    let warnings = Mutex::new(Vec::new());
+    let (warnings, sparse) = (Mutex::new(Vec::new()), Mutex::new(BTreeSet::new()));
     let shelf = Shelf::default();
     let listed = Listed::new(known);
     let same = same(&wanted);
@@ -253,7 +253,8 @@ pub(crate) async fn resolve_all(
             let wish = &wanted[at];
             let place =
                 Place { listed: &listed, tag: tag_of(&wish.source), repository: &wish.repository };
-            let resolving = one(wish, origins, rules, &shelf, place, &warnings);
+            let told = Told { warnings: &warnings, sparse: &sparse };
+            let resolving = one(wish, origins, rules, &shelf, place, told);
             resolving.map(move |outcome| (at, outcome.map_err(Loss::from)))
         })
         .buffer_unordered(rules.parallel.max(1))
@@ -288,6 +289,7 @@ pub(crate) async fn resolve_all(
         }
     }
     resolved.warnings.extend(warnings.into_inner().unwrap_or_default());
+    resolved.warnings.extend(of_sparse(&sparse.into_inner().unwrap_or_default()));
     settle(&mut resolved, origins).await;
     Ok(resolved)
 }
@@ -334,6 +336,27 @@ fn spread(outcomes: Vec<(usize, Outcome)>, same: &[usize]) -> Vec<(usize, Outcom
 
 type Found = (Origin, Vec<Wanted>, Manifests);
 
+/// What is found beside the images.
+#[derive(Clone, Copy)]
+struct Told<'a> {
+    warnings: &'a Mutex<Vec<String>>,
+    /// The images of which platforms stay behind.
+    sparse: &'a Mutex<BTreeSet<String>>,
+}
+
+/// The warning for them all: a catalog has hundreds.
+fn of_sparse(sources: &BTreeSet<String>) -> Option<String> {
+    let first = sources.first()?;
+    let (which, whose) = match sources.len() {
+        1 => (first.clone(), "its index"),
+        all => (format!("{first} and {} more", all - 1), "their indexes"),
+    };
+    Some(format!(
+        "{which}: `platforms` leaves children of {whose} out; CNCF distribution takes such an index only from version 3 on, \
+         and when told"
+    ))
+}
+
 /// Resolves one image. The name of the first of its names is set by the caller.
 async fn one(
     wish: &Wish<'_>,
@@ -341,7 +364,7 @@ async fn one(
     rules: &Rules,
     shelf: &Shelf,
     place: Place<'_>,
-    warnings: &Mutex<Vec<String>>,
+    told: Told<'_>,
 ) -> Result<Found, ImageError> {
     let origin = wish.source.origin();
     let reader = Reader { origins, origin: &origin, rules, shelf, place };
@@ -351,14 +374,11 @@ async fn one(
     tree.add(root, &wish.platforms).await?;
     let source = wish.name.clone();
     if tree.sparse {
-        lock(warnings).push(format!(
-            "{source}: `platforms` leaves children of its index out; CNCF distribution takes such an \
-             index only from version 3 on, and when told"
-        ));
+        lock(told.sparse).insert(source.clone());
     }
     let mut names = vec![Wanted { name: Name::Digest(digest), digest, source }];
     if !rules.remove_signatures {
-        tree.attached(&mut names, warnings).await?;
+        tree.attached(&mut names, told.warnings).await?;
     }
     let manifests = tree.finish()?;
     Ok((origin, names, manifests))
@@ -431,5 +451,21 @@ mod tests {
         assert_eq!(fail("a", &["do this", "or that"]), ["do this", "or that"]);
         assert_eq!(fail("b", &["do this"]), ["do this", "a: or that"]);
         assert_eq!(fail("c", &[]), ["do this", "a: or that"]);
+    }
+
+    #[test]
+    fn images_without_some_platforms_are_told_in_one_line() {
+        let told =
+            |sources: &[&str]| of_sparse(&sources.iter().map(|one| (*one).to_owned()).collect());
+        assert_eq!(told(&[]), None);
+        assert!(
+            told(&["host/a:1"])
+                .unwrap()
+                .starts_with("host/a:1: `platforms` leaves children of its index out; ")
+        );
+        let several = told(&["host/b:1", "host/a:1", "host/c:1"]).unwrap();
+        assert!(several.starts_with(
+            "host/a:1 and 2 more: `platforms` leaves children of their indexes out; "
+        ));
     }
 }

@@ -66,7 +66,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use against::against;
 pub use cluster::{
-    ClusterResources, DIRECTORY as CLUSTER_RESOURCES, Form, ResourceOptions, resources,
+    ClusterResources, DIRECTORY as CLUSTER_RESOURCES, Form, OfferedCatalog, ResourceOptions,
+    catalogs, resources,
 };
 pub use error::{Damage, ErrorKind, ImportError, Problem, WrongSize};
 pub use import::import;

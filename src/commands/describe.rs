@@ -10,7 +10,7 @@ use format_spec::head::{Head, Kind};
 use format_spec::index::{Index, ReferenceEntry, Removal};
 use format_spec::keys::PublicKey;
 use format_spec::{Digest, Repository, Tag};
-use importer::{ImportError, Opened};
+use importer::{ImportError, OfferedCatalog, Opened};
 use serde::Serialize;
 use serde_json::json;
 
@@ -45,6 +45,9 @@ struct Shown<'a> {
     head: &'a Head,
     references: Vec<Reference<'a>>,
     removals: Vec<Name<'a>>,
+    /// Operator catalogs that stand once it is imported, whichever sequence carries them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    catalogs: Vec<OfferedCatalog>,
 }
 
 /// A name at the target, below the target's namespace.
@@ -132,6 +135,7 @@ impl<'a> Shown<'a> {
             head: &opened.head,
             references: references.collect(),
             removals: index.removals.iter().map(|entry| Name::removed(index, entry)).collect(),
+            catalogs: importer::catalogs(&index.resources),
         }
     }
 
@@ -191,6 +195,20 @@ impl<'a> Shown<'a> {
     }
 
     fn write_names(&self, text: &mut String) -> std::fmt::Result {
+        for (n, OfferedCatalog { name, source, packages }) in self.catalogs.iter().enumerate() {
+            if n == 0 {
+                writeln!(text, "  catalogs once it is imported")?;
+            }
+            write!(text, "    {}", plain(name))?;
+            if let Some(source) = source {
+                write!(text, "  from {}", plain(source))?;
+            }
+            writeln!(text)?;
+            if !packages.is_empty() {
+                let count = size::count(packages.len() as u64, "package");
+                writeln!(text, "      {count}: {}", plain(&packages.join(", ")))?;
+            }
+        }
         for (n, reference) in self.references.iter().enumerate() {
             if n == 0 {
                 writeln!(text, "  sets")?;

@@ -303,7 +303,13 @@ impl<'a> Carried<'a> {
             Err(faults) => {
                 for fault in faults {
                     let at = fault.at.map(|at| format!("{}:{}: ", asked.config.file, at.line));
-                    let hint = |hint| format!("package `{}`: {hint}", fault.package);
+                    let hint = |hint: String| {
+                        let of = format!("--catalog {name}");
+                        let hint = hint.replace("--catalog CATALOG", &of);
+                        let hint = hint
+                            .replace("--package PACKAGE", &format!("--package {}", fault.package));
+                        format!("package `{}`: {hint}", fault.package)
+                    };
                     self.failures.push(Missed {
                         name: name.clone(),
                         kind: None,

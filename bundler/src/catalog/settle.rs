@@ -33,6 +33,10 @@ use crate::wish::Wish;
 /// The first part of the names of their resources (SPEC 5.4).
 pub(super) const KIND: &str = "catalog/";
 
+/// What to do about images that could not be had.
+const MISSING: &str = "run the same command again when they can be had; images that are gone for good: name them in \
+                       `blockedImages`, which the package then comes without, or carry other versions of the package";
+
 /// The directory of their layouts.
 const LAYOUTS: &str = "catalogs";
 
@@ -171,9 +175,7 @@ impl Chosen<'_> {
                  new could be had"
             );
             resolved.fail(&self.name, ContentClass::Operator, None, fit(&told));
-            let hint = "run the same command again when they can be had; images that are gone for good: name them in \
-                        `blockedImages`, or carry other versions of the package";
-            resolved.advise(&self.name, [hint.to_owned()]);
+            resolved.advise(&self.name, [MISSING.to_owned()]);
             self.standing = Standing::Given;
             return None;
         }
@@ -188,6 +190,7 @@ impl Chosen<'_> {
                 needs.bad + needs.images.len()
             );
             resolved.fail(&self.name, ContentClass::Operator, None, fit(&told));
+            resolved.advise(&self.name, [MISSING.to_owned()]);
         }
         if lost.len() == self.packages.len() {
             self.standing = Standing::Given;

@@ -33,6 +33,7 @@ use crate::paths::Destination;
 use crate::verify;
 use replay::Standing;
 pub(crate) use stated::Stated;
+pub use stated::{OfferedCatalog, catalogs};
 
 /// The directory of the files in a workspace.
 pub const DIRECTORY: &str = "cluster-resources";

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use format_spec::index::Resource;
 use format_spec::limits::{CATALOG_MAX, TEMPLATE_MAX};
 use format_spec::{Digest, Repository, Tag, json};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::catalogs::Template;
@@ -126,15 +126,46 @@ fn parse<T: serde::de::DeserializeOwned>(content: &[u8]) -> Result<T, String> {
     json::parse(content).map_err(|error| error.to_string())
 }
 
+/// The members in the content of a catalog's resource.
+fn members(content: &[u8]) -> Result<Map<String, Value>, String> {
+    match content.len() {
+        0 => Ok(Map::new()),
+        1..=CATALOG_MAX => parse(content),
+        bytes => Err(format!("{bytes} bytes, at most {CATALOG_MAX}")),
+    }
+}
+
+/// An Operator catalog that stands once a sequence is imported.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct OfferedCatalog {
+    /// Its name at the target, below the target's namespace.
+    pub name: String,
+    /// Its image at its source.
+    pub source: Option<String>,
+    /// The packages that it offers; none where an older version wrote the sequence.
+    pub packages: Vec<String>,
+}
+
+/// The catalogs that resources state, for whom looks at a medium. What cannot be used is passed over here: an import tells it.
+pub fn catalogs(resources: &[Resource]) -> Vec<OfferedCatalog> {
+    let offered = resources.iter().filter_map(|resource| {
+        let (repository, tag) = resource.name.strip_prefix("catalog/")?.rsplit_once('/')?;
+        let mut members = members(&resource.content).ok()?;
+        let source = members.remove("source");
+        let packages = members.remove("packages");
+        let texts = packages.as_ref().and_then(Value::as_array).into_iter().flatten();
+        Some(OfferedCatalog {
+            name: format!("{repository}:{tag}"),
+            source: source.and_then(|source| source.as_str().map(ToOwned::to_owned)),
+            packages: texts.filter_map(Value::as_str).map(ToOwned::to_owned).collect(),
+        })
+    });
+    offered.collect()
+}
+
 /// The template in the content of a catalog's resource.
 fn template(content: &[u8]) -> Result<Option<Template>, String> {
-    if content.is_empty() {
-        return Ok(None);
-    }
-    if content.len() > CATALOG_MAX {
-        return Err(format!("{} bytes, at most {CATALOG_MAX}", content.len()));
-    }
-    match parse::<Map<String, Value>>(content)?.remove("template") {
+    match members(content)?.remove("template") {
         None | Some(Value::Null) => Ok(None),
         Some(Value::Object(template)) => {
             let bytes = serde_json::to_vec(&template).map_or(usize::MAX, |json| json.len());
@@ -225,6 +256,27 @@ mod tests {
             let nothing = Stated::of(&[resource(odd, content)], &mut warnings);
             assert_eq!((nothing, warnings.len()), (Stated::default(), 1), "{odd}");
         }
+    }
+
+    #[test]
+    fn a_medium_says_which_catalogs_it_brings() {
+        let resources = [
+            resource(
+                "catalog/a/index/v1",
+                br#"{"source":"host/a@x","packages":["p","q"],"later":1}"#,
+            ),
+            resource("catalog/b/v2", b""),
+            resource("catalog/c", b"{}"),
+            resource("catalog/d/v3", b"{"),
+            resource("release/4.1", b"{}"),
+        ];
+        let [first, second] = catalogs(&resources).try_into().unwrap();
+        assert_eq!(
+            (first.name.as_str(), first.source.as_deref()),
+            ("a/index:v1", Some("host/a@x"))
+        );
+        assert_eq!(first.packages, ["p", "q"]);
+        assert_eq!((second.name.as_str(), second.source, second.packages.len()), ("b:v2", None, 0));
     }
 
     #[test]

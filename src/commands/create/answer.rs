@@ -55,7 +55,11 @@ pub(super) fn text(answer: &Answer<'_>, media: Option<Media>) -> String {
     let _ = match answer.created {
         Created::Nothing(summary) => {
             let nothing = nothing(summary);
-            writeln!(text, "{nothing}, no sequence; nothing was written to `{}`", answer.to)
+            writeln!(
+                text,
+                "{nothing}; no sequence was made, nothing was written to `{}`",
+                answer.to
+            )
         }
         Created::Planned(planned) => plan(&mut text, planned),
         Created::Written(written) => sequence_written(&mut text, written, answer),
@@ -130,18 +134,29 @@ fn plan(text: &mut String, planned: &Planned) -> std::fmt::Result {
     }
     releases(text, &planned.summary)?;
     catalogs(text, &planned.summary)?;
-    // A release has hundreds of names, all of one kind: its line above counts them.
-    let (of_releases, others): (Vec<_>, Vec<_>) =
-        planned.references.iter().partition(|one| one.class == ContentClass::Release);
-    for reference in others {
-        writeln!(text, "  set     {}  from {}", plain(&reference.name), plain(&reference.source))?;
+    // A release and a catalog have hundreds of names, all of one kind: the lines above count them.
+    let (mut of_releases, mut of_catalogs) = (0, 0);
+    for reference in &planned.references {
+        match reference.class {
+            ContentClass::Release => of_releases += 1,
+            ContentClass::Operator => of_catalogs += 1,
+            ContentClass::Additional | ContentClass::Helm => {
+                let (name, source) = (plain(&reference.name), plain(&reference.source));
+                writeln!(text, "  set     {name}  from {source}")?;
+            }
+        }
     }
-    if !of_releases.is_empty() {
-        let names = size::count(of_releases.len() as u64, "name");
-        writeln!(text, "  set     {names} of releases: `--output json` has all")?;
+    for (names, of) in [(of_releases, "releases"), (of_catalogs, "Operator catalogs")] {
+        if names > 0 {
+            let names = size::count(names, "name");
+            writeln!(text, "  set     {names} of {of}: `--output json` has all")?;
+        }
     }
-    for removal in &planned.removals {
+    for removal in planned.removals.iter().take(LINES) {
         writeln!(text, "  remove  {}", plain(removal))?;
+    }
+    if let Some(more @ 1..) = planned.removals.len().checked_sub(LINES) {
+        writeln!(text, "  remove  … and {more} more: `--output json` has all")?;
     }
     counts(text, &planned.totals, &planned.summary)?;
     let bytes = planned.parts.iter().map(|part| part.bytes).sum();
@@ -202,7 +217,9 @@ fn catalogs(text: &mut String, summary: &Summary) -> std::fmt::Result {
             )?;
         }
         if let Some(chosen) = chosen {
-            write!(text, "{}", plain_lines(&chosen.to_string()))?;
+            for line in plain_lines(&chosen.to_string()).lines() {
+                writeln!(text, "    {line}")?;
+            }
         }
     }
     Ok(())
@@ -228,7 +245,7 @@ fn named(sequence: Sequence, kind: Kind) -> String {
     }
 }
 
-/// Lines for what could not be had: whoever looks for the cause finds it in the first.
+/// Lines for what leaves, is blocked or could not be had: whoever looks for the cause finds it in the first.
 const LINES: usize = 50;
 
 /// What stays behind, and why.
@@ -241,8 +258,11 @@ pub(in crate::commands) fn left_out(
     if !blocked.is_empty() {
         writeln!(text, "blocked by the configuration:")?;
     }
-    for (reference, pattern) in blocked {
+    for (reference, pattern) in blocked.iter().take(LINES) {
         writeln!(text, "  {}  by `{}`", plain(reference), plain(pattern))?;
+    }
+    if let Some(more @ 1..) = blocked.len().checked_sub(LINES) {
+        writeln!(text, "  … and {more} more: `--output json` has all")?;
     }
     if !failures.is_empty() {
         writeln!(text, "could not be had:")?;
@@ -311,14 +331,14 @@ mod tests {
         };
         assert_eq!(
             of(0, &[]),
-            "nothing to carry: the configuration names no image, no sequence; nothing was written to \
-             `out`\n"
+            "nothing to carry: the configuration names no image; no sequence was made, nothing was \
+             written to `out`\n"
         );
         assert_eq!(
             of(0, &["host/a:1", "host/b:1"]),
-            "nothing to carry: all 2 images are blocked, no sequence; nothing was written to `out`\n\
+            "nothing to carry: all 2 images are blocked; no sequence was made, nothing was written to `out`\n\
              blocked by the configuration:\n  host/a:1  by `^host/`\n  host/b:1  by `^host/`\n"
         );
-        assert!(of(1, &["host/a:1"]).starts_with("nothing new: earlier sequences carry 1 image, "));
+        assert!(of(1, &["host/a:1"]).starts_with("nothing new: earlier sequences carry 1 image; "));
     }
 }

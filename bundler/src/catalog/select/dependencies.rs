@@ -1,9 +1,9 @@
 //! What the chosen bundles need of other packages.
 //!
 //! In: the catalog, and what was chosen of it. Out, as oc-mirror v1 does it: for every requirement of every bundle that is kept, and
-//! of those that this adds, the newest bundle that satisfies it, with what updates that up to the head of its channel. A
-//! requirement that nobody in the catalog satisfies is left alone. For v2, which adds nothing: what is missing, as a
-//! warning. What must hold: circles of packages end, because a bundle is looked at once.
+//! of those that this adds, the newest bundle that satisfies it, with what updates that up to the head of its channel. For v2,
+//! which adds nothing: what is missing, as a warning. A requirement that nobody in the catalog satisfies is told in both:
+//! another catalog may, which a cluster has or not. What must hold: circles of packages end, because a bundle is looked at once.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt::Write as _;
@@ -49,13 +49,18 @@ pub(super) fn add<'a>(
                 if !answered.insert(requirement) {
                     continue;
                 }
-                if let Some(why) = unread(requirement) {
+                let unread = unread(requirement);
+                if let Some(why) = &unread {
                     let (of, package) = (quoted(of), quoted(package));
                     told.push(format!(
                         "package {package}: {of} needs {why}; nothing is added for it"
                     ));
                 }
-                for (package, bundle) in needs.newest(requirement, &kept) {
+                let newest = needs.newest(requirement, &kept);
+                if newest.is_empty() && !needs.is_met(requirement, &kept) && unread.is_none() {
+                    told.push(nobody_has(package, of, requirement));
+                }
+                for (package, bundle) in newest {
                     if failed.contains(package) {
                         continue;
                     }
@@ -80,7 +85,7 @@ pub(super) fn add<'a>(
     told.into(warnings);
 }
 
-/// Says what the kept bundles need that the catalog has and that nothing asks for.
+/// Says what the kept bundles need and nothing asks for, or nothing in the catalog has.
 pub(super) fn missing(
     catalog: &Catalog,
     drafts: &BTreeMap<&str, Draft<'_>>,
@@ -98,7 +103,9 @@ pub(super) fn missing(
             }
             let providers: BTreeSet<&str> =
                 needs.newest(requirement, &kept).into_iter().map(|(package, _)| package).collect();
-            if !providers.is_empty() {
+            if providers.is_empty() {
+                told.push(nobody_has(package, of, requirement));
+            } else {
                 let providers: Vec<&str> = providers.into_iter().collect();
                 told.push(format!(
                     "package {}: {} needs {}, which is not carried: add {} to `packages`",
@@ -111,6 +118,15 @@ pub(super) fn missing(
         }
     }
     told.into(warnings);
+}
+
+fn nobody_has(package: &str, of: &str, requirement: &Requirement) -> String {
+    format!(
+        "package {}: {} needs {}, which nothing in this catalog offers: another one has to",
+        quoted(package),
+        quoted(of),
+        said(requirement)
+    )
 }
 
 /// Warnings, the first of them and a count of the others.

@@ -48,13 +48,24 @@ fn the_newest_that_satisfies_comes_with_what_updates_it() {
         ("", &["lib:3.0.0"][..]),
         ("<3.0.0", &["lib:2.0.0", "lib:3.0.0"]),
         ("1.0.0", &["lib:1.0.0", "lib:2.0.0", "lib:3.0.0"]),
-        // Nobody satisfies it: nothing happens.
-        (">4.0.0", &[]),
     ] {
         let made = catalog([("app", needing(vec![on("lib", range)])), ("lib", lib())]);
         let (bundles, warnings) = with_app(&made);
         assert_eq!(bundles, expected, "{range}");
         assert!(warnings.is_empty());
+    }
+    // Nobody satisfies it: that is told, by both versions.
+    let made = catalog([("app", needing(vec![on("lib", ">4.0.0")])), ("lib", lib())]);
+    for version in [V1, V2] {
+        let selection =
+            select(&made, &wanted("packages: [{name: app}]", version), version).unwrap();
+        assert_eq!(selection.packages.len(), 1);
+        assert_eq!(
+            selection.warnings,
+            [
+                "package `app`: `1.0.0` needs package `lib` `>4.0.0`, which nothing in this catalog offers: another one has to"
+            ]
+        );
     }
     let made = catalog([("app", needing(vec![on("lib", "new")])), ("lib", lib())]);
     let (bundles, warnings) = with_app(&made);

@@ -3,14 +3,14 @@
 //! In: the catalog and the selection. Out: [`Explanation`], package by package and channel by channel. What must hold: every
 //! bundle of a channel is in it or counted among those left out, with the reason.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 
 use semver::Version;
 use serde::Serialize;
 
 use super::version::{Bounds, Place};
-use super::{Dropped, Picked, PickedChannel, Rule, Selection, Start};
+use super::{Dropped, Picked, PickedChannel, Rule, Selection, Start, Why};
 use crate::catalog::graph::orphans;
 use crate::catalog::model::{Catalog, Channel, Package};
 use crate::catalog::wording::quoted;
@@ -68,10 +68,13 @@ pub struct ChannelView {
     pub asked: Option<String>,
     /// Bundles that it has.
     pub bundles_in_catalog: usize,
-    /// The bundles that are carried, in the catalog's order.
+    /// The bundles that are carried, the newest first.
     pub bundles: Vec<BundleView>,
     /// The others.
     pub left_out: Vec<LeftOut>,
+    /// Its head alone, as of every channel that nothing more is asked of: a line says all.
+    #[serde(skip)]
+    head_alone: bool,
 }
 
 /// A bundle that is carried.
@@ -157,27 +160,33 @@ fn channel_view(picked: &PickedChannel, channel: &Channel, package: &Package) ->
     let version = |name: &str| {
         package.bundles.get(name).map(|bundle| bundle.version.to_string()).unwrap_or_default()
     };
-    let mut kept = vec![false; channel.entries.len()];
-    let mut bundles = Vec::with_capacity(picked.entries.len());
-    for entry in &picked.entries {
-        let Some(named) = channel.entries.get(entry.place) else { continue };
-        kept[entry.place] = true;
-        bundles.push(BundleView {
-            bundle: named.name.to_string(),
-            version: version(&named.name),
-            why: entry.why.to_string(),
-        });
-    }
-    let mut left_out = Vec::new();
-    for (place, entry) in channel.entries.iter().enumerate() {
-        if !kept[place] {
-            count(&mut left_out, why_not(picked.rule.as_ref(), &version(&entry.name)), &entry.name);
+    // The newest first, as people look for them; a catalog has them in any order. What has no version is behind.
+    let mut places: Vec<(Option<Version>, usize)> = (channel.entries.iter().enumerate())
+        .map(|(place, entry)| (version(&entry.name).parse().ok(), place))
+        .collect();
+    places.sort_by(|(one, at), (other, place)| other.cmp(one).then(at.cmp(place)));
+    let kept: HashMap<usize, &Why> =
+        picked.entries.iter().map(|entry| (entry.place, &entry.why)).collect();
+    let (mut bundles, mut left_out) = (Vec::with_capacity(kept.len()), Vec::new());
+    for (_, place) in places {
+        let name = &channel.entries[place].name;
+        let version = version(name);
+        match kept.get(&place) {
+            Some(why) => {
+                bundles.push(BundleView {
+                    bundle: name.to_string(),
+                    version,
+                    why: why.to_string(),
+                });
+            }
+            None => count(&mut left_out, why_not(picked.rule.as_ref(), &version), name),
         }
     }
     ChannelView {
         channel: picked.name.clone(),
         asked: picked.rule.as_ref().map(ToString::to_string),
         bundles_in_catalog: channel.entries.len(),
+        head_alone: matches!(picked.rule, Some(Rule::Head)) && bundles.len() == 1,
         bundles,
         left_out,
     }
@@ -295,6 +304,12 @@ impl ChannelView {
         write!(f, "{branch} {}", quoted(&self.channel))?;
         if let Some(asked) = &self.asked {
             write!(f, ": {asked}")?;
+        }
+        if let [head] = self.bundles.as_slice()
+            && self.head_alone
+        {
+            write!(f, " {} {}", quoted(&head.bundle), head.version)?;
+            return writeln!(f, ", 1 of {}", self.bundles_in_catalog);
         }
         writeln!(f, ", {} of {}", self.bundles.len(), self.bundles_in_catalog)?;
         let lines = self.bundles.len() + self.left_out.len();

@@ -317,10 +317,10 @@ fn the_plan_says_of_each_bundle_why() {
 1 of 2 packages, 4 bundles
 `foo`: 4 of 5 bundles, default channel `stable`
 ├─ `stable`: from 1.1.0 to 1.2.1, 4 of 5
-│  ├─ `1.1.0` 1.1.0: in the range
-│  ├─ `1.2.0` 1.2.0: in the range
 │  ├─ `1.3.0` 1.3.0: outside the range, and updates in it lead over it
 │  ├─ `1.2.1` 1.2.1: in the range, skipped by `1.3.0`
+│  ├─ `1.2.0` 1.2.0: in the range
+│  ├─ `1.1.0` 1.1.0: in the range
 │  └─ not in: 1, below the range (`1.0.0`)
 └─ not in: 1, channels that are not asked for (`old`)
 warning: package `foo`, channel `stable`: not from 1.1.0 to 1.2.1 and carried all the same, because updates lead over it: `1.3.0`
