@@ -702,3 +702,60 @@ fn catalogs_with_faults_are_refused_with_file_and_package() {
     }
     assert!(files(&catalogs.site.path("media")).is_empty());
 }
+
+#[test]
+fn a_workspace_that_cannot_take_the_catalog_stops_everything() {
+    let catalogs = Catalogs::in_memory();
+    let site = &catalogs.site;
+    catalogs.catalog("v1", &two(&catalogs), &["amd64"]);
+    site.source.image("team/app", "1", &[b"an app"]);
+    let host = &site.source.host;
+    catalogs.configure(&format!(
+        "  - catalog: INDEX:v1\n  additionalImages:\n  - name: {host}/team/app:1\n"
+    ));
+    // What stands in the way is found while the catalog is read, or when it is rebuilt: no fault of its registry.
+    for directory in ["catalogs", "made"] {
+        let there = site.path("connected").join(directory);
+        let _ = fs::remove_dir_all(&there);
+        fs::create_dir_all(site.path("connected")).unwrap();
+        fs_write(&there, b"not a directory");
+        catalogs.create("media", &[]).one_of(&[1, 73]).says("workspace").says(directory);
+        assert!(files(&site.path("media")).is_empty());
+        fs::remove_file(&there).unwrap();
+    }
+    catalogs.create("media", &[]).ok().says("sequence 1");
+}
+
+#[test]
+fn more_than_a_sequence_can_state_is_refused_before_anything_is_written() {
+    let catalogs = Catalogs::in_memory();
+    let site = &catalogs.site;
+    let objects = |name: &str, images: Value| {
+        let bundle = format!("{name}.v1");
+        let all = [
+            json!({"schema": "olm.package", "name": name, "defaultChannel": "a"}),
+            json!({"schema": "olm.channel", "package": name, "name": "a", "entries": [{"name": bundle}]}),
+            json!({"schema": "olm.bundle", "package": name, "name": bundle, "relatedImages": images,
+                "properties": [{"type": "olm.package", "value": {"packageName": name, "version": "1.0.0"}}]}),
+        ];
+        all.iter().map(ToString::to_string).collect::<String>()
+    };
+    catalogs.configure("  - catalog: INDEX:v1\n");
+    let many: String =
+        (100..400).map(|at| objects(&format!("{}{at}", "x".repeat(1000)), json!([]))).collect();
+    catalogs.catalog_of("v1", &[("configs/all.json", many.as_bytes())], &["amd64"]);
+    catalogs.create("media", &[]).refused(&[4]).says("at most 262144 are read").says("`packages`");
+    assert!(files(&site.path("media")).is_empty());
+
+    // Of very many references that are none some are told, and the others are counted.
+    let images: Vec<Value> =
+        (0..5000).map(|at| json!({"image": format!("no host {at}")})).collect();
+    let both = objects("bad", images.into()) + &objects("good", json!([]));
+    catalogs.catalog_of("v1", &[("configs/all.json", both.as_bytes())], &["amd64"]);
+    let run = catalogs.create("media", &["--output", "json"]).code(4);
+    let answer: Value = serde_json::from_str(&run.stdout).unwrap();
+    let failures = answer["failures"].as_array().unwrap();
+    assert_eq!(failures.len(), 102, "{run}");
+    assert!(run.stdout.contains("4900 more images"), "{run}");
+    assert!(run.stdout.contains("5000 of its 5000 images"), "{run}");
+}

@@ -176,7 +176,7 @@ pub async fn create(stream: Stream, options: CreateOptions) -> Result<Created, C
             rebuild: true,
             progress: &options.progress,
         };
-        let (mut catalogs, bundles) = carry::carry(&asked, &origins).await;
+        let (mut catalogs, bundles) = carry::carry(&asked, &origins).await?;
         wishes.extend(bundles);
         match asked::graph(&options, &origins).await {
             Ok(wish) => wishes.extend(wish),
@@ -335,7 +335,7 @@ impl State {
             kind: self.kind,
             tail: self.tail.clone(),
             base: self.base,
-            failures: resolved.failures.clone(),
+            failures: publish::told(&resolved.failures),
             labels: labels(options, resolved),
             expires: options.expires.clone(),
             next_expected: options.next_expected.clone(),

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use format_spec::digest::Digest;
 use format_spec::hash::Hasher;
 use format_spec::head::{
-    FORMAT_VERSION, Failure, HEAD_TYPE, Head, IndexEntry, Kind, Link, Part, Tool, Totals,
+    ContentClass, FORMAT_VERSION, Failure, HEAD_TYPE, Head, HeadError, IndexEntry, Kind, Link,
+    Part, Tool, Totals,
 };
 use format_spec::index::Index;
 use format_spec::keys::SecretKey;
@@ -27,6 +28,10 @@ use crate::plan::Plan;
 use crate::read_back::ReadBack;
 use crate::slots::Slots;
 use crate::transfer;
+
+/// Failures that a head tells, and their bytes: a person reads it, and its parts have to fit too.
+const FAILURES: usize = 10_000;
+const FAILURES_BYTES: usize = 8 * 1024 * 1024;
 
 /// What the head says besides the plan.
 #[derive(Debug, Clone)]
@@ -79,6 +84,10 @@ fn head_of(
 ) -> Result<Head, CreateError> {
     let head = head(plan, tables, statement, index);
     head.validate().map_err(|error| no_layout(&error))?;
+    let bytes = head.to_bytes().len() as u64;
+    if bytes > HEAD_MAX {
+        return Err(no_layout(&HeadError::TooLarge(bytes)));
+    }
     plan.index.validate(&head).map_err(|error| no_layout(&error))?;
     Ok(head)
 }
@@ -323,6 +332,28 @@ fn sums_of(record: &Record, parts: usize, medium: &Path) -> std::io::Result<Vec<
     Ok(lines.collect::<String>().into_bytes())
 }
 
+/// As many of the failures as a head has room for, and for each class how many more there are.
+pub(crate) fn told(failures: &[Failure]) -> Vec<Failure> {
+    let mut bytes = 0;
+    let fits = |failure: &&Failure| {
+        // Quotes and backslashes take two bytes.
+        bytes += 2 * (failure.reference.len() + failure.reason.len());
+        bytes <= FAILURES_BYTES
+    };
+    let count = failures.iter().take(FAILURES).take_while(fits).count();
+    let (told, rest) = failures.split_at(count);
+    let mut told = told.to_vec();
+    use ContentClass::{Additional, Helm, Operator, Release};
+    for class in [Release, Operator, Additional, Helm] {
+        let mut more = rest.iter().filter(|failure| failure.class == class);
+        if let Some(Failure { reference, .. }) = more.next() {
+            let reason = format!("not had either, nor {} others of its kind", more.count());
+            told.push(Failure { reference: reference.clone(), class, reason });
+        }
+    }
+    told
+}
+
 fn head(plan: &Plan, tables: &[Digest], statement: Statement, index: IndexEntry) -> Head {
     let sequence = plan.index.sequence;
     let parts = plan
@@ -401,4 +432,31 @@ pub fn refuse_occupied(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_tells_as_many_failures_as_it_has_room_for() {
+        let failure = |class, length| Failure {
+            reference: "\"".repeat(length),
+            class,
+            reason: "\\".repeat(length),
+        };
+        let few = vec![failure(ContentClass::Helm, 4096); 100];
+        assert_eq!(told(&few), few);
+        for length in [10, 4096] {
+            let mut many = vec![failure(ContentClass::Operator, length); 120_000];
+            many.push(failure(ContentClass::Helm, length));
+            let told = told(&many);
+            let [.., operators, helm] = &told[..] else { panic!() };
+            assert_eq!((operators.class, helm.class), (ContentClass::Operator, ContentClass::Helm));
+            let left = 120_000 - (told.len() - 2);
+            assert!(operators.reason.contains(&format!(" {} others", left - 1)), "{operators:?}");
+            let bytes = serde_json::to_vec_pretty(&told).unwrap().len();
+            assert!(bytes < 10 * 1024 * 1024, "{bytes}");
+        }
+    }
 }

@@ -191,7 +191,7 @@ async fn look(options: UpdatesOptions) -> Result<Updates, CreateError> {
         rebuild: false,
         progress,
     };
-    let (mut catalogs, bundles) = carry::carry(&asked, &origins).await;
+    let (mut catalogs, bundles) = carry::carry(&asked, &origins).await?;
     // Of releases it is not known here which images they consist of.
     let idle = config.platform.is_none().then(|| {
         let names = wishes.iter().chain(&bundles).map(|wish| &wish.name);

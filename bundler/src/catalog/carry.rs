@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use format_spec::head::ContentClass;
+use format_spec::limits::CATALOG_MAX;
 use format_spec::{Repository, Tag};
 use registry::client::ErrorKind as WireKind;
 use registry::progress::Progress;
@@ -18,6 +19,7 @@ use serde_json::{Map, Value};
 
 use super::error::CatalogError;
 use super::fields::{self, FieldError};
+use super::limits::{BAD_TOLD, IMAGES_MAX};
 use super::model::Place;
 use super::open::{self, Opened};
 use super::select::{Picked, Selection, select};
@@ -25,7 +27,7 @@ use super::store::StoreError;
 use super::template::{self, TemplateError};
 use crate::config::{ImageSetConfig, ImageSource, OperatorCatalog, PlatformFilter};
 use crate::destination::{self, Destination};
-use crate::error::{fit, reason};
+use crate::error::{CreateError, fit, reason};
 use crate::layout::{Choice, LayoutImage};
 use crate::origin::{Origins, Source};
 use crate::release::carry::Missed;
@@ -116,6 +118,12 @@ enum CarryError {
     Template(#[from] TemplateError),
     #[error("it has no valid name at the target: {0}")]
     Name(String),
+    #[error("what is taken of it needs more than {IMAGES_MAX} images")]
+    TooManyImages,
+    #[error(
+        "what is to be stated of it, with the names of its packages, has {0} bytes, and at most {CATALOG_MAX} are read"
+    )]
+    TooMuchStated(usize),
 }
 
 impl CarryError {
@@ -131,6 +139,9 @@ impl CarryError {
             Self::Catalog(error) => error.hint(),
             Self::Store(error) => error.hint(),
             Self::Template(error) => Some(error.hint()),
+            Self::TooManyImages | Self::TooMuchStated(_) => {
+                Some("name the `packages` that are needed, or carry it in several parts".to_owned())
+            }
             Self::Bundle { .. } | Self::Name(_) => None,
         }
     }
@@ -140,7 +151,7 @@ impl CarryError {
 pub(crate) async fn carry<'a>(
     asked: &Asked<'a>,
     origins: &Origins,
-) -> (Carried<'a>, Vec<Wish<'a>>) {
+) -> Result<(Carried<'a>, Vec<Wish<'a>>), CreateError> {
     let mut carried = Carried::default();
     let mut wishes = Wishes::default();
     for entry in &asked.config.operators {
@@ -158,8 +169,16 @@ pub(crate) async fn carry<'a>(
             carried.failures.truncate(failed);
             done = carried.take(entry, asked, origins, &mut wishes).await;
         }
-        if let Err(error) = done {
-            carried.fail(&name, &error);
+        match done {
+            Ok(()) => {}
+            // A full disk here is no fault of the content: nothing may go without it.
+            Err(CarryError::Catalog(CatalogError::Write(source))) => {
+                return Err(CreateError::File {
+                    doing: "keep the catalog in the workspace",
+                    source,
+                });
+            }
+            Err(error) => carried.fail(&name, &error),
         }
     }
     carried.blocked.extend(wishes.blocked);
@@ -170,7 +189,7 @@ pub(crate) async fn carry<'a>(
         )
     });
     carried.warnings.extend(told);
-    (carried, wishes.wishes.into_values().collect())
+    Ok((carried, wishes.wishes.into_values().collect()))
 }
 
 /// A catalog and where it is.
@@ -325,7 +344,7 @@ impl<'a> Carried<'a> {
         let packages = self.needs(&name, entry, &opened, &selection, asked, wishes)?;
         let about = |text: &String| format!("{name}: {text}");
         self.warnings.extend(opened.warnings.iter().chain(&selection.warnings).map(about));
-        self.catalogs.push(Chosen {
+        let chosen = Chosen {
             name,
             source,
             opened: Arc::new(opened),
@@ -336,7 +355,12 @@ impl<'a> Carried<'a> {
             packages,
             told: BTreeSet::new(),
             standing: Standing::New,
-        });
+        };
+        let stated = chosen.statement(&chosen.opened.digest, &BTreeSet::new()).len();
+        if stated > CATALOG_MAX {
+            return Err(CarryError::TooMuchStated(stated));
+        }
+        self.catalogs.push(chosen);
         Ok(())
     }
 
@@ -351,6 +375,7 @@ impl<'a> Carried<'a> {
         wishes: &mut Wishes<'a>,
     ) -> Result<Vec<Needs>, CarryError> {
         let mut all = Vec::with_capacity(selection.packages.len());
+        let (mut count, mut bad) = (0, 0_usize);
         for picked in &selection.packages {
             let package = picked.name.clone();
             let mut needs = Needs { package, images: Vec::new(), bundles: Vec::new(), bad: 0 };
@@ -375,10 +400,15 @@ impl<'a> Carried<'a> {
                             }
                             if seen.insert(need.destination.clone()) {
                                 needs.images.push(need);
+                                count += 1;
                             }
                         }
                         Err(problem) => {
                             needs.bad += 1;
+                            bad += 1;
+                            if bad > BAD_TOLD {
+                                continue;
+                            }
                             let told = format!(
                                 "{problem}; needed by bundle `{bundle}` of package `{}` in {name}",
                                 picked.name
@@ -391,9 +421,20 @@ impl<'a> Carried<'a> {
                             });
                         }
                     }
+                    if count > IMAGES_MAX {
+                        return Err(CarryError::TooManyImages);
+                    }
                 }
             }
             all.push(needs);
+        }
+        if bad > BAD_TOLD {
+            self.failures.push(Missed {
+                name: name.to_owned(),
+                kind: None,
+                reason: format!("{} more images of its bundles cannot be had", bad - BAD_TOLD),
+                hints: Vec::new(),
+            });
         }
         Ok(all)
     }

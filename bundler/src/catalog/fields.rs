@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::interned::Names;
-use super::limits::CONSTRAINT_MAX;
+use super::limits::{self, CONSTRAINT_MAX};
 use super::model::{Bundle, Channel, Entry, Gvk, Place, Requirement};
 use super::shape::{Few, Properties, Top};
 use super::wording::quoted;
@@ -187,12 +187,13 @@ impl<'a> Top<'a> {
         field: &str,
         value: Option<&'a RawValue>,
     ) -> Result<Option<Cow<'a, str>>, String> {
-        match value {
-            None => Ok(None),
-            Some(value) if value.get() == "null" => Ok(None),
-            Some(value) => {
-                text(value).map(Some).map_err(|()| format!("its `{field}` is not a text"))
+        let Some(value) = value.filter(|value| value.get() != "null") else { return Ok(None) };
+        let text = text(value).map_err(|()| format!("its `{field}` is not a text"))?;
+        match text.len() > limits::NAME_MAX {
+            true => {
+                Err(format!("its `{field}` has {} bytes, at most {}", text.len(), limits::NAME_MAX))
             }
+            false => Ok(Some(text)),
         }
     }
 

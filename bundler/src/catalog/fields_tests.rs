@@ -264,3 +264,18 @@ fn names_for_people_are_short_and_plain() {
     }
     assert_eq!(display_name(&format!(r#"{{"displayName":"{}"}}"#, "x".repeat(500))), None);
 }
+
+#[test]
+fn names_are_no_longer_than_any_real_one() {
+    let parsed = |length: usize, field: &str| {
+        let mut object = json!({"schema": "olm.package", "name": "foo", "defaultChannel": "x"});
+        object[field] = "x".repeat(length).into();
+        let place = Place { file: 0, frame: 0, offset: 0, length: 0 };
+        parse(&object.to_string(), place, &mut Names::default()).map(drop)
+    };
+    for field in ["name", "defaultChannel"] {
+        assert_eq!(parsed(limits::NAME_MAX, field), Ok(()));
+        let told = parsed(limits::NAME_MAX + 1, field).unwrap_err().to_string();
+        assert!(told.contains("1025 bytes, at most 1024") && told.len() < 500, "{told}");
+    }
+}

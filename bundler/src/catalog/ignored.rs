@@ -26,11 +26,12 @@ impl Ignored {
         let (mut rules, mut lines) = (HashMap::new(), 0);
         for (directory, text) in files {
             let mut builder = GitignoreBuilder::new("");
+            // A file without any takes room too.
+            lines += 1 + text.lines().count();
+            if lines > IGNORE_LINES_MAX {
+                return Err(TooMany);
+            }
             for line in text.lines() {
-                lines += 1;
-                if lines > IGNORE_LINES_MAX {
-                    return Err(TooMany);
-                }
                 let _ = builder.add_line(None, line);
             }
             rules.insert(directory.to_owned(), builder.build().map_err(|_| TooMany)?);

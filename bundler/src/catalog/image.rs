@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 use super::error::CatalogError;
 use super::files::{Directories, Holds};
-use super::limits::PLATFORMS_MAX;
+use super::limits::{DOCUMENTS_MAX, PLATFORMS_MAX};
 use crate::origin::{Origin, Origins, Source};
 use crate::release::layer::plain;
 
@@ -112,6 +112,10 @@ pub async fn read(
                 };
                 let on = child.platform.clone();
                 platforms.push(platform(origins, &origin, on, raw, image).await?);
+                let bytes = |image: &PlatformImage| image.raw.bytes.len() + image.config.len();
+                if platforms.iter().map(bytes).sum::<usize>() > DOCUMENTS_MAX {
+                    return Err(CatalogError::TooMuch("larger manifests and configurations"));
+                }
             }
             Some(raw)
         }

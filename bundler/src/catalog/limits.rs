@@ -13,23 +13,35 @@ pub const FILES_MAX: usize = 100_000;
 /// Bytes of the paths of these.
 pub const PATHS_MAX: usize = 16 * 1024 * 1024;
 
-/// Bytes of one `.indexignore`, and of all of them.
+/// Bytes of all `.indexignore` files.
 pub const IGNORE_MAX: u64 = 64 * 1024;
 
-/// Lines in all `.indexignore` files: every file is tested against those of its directories.
+/// Lines in all `.indexignore` files, and these files themselves: every file is tested against those of its directories.
 pub const IGNORE_LINES_MAX: usize = 1000;
 
-/// Bytes that what is held of a catalog may take. One of a gigabyte, four times the largest real one, takes a quarter.
-pub const MODEL_MAX: usize = 128 * 1024 * 1024;
+/// Bytes that what is held of a catalog may take. One of a gigabyte, four times the largest real one, takes half.
+pub const MODEL_MAX: usize = 64 * 1024 * 1024;
 
 /// Elements of one list in an object: entries of a channel, properties or images of a bundle. Real ones have some hundred.
 pub const LIST_MAX: usize = 100_000;
+
+/// Bytes of the name of a package, a channel or a bundle. Real ones have below 100, and clusters take 253.
+pub const NAME_MAX: usize = 1024;
+
+/// Images that the bundles taken of one catalog need, package by package. Real catalogs, carried whole, have some ten thousand.
+pub const IMAGES_MAX: usize = 100_000;
+
+/// References of images that are none, each of which is told with its bundle, before the others are counted.
+pub const BAD_TOLD: usize = 100;
 
 /// Bytes of one `olm.constraint`: real ones have some hundred.
 pub const CONSTRAINT_MAX: usize = 256 * 1024;
 
 /// Images of an index: real catalogs have four or five.
 pub const PLATFORMS_MAX: usize = 64;
+
+/// Bytes of the manifests and configurations of all of these: real ones have below a hundred thousand.
+pub const DOCUMENTS_MAX: usize = 16 * 1024 * 1024;
 
 /// Catalogs that are kept in a workspace: those used last.
 pub const KEPT: usize = 16;

@@ -30,6 +30,8 @@ pub struct Reading {
     files: HashMap<String, File>,
     names: Names,
     writer: Writer,
+    /// Bytes that rules may still have.
+    rules_left: u64,
 }
 
 /// What a file of a catalog turned out to be.
@@ -69,7 +71,8 @@ impl Reading {
     /// Reads the files of these directories; objects go to `writer`.
     pub fn new(directories: Directories, writer: Writer) -> Self {
         let (seen, names) = (Seen::default(), Names::default());
-        Self { directories, seen, files: HashMap::new(), names, writer }
+        let files = HashMap::new();
+        Self { directories, seen, files, names, writer, rules_left: IGNORE_MAX }
     }
 
     /// Whether lower layers cannot matter.
@@ -84,7 +87,7 @@ impl Reading {
         digest: &Digest,
         unpacked: &mut u64,
     ) -> Result<Holds, CatalogError> {
-        let Self { directories, seen, files, names, writer } = self;
+        let Self { directories, seen, files, names, writer, rules_left } = self;
         let mut here = files::Layer::new(directories, seen);
         let mut stop = None;
         let read = layer::read_all(stored, digest, unpacked, |path, entry, content| {
@@ -99,7 +102,7 @@ impl Reading {
                     }
                     Kind::Other => not_a_file(shown()),
                     Kind::File if path.is_empty() => not_a_file(shown()),
-                    Kind::File if is_rules(path) => rules(entry, content)?,
+                    Kind::File if is_rules(path) => rules(entry, content, rules_left)?,
                     Kind::File => objects(content, &shown(), names, writer)?,
                 };
                 files.insert(path.to_owned(), file);
@@ -195,10 +198,8 @@ fn is_rules(path: &str) -> bool {
     path.rsplit('/').next() == Some(ignored::NAME)
 }
 
-fn rules(entry: &Entry, content: &mut layer::Content<'_>) -> Result<File, Stop> {
-    if entry.size > IGNORE_MAX {
-        return Err(TooMany.into());
-    }
+fn rules(entry: &Entry, content: &mut layer::Content<'_>, left: &mut u64) -> Result<File, Stop> {
+    *left = left.checked_sub(entry.size).ok_or(TooMany)?;
     let bytes = content.whole(entry.size, IGNORE_MAX)?;
     Ok(File::Rules(String::from_utf8_lossy(&bytes).into_owned()))
 }
@@ -212,7 +213,6 @@ fn objects(
 ) -> Result<File, Stop> {
     let mut found = Objected::default();
     let mut objects = Objects::new(Bytes { content, fault: None });
-    let wrong = |error| Ok(File::Wrong(Box::new(error)));
     let write = |error| Stop::Catalog(CatalogError::Write(error));
     loop {
         let object = match objects.next() {
@@ -223,7 +223,7 @@ fn objects(
                     let fault = objects.into_reader().fault;
                     return Err(fault.unwrap_or(LayerError::Taker(error)).into());
                 }
-                _ => return wrong(CatalogError::File { file: file.to_owned(), fault }),
+                _ => return wrong(CatalogError::File { file: file.to_owned(), fault }, names),
             },
         };
         // Which file it is among all is known later.
@@ -232,7 +232,7 @@ fn objects(
             Ok(parsed) => parsed,
             Err(error) => {
                 let (file, spot) = (file.to_owned(), object.spot);
-                return wrong(CatalogError::Object { file, spot, error });
+                return wrong(CatalogError::Object { file, spot, error }, names);
             }
         };
         let part = match part {
@@ -248,13 +248,26 @@ fn objects(
             }
         };
         names.hold::<Held>(1);
-        if names.are_too_many() {
-            return Err(Stop::Catalog(CatalogError::TooMuch("more in it")));
-        }
+        room(names)?;
         found.objects.push(Held { spot: object.spot, package, place, part });
     }
     found.objects.shrink_to_fit();
     Ok(File::Objects(found))
+}
+
+/// A fault that is held until it is known whether its file counts.
+fn wrong(error: CatalogError, names: &mut Names) -> Result<File, Stop> {
+    names.hold::<u8>(error.to_string().len());
+    names.hold::<CatalogError>(2);
+    room(names)?;
+    Ok(File::Wrong(Box::new(error)))
+}
+
+fn room(names: &Names) -> Result<(), Stop> {
+    match names.are_too_many() {
+        true => Err(Stop::Catalog(CatalogError::TooMuch("more in it"))),
+        false => Ok(()),
+    }
 }
 
 /// Keeps the display name of a bundle that is the newest so far.

@@ -172,6 +172,14 @@ fn files_that_are_ignored_may_be_anything() {
         .repeat(2000),
     )]);
     assert_eq!(said(&[&many, &configs(&files)]), "it has more files or rules than any catalog");
+    // Nor are they held when there are many files of them, or long ones.
+    let long = "#".repeat(1000);
+    let paths: Vec<String> = (0..1001).map(|at| format!("{at}/.indexignore")).collect();
+    for (count, text) in [(1001, ""), (100, &long[..])] {
+        let many: Vec<_> = paths[..count].iter().map(|path| (path.as_str(), text)).collect();
+        let told = said(&[&configs(&many), &configs(&files)]);
+        assert_eq!(told, "it has more files or rules than any catalog");
+    }
     let all = configs(&[(".indexignore", "*\n")]);
     assert!(
         said(&[&all, &configs(&files)]).contains("there is no file in its directory `/configs`")

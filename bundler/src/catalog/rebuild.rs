@@ -37,6 +37,9 @@ const FILE: &str = "catalog.json";
 /// Characters of the name of a package that is the name of a directory too. Names in a cluster have 253 at most.
 const NAME_MAX: usize = 80;
 
+/// What the directories begin with that have another name than their package.
+const RENAMED: &str = "package-";
+
 /// Bytes of a block of a tar.
 const BLOCK: usize = 512;
 
@@ -89,7 +92,11 @@ pub fn rebuild(
     let directories = &opened.image.directories;
     lasting::make(&made::blobs(to))?;
     let configs = Layer::write(to, |tar| pack(tar, opened, selection, without))?;
-    let hiding = Layer::write(to, |tar| hide(tar, directories))?;
+    let Directories { configs: shown, cache } = directories;
+    let hiding = Hiding {
+        configs: Layer::write(to, |tar| hide(tar, &[shown]))?,
+        cache_too: Layer::write(to, |tar| hide(tar, &[shown, cache]))?,
+    };
     let mut documents = Documents::default();
     let mut entries = Vec::with_capacity(opened.image.platforms.len());
     for image in &opened.image.platforms {
@@ -145,6 +152,12 @@ impl Layer {
     fn descriptor(&self, kind: &str) -> Value {
         json!({ "mediaType": kind, "digest": self.digest.to_string(), "size": self.size })
     }
+}
+
+/// What lies between the layers that stay and the new one.
+struct Hiding {
+    configs: Layer,
+    cache_too: Layer,
 }
 
 /// What is written, hashed.
@@ -243,19 +256,21 @@ fn pack(
     Ok(())
 }
 
-/// The directory of a package: its name, where that is plain, short and of no meaning to who unpacks or reads it.
+/// The directory of a package: its name, where that is plain, short and of no meaning to who unpacks or reads it. No two
+/// packages have one, even where capital letters are small ones.
 fn directory_of(package: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let is_plain =
+        |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_' | '.');
     let plain = package.len() <= NAME_MAX && package.chars().all(is_plain);
-    match plain && !package.starts_with('.') && package != FILE {
+    match plain && !package.starts_with('.') && !package.starts_with(RENAMED) && package != FILE {
         true => package.to_owned(),
-        false => format!("package-{}", &Digest::of(package.as_bytes()).hex()[..32]),
+        false => format!("{RENAMED}{}", &Digest::of(package.as_bytes()).hex()[..32]),
     }
 }
 
-/// The layer that hides the configurations and the cache of the layers below it.
-fn hide(tar: &mut Tar, directories: &Directories) -> Result<(), RebuildError> {
-    for directory in [&directories.configs, &directories.cache] {
+/// A layer that hides these directories of the layers below it.
+fn hide(tar: &mut Tar, directories: &[&str]) -> Result<(), RebuildError> {
+    for directory in directories {
         let name = match directory.rsplit_once('/') {
             Some((above, own)) => format!("{above}/.wh.{own}"),
             None => format!(".wh.{directory}"),
@@ -281,7 +296,7 @@ impl Base<'_> {
     /// The image with other configurations; gives its descriptor.
     fn with(
         &self,
-        hiding: &Layer,
+        hiding: &Hiding,
         configs: &Layer,
         documents: &mut Documents,
     ) -> Result<Value, RebuildError> {
@@ -308,12 +323,14 @@ impl Base<'_> {
         }
         let (mut layers, mut diffs) = (kept(layers), kept(diffs));
         // In a layer that stays, or in one of which nothing is known.
-        let shows = |(holds, dropped): (&Option<super::files::Holds>, &bool)| {
-            !dropped && holds.as_ref().is_none_or(|holds| holds.configs || holds.cache)
+        let has_cache = |(holds, dropped): (&Option<super::files::Holds>, &bool)| {
+            !dropped && holds.as_ref().is_none_or(|holds| holds.cache)
         };
-        let hides = self.image.holds.iter().zip(&dropped).any(shows);
-        let added: Vec<&Layer> = if hides { vec![hiding, configs] } else { vec![configs] };
-        for layer in &added {
+        let has_cache = self.image.holds.iter().zip(&dropped).any(has_cache);
+        // Whatever is known of a layer that stays: who unpacks it may read it otherwise.
+        let hiding = if has_cache { &hiding.cache_too } else { &hiding.configs };
+        let added: &[&Layer] = if layers.is_empty() { &[configs] } else { &[hiding, configs] };
+        for layer in added {
             layers.push(layer.descriptor(layer_kind));
             diffs.push(layer.diff_id.to_string().into());
         }

@@ -86,15 +86,55 @@ async fn what_a_layer_shows_besides_the_new_catalog_is_hidden() {
     let alone = [("amd64", vec![system.clone(), configs.clone(), cache.clone()])];
     let dir = rebuilt(&alone, "    packages: [{name: one}]\n").await;
     let (kept, made) = layers(&dir);
-    assert_eq!((kept, made.len()), (1, 1));
-    assert_eq!(names(&made[0]), ["configs/", "configs/one/", "configs/one/catalog.json"]);
+    assert_eq!((kept, made.len()), (1, 2));
+    assert_eq!(names(&made[0]), [".wh.configs"]);
+    assert_eq!(names(&made[1]), ["configs/", "configs/one/", "configs/one/catalog.json"]);
 
-    let shown = [("amd64", vec![system, mixed, configs, cache])];
-    let dir = rebuilt(&shown, "    packages: [{name: one}]\n").await;
+    let cached = layer(&[file("tmp/cache/db", "x"), file("etc/more", "y")]);
+    for (cache, hidden) in
+        [(cache, &[".wh.configs"][..]), (cached, &[".wh.configs", "tmp/.wh.cache"])]
+    {
+        let layered = vec![system.clone(), mixed.clone(), configs.clone(), cache];
+        let dir = rebuilt(&[("amd64", layered)], "    packages: [{name: one}]\n").await;
+        let (kept, made) = layers(&dir);
+        assert_eq!((kept, made.len()), (1 + hidden.len(), 2));
+        assert_eq!(names(&made[0]), hidden);
+        assert_eq!(made[1][2].1.matches("olm.bundle").count(), 1);
+    }
+}
+
+#[tokio::test]
+async fn what_others_may_take_for_configurations_is_hidden() {
+    // Paths that mean nothing here lead into the directory for who joins them with it.
+    let odd = layer(&[
+        entry("etc/../configs/two/catalog.json", b'0', package("two").as_bytes()),
+        file("bin/opm", "x"),
+    ]);
+    let configs = layer(&[file("configs/one/catalog.json", &package("one"))]);
+    let dir = rebuilt(&[("amd64", vec![odd, configs.clone()])], "").await;
     let (kept, made) = layers(&dir);
-    assert_eq!((kept, made.len()), (2, 2));
-    assert_eq!(names(&made[0]), [".wh.configs", "tmp/.wh.cache"]);
-    assert_eq!(made[1][2].1.matches("olm.bundle").count(), 1);
+    assert_eq!((kept, names(&made[0])), (1, vec![".wh.configs"]));
+    // Where nothing stays there is nothing to hide.
+    let dir = rebuilt(&[("amd64", vec![configs])], "").await;
+    let (kept, made) = layers(&dir);
+    assert_eq!((kept, made.len()), (0, 1));
+}
+
+#[tokio::test]
+async fn no_two_packages_share_a_directory() {
+    let names = ["odd!", "package-5b6f5b4e0b2d2ad1c7cb1c8fc63d6a1d", "Plain", "plain"];
+    let renamed = |name: &str| format!("package-{}", &Digest::of(name.as_bytes()).hex()[..32]);
+    let mut packages: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    packages.push(renamed("odd!"));
+    let files: Vec<_> = (packages.iter().enumerate())
+        .map(|(at, name)| file(&format!("configs/{at}.json"), &package(name)))
+        .collect();
+    let dir = rebuilt(&[("", vec![layer(&files)])], "").await;
+    let (_, made) = layers(&dir);
+    let files = made[0].iter().filter(|(name, _)| !name.ends_with('/'));
+    let different: std::collections::BTreeSet<String> =
+        files.map(|(name, _)| name.to_lowercase()).collect();
+    assert_eq!(different.len(), packages.len(), "{different:?}");
 }
 
 #[tokio::test]

@@ -13,7 +13,6 @@ use std::sync::Arc;
 use format_spec::Digest;
 use format_spec::head::ContentClass;
 use format_spec::index::Resource;
-use format_spec::limits::CATALOG_MAX;
 use serde_json::{Value, json};
 
 use super::carry::{Carried, Chosen, Need, Needs, Standing};
@@ -233,6 +232,10 @@ impl Chosen<'_> {
         };
         let source = match source {
             Ok(source) => source,
+            Err(RebuildError::Write(source)) => {
+                let doing = "write the rebuilt catalog into the workspace";
+                return Err(CreateError::File { doing, source });
+            }
             Err(error) => {
                 let told = fit(&reason(&error));
                 resolved.fail(&self.name, ContentClass::Operator, None, told);
@@ -304,13 +307,10 @@ impl Chosen<'_> {
         made::place(workspace, &[LAYOUTS, &format!("{own}-{mark}")])
     }
 
-    /// What both sides are told of it.
-    fn tell(&self, means: &Means<'_>, resolved: &mut Resolved) {
-        let Standing::Made(own, lost) = &self.standing else { return };
-        let image = resolved.images.iter().find(|image| image.destination == *own);
-        let Some(digest) = image.and_then(root) else { return };
-        let picked = || self.selection.packages.iter().filter(|one| !lost.contains(&one.name));
-        let mut packages: Vec<&str> = picked().map(|picked| picked.name.as_str()).collect();
+    /// What the other side is told of it, without the packages that are lost.
+    pub(super) fn statement(&self, digest: &Digest, lost: &BTreeSet<String>) -> Vec<u8> {
+        let picked = self.selection.packages.iter().filter(|one| !lost.contains(&one.name));
+        let mut packages: Vec<&str> = picked.map(|picked| picked.name.as_str()).collect();
         packages.sort_unstable();
         let mut content = json!({
             "source": self.name,
@@ -320,19 +320,18 @@ impl Chosen<'_> {
         if let Some(template) = &self.template {
             content["template"] = Value::Object(template.clone());
         }
-        let mut text = content.to_string();
-        if text.len() > CATALOG_MAX {
-            // More packages than any real catalog has ten times over; what else it says must arrive.
-            content["packages"] = json!([]);
-            text = content.to_string();
-            resolved.warnings.push(format!(
-                "{}: it has too many packages to be remembered one by one: one that later misses an image is taken out of it",
-                self.name
-            ));
-        }
+        content.to_string().into_bytes()
+    }
+
+    /// What both sides are told of it.
+    fn tell(&self, means: &Means<'_>, resolved: &mut Resolved) {
+        let Standing::Made(own, lost) = &self.standing else { return };
+        let image = resolved.images.iter().find(|image| image.destination == *own);
+        let Some(digest) = image.and_then(root) else { return };
+        let picked = || self.selection.packages.iter().filter(|one| !lost.contains(&one.name));
         resolved.resources.push(Resource {
             name: format!("{KIND}{}/{}", own.repository, own.tag),
-            content: text.into_bytes(),
+            content: self.statement(&digest, lost),
         });
         let images: HashSet<&Destination> = (self.packages.iter())
             .filter(|needs| !lost.contains(&needs.package))
@@ -343,7 +342,7 @@ impl Chosen<'_> {
             source_digest: self.opened.digest,
             name: format!("{}:{}", own.repository, own.tag),
             whole: self.selection.whole,
-            packages: packages.len(),
+            packages: picked().count(),
             bundles: picked().map(|picked| picked.bundles.len()).sum(),
             images: images.len(),
             left_out: lost.iter().cloned().collect(),

@@ -81,7 +81,7 @@ fn the_same_files_are_the_same_bytes() {
     assert_eq!(one.digest.to_string(), GOLDEN);
 }
 
-const GOLDEN: &str = "sha256:0216310f371bda891e7421de465e5576cf2b4d7119cfc43513ac8556ea80fcae";
+const GOLDEN: &str = "sha256:3e330e1f75a0c2474d9354156da1023e1fe007177415fbad6297c0ea6a7a9816";
 
 #[test]
 fn nothing_lands_elsewhere() {

@@ -149,7 +149,7 @@ fn the_template_parses_and_every_comment_of_it_too() {
         Ok(loaded) => {
             assert_eq!(loaded.config.archive_size, Some(4));
             assert_eq!(loaded.config.blocked.len(), 2);
-            assert_eq!(loaded.config.unsupported().len(), 2);
+            assert_eq!(loaded.config.unsupported().len(), 1);
             assert_eq!(loaded.config.additional_images.len(), 5);
         }
         Err(error) => panic!("{error}\n{full}"),
