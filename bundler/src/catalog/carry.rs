@@ -140,7 +140,7 @@ impl CarryError {
             Self::Store(error) => error.hint(),
             Self::Template(error) => Some(error.hint()),
             Self::TooManyImages | Self::TooMuchStated(_) => {
-                Some("name the `packages` that are needed, or carry it in several parts".to_owned())
+                Some("name the `packages` and versions that are needed".to_owned())
             }
             Self::Bundle { .. } | Self::Name(_) => None,
         }
