@@ -19,8 +19,9 @@ pub const IGNORE_MAX: u64 = 64 * 1024;
 /// Lines in all `.indexignore` files, and these files themselves: every file is tested against those of its directories.
 pub const IGNORE_LINES_MAX: usize = 1000;
 
-/// Bytes that what is held of a catalog may take. One of a gigabyte, four times the largest real one, takes half.
-pub const MODEL_MAX: usize = 64 * 1024 * 1024;
+/// Bytes that what is held of a catalog may take. One of a gigabyte, four times the largest real one, takes half: with 40,000 bundles,
+/// 71 MiB.
+pub const MODEL_MAX: usize = 128 * 1024 * 1024;
 
 /// Elements of one list in an object: entries of a channel, properties or images of a bundle. Real ones have some hundred.
 pub const LIST_MAX: usize = 100_000;
