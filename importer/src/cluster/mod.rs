@@ -3,7 +3,7 @@
 //! 1. [`records`] reads from the target which sequences it took; [`replay`] makes of them which images stand;
 //!    [`stated`] what they say of releases, signatures and the graph image.
 //! 2. [`mirrors`] finds for every image the source and the mirror by which a cluster gets to it.
-//! 3. [`objects`] and [`catalogs`] are the API's, [`document`] spells them; [`files`] says which file holds what.
+//! 3. [`objects`] and [`mod@catalogs`] are the API's, [`document`] spells them; [`files`] says which file holds what.
 //! 4. [`directory`] writes the files, and takes away those of an earlier writing that are no more.
 //!
 //! The same state of a target gives the same bytes, whenever and wherever they are written.
