@@ -18,21 +18,6 @@ const REFERENCES: &str = "release-manifests/image-references";
 const METADATA: &str = "release-manifests/release-metadata";
 
 impl Releases {
-    /// `bundle release …` with the keys and signatures of this site.
-    fn release_command(&self, words: &[&str], more: &[&str]) -> Run {
-        let (keys, workspace) = (self.site.path("keys.pgp"), self.site.path("elsewhere"));
-        let ours = [
-            "--release-keys",
-            text(&keys),
-            "--workspace",
-            text(&workspace),
-            "--retry-delay",
-            "20ms",
-        ];
-        let mut command = self.site.command(&["release"]);
-        Run::of(command.args(words).args(ours).args(more))
-    }
-
     /// `bundle release extract` from the source's registry.
     fn extract(&self, payload: &Pushed, more: &[&str]) -> Run {
         let from = format!("{}/{RELEASES}@{}", self.site.source.host, payload.digest);

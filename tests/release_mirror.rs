@@ -18,17 +18,7 @@ use support::text;
 impl Releases {
     /// `bundle release mirror` with the keys of this site.
     fn mirror(&self, from: &[&str], more: &[&str]) -> Run {
-        let (keys, workspace) = (self.site.path("keys.pgp"), self.site.path("elsewhere"));
-        let ours = [
-            "--release-keys",
-            text(&keys),
-            "--workspace",
-            text(&workspace),
-            "--retry-delay",
-            "20ms",
-        ];
-        let mut command = self.site.command(&["release", "mirror"]);
-        Run::of(command.args(from).args(ours).args(more))
+        self.release_command(&[&["mirror"], from].concat(), more)
     }
 
     /// The same from the source's registry.

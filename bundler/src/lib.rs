@@ -3,7 +3,7 @@
 //! 1. [`config`] reads the ImageSetConfiguration.
 //! 2. [`history`] knows what earlier sequences carried; [`remote_history`] keeps it in a registry too.
 //!    [`release`] chooses releases from update graphs, proves who signed them and reads what they consist of. [`catalog`] reads
-//!    Operator catalogs, chooses from them and makes the smaller ones; `made` writes the images that are made here.
+//!    Operator catalogs, chooses from them and makes the smaller ones; `made` writes the images that are made here, on others (`based`).
 //! 3. [`wish`] says what is to be carried; [`resolve`] pins every reference to a digest, through [`origin`] ([`layout`] chooses an image of a
 //!    directory): [`tree`] finds the manifests of an image, `attached` those that stand beside it, [`node`] keeps
 //!    of each what is needed; [`destination`] names it at the target.
@@ -17,6 +17,7 @@
 //! would add.
 
 mod attached;
+mod based;
 pub mod catalog;
 pub mod config;
 pub mod destination;
@@ -42,6 +43,7 @@ pub mod resolve;
 pub mod slots;
 mod snapshot;
 mod space;
+mod spelling;
 pub mod transfer;
 pub mod tree;
 mod updates;

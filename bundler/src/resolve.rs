@@ -134,18 +134,17 @@ impl Resolved {
 
     /// What can be done, each once; with its reference where it is about one failure of several.
     pub(crate) fn advice(&self) -> Vec<String> {
-        let mut references: Vec<(&str, Vec<&str>)> = Vec::new();
+        let mut hints: Vec<(&str, &str, bool)> = Vec::new();
         for (reference, hint) in &self.hints {
-            match references.iter_mut().find(|(known, _)| known == hint) {
-                Some((_, of)) if of.contains(&reference.as_str()) => {}
-                Some((_, of)) => of.push(reference),
-                None => references.push((hint, vec![reference])),
+            match hints.iter_mut().find(|(known, ..)| known == hint) {
+                Some((_, first, of_several)) => *of_several |= first != reference,
+                None => hints.push((hint, reference, false)),
             }
         }
         let several = self.failures.len() > 1;
-        let told = references.into_iter().map(|(hint, of)| match *of {
-            [only] if several => format!("{only}: {hint}"),
-            _ => hint.to_owned(),
+        let told = hints.into_iter().map(|(hint, of, of_several)| match several && !of_several {
+            true => format!("{of}: {hint}"),
+            false => hint.to_owned(),
         });
         told.collect()
     }

@@ -28,6 +28,21 @@ pub struct Releases {
 }
 
 impl Releases {
+    /// `bundle release …` with the keys and signatures of this site.
+    pub fn release_command(&self, words: &[&str], more: &[&str]) -> Run {
+        let (keys, workspace) = (self.site.path("keys.pgp"), self.site.path("elsewhere"));
+        let ours = [
+            "--release-keys",
+            text(&keys),
+            "--workspace",
+            text(&workspace),
+            "--retry-delay",
+            "20ms",
+        ];
+        let mut command = self.site.command(&["release"]);
+        Run::of(command.args(words).args(ours).args(more))
+    }
+
     /// `None` after saying why there is none.
     pub fn new() -> Option<Self> {
         let Some(key) = TestKey::new() else {

@@ -4,7 +4,6 @@ use std::io;
 
 use format_spec::Digest;
 use registry::client::ErrorKind as WireKind;
-use registry::manifest::ManifestError;
 
 use super::fields::FieldError;
 use super::files::TooMany;
@@ -21,20 +20,9 @@ pub enum CatalogError {
     /// It could not be had.
     #[error(transparent)]
     Origin(#[from] OriginError),
-    /// A layer that did not arrive.
+    /// A manifest, or a layer that did not arrive.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// A manifest.
-    #[error("manifest {digest} is not valid: {error}")]
-    Manifest {
-        /// Its digest.
-        digest: Digest,
-        /// What is wrong.
-        error: ManifestError,
-    },
-    /// An index of indexes, or of nothing.
-    #[error("its index names no image to read")]
-    NoImage,
     /// The configuration of an image.
     #[error("the configuration of its image {digest}: {problem}")]
     Config {

@@ -18,6 +18,7 @@ use super::error::CatalogError;
 use super::files::{Directories, Holds};
 use super::limits::{DOCUMENTS_MAX, PLATFORMS_MAX};
 use crate::origin::{Origin, Origins, Source};
+use crate::release::image::{ReadError, parse};
 use crate::release::layer::plain;
 
 /// The label that names the directory of the configurations.
@@ -108,7 +109,7 @@ pub async fn read(
                 let raw = origins.manifest(&origin, &by).await?.raw;
                 origins.keep(&origin, &raw);
                 let Manifest::Image(image) = parse(&raw)? else {
-                    return Err(CatalogError::NoImage);
+                    return Err(ReadError::NoImage.into());
                 };
                 let on = child.platform.clone();
                 platforms.push(platform(origins, &origin, on, raw, image).await?);
@@ -124,7 +125,7 @@ pub async fn read(
         image.platform.as_ref().is_some_and(|on| on.os == "linux" && on.architecture == "amd64")
     };
     let read = platforms.iter().position(usual).unwrap_or(0);
-    let chosen = platforms.get(read).ok_or(CatalogError::NoImage)?;
+    let chosen = platforms.get(read).ok_or(ReadError::NoImage)?;
     let directories = directories(&chosen.raw.digest, &chosen.config)?;
     Ok(Image { index, platforms, read, directories })
 }
@@ -133,11 +134,6 @@ pub async fn read(
 fn is_image(child: &Descriptor) -> bool {
     !media_type::is_index(&child.media_type)
         && child.platform.as_ref().is_none_or(|on| on.os != "unknown")
-}
-
-/// Understands a manifest.
-pub(super) fn parse(raw: &RawManifest) -> Result<Manifest, CatalogError> {
-    raw.parse().map_err(|error| CatalogError::Manifest { digest: raw.digest, error })
 }
 
 async fn platform(

@@ -14,11 +14,7 @@ use flate2::{Compression, GzBuilder};
 use format_spec::Digest;
 use format_spec::hash::Hasher;
 use registry::lasting;
-use registry::manifest::Platform;
-use registry::media_type::{
-    DOCKER_CONFIG, DOCKER_LAYER_GZIP, DOCKER_LIST, DOCKER_MANIFEST, OCI_CONFIG, OCI_INDEX,
-    OCI_LAYER_GZIP, OCI_MANIFEST,
-};
+use registry::media_type::DOCKER_LIST;
 use serde_json::{Value, json};
 use tar::{EntryType, Header};
 
@@ -28,6 +24,7 @@ use super::left::{self, LeftError, Object};
 use super::open::Opened;
 use super::select::Selection;
 use super::store::{Store, StoreError};
+use crate::based::{self, Based};
 use crate::durable;
 use crate::made::{self, BASE_NAME, Documents, Made};
 
@@ -106,12 +103,8 @@ pub fn rebuild(
     let root = match (&opened.image.index, &mut *entries) {
         (None, [only]) => only.take(),
         (index, _) => {
-            // Both kinds of children would do in an index of OCI, but not in a Docker list.
-            let docker = index.as_ref().is_some_and(|raw| raw.media_type == DOCKER_LIST)
-                && entries.iter().all(|entry| entry["mediaType"] == DOCKER_MANIFEST);
-            let kind = if docker { DOCKER_LIST } else { OCI_INDEX };
-            let index = json!({ "schemaVersion": 2, "mediaType": kind, "manifests": entries });
-            documents.put(kind, &index)
+            let docker = index.as_ref().is_some_and(|raw| raw.media_type == DOCKER_LIST);
+            based::index(&entries, docker, &mut documents)
         }
     };
     let made = Made { documents, root, base: base.to_owned() };
@@ -147,10 +140,6 @@ impl Layer {
         file.sync_all()?;
         durable::rename(&unnamed, &blob)?;
         Ok(Self { digest, size, diff_id })
-    }
-
-    fn descriptor(&self, kind: &str) -> Value {
-        json!({ "mediaType": kind, "digest": self.digest.to_string(), "size": self.size })
     }
 }
 
@@ -300,28 +289,17 @@ impl Base<'_> {
         configs: &Layer,
         documents: &mut Documents,
     ) -> Result<Value, RebuildError> {
-        let parsed = |bytes: &[u8], what| {
-            serde_json::from_slice::<Value>(bytes).map_err(|_| self.wrong(what))
-        };
-        let mut config = parsed(&self.image.config, "its configuration is no JSON")?;
-        let manifest = parsed(&self.image.raw.bytes, "its manifest is no JSON")?;
-        let docker = self.image.raw.media_type == DOCKER_MANIFEST;
-        let (kind, config_kind, layer_kind) = match docker {
-            true => (DOCKER_MANIFEST, DOCKER_CONFIG, DOCKER_LAYER_GZIP),
-            false => (OCI_MANIFEST, OCI_CONFIG, OCI_LAYER_GZIP),
-        };
-        let layers = manifest["layers"].as_array().ok_or_else(|| self.wrong("it has no layers"))?;
+        let PlatformImage { raw, config, .. } = self.image;
+        let based = Based::on(&raw.media_type, &raw.bytes, config);
+        let mut image = based.map_err(|problem| self.wrong(problem))?;
         let dropped = self.image.may_be_dropped();
-        let kept = |list: &[Value]| -> Vec<Value> {
-            let kept = list.iter().zip(&dropped).filter(|(_, dropped)| !**dropped);
-            kept.map(|(item, _)| item.clone()).collect()
-        };
-        let diffs = config["rootfs"]["diff_ids"].as_array();
-        let diffs = diffs.ok_or_else(|| self.wrong("its configuration lists no layers"))?;
-        if diffs.len() != layers.len() || layers.len() != dropped.len() {
+        if image.layers.len() != dropped.len() {
             return Err(self.wrong("its configuration lists other layers than its manifest"));
         }
-        let (mut layers, mut diffs) = (kept(layers), kept(diffs));
+        for list in [&mut image.layers, &mut image.diffs] {
+            let mut dropped = dropped.iter();
+            list.retain(|_| dropped.next() == Some(&false));
+        }
         // In a layer that stays, or in one of which nothing is known.
         let has_cache = |(holds, dropped): (&Option<super::files::Holds>, &bool)| {
             !dropped && holds.as_ref().is_none_or(|holds| holds.cache)
@@ -329,32 +307,17 @@ impl Base<'_> {
         let has_cache = self.image.holds.iter().zip(&dropped).any(has_cache);
         // Whatever is known of a layer that stays: who unpacks it may read it otherwise.
         let hiding = if has_cache { &hiding.cache_too } else { &hiding.configs };
-        let added: &[&Layer] = if layers.is_empty() { &[configs] } else { &[hiding, configs] };
+        let added: &[&Layer] =
+            if image.layers.is_empty() { &[configs] } else { &[hiding, configs] };
         for layer in added {
-            layers.push(layer.descriptor(layer_kind));
-            diffs.push(layer.diff_id.to_string().into());
+            image.push(&layer.digest, layer.size, &layer.diff_id);
         }
-        config["rootfs"]["diff_ids"] = diffs.into();
-        history(&mut config, &dropped, added.len());
-        serve(&mut config, &self.directories.configs);
-        let config = documents.put(config_kind, &config);
-        let mut manifest =
-            json!({ "schemaVersion": 2, "mediaType": kind, "config": config, "layers": layers });
-        if !docker {
-            // Without its digest: one that moved and has nothing new of what is taken stays the same image.
-            manifest["annotations"] = json!({ BASE_NAME: self.name });
-        }
-        let mut entry = documents.put(kind, &manifest);
-        if let Some(Platform { os, architecture, variant, os_version }) = &self.image.platform {
-            let mut platform = json!({ "os": os, "architecture": architecture });
-            for (field, value) in [("variant", variant), ("os.version", os_version)] {
-                if let Some(value) = value {
-                    platform[field] = value.as_str().into();
-                }
-            }
-            entry["platform"] = platform;
-        }
-        Ok(entry)
+        history(&mut image.config, &dropped, added.len());
+        serve(image.runs(), &self.directories.configs);
+        // Without its digest: one that moved and has nothing new of what is taken stays the same image.
+        let annotations = json!({ BASE_NAME: self.name });
+        let platform = self.image.platform.as_ref().map(based::platform);
+        Ok(image.put(annotations, platform, documents))
     }
 }
 
@@ -380,11 +343,7 @@ fn history(config: &mut Value, dropped: &[bool], added: usize) {
 }
 
 /// Sets what it does: to serve the configurations without a cache, which it makes when it starts.
-fn serve(config: &mut Value, configs: &str) {
-    if !config["config"].is_object() {
-        config["config"] = json!({});
-    }
-    let inner = &mut config["config"];
+fn serve(inner: &mut Value, configs: &str) {
     let configs = format!("/{configs}");
     let words = |value: &Value| -> Vec<Value> { value.as_array().cloned().unwrap_or_default() };
     let before = |words: &[Value]| words.iter().position(|word| word == SERVE);

@@ -162,9 +162,8 @@ async fn names_of_packages_lead_nowhere() {
 #[test]
 fn it_serves_its_configurations_without_a_cache() {
     let served = |entrypoint: Value, cmd: Value| {
-        let mut config = json!({"config": {"Entrypoint": entrypoint, "Cmd": cmd, "User": "1001"}});
-        serve(&mut config, "configs");
-        let inner = &config["config"];
+        let mut inner = json!({"Entrypoint": entrypoint, "Cmd": cmd, "User": "1001"});
+        serve(&mut inner, "configs");
         assert_eq!(inner["Labels"][CONFIGS], "/configs");
         assert_eq!(inner["User"], "1001");
         (inner["Entrypoint"].clone(), inner["Cmd"].clone())
@@ -191,7 +190,7 @@ fn it_serves_its_configurations_without_a_cache() {
     }
     let mut none = json!({});
     serve(&mut none, "configs");
-    assert_eq!(none["config"]["Cmd"], usual);
+    assert_eq!(none["Cmd"], usual);
 }
 
 #[test]

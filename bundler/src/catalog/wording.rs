@@ -4,6 +4,8 @@
 
 use std::fmt::Write as _;
 
+use crate::spelling::distance;
+
 /// Characters of one name in a message.
 const NAME_MAX: usize = 120;
 
@@ -59,21 +61,6 @@ pub(crate) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> V
         .collect();
     found.sort_unstable();
     found.into_iter().take(NEAREST).map(|(_, name)| name.to_owned()).collect()
-}
-
-/// Levenshtein distance in bytes.
-fn distance(left: &str, right: &str) -> usize {
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (i, a) in left.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, b) in right.bytes().enumerate() {
-            let substitute = diagonal + usize::from(a != b);
-            diagonal = row[j + 1];
-            row[j + 1] = substitute.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[right.len()]
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use super::finding::{Report, Spot, quote};
 use super::limits::ARCHIVE_GIB_MAX;
 use super::scalar::{Plain, plain};
 use super::tree::{Entry, Node, Value, child};
+use crate::spelling::distance;
 
 /// A value and its place.
 #[derive(Debug, Clone)]
@@ -326,19 +327,4 @@ fn nearest(word: &str, known: &[&'static str]) -> Option<&'static str> {
         .filter(|(edits, name)| *edits <= 2 && *edits < name.len())
         .min()
         .map(|(_, name)| name)
-}
-
-/// Levenshtein distance in bytes.
-fn distance(left: &str, right: &str) -> usize {
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (i, a) in left.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, b) in right.bytes().enumerate() {
-            let substitute = diagonal + usize::from(a != b);
-            diagonal = row[j + 1];
-            row[j + 1] = substitute.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[right.len()]
 }

@@ -17,10 +17,6 @@ use format_spec::index::Resource;
 use format_spec::limits::MANIFEST_MAX;
 use registry::client::{Client, ClientError};
 use registry::manifest::{Manifest, Platform, RawManifest};
-use registry::media_type::{
-    DOCKER_CONFIG, DOCKER_LAYER_GZIP, DOCKER_LIST, DOCKER_MANIFEST, OCI_CONFIG, OCI_INDEX,
-    OCI_LAYER_GZIP, OCI_MANIFEST,
-};
 use registry::reference::{ManifestRef, Reference};
 use serde_json::{Value, json};
 use url::Url;
@@ -29,6 +25,7 @@ use super::carry::Missed;
 use super::graph_data::{GraphDataError, Layer};
 use super::limits::GRAPH_DATA_MAX;
 use super::whole;
+use crate::based::{self, Based};
 use crate::config::{PlatformFilter, ReleaseStanza};
 use crate::destination::nest;
 use crate::durable;
@@ -397,13 +394,7 @@ impl Base {
                 }
                 only.clone()
             }
-            _ => {
-                // Both kinds of children would do in an index of OCI, but not in a Docker list.
-                let docker = entries.iter().all(|entry| entry["mediaType"] == DOCKER_MANIFEST);
-                let kind = if docker { DOCKER_LIST } else { OCI_INDEX };
-                let index = json!({ "schemaVersion": 2, "mediaType": kind, "manifests": entries });
-                documents.put(kind, &index)
-            }
+            _ => based::index(&entries, true, &mut documents),
         };
         Ok(Made { documents, root, base: self.name.name() })
     }
@@ -419,53 +410,22 @@ impl Base {
             base: self.name.to_string(),
             problem: problem.to_owned(),
         };
-        let parsed =
-            |bytes: &[u8], what| serde_json::from_slice::<Value>(bytes).map_err(|_| wrong(what));
-        let mut config = parsed(&base.config, "its configuration is no JSON")?;
-        let manifest = parsed(&base.manifest.bytes, "its manifest is no JSON")?;
-        let docker = base.manifest.media_type == DOCKER_MANIFEST;
-        let (kind, config_kind, layer_kind) = match docker {
-            true => (DOCKER_MANIFEST, DOCKER_CONFIG, DOCKER_LAYER_GZIP),
-            false => (OCI_MANIFEST, OCI_CONFIG, OCI_LAYER_GZIP),
-        };
-        let mut layers =
-            manifest["layers"].as_array().cloned().ok_or_else(|| wrong("it has no layers"))?;
-        let diffs = config["rootfs"]["diff_ids"].as_array_mut();
-        let diffs = diffs.ok_or_else(|| wrong("its configuration lists no layers"))?;
-        if diffs.len() != layers.len() {
-            return Err(wrong("its configuration lists other layers than its manifest"));
-        }
-        diffs.push(layer.diff_id.to_string().into());
-        if let Some(history) = config["history"].as_array_mut() {
+        let BaseImage { platform, manifest, config } = base;
+        let mut image = Based::on(&manifest.media_type, &manifest.bytes, config).map_err(wrong)?;
+        image.push(&layer.digest, layer.bytes.len() as u64, &layer.diff_id);
+        if let Some(history) = image.config["history"].as_array_mut() {
             history.push(json!({ "created_by": "update graph data", "comment": "bundle" }));
         }
-        if !config["config"].is_object() {
-            config["config"] = json!({});
-        }
-        config["config"]["Cmd"] = json!(COMMAND);
-        if let Some(inner) = config["config"].as_object_mut() {
+        let inner = image.runs();
+        inner["Cmd"] = json!(COMMAND);
+        if let Some(inner) = inner.as_object_mut() {
             // It would get the command as its arguments.
             inner.remove("Entrypoint");
         }
-        layers.push(json!({
-            "mediaType": layer_kind, "digest": layer.digest.to_string(), "size": layer.bytes.len(),
-        }));
-        let config = documents.put(config_kind, &config);
-        let mut manifest =
-            json!({ "schemaVersion": 2, "mediaType": kind, "config": config, "layers": layers });
-        if !docker {
-            manifest["annotations"] = json!({ BASE_NAME: self.name.name(), BASE_DIGEST: base.manifest.digest.to_string() });
-        }
-        let mut entry = documents.put(kind, &manifest);
-        if let Some(platform) = &base.platform {
-            let Platform { os, architecture, variant, .. } = platform;
-            let mut platform = json!({ "os": os, "architecture": architecture });
-            if let Some(variant) = variant {
-                platform["variant"] = variant.as_str().into();
-            }
-            entry["platform"] = platform;
-        }
-        Ok(entry)
+        let annotations =
+            json!({ BASE_NAME: self.name.name(), BASE_DIGEST: manifest.digest.to_string() });
+        let platform = platform.as_ref().map(based::platform);
+        Ok(image.put(annotations, platform, documents))
     }
 }
 

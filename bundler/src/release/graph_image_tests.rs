@@ -6,6 +6,10 @@ use std::sync::Arc;
 use format_spec::limits::PART_MIN;
 use format_spec::{Digest, Sequence};
 use registry::client::{ClientOptions, RetryPolicy};
+use registry::media_type::{
+    DOCKER_CONFIG, DOCKER_LAYER_GZIP, DOCKER_MANIFEST, OCI_CONFIG, OCI_INDEX, OCI_LAYER_GZIP,
+    OCI_MANIFEST,
+};
 use registry::reference::RegistryHost;
 use registry::server::{Server, ServerConfig};
 use tar::EntryType;

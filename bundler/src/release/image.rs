@@ -101,6 +101,11 @@ pub struct Config {
     pub created: Option<String>,
 }
 
+/// Understands a manifest.
+pub(crate) fn parse(raw: &RawManifest) -> Result<Manifest, ReadError> {
+    raw.parse().map_err(|error| ReadError::Manifest { digest: raw.digest, error })
+}
+
 impl Image {
     /// Reads the manifest of an image, and of an index one child: that for the wanted architecture, or any, one for amd64
     /// before others.
@@ -111,9 +116,6 @@ impl Image {
     ) -> Result<Self, ReadError> {
         let origin = source.origin();
         let raw = origins.image(source).await?.raw;
-        let parse = |raw: &RawManifest| {
-            raw.parse().map_err(|error| ReadError::Manifest { digest: raw.digest, error })
-        };
         let digest = raw.digest;
         origins.keep(&origin, &raw);
         let index = match parse(&raw)? {
