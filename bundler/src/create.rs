@@ -32,7 +32,7 @@ use crate::report::{Created, File, Planned, PlannedReference, Summary, Written};
 use crate::resolve::{self, Resolved, Rules};
 use crate::slots::Slots;
 use crate::space::{self, drop_liars};
-use crate::{transfer, wish};
+use crate::{lists, transfer, wish};
 
 /// Manifests asked for at a time, those that are attached to images among them: on a line with a long way, waiting is what
 /// takes the time.
@@ -55,6 +55,8 @@ impl Signers for Vec<SecretKey> {
 pub struct CreateOptions {
     /// What to carry.
     pub config: ImageSetConfig,
+    /// Lists, mapping files, directories and archives with more images.
+    pub images: Vec<PathBuf>,
     /// Where this stream's history is.
     pub workspace: PathBuf,
     /// The directory that receives the sequence.
@@ -178,6 +180,9 @@ pub async fn create(stream: Stream, options: CreateOptions) -> Result<Created, C
         };
         let (mut catalogs, bundles) = carry::carry(&asked, &origins).await?;
         wishes.extend(bundles);
+        let (more, lists) =
+            lists::read(&options.images, &origins, options.max_nested_paths).await?;
+        wishes.extend(more);
         match asked::graph(&options, &origins).await {
             Ok(wish) => wishes.extend(wish),
             Err(error) => carried.failures.push(error.told()),
@@ -190,6 +195,7 @@ pub async fn create(stream: Stream, options: CreateOptions) -> Result<Created, C
         resolved.warnings.splice(0..0, idle);
         let releases = asked::note(&mut resolved, carried, chosen);
         catalogs.note(&mut resolved);
+        lists.note(&mut resolved);
         Ok::<_, CreateError>((resolved, releases, catalogs))
     };
     let (mut resolved, releases, mut catalogs) = tokio::select! {

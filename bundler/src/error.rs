@@ -66,6 +66,9 @@ pub enum CreateError {
         /// The largest blobs that are new: one of them may be a mistake.
         largest: Vec<Large>,
     },
+    /// A path that was to hold images.
+    #[error(transparent)]
+    Lists(#[from] crate::lists::ListError),
     /// Two sources would land on one name.
     #[error("`{first}` and `{second}` would both become `{destination}` at the target")]
     Collision {
@@ -261,6 +264,7 @@ impl CreateError {
             Self::Space { .. } => ErrorKind::NoSpace,
             Self::Collision { .. }
             | Self::Destination { .. }
+            | Self::Lists(_)
             | Self::Since { .. }
             | Self::Occupied { .. }
             | Self::Present { .. }
@@ -307,6 +311,11 @@ impl CreateError {
             }
             Self::Destination { .. } => {
                 "give it a `targetRepo` and a `targetTag` in the configuration".to_owned()
+            }
+            Self::Lists(_) => {
+                "`--images` takes a list (a reference a line), a mapping file of `oc image mirror`, the JSON list of a \
+                 MicroShift release, a directory of `oc image mirror`, `oc adm catalog mirror` or skopeo, or an archive"
+                    .to_owned()
             }
             Self::Content { causes, .. } => {
                 let mut mends: Vec<&str> = Vec::new();

@@ -4,7 +4,7 @@
 //! 2. [`history`] knows what earlier sequences carried; [`remote_history`] keeps it in a registry too.
 //!    [`release`] chooses releases from update graphs, proves who signed them and reads what they consist of. [`catalog`] reads
 //!    Operator catalogs, chooses from them and makes the smaller ones; `made` writes the images that are made here, on others (`based`).
-//! 3. [`wish`] says what is to be carried; [`resolve`] pins every reference to a digest, through [`origin`] ([`layout`] chooses an image of a
+//! 3. [`wish`] says what is to be carried, `lists` what images that no configuration names; [`resolve`] pins every reference to a digest, through [`origin`] ([`layout`] chooses an image of a
 //!    directory): [`tree`] finds the manifests of an image, `attached` those that stand beside it, [`node`] keeps
 //!    of each what is needed; [`destination`] names it at the target.
 //! 4. [`plan`] decides what is carried and where each byte will stand.
@@ -28,6 +28,7 @@ mod hashing;
 pub mod history;
 pub mod layout;
 mod listed;
+mod lists;
 mod made;
 pub mod node;
 pub mod origin;

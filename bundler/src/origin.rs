@@ -375,6 +375,16 @@ impl Origins {
         self.client.list_few_tags(host, repository).await
     }
 
+    /// All tags of a repository of a registry; `None` where there is none.
+    pub async fn all_tags(
+        &self,
+        host: &RegistryHost,
+        repository: &Repository,
+    ) -> Result<Option<Vec<Tag>>, ClientError> {
+        let _permit = self.permit().await;
+        self.client.list_tags(host, repository).await
+    }
+
     /// The manifests that name `subject` as their subject; `None` where only the tag `sha256-<hex>`
     /// can tell.
     pub async fn referrers(

@@ -22,6 +22,7 @@ use crate::durable;
 use crate::error::{CreateError, fit};
 use crate::history::{Known, Record};
 use crate::layout::LayoutImage;
+use crate::lists;
 use crate::made;
 use crate::origin::{Loss, Origin, Origins};
 use crate::plan::{Content, Few, Item, Plan};
@@ -44,7 +45,11 @@ pub async fn resend(
     }
     let record = history.record(sequence)?;
     let (head, index) = opened(&record)?;
-    let plan = Arc::new(again(&head, index)?);
+    let requests = REQUESTS.max(options.parallel_images);
+    let origins = Origins::new(options.client.clone(), requests);
+    let (wishes, _) = lists::read(&options.images, &origins, options.max_nested_paths).await?;
+    let at_hand = wishes.iter().map(|wish| (wish.name.as_str(), wish.source.origin())).collect();
+    let plan = Arc::new(again(&head, index, &at_hand)?);
 
     let write = CreateError::file("write the sequence");
     lasting::make(&options.to).map_err(CreateError::file("make the output directory"))?;
@@ -65,8 +70,6 @@ pub async fn resend(
         }
         publish::refuse_occupied(&options.to, head.stream, sequence)?;
         space::check(&options.to, &plan, &Known::default(), &Resolved::default())?;
-        let requests = REQUESTS.max(options.parallel_images);
-        let origins = Origins::new(options.client.clone(), requests);
         let (tables, slots) = match fill(&options, &origins, &plan).await? {
             Filled::Complete(tables, slots) => (tables, slots),
             Filled::Without(lost) => return Err(gone(sequence, &plan.index, &lost)),
@@ -110,13 +113,14 @@ fn opened(record: &Record) -> Result<(Head, Index), CreateError> {
 }
 
 /// The plan that the sequence was made by: every place stands in the index, and the origins of the content in
-/// the references.
-fn again(head: &Head, index: Index) -> Result<Plan, CreateError> {
+/// the references, or `at_hand`.
+fn again(head: &Head, index: Index, at_hand: &HashMap<&str, Origin>) -> Result<Plan, CreateError> {
     let mut numbers: HashMap<Origin, u32> = HashMap::new();
     let mut origins: Vec<Origin> = Vec::new();
     let mut of_repository: Vec<Few> = vec![Few::new(); index.repositories.len()];
     for reference in &index.references {
-        let Some(origin) = origin_of(&reference.source) else { continue };
+        let known = at_hand.get(reference.source.as_str()).cloned();
+        let Some(origin) = known.or_else(|| origin_of(&reference.source)) else { continue };
         // What was made here has its other blobs where its base is.
         let base = made::base_of(&origin);
         for origin in [Some(origin), base].into_iter().flatten() {
@@ -139,7 +143,9 @@ fn again(head: &Head, index: Index) -> Result<Plan, CreateError> {
         }
         if found.is_empty() {
             return Err(CreateError::Layout(
-                "the references of the sequence do not say where its content came from".to_owned(),
+                "the references of the sequence do not say where its content came from: what came from directories and \
+                 archives is named again with `--images`"
+                    .to_owned(),
             ));
         }
         Ok(found)

@@ -95,6 +95,8 @@ pub struct Resolved {
     pub images: Vec<Image>,
     /// What could not be had.
     pub failures: Vec<Failure>,
+    /// Where images were asked for, as file and line, where no configuration did.
+    pub(crate) places: HashMap<String, String>,
     /// The kind of fault behind each of the failures.
     pub causes: Vec<Option<WireKind>>,
     /// What a person can do about a failure: its reference and the next step. Never in the head: there stands what is wrong.
@@ -123,6 +125,10 @@ impl Resolved {
         reason: String,
     ) {
         let reference = image.to_owned();
+        let reason = match self.places.get(image) {
+            Some(place) => fit(&format!("{place}: {reason}")),
+            None => reason,
+        };
         self.failures.push(Failure { reference, class, reason });
         self.causes.push(kind);
     }

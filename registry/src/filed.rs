@@ -5,27 +5,20 @@
 //! [`Digest`] or a [`Tag`] makes a name, and a link counts only for the digest that it names, so nothing in the directory leads
 //! outside; special files are not opened.
 
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use format_spec::limits::MANIFEST_MAX;
 use format_spec::{Digest, Repository, Tag};
-use futures_util::{Stream, stream};
-use rustix::fs::{CWD, Mode, OFlags};
 
 use crate::client::BlobSource;
 use crate::limits::TAGS_MAX;
-use crate::manifest::{Descriptor, Manifest, RawManifest, own_type};
+use crate::manifest::{Descriptor, Manifest, RawManifest};
 use crate::shelf::Shelf;
+use crate::window::{self, Window, open, read};
 
 /// The directory of all repositories.
 const ROOT: &str = "v2";
-
-/// Bytes of a blob that are read at a time.
-const PIECE: usize = 256 * 1024;
 
 /// Repositories of a directory that are listed, and how deep they may lie.
 const REPOSITORIES_MAX: usize = 1000;
@@ -127,44 +120,13 @@ impl Filed {
     }
 }
 
-/// Opens a regular file, and nothing that a link leads to; `None` when it is not there.
-fn open(path: &Path) -> io::Result<Option<(std::fs::File, u64)>> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let named = |error: io::Error| {
-        io::Error::new(error.kind(), format!("cannot read `{}`: {error}", path.display()))
-    };
-    let file = match rustix::fs::openat(CWD, path, flags, Mode::empty()) {
-        Ok(descriptor) => std::fs::File::from(descriptor),
-        Err(rustix::io::Errno::NOENT) => return Ok(None),
-        Err(error) => return Err(named(error.into())),
-    };
-    let found = file.metadata().map_err(named)?;
-    if !found.is_file() {
-        let text = format!("`{}` is not a regular file", path.display());
-        return Err(io::Error::new(io::ErrorKind::InvalidData, text));
-    }
-    Ok(Some((file, found.len())))
-}
-
 impl Shelf for Filed {
     fn name(&self) -> String {
         format!("`{}`", self.directory().display())
     }
 
     fn manifest(&self, digest: &Digest) -> io::Result<Option<RawManifest>> {
-        let path = self.manifest_path(digest);
-        let Some((file, _)) = open(&path)? else { return Ok(None) };
-        let bytes = read(file)?;
-        let damaged = |what: &str| {
-            let text = format!("`{}` is damaged: {what}", path.display());
-            io::Error::new(io::ErrorKind::InvalidData, text)
-        };
-        let found = Digest::of(&bytes);
-        if found != *digest {
-            return Err(damaged(&format!("its digest is {found}")));
-        }
-        let media_type = own_type(&bytes).ok_or_else(|| damaged("it is no manifest"))?;
-        Ok(Some(RawManifest { bytes: bytes.into(), digest: found, media_type }))
+        window::manifest(&self.manifest_path(digest), digest)
     }
 
     fn tagged(&self, tag: &Tag) -> io::Result<Option<Digest>> {
@@ -201,7 +163,7 @@ impl Shelf for Filed {
         let path = self.blob_path(digest);
         match open(&path)? {
             None => Ok(None),
-            Some((_, found)) if found == size => Ok(Some(Arc::new(FileSource(path)))),
+            Some((_, found)) if found == size => Ok(Some(Arc::new(Window::whole(path, size)))),
             Some((_, found)) => {
                 let text =
                     format!("`{}` has {found} bytes, its manifest says {size}", path.display());
@@ -211,56 +173,15 @@ impl Shelf for Filed {
     }
 }
 
-fn read(file: std::fs::File) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    file.take(MANIFEST_MAX + 1).read_to_end(&mut bytes)?;
-    match bytes.len() as u64 > MANIFEST_MAX {
-        true => Err(io::Error::new(io::ErrorKind::InvalidData, "a manifest is larger than any")),
-        false => Ok(bytes),
-    }
-}
-
-/// The file of a blob.
-struct FileSource(PathBuf);
-
-impl BlobSource for FileSource {
-    fn open(&self, offset: u64) -> Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>> {
-        let path = self.0.clone();
-        Box::pin(stream::unfold(Some(None), move |state| {
-            let path = path.clone();
-            async move {
-                let open_file: Option<std::fs::File> = state?;
-                let piece = tokio::task::spawn_blocking(move || {
-                    let mut file = match open_file {
-                        Some(file) => file,
-                        None => {
-                            let gone = || io::Error::from(io::ErrorKind::NotFound);
-                            let (mut file, _) = open(&path)?.ok_or_else(gone)?;
-                            file.seek(SeekFrom::Start(offset))?;
-                            file
-                        }
-                    };
-                    let mut piece = vec![0; PIECE];
-                    let read = file.read(&mut piece)?;
-                    piece.truncate(read);
-                    Ok((Bytes::from(piece), file))
-                });
-                match piece.await.map_err(io::Error::other).flatten() {
-                    Ok((piece, _)) if piece.is_empty() => None,
-                    Ok((piece, file)) => Some((Ok(piece), Some(Some(file)))),
-                    Err(error) => Some((Err(error), None)),
-                }
-            }
-        }))
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use fs_err::os::unix::fs::symlink;
     use futures_util::StreamExt;
+    use rustix::fs::{CWD, Mode};
 
     use super::*;
+    use crate::window::PIECE;
 
     fn place(root: &Path) -> Filed {
         let filed = Filed::new(root, "openshift/release".parse().unwrap());

@@ -38,3 +38,4 @@ pub mod shelf;
 pub mod size;
 #[cfg(feature = "server")]
 pub mod store;
+pub mod window;

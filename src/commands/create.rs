@@ -37,8 +37,13 @@ use crate::wire::{self, Side};
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// What to carry: an ImageSetConfiguration
-    #[arg(long, short, value_name = "FILE")]
-    config: PathBuf,
+    #[arg(long, short, value_name = "FILE", required_unless_present = "images")]
+    config: Option<PathBuf>,
+    /// Carry these images too, or alone: a list with a reference a line, a mapping file of `oc image mirror`, the JSON list of
+    /// a MicroShift release; a directory of `oc image mirror` (`v2`), `oc adm catalog mirror` or `skopeo sync`; an archive of
+    /// `docker save` or `podman save`. What no list names any more has left, as with a configuration; repeatable
+    #[arg(long, value_name = "PATH")]
+    images: Vec<PathBuf>,
     /// Where the sequence goes: the medium, or a directory to copy from; made when it does not exist
     #[arg(long, value_name = "DIR", value_parser = cli::directory)]
     to: PathBuf,
@@ -113,7 +118,10 @@ pub struct Args {
 }
 
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
-    let (config, warned) = read_config(&args.config)?;
+    let (config, warned) = match &args.config {
+        Some(path) => read_config(path)?,
+        None => (ImageSetConfig::nothing(), Vec::new()),
+    };
     let workspace = workspace(&context.common, &config);
     super::refuse_other_than_directory("--workspace", &workspace)?;
     super::refuse_other_than_directory("--to", &args.to)?;
@@ -159,6 +167,7 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let shown_workspace = workspace.display().to_string();
     let options = CreateOptions {
         config,
+        images: args.images,
         workspace,
         to: args.to.clone(),
         keys: Arc::clone(&signing) as Arc<dyn bundler::Signers>,

@@ -116,6 +116,23 @@ impl ImageSetConfig {
         Self::parse_bytes(&bytes, &name)
     }
 
+    /// A configuration that asks for nothing, where none is needed.
+    pub fn nothing() -> Self {
+        Self {
+            file: String::new(),
+            api_version: ApiVersion::V2Alpha1,
+            archive_size: None,
+            storage: Storage::default(),
+            additional_images: Vec::new(),
+            blocked: Vec::new(),
+            platform: None,
+            operators: Vec::new(),
+            helm: None,
+            fingerprint: Digest::of(b""),
+            unsupported: Vec::new(),
+        }
+    }
+
     /// Checks the text of a file; `file` is only its name in messages. Errors: refused content.
     pub fn parse(text: &str, file: &str) -> Result<Loaded, ConfigErrors> {
         Self::parse_bytes(text.as_bytes(), file)

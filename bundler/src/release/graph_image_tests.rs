@@ -304,6 +304,7 @@ fn options(place: &Place) -> CreateOptions {
         "kind: ImageSetConfiguration\napiVersion: mirror.openshift.io/v2alpha1\nmirror: {}\n";
     CreateOptions {
         config: ImageSetConfig::parse(text, "test.yaml").unwrap().config,
+        images: Vec::new(),
         workspace: place.path("workspace"),
         to: place.path("medium"),
         keys: Arc::new(Vec::new()),

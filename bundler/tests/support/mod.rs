@@ -37,6 +37,7 @@ pub fn configuration(host: &str, images: &[&str]) -> String {
 pub fn options(text: &str, directory: &Path, client: &Client) -> CreateOptions {
     CreateOptions {
         config: ImageSetConfig::parse(text, "test.yaml").unwrap().config,
+        images: Vec::new(),
         workspace: directory.join("workspace"),
         to: directory.join("medium"),
         keys: Arc::new(vec![key()]),

@@ -1,0 +1,284 @@
+//! Images that no configuration names, through the binary: lists, mapping files, and what other tools have written.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "support/mod.rs"]
+mod support;
+
+use std::path::Path;
+
+use format_spec::Digest;
+use fs_err as fs;
+use serde_json::{Value, json};
+use support::command::{Run, sh};
+use support::server::{Kind, fs_write};
+use support::site::Site;
+use support::{noise, text, tool};
+
+/// `bundle create` of these paths, without a configuration.
+fn create(site: &Site, images: &[&Path], more: &[&str]) -> Run {
+    let path = |name| text(&site.path(name)).to_owned();
+    let mut command =
+        site.command(&["create", "--to", &path("media"), "--workspace", &path("connected")]);
+    command.args(["--retry-delay", "20ms"]);
+    for image in images {
+        command.arg("--images").arg(image);
+    }
+    Run::of(command.args(more))
+}
+
+/// A file with this text.
+fn list(site: &Site, name: &str, text: &str) -> std::path::PathBuf {
+    let path = site.path(name);
+    fs_write(&path, text.as_bytes());
+    path
+}
+
+#[test]
+fn the_procedure_of_microshift_is_three_commands() {
+    let Some(site) = Site::with(Kind::Distribution, Kind::Distribution) else { return };
+    let (source, host) = (&site.source.registry, &site.source.host);
+    // Named by digest, as a release has them; one of them for all architectures.
+    let coredns = source.image("ocp/art", "built-1", &[&noise(1, 200_000)]);
+    let arm = source.image_for("ocp/art", None, "arm64", &[b"arm64"]);
+    let amd = source.image_for("ocp/art", None, "amd64", &[b"amd64"]);
+    let router = source.index("ocp/art", Some("built-2"), &[(&amd, "amd64"), (&arm, "arm64")]);
+    let lvms = source.image("lvms4/topolvm", "v4.18", &[&noise(2, 50_000)]);
+    let release = json!({"release": {"base": "4.18.1"}, "images": {
+        "coredns": format!("{host}/ocp/art@{}", coredns.digest),
+        "haproxy-router": format!("{host}/ocp/art@{}", router.digest)}});
+    let release =
+        list(&site, "release-x86_64.json", &serde_json::to_string_pretty(&release).unwrap());
+    let refs =
+        list(&site, "microshift-container-refs.txt", &format!("{host}/lvms4/topolvm:v4.18\n"));
+    create(&site, &[&release, &refs], &[]).ok();
+    let imported = site.import("media", &["--output", "json"]).ok();
+    assert!(!imported.stdout.is_empty());
+    for (repository, image) in
+        [("ocp/art", &coredns), ("ocp/art", &router), ("lvms4/topolvm", &lvms)]
+    {
+        let digest = image.digest.to_string();
+        assert_eq!(site.source.pull(repository, &digest), site.target.pull(repository, &digest));
+    }
+    assert_eq!(site.target.registry.tags("lvms4/topolvm"), ["v4.18"]);
+    // Again there is nothing new; what no list names any more has left.
+    let again = create(&site, &[&release, &refs], &[]).ok();
+    assert!(again.stdout.contains("nothing new"), "{}", again.stdout);
+    let less = create(&site, &[&release], &["--dry-run", "--output", "json"]).ok();
+    let less: Value = serde_json::from_str(&less.stdout).unwrap();
+    assert_eq!(less["removals"].as_array().unwrap().len(), 1, "{less}");
+}
+
+#[test]
+fn mapping_files_give_names() {
+    let site = Site::new();
+    let (source, host) = (&site.source.registry, &site.source.host);
+    for tag in ["v1.0", "v1.1", "v2.0"] {
+        source.image("team/app", tag, &[tag.as_bytes()]);
+    }
+    let sbom = source.image("team/tool", "1", &[b"tool"]);
+    let mapping = list(
+        &site,
+        "mapping.txt",
+        &format!(
+            "# what `oc image mirror -f` takes\n\
+             {host}/team/app:v1.*=mirror.example.com:5000/mirrored/app\n\
+             docker://{host}/team/tool@{digest}=docker://localhost:55000/mirrored/tool:one\n\
+             {host}/team/tool:1 mirror.example.com/a/b:x mirror.example.com/a/c # two names\n",
+            digest = sbom.digest
+        ),
+    );
+    create(&site, &[&mapping], &[]).ok();
+    site.import("media", &[]).ok();
+    assert_eq!(
+        site.target
+            .registry
+            .all_tags()
+            .into_iter()
+            .filter(|tag| !tag.contains("bundle"))
+            .collect::<Vec<_>>(),
+        ["a/b:x", "a/c:1", "mirrored/app:v1.0", "mirrored/app:v1.1", "mirrored/tool:one"]
+    );
+    assert_eq!(site.source.pull("team/app", "v1.1"), site.target.pull("mirrored/app", "v1.1"));
+}
+
+#[test]
+fn what_is_wrong_in_a_list_is_told_with_its_line_and_the_rest_is_carried() {
+    let site = Site::new();
+    let (source, host) = (&site.source.registry, &site.source.host);
+    source.image("team/app", "1", &[b"app"]);
+    source.image("team/other", "1", &[b"other"]);
+    let missing = Digest::of(b"not there");
+    let images = list(
+        &site,
+        "list.txt",
+        &format!(
+            "{host}/team/app:1\nredis:7\n{host}/team/app@sha256:12\n{host}/team/app@{missing}\n{host}/team/app:1\n\
+             {host}/team/other:1={host}/team/app:1\n{host}/team/none:*={host}/x\n"
+        ),
+    );
+    let run = create(&site, &[&images], &[]);
+    assert_eq!(run.code, 8, "{run:?}");
+    let place = |line: usize| format!("{}:{line}: ", images.display());
+    for (line, word) in [
+        (2, "docker.io/library/redis:7"),
+        (3, "sha256:12"),
+        (4, "not found"),
+        (6, "its name at the target, `team/app:1`, is that of"),
+        (7, "no repository"),
+    ] {
+        let told = run.stderr.lines().chain(run.stdout.lines());
+        let told: Vec<&str> = told.filter(|text| text.contains(&place(line))).collect();
+        assert!(told.iter().any(|text| text.contains(word)), "{line}: {told:?}\n{run:?}");
+    }
+    assert!(run.stderr.contains(&format!("{}`{host}/team/app:1` stands at", place(5))), "{run:?}");
+    site.import("media", &[]).ok();
+    site.same(&["team/app:1"]);
+    let strict = create(&site, &[&images], &["--strict"]);
+    assert_eq!(strict.code, 8, "{strict:?}");
+    for (name, wrong, word) in [
+        ("none.txt", None, "none.txt"),
+        ("broken.json", Some("{\n\"images\": [\n"), "line 2"),
+        ("text.txt", Some("\u{0}"), "U+0000"),
+    ] {
+        let path = site.path(name);
+        if let Some(wrong) = wrong {
+            fs_write(&path, wrong.as_bytes());
+        }
+        let run = create(&site, &[&path], &[]);
+        if name == "text.txt" {
+            assert_eq!(run.code, 8, "{run:?}");
+        } else {
+            assert_eq!(run.code, 64, "{run:?}");
+            assert!(run.stderr.contains(word), "{run:?}");
+        }
+    }
+}
+
+#[test]
+fn what_skopeo_has_written_is_carried() {
+    let Some(skopeo) = tool("skopeo") else { return };
+    let site = Site::new();
+    let (source, host) = (&site.source.registry, &site.source.host);
+    source.image("team/app", "1", &[&noise(3, 90_000), b"small"]);
+    source.image("team/app", "2", &[b"two"]);
+    let amd = source.image_for("team/multi", None, "amd64", &[b"amd64"]);
+    let arm = source.image_for("team/multi", None, "arm64", &[b"arm64"]);
+    source.index("team/multi", Some("1"), &[(&amd, "amd64"), (&arm, "arm64")]);
+    let synced = site.path("synced");
+    let from = |name: &str| format!("{host}/team/{name}");
+    for name in ["app", "multi"] {
+        sh(
+            &skopeo,
+            &[
+                "sync",
+                "--all",
+                "--scoped",
+                "--src-tls-verify=false",
+                "--src",
+                "docker",
+                "--dest",
+                "dir",
+                &from(name),
+                text(&synced),
+            ],
+        );
+    }
+    create(&site, &[&synced], &[]).ok();
+    site.import("media", &[]).ok();
+    site.same(&["team/app:1", "team/app:2", "team/multi:1"]);
+    // One that was damaged since stays behind, with its place.
+    let damaged = synced.join(format!("{host}/team/app:2"));
+    let layer = Digest::of(b"two");
+    fs_write(&damaged.join(layer.hex()), b"owt");
+    let other = site.path("other");
+    let path = |name| text(&site.path(name)).to_owned();
+    let mut command = site.command(&[
+        "create",
+        "--workspace",
+        &path("third"),
+        "--to",
+        text(&other),
+        "--images",
+        text(&synced),
+    ]);
+    let run = Run::of(&mut command);
+    assert_eq!(run.code, 8, "{run:?}");
+    assert!(run.stdout.contains(&format!("dir:{}", damaged.display())), "{run:?}");
+}
+
+#[test]
+fn archives_of_images_are_carried() {
+    let Some(skopeo) = tool("skopeo") else { return };
+    let site = Site::new();
+    let (source, host) = (&site.source.registry, &site.source.host);
+    source.image(
+        "team/app",
+        "1",
+        &[&support::releases::tar(&[("a", b"one")]), &support::releases::tar(&[("b", b"two")])],
+    );
+    let from = format!("docker://{host}/team/app:1");
+    let (docker, oci) = (site.path("saved.tar"), site.path("layout.tar"));
+    let to = format!("docker-archive:{}:quay.io/acme/app:1", docker.display());
+    sh(&skopeo, &["copy", "-q", "--src-tls-verify=false", &from, &to]);
+    let to = format!("oci-archive:{}:app", oci.display());
+    sh(&skopeo, &["copy", "-q", "--src-tls-verify=false", &from, &to]);
+    create(&site, &[&docker, &oci], &[]).ok();
+    site.import("media", &[]).ok();
+    let tags = site.target.registry.all_tags();
+    assert!(tags.contains(&"acme/app:1".to_owned()), "{tags:?}");
+    // What a client gets is what was saved.
+    let again = site.path("again.tar");
+    let from = format!("docker://{}/acme/app:1", site.target.host);
+    let to = format!("docker-archive:{}:quay.io/acme/app:1", again.display());
+    sh(&skopeo, &["copy", "-q", "--src-tls-verify=false", &from, &to]);
+    let config = |path: &Path| {
+        let image = format!("docker-archive:{}", path.display());
+        sh(&skopeo, &["inspect", "--config", "--raw", &image])
+    };
+    assert_eq!(config(&docker), config(&again));
+    // The same archive is the same image: there is nothing new.
+    let same = create(&site, &[&docker, &oci], &[]).ok();
+    assert!(same.stdout.contains("nothing new"), "{same:?}");
+    // Cut short, packed, or something else: told, with what to do.
+    let whole = fs::read(&docker).unwrap();
+    for (name, bytes, word) in [
+        ("cut.tar", whole[..whole.len() / 2].to_vec(), "cut short"),
+        ("packed.tar.gz", vec![0x1f, 0x8b, 8, 0], "gunzip"),
+        ("other.tar", support::releases::tar(&[("readme", b"x")]), "no archive of images"),
+    ] {
+        let path = site.path(name);
+        fs_write(&path, &bytes);
+        let run = create(&site, &[&path], &[]);
+        assert_eq!(run.code, 64, "{name}: {run:?}");
+        assert!(run.stderr.contains(word) && run.stderr.contains(name), "{name}: {run:?}");
+    }
+}
+
+#[test]
+fn the_directory_of_oc_image_mirror_is_carried() {
+    let site = Site::new();
+    let (source, host) = (&site.source.registry, &site.source.host);
+    let image = source.image("team/app", "1", &[b"one"]);
+    // Written here as `oc` does it.
+    let place = site.path("disk/v2/team/app");
+    for name in ["blobs", "manifests"] {
+        fs::create_dir_all(place.join(name)).unwrap();
+    }
+    let manifest: Value = serde_json::from_slice(&image.bytes).unwrap();
+    let blobs = manifest["layers"].as_array().unwrap().iter().chain([&manifest["config"]]);
+    for digest in blobs.map(|blob| blob["digest"].as_str().unwrap()) {
+        fs_write(&place.join("blobs").join(digest), &source.blob("team/app", digest).unwrap());
+    }
+    fs_write(&place.join("manifests").join(image.digest.to_string()), &image.bytes);
+    fs::os::unix::fs::symlink(image.digest.to_string(), place.join("manifests/1")).unwrap();
+    let mapping =
+        list(&site, "disk/mapping.txt", &format!("file://team/app:1={host}/mirrored/app\n"));
+    create(&site, &[&site.path("disk")], &[]).ok();
+    site.import("media", &[]).ok();
+    assert_eq!(site.source.pull("team/app", "1"), site.target.pull("mirrored/app", "1"));
+    fs::remove_file(&mapping).unwrap();
+    create(&site, &[&site.path("disk")], &[]).ok();
+    site.import("media", &[]).ok();
+    site.same(&["team/app:1"]);
+}
