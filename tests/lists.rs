@@ -282,3 +282,140 @@ fn the_directory_of_oc_image_mirror_is_carried() {
     site.import("media", &[]).ok();
     site.same(&["team/app:1"]);
 }
+
+/// Images of all kinds on a medium of the embedded registry.
+fn carried() -> Site {
+    let site = Site::new();
+    let source = &site.source.registry;
+    let layers =
+        [support::releases::tar(&[("a", b"one")]), support::releases::tar(&[("b", b"two")])];
+    source.image("team/app", "1", &[&layers[0], &layers[1]]);
+    source.image("team/other", "1", &[&layers[0]]);
+    let amd = source.image_for("team/multi", None, "amd64", &[&layers[0]]);
+    let arm = source.image_for("team/multi", None, "arm64", &[&layers[1]]);
+    source.index("team/multi", Some("1"), &[(&amd, "amd64"), (&arm, "arm64")]);
+    site.images(&["team/app:1", "team/other:1", "team/multi:1"]);
+    site.create("media", &[]).ok();
+    site
+}
+
+/// `bundle import --to-dir`.
+fn to_dir(site: &Site, media: &[&str], to: &str, form: &str, more: &[&str]) -> Run {
+    let path = |name: &str| text(&site.path(name)).to_owned();
+    let mut command = site.command(&[
+        "import",
+        "--to-dir",
+        &path(to),
+        "--form",
+        form,
+        "--trust",
+        text(&site.key()),
+    ]);
+    for medium in media {
+        command.args(["--from", &path(medium)]);
+    }
+    Run::of(command.args(["--workspace", &path("inside")]).args(more))
+}
+
+#[test]
+fn a_directory_for_oc_is_written_and_carried_on() {
+    let site = carried();
+    let planned = to_dir(&site, &["media"], "out", "v2", &["--dry-run"]).ok();
+    assert!(planned.stdout.starts_with("3 names, "), "{planned:?}");
+    assert!(!site.path("out").exists());
+    let run = to_dir(&site, &["media"], "out", "v2", &[]).ok();
+    assert!(run.stdout.starts_with("3 names in "), "{run:?}");
+    let link = fs::read_link(site.path("out/v2/team/app/manifests/1")).unwrap();
+    let manifest = site.source.registry.manifest("team/app", "1").unwrap();
+    assert_eq!(text(&link), Digest::of(&manifest).to_string());
+    let listed = fs::read_to_string(site.path("out/lists/images.txt")).unwrap();
+    assert_eq!(listed.lines().count(), 3, "{listed}");
+    let again = to_dir(&site, &["media"], "out", "v2", &[]).ok();
+    assert!(again.stdout.contains("3 as before; 0 blobs written"), "{again:?}");
+    // An update alone does: what it leaves out is there.
+    site.source.registry.image(
+        "team/app",
+        "2",
+        &[&support::releases::tar(&[("a", b"one")]), b"new"],
+    );
+    site.images(&["team/app:1", "team/other:1", "team/multi:1", "team/app:2"]);
+    site.create("more", &[]).ok();
+    let alone = to_dir(&site, &["more"], "elsewhere", "v2", &[]).refused(&[66]);
+    assert!(alone.stderr.contains("earlier sequence"), "{alone:?}");
+    to_dir(&site, &["more"], "out", "v2", &[]).ok();
+    // From there it goes on: the same digests at a target.
+    let other = site.path("third");
+    let mut command =
+        site.command(&["create", "--workspace", text(&other), "--to", text(&site.path("relay"))]);
+    Run::of(command.args(["--images", text(&site.path("out"))])).ok();
+    let key = other.join("keys/default.pub.pem");
+    let target = format!("docker://{}", site.target.host);
+    site.bundle(&["import", "--from", text(&site.path("relay")), "--trust", text(&key), &target])
+        .ok();
+    site.same(&["team/app:1", "team/app:2", "team/other:1", "team/multi:1"]);
+}
+
+#[test]
+fn directories_for_skopeo_are_written() {
+    let Some(skopeo) = tool("skopeo") else { return };
+    let site = carried();
+    to_dir(&site, &["media"], "out", "dir", &[]).ok();
+    for name in ["app", "other", "multi"] {
+        let from = format!("dir:{}", site.path("out").join(format!("team/{name}:1")).display());
+        let to = format!("docker://{}/team/{name}:1", site.target.host);
+        sh(
+            &skopeo,
+            &["copy", "-q", "--all", "--preserve-digests", "--dest-tls-verify=false", &from, &to],
+        );
+    }
+    site.same(&["team/app:1", "team/other:1", "team/multi:1"]);
+    let again = to_dir(&site, &["media"], "out", "dir", &[]).ok();
+    assert!(again.stdout.contains("3 as before; 0 blobs written"), "{again:?}");
+}
+
+#[test]
+fn archives_for_docker_and_podman_are_written() {
+    let Some(skopeo) = tool("skopeo") else { return };
+    let site = carried();
+    to_dir(&site, &["media"], "out", "archive", &[]).ok();
+    let archive = |name: &str| site.path("out").join(format!("team_{name}_1.tar"));
+    let from = format!("oci-archive:{}", archive("multi").display());
+    let to = format!("docker://{}/team/multi:1", site.target.host);
+    sh(
+        &skopeo,
+        &["copy", "-q", "--all", "--preserve-digests", "--dest-tls-verify=false", &from, &to],
+    );
+    site.same(&["team/multi:1"]);
+    // As `docker load` reads it: its own names, the same configuration.
+    for name in ["app", "multi"] {
+        let image = format!(
+            "docker-archive:{}:{}/team/{name}:1",
+            archive(name).display(),
+            site.source.host
+        );
+        let config = sh(&skopeo, &["inspect", "--config", "--raw", &image]);
+        let source = format!("docker://{}/team/{name}:1", site.source.host);
+        let expected = [
+            "--override-arch",
+            "amd64",
+            "inspect",
+            "--tls-verify=false",
+            "--config",
+            "--raw",
+            &source,
+        ];
+        assert_eq!(config, sh(&skopeo, &expected), "{name}");
+    }
+    let again = to_dir(&site, &["media"], "out", "archive", &[]).ok();
+    assert!(again.stdout.contains("3 as before; 0 blobs written"), "{again:?}");
+    // What is damaged on the medium gets no name.
+    let part = site.path("media/mirror_seq1_000000.tar");
+    let mut bytes = fs::read(&part).unwrap();
+    let at = bytes.windows(3).position(|bytes| bytes == b"two").unwrap();
+    bytes[at] ^= 1;
+    fs_write(&part, &bytes);
+    to_dir(&site, &["media"], "damaged", "v2", &[]).refused(&[65]);
+    assert!(
+        support::tree(&site.path("damaged")).iter().all(|name| !name.ends_with("/manifests/1"))
+    );
+}

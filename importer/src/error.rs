@@ -365,6 +365,19 @@ pub enum ImportError {
         /// Why.
         source: io::Error,
     },
+    /// A directory has no room for the images.
+    #[error("`{}` has {available} bytes free, and the images need {needed}", .path.display())]
+    Room {
+        /// The directory.
+        path: PathBuf,
+        /// Bytes that are needed.
+        needed: u64,
+        /// Bytes that are free.
+        available: u64,
+    },
+    /// Sequences of two streams for one directory.
+    #[error("there are sequences of two streams there: which of them are meant cannot be told")]
+    TwoStreams,
     /// The state in the workspace cannot be read.
     #[error("cannot read `{path}`: {source}")]
     State {
@@ -481,6 +494,7 @@ impl ImportError {
             | Self::Name(_)
             | Self::NeverImported { .. }
             | Self::NoRecords(_)
+            | Self::TwoStreams
             | Self::Collision { .. } => ErrorKind::Usage,
             Self::NothingThere(_) | Self::Missing { .. } | Self::Earlier { .. } => {
                 ErrorKind::Incomplete
@@ -507,7 +521,7 @@ impl ImportError {
             Self::RequiredMissing { .. } => ErrorKind::Gap,
             Self::TwoHeads { .. } => ErrorKind::ForkOrForeign,
             Self::Nested { .. } => ErrorKind::Usage,
-            Self::Write { .. } | Self::State { .. } => ErrorKind::NoSpace,
+            Self::Write { .. } | Self::Room { .. } | Self::State { .. } => ErrorKind::NoSpace,
             Self::Resources(error) => error.exit(),
             Self::Registry(error) => match error.kind() {
                 Client::Credentials => ErrorKind::Credentials,

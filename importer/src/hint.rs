@@ -27,6 +27,10 @@ impl ImportError {
                 .into(),
             Self::Earlier { .. } => "name the directories of the earlier sequences too: a further `--from DIR` for each"
                 .into(),
+            Self::Room { .. } => "free space there, or choose another directory; what is finished so far is kept and the \
+                same command goes on"
+                .into(),
+            Self::TwoStreams => "name the directories of one stream: `bundle describe --from DIR` says which each is of".into(),
             Self::Size(wrong) => {
                 let names: Vec<_> =
                     wrong.iter().take(FILES_NAMED).map(|w| file_name(&w.path)).collect();

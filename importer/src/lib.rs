@@ -36,6 +36,7 @@ mod ledger;
 pub mod limits;
 mod lock;
 mod order;
+mod outlet;
 mod paths;
 mod profile;
 mod push;
@@ -71,6 +72,7 @@ pub use cluster::{
 };
 pub use error::{Damage, ErrorKind, ImportError, Problem, WrongSize};
 pub use import::import;
+pub use outlet::{Outlet, OutletForm, OutletOptions, to_directory};
 pub use registry::record::LEDGER;
 pub use report::{
     Imported, ImportedSequence, Lack, LackKind, Opened, Outcome, ProvenTarget, VerifiedSequence,

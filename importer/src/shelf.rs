@@ -12,7 +12,8 @@ use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use format_spec::index::{Blob, ManifestEntry};
+use format_spec::head::Head;
+use format_spec::index::{Blob, Index, ManifestEntry};
 use format_spec::keys::PublicKey;
 use format_spec::part::{FileName, Piece};
 use format_spec::{Digest, Sequence, Tag};
@@ -119,6 +120,11 @@ impl MediaShelf {
         }
         shelf.releases.sort_by(|a, b| a.tag.cmp(&b.tag));
         Ok(shelf)
+    }
+
+    /// Heads and indexes, in the order in which they were made.
+    pub(crate) fn ascending(&self) -> impl Iterator<Item = (&Head, &Index)> {
+        self.sequences.iter().rev().map(|open| (&open.verified.head, &*open.verified.index))
     }
 
     /// Looks into each sequence, the newest first. What is missing of one is told only when no other has it.

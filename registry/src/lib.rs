@@ -16,6 +16,7 @@
 pub mod client;
 pub mod content;
 pub mod filed;
+pub mod filing;
 mod json;
 pub mod lasting;
 pub mod layout;
@@ -32,6 +33,7 @@ pub mod progress;
 pub mod record;
 pub mod reference;
 pub mod regular;
+pub mod scratch;
 #[cfg(feature = "server")]
 pub mod server;
 pub mod shelf;

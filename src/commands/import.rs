@@ -4,6 +4,8 @@
 //!    registry over the workspace's store; 3. `importer` does the work; 4. what happened, and what to do
 //!    next.
 
+mod outlet;
+
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -34,6 +36,14 @@ pub struct Args {
     /// store of the workspace's own registry is filled
     #[arg(value_name = "TARGET")]
     target: Option<Target>,
+    /// Write the images into this directory, for other tools, and into no registry: there is no order, no record, and
+    /// nothing is deleted
+    #[arg(long, value_name = "DIR", value_parser = cli::directory,
+          conflicts_with_all = ["target", "new_stream", "put_back", "max_nested_paths"])]
+    to_dir: Option<PathBuf>,
+    /// The form of what `--to-dir` writes
+    #[arg(long, value_enum, value_name = "FORM", default_value = "v2", requires = "to_dir")]
+    form: outlet::Form,
     /// Trust this public key, or the keys in this directory, besides those of the workspace; repeatable
     #[arg(long, value_name = "FILE|DIR")]
     trust: Vec<PathBuf>,
@@ -77,6 +87,9 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let workspace = context.common.workspace.clone();
     super::refuse_other_than_directory("--workspace", &workspace)?;
     let trusted = Keyring::open(&workspace)?.required(&args.trust)?;
+    if let Some(to) = args.to_dir {
+        return outlet::run(args.from, trusted, (to, args.form), args.dry_run, context).await;
+    }
     let place = match args.target {
         Some(target) => Place::remote(target, wire::client(&context.common, Side::Target)?),
         None => Place::embedded(context, args.dry_run).await?,

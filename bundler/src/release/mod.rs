@@ -38,7 +38,6 @@ pub mod path;
 pub mod payload;
 pub mod proven;
 pub mod references;
-mod scratch;
 pub mod service;
 pub mod signature;
 pub mod store;

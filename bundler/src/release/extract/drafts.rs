@@ -11,10 +11,9 @@ use std::time::{Duration, SystemTime};
 use fs_err as fs;
 use fs_err::os::unix::fs::OpenOptionsExt as _;
 use registry::lasting;
+use registry::scratch::Scratch;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
-
-use crate::release::scratch::Scratch;
 
 /// The rights of a file for data, and of one that runs; the user's mask takes from both.
 pub(super) const DATA: u32 = 0o666;

@@ -14,11 +14,12 @@ use format_spec::Digest;
 use format_spec::hash::Hasher;
 use futures_util::stream::{self, Stream, StreamExt, TryStreamExt};
 use registry::client::{BlobSource, Pushed};
+use registry::filing::Damaged;
 use registry::progress::Progress;
 use registry::reference::ManifestRef;
 
 use super::MirrorError;
-use super::place::{Damaged, Place};
+use super::place::Place;
 use crate::history::Name;
 use crate::origin::{BlobReader, Origin, OriginError, Origins};
 use crate::resolve::{Image, Wanted};

@@ -27,7 +27,8 @@ use registry::reference::RegistryHost;
 use tokio_util::sync::CancellationToken;
 
 pub use copy::Counts;
-pub use place::{Damaged, PlaceError};
+pub use place::PlaceError;
+pub use registry::filing::Damaged;
 
 use super::config_map;
 use super::named::{Named, Release};

@@ -3,22 +3,20 @@
 //! In: blobs, manifests, tags. Out: the word that they are there. What must hold: a registry compares a blob with its digest, a
 //! file gets its name when it has been compared; a tag is set last, so nothing half-done has a name.
 
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use format_spec::hash::Hasher;
 use format_spec::{Digest, Repository, Tag};
 use fs_err as fs;
-use futures_util::StreamExt;
 use registry::client::{BlobSource, Client, ClientError, Pushed};
 use registry::filed::Filed;
+use registry::filing::{self, Damaged, FilingError};
 use registry::lasting;
 use registry::reference::{ManifestRef, RegistryHost};
+use registry::scratch::Scratch;
 use registry::shelf::Shelf as _;
-
-use crate::release::scratch::Scratch;
 
 /// A repository that images are written into.
 #[derive(Clone)]
@@ -46,14 +44,14 @@ pub enum PlaceError {
     Damaged(Damaged),
 }
 
-/// What arrived from a source is something else than was asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("it arrived from its source with the digest {found}")]
-pub struct Damaged {
-    /// The digest that was asked for.
-    pub wanted: Digest,
-    /// That of what arrived.
-    pub found: Digest,
+impl From<FilingError> for PlaceError {
+    fn from(error: FilingError) -> Self {
+        match error {
+            FilingError::File(error) => Self::File(error),
+            FilingError::Source(error) => Self::Source(error),
+            FilingError::Damaged(damaged) => Self::Damaged(damaged),
+        }
+    }
 }
 
 impl Place {
@@ -127,7 +125,7 @@ impl Place {
             }
             Self::Directory { filed, scratch } => {
                 let draft = scratch.path().join(digest.hex());
-                write(&draft, digest, size, &*source).await?;
+                filing::blob(&draft, digest, size, &*source).await?;
                 let to = filed.blob_path(digest);
                 fs::rename(&draft, &to).map_err(PlaceError::File)?;
                 Ok(Pushed::Uploaded)
@@ -176,80 +174,11 @@ impl Place {
             }
             Self::Directory { filed, scratch } => {
                 let (filed, scratch, name) = (filed.clone(), Arc::clone(scratch), name.clone());
-                let file = move || file_manifest(&filed, &scratch, &name, &bytes);
+                let file = move || filing::manifest(&filed, &scratch.path(), &name, &bytes);
                 let filing = tokio::task::spawn_blocking(file).await;
                 filing.map_err(io::Error::other).flatten().map_err(PlaceError::File)?;
                 Ok(false)
             }
-        }
-    }
-}
-
-/// Writes a blob into a file, and compares it with its digest.
-async fn write(
-    path: &Path,
-    digest: &Digest,
-    size: u64,
-    source: &dyn BlobSource,
-) -> Result<(), PlaceError> {
-    let mut file = fs::File::create(path).map_err(PlaceError::File)?;
-    let mut pieces = source.open(0);
-    let (mut hasher, mut at) = (Hasher::new(), 0_u64);
-    while let Some(piece) = pieces.next().await {
-        let piece =
-            piece.map_err(|error| match error.get_ref().and_then(|e| e.downcast_ref()) {
-                Some(damaged) => PlaceError::Damaged(*damaged),
-                None => PlaceError::Source(error),
-            })?;
-        at += piece.len() as u64;
-        // What is too long is not what it should be, whatever comes.
-        if at > size {
-            break;
-        }
-        let writing = tokio::task::spawn_blocking(move || {
-            hasher.update(&piece);
-            file.write_all(&piece).map(|()| (hasher, file))
-        });
-        (hasher, file) =
-            writing.await.map_err(io::Error::other).flatten().map_err(PlaceError::File)?;
-    }
-    let found = hasher.finish();
-    if found != *digest || at != size {
-        return Err(PlaceError::Damaged(Damaged { wanted: *digest, found }));
-    }
-    let syncing = tokio::task::spawn_blocking(move || file.sync_data());
-    syncing.await.map_err(io::Error::other).flatten().map_err(PlaceError::File)
-}
-
-/// A manifest under its digest, as a blob too; or a tag that names it.
-fn file_manifest(
-    filed: &Filed,
-    scratch: &Scratch,
-    name: &ManifestRef,
-    bytes: &[u8],
-) -> io::Result<()> {
-    let digest = Digest::of(bytes);
-    let draft = scratch.path().join(format!("manifest-{name}"));
-    let tag = match name {
-        ManifestRef::Tag(tag) => tag,
-        ManifestRef::Digest(_) => {
-            let mut file = fs::File::create(&draft)?;
-            file.write_all(bytes)?;
-            file.sync_data()?;
-            let (blob, manifest) = (filed.blob_path(&digest), filed.manifest_path(&digest));
-            fs::rename(&draft, &blob)?;
-            return match fs::hard_link(&blob, &draft) {
-                Ok(()) => fs::rename(&draft, &manifest),
-                // Not every file system has links.
-                Err(_) => fs::copy(&blob, &draft).and_then(|_| fs::rename(&draft, &manifest)),
-            };
-        }
-    };
-    match fs_err::os::unix::fs::symlink(digest.to_string(), &draft) {
-        Ok(()) => fs::rename(&draft, filed.tag_path(tag)),
-        Err(_) => {
-            fs::copy(filed.blob_path(&digest), &draft)?;
-            fs::rename(&draft, filed.tag_path(tag))
         }
     }
 }

@@ -15,7 +15,7 @@ const NAME: &str = ".unfinished-";
 
 /// A directory for what is not finished.
 #[derive(Debug)]
-pub(super) struct Scratch {
+pub struct Scratch {
     directory: TempDir,
     /// Held while it is in use.
     _lock: std::fs::File,
@@ -23,7 +23,10 @@ pub(super) struct Scratch {
 
 impl Scratch {
     /// Makes one in `within`, which is there.
-    pub(super) fn open(within: &Path) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn open(within: &Path) -> io::Result<Self> {
         sweep(within)?;
         let directory = tempfile::Builder::new().prefix(NAME).tempdir_in(within)?;
         let lock = fs::File::open(directory.path())?.into_file();
@@ -33,7 +36,7 @@ impl Scratch {
     }
 
     /// Where it is.
-    pub(super) fn path(&self) -> PathBuf {
+    pub fn path(&self) -> PathBuf {
         self.directory.path().to_owned()
     }
 }
