@@ -61,6 +61,15 @@ fn the_procedure_of_microshift_is_three_commands() {
         assert_eq!(site.source.pull(repository, &digest), site.target.pull(repository, &digest));
     }
     assert_eq!(site.target.registry.tags("lvms4/topolvm"), ["v4.18"]);
+    // In the words of oc-mirror v1 too.
+    let described =
+        site.bundle(&["describe", "--output", "json", "--from", text(&site.path("media"))]);
+    let metadata = &described.ok().json()["sequences"][0]["metadata"];
+    let associations = metadata["pastMirror"]["associations"].as_array().unwrap();
+    let name = format!("{host}/lvms4/topolvm:v4.18");
+    let one = associations.iter().find(|one| one["name"] == name).unwrap();
+    assert_eq!((&one["path"], &one["tagSymlink"]), (&json!("lvms4/topolvm"), &json!("v4.18")));
+    assert_eq!((&metadata["pastMirror"]["sequence"], &one["type"]), (&json!(1), &json!("generic")));
     // Again there is nothing new; what no list names any more has left.
     let again = create(&site, &[&release, &refs], &[]).ok();
     assert!(again.stdout.contains("nothing new"), "{}", again.stdout);
@@ -278,9 +287,28 @@ fn the_directory_of_oc_image_mirror_is_carried() {
     site.import("media", &[]).ok();
     assert_eq!(site.source.pull("team/app", "1"), site.target.pull("mirrored/app", "1"));
     fs::remove_file(&mapping).unwrap();
-    create(&site, &[&site.path("disk")], &[]).ok();
+    create(&site, &[&site.path("disk")], &["--since", "2999-01-01"]).ok();
     site.import("media", &[]).ok();
     site.same(&["team/app:1"]);
+    create(&site, &[&site.path("disk")], &["--since", "2001-01-01"])
+        .refused(&[64])
+        .says("made no sequence before");
+    // A lost medium is written again where the directory is named again.
+    let again = |images: &[&Path]| {
+        let mut command =
+            site.command(&["create", "--to", text(&site.path("again")), "--resend", "2"]);
+        command.args(["--workspace", text(&site.path("connected"))]);
+        for image in images {
+            command.arg("--images").arg(image);
+        }
+        Run::of(&mut command)
+    };
+    again(&[]).refused(&[64]);
+    again(&[&site.path("disk")]).ok();
+    for name in ["mirror_seq2.manifest.json", "mirror_seq2_000000.tar"] {
+        let read = |media: &str| fs::read(site.path(media).join(name)).unwrap();
+        assert!(read("media") == read("again"), "{name}");
+    }
 }
 
 /// Images of all kinds on a medium of the embedded registry.

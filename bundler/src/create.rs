@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use format_spec::head::Kind;
+use format_spec::head::{Head, Kind};
 use format_spec::keys::SecretKey;
 use format_spec::part::FileName;
 use format_spec::{Digest, Sequence, StreamId};
@@ -151,6 +151,22 @@ impl Stream {
         };
         let signers = self.history.signers(last.sequence)?;
         Ok(Some(Standing { stream, last: last.sequence, signers }))
+    }
+
+    /// The last sequence that was made before a time, by what the heads say.
+    pub fn last_before(&self, time: jiff::Timestamp) -> Result<Option<Sequence>, CreateError> {
+        let links: Vec<_> = self.history.links().collect();
+        for link in links.iter().rev() {
+            let head = Head::parse(&self.history.record(link.sequence)?.head);
+            let head = head.map_err(|error| CreateError::History {
+                path: PathBuf::from(format!("history/seq{}", link.sequence)),
+                problem: error.to_string(),
+            })?;
+            if head.created.parse::<jiff::Timestamp>().is_ok_and(|created| created < time) {
+                return Ok(Some(link.sequence));
+            }
+        }
+        Ok(None)
     }
 }
 
@@ -516,8 +532,11 @@ fn dry_run(
                 _ => return Ok(()),
             }
         }
-        let text: String =
-            resolved.failures.iter().map(|f| format!("docker://{}\n", f.reference)).collect();
+        let text: String = resolved
+            .failures
+            .iter()
+            .map(|f| transfer::with_transport(&f.reference) + "\n")
+            .collect();
         durable::write(&missing, text.as_bytes())
     };
     write().map_err(CreateError::file("write the mapping"))?;

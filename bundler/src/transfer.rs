@@ -9,6 +9,7 @@ use format_spec::head::{Head, Kind};
 use format_spec::index::Index;
 use format_spec::keys::SecretKey;
 use format_spec::{Digest, Sequence};
+use registry::reference::Reference;
 
 use crate::destination::Destination;
 use crate::plan;
@@ -145,10 +146,18 @@ fn escape(text: &str) -> String {
 pub fn mapping<'a>(images: impl IntoIterator<Item = (&'a str, &'a Destination)>) -> String {
     let mut text = String::new();
     for (source, Destination { repository, tag }) in images {
-        let scheme = if source.starts_with("oci://") { "" } else { "docker://" };
-        let _ = writeln!(text, "{scheme}{source}=file://{repository}:{tag}");
+        let source = with_transport(source);
+        let _ = writeln!(text, "{source}=file://{repository}:{tag}");
     }
     text
+}
+
+/// A source with its transport. What is on this machine has one already, as `oci://` and `dir:`.
+pub fn with_transport(source: &str) -> String {
+    match source.parse::<Reference>() {
+        Ok(_) => format!("docker://{source}"),
+        Err(_) => source.to_owned(),
+    }
 }
 
 #[cfg(test)]

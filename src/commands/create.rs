@@ -37,7 +37,7 @@ use crate::wire::{self, Side};
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// What to carry: an ImageSetConfiguration
-    #[arg(long, short, value_name = "FILE", required_unless_present = "images")]
+    #[arg(long, short, value_name = "FILE", required_unless_present_any = ["images", "resend"])]
     config: Option<PathBuf>,
     /// Carry these images too, or alone: a list with a reference a line, a mapping file of `oc image mirror`, the JSON list of
     /// a MicroShift release; a directory of `oc image mirror` (`v2`), `oc adm catalog mirror` or `skopeo sync`; an archive of
@@ -61,9 +61,9 @@ pub struct Args {
     #[arg(long)]
     full: bool,
     /// Carry all that came after this sequence, although later ones were written: for a target that
-    /// stands there because the media in between were lost
-    #[arg(long, value_name = "SEQUENCE", value_parser = sequence, conflicts_with = "full")]
-    since: Option<Sequence>,
+    /// stands there because the media in between were lost; a date as 2026-11-30 means the last sequence before it
+    #[arg(long, value_name = "SEQUENCE|DATE", value_parser = since, conflicts_with = "full")]
+    since: Option<Since>,
     /// Write this sequence again, as it was, because its medium was lost: the same files, with what they carry
     /// fetched from the source registries once more
     #[arg(
@@ -146,8 +146,16 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let stream = Stream::open(&config, &workspace, &client, &progress).await?;
     let standing = stream.standing()?;
     let first = standing.is_none();
+    let since = match args.since {
+        None => None,
+        Some(Since::Sequence(sequence)) => Some(sequence),
+        Some(Since::Before(time)) => Some(stream.last_before(time)?.ok_or_else(|| {
+            Failure::usage(format!("this workspace made no sequence before {time}"))
+                .with_hint("name a later date or a sequence, or carry everything with `--full`")
+        })?),
+    };
     // A sequence that it names is refused in a moment.
-    if first && args.since.is_none() && args.resend.is_none() {
+    if first && since.is_none() && args.resend.is_none() {
         // Before the hours that fetching may take.
         let local = config.storage.local.is_some();
         let place = if local { "`storageConfig.local.path`" } else { "`--workspace DIR`" };
@@ -173,7 +181,7 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         keys: Arc::clone(&signing) as Arc<dyn bundler::Signers>,
         part_bytes,
         full: args.full,
-        since: args.since,
+        since,
         strict: args.strict,
         remove_signatures: args.remove_signatures,
         foreign_layers: args.foreign_layers,
@@ -287,6 +295,23 @@ fn discs(media: Option<Media>, created: &Created) -> Option<u64> {
         }
     };
     media?.discs(parts as u64)
+}
+
+/// After what everything is carried.
+#[derive(Debug, Clone, Copy)]
+enum Since {
+    Sequence(Sequence),
+    Before(jiff::Timestamp),
+}
+
+fn since(text: &str) -> Result<Since, String> {
+    if let Ok(date) = text.parse::<jiff::civil::Date>() {
+        let midnight = date.to_zoned(jiff::tz::TimeZone::UTC);
+        return midnight
+            .map(|time| Since::Before(time.timestamp()))
+            .map_err(|error| error.to_string());
+    }
+    sequence(text).map(Since::Sequence).map_err(|error| format!("{error}, or a date as 2026-11-30"))
 }
 
 fn sequence(text: &str) -> Result<Sequence, String> {

@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use format_spec::head::{Head, Kind};
+use format_spec::head::{ContentClass, Head, Kind};
 use format_spec::index::{Index, ReferenceEntry, Removal};
 use format_spec::keys::PublicKey;
 use format_spec::{Digest, Repository, Tag};
@@ -43,6 +43,8 @@ struct Shown<'a> {
     /// The trusted keys that signed.
     signers: Vec<String>,
     head: &'a Head,
+    /// The same in the words of oc-mirror v1.
+    metadata: serde_json::Value,
     references: Vec<Reference<'a>>,
     removals: Vec<Name<'a>>,
     /// Operator catalogs that stand once it is imported, whichever sequence carries them.
@@ -120,6 +122,23 @@ impl<'a> Name<'a> {
     }
 }
 
+/// What `describe` of oc-mirror v1 shows of an image set. The digests of manifests and layers of each image are not in the index.
+fn metadata(head: &Head, index: &Index) -> serde_json::Value {
+    let associations = index.references.iter().map(|entry| {
+        let kind = match entry.class {
+            ContentClass::Release => "ocpReleaseContent",
+            ContentClass::Operator => "operatorRelatedImage",
+            ContentClass::Additional | ContentClass::Helm => "generic",
+        };
+        json!({ "name": entry.source, "path": index.repository(entry.repository), "id": entry.digest,
+            "tagSymlink": entry.tag, "type": kind })
+    });
+    let associations: Vec<_> = associations.collect();
+    let timestamp = head.created.parse::<jiff::Timestamp>().map_or(0, jiff::Timestamp::as_second);
+    json!({ "uid": head.stream, "singleUse": false,
+        "pastMirror": { "timestamp": timestamp, "sequence": head.sequence, "associations": associations } })
+}
+
 impl<'a> Shown<'a> {
     fn of(opened: &'a Opened) -> Self {
         let index = &opened.index;
@@ -133,6 +152,7 @@ impl<'a> Shown<'a> {
             signature: if opened.signers.is_empty() { "unchecked" } else { "trusted" },
             signers: opened.signers.iter().map(ToString::to_string).collect(),
             head: &opened.head,
+            metadata: metadata(&opened.head, index),
             references: references.collect(),
             removals: index.removals.iter().map(|entry| Name::removed(index, entry)).collect(),
             catalogs: importer::catalogs(&index.resources),

@@ -40,6 +40,8 @@ pub(super) struct Held {
 #[derive(Debug)]
 pub(super) struct Archive {
     path: PathBuf,
+    /// Whether it is an OCI layout.
+    pub(super) is_layout: bool,
     pub(super) images: Vec<Held>,
     manifests: HashMap<Digest, Bytes>,
     blobs: HashMap<Digest, (u64, u64)>,
@@ -89,11 +91,12 @@ impl Archive {
         let members = members(path)?;
         let mut archive = Self {
             path: path.to_owned(),
+            is_layout: members.contains_key("oci-layout") && members.contains_key("index.json"),
             images: Vec::new(),
             manifests: HashMap::new(),
             blobs: HashMap::new(),
         };
-        if members.contains_key("oci-layout") && members.contains_key("index.json") {
+        if archive.is_layout {
             archive.read_layout(&members)?;
         } else if members.contains_key("manifest.json") {
             archive.read_saved(&members)?;

@@ -107,6 +107,7 @@ fn list(path: &Path) -> Result<Content, String> {
 
 fn archive(path: &Path) -> io::Result<Content> {
     let archive = Arc::new(Archive::open(path)?);
+    let transport = if archive.is_layout { "oci-archive" } else { "docker-archive" };
     let mut found = Vec::new();
     for image in &archive.images {
         let shelf = || Arc::clone(&archive) as Arc<dyn Shelf>;
@@ -116,7 +117,7 @@ fn archive(path: &Path) -> io::Result<Content> {
             found.push(Found { text, shelf: shelf(), digest: image.digest, name });
         }
         for written in &image.names {
-            let text = format!("{}:{written}", path.display());
+            let text = format!("{transport}:{}:{written}", path.display());
             found.push(Found { text, shelf: shelf(), digest: image.digest, name: tagged(written) });
         }
     }
