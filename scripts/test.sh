@@ -107,6 +107,7 @@ install_go_tools() {
   export PATH=$target/go-bin:$PATH
   go_tool crane go_install github.com/google/go-containerregistry/cmd/crane@v0.20.6
   go_tool versitygw go_install github.com/versity/versitygw/cmd/versitygw@v1.8.0
+  go_tool helm go_build helm.sh/helm/v3@v3.17.3 ./cmd/helm
   go_tool opm go_build github.com/operator-framework/operator-registry@v1.55.0 ./cmd/opm -tags=containers_image_openpgp
 }
 

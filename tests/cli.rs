@@ -295,17 +295,6 @@ fn a_new_configuration_is_accepted_and_a_broken_one_is_told_whole() {
 }
 
 #[test]
-fn content_that_is_not_supported_is_refused_by_name() {
-    let dir = scratch();
-    let config = "kind: ImageSetConfiguration\napiVersion: mirror.openshift.io/v2alpha1\nmirror:\n  \
-                  helm:\n    local:\n    - {name: chart, path: chart.tgz}\n";
-    fs_err::write(dir.path().join("c.yaml"), config).unwrap();
-    let answer = bundle(dir.path(), &["create", "-c", "c.yaml", "--to", "out"]);
-    exit(&answer, 64);
-    assert!(err(&answer).contains("c.yaml:4:3: mirror.helm"), "{answer:?}");
-}
-
-#[test]
 fn without_a_trusted_key_nothing_is_looked_at() {
     let dir = scratch();
     let media = golden("media");
@@ -728,9 +717,9 @@ fn every_wrong_command_line_has_a_next_step() {
     for (name, text) in [
         ("c.yaml", image),
         (
-            "release.yaml",
+            "chart.yaml",
             "kind: ImageSetConfiguration\napiVersion: mirror.openshift.io/v2alpha1\nmirror:\n  \
-                          helm:\n    local:\n    - {name: chart, path: chart.tgz}\n",
+                          helm:\n    local:\n    - {name: chart, pth: chart.tgz}\n",
         ),
         ("broken.yaml", "kind: [\n"),
         ("empty.yaml", ""),
@@ -762,7 +751,7 @@ fn every_wrong_command_line_has_a_next_step() {
         vec!["create", "-c", "missing.yaml", "--to", "out"],
         vec!["create", "-c", "broken.yaml", "--to", "out"],
         vec!["create", "-c", "empty.yaml", "--to", "out"],
-        vec!["create", "-c", "release.yaml", "--to", "out"],
+        vec!["create", "-c", "chart.yaml", "--to", "out"],
         vec!["keys", "new"],
         vec!["keys", "show", "other"],
         vec!["keys", "show", "no/such/file"],

@@ -800,14 +800,6 @@ fn two_media_can_be_compared() {
     assert!(!closed.stdout.contains("not at hand"), "{closed}");
 }
 
-#[test]
-fn what_is_not_supported_yet_is_refused_by_name() {
-    let site = Site::new();
-    site.configure("  helm:\n    local:\n      - name: app\n        path: /tmp/app.tgz\n");
-    site.create("media", &[]).code(64).says("helm");
-    assert!(files(&site.path("media")).is_empty());
-}
-
 /// An index of two platforms in `multi/app:1`, configured for one of them.
 fn one_platform_of_two(site: &Site) {
     let source = &site.source.registry;

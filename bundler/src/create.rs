@@ -19,6 +19,8 @@ use crate::config::ImageSetConfig;
 use crate::durable;
 use crate::error::{CreateError, fit};
 use crate::fetch::{self, FetchError};
+use crate::helm::HelmOptions;
+use crate::helm::carry as charts;
 use crate::history::{History, Known};
 use crate::origin::{Loss, OriginError, Origins};
 use crate::plan::{self, Basis, Plan};
@@ -95,6 +97,8 @@ pub struct CreateOptions {
     pub next_expected: Option<String>,
     /// Which releases are chosen, and whose signatures of them count.
     pub releases: ReleaseOptions,
+    /// How charts are rendered.
+    pub helm: HelmOptions,
     /// The way to the registries.
     pub client: Client,
     /// Counts for the person who waits.
@@ -203,6 +207,16 @@ pub async fn create(stream: Stream, options: CreateOptions) -> Result<Created, C
             Ok(wish) => wishes.extend(wish),
             Err(error) => carried.failures.push(error.told()),
         }
+        let asked = charts::Asked {
+            config: &options.config,
+            workspace: &options.workspace,
+            max_nested_paths: options.max_nested_paths,
+            options: &options.helm,
+            client: &options.client,
+            progress: &options.progress,
+        };
+        let (mut charts, images) = charts::carry(&asked, &origins, &wishes).await?;
+        wishes.extend(images);
         let names = wishes.iter().map(|wish| &wish.name).chain(catalogs.blocked());
         let idle = resolve::idle_patterns(&options.config, names);
         progress.phase("resolving images");
@@ -212,9 +226,10 @@ pub async fn create(stream: Stream, options: CreateOptions) -> Result<Created, C
         let releases = asked::note(&mut resolved, carried, chosen);
         catalogs.note(&mut resolved);
         lists.note(&mut resolved);
-        Ok::<_, CreateError>((resolved, releases, catalogs))
+        charts.note(&mut resolved, &origins, &rules, &state.known).await?;
+        Ok::<_, CreateError>((resolved, releases, catalogs, charts))
     };
-    let (mut resolved, releases, mut catalogs) = tokio::select! {
+    let (mut resolved, releases, mut catalogs, charts) = tokio::select! {
         found = finding => found?,
         () = options.cancel.cancelled() => return Err(CreateError::Cancelled),
     };
@@ -232,6 +247,7 @@ pub async fn create(stream: Stream, options: CreateOptions) -> Result<Created, C
             settled = catalogs.settle(&means, &mut resolved) => settled?,
             () = options.cancel.cancelled() => return Err(CreateError::Cancelled),
         }
+        charts.settle(&mut resolved);
         graph_image::settle(&mut resolved);
         whole::settle(&releases, &mut resolved, standing);
         graph_image::leave_alone_out(&mut resolved, standing);
@@ -488,6 +504,7 @@ fn summary(plan: &Plan, resolved: Resolved) -> Summary {
         blocked: resolved.blocked,
         releases: resolved.releases,
         catalogs: resolved.catalogs,
+        charts: resolved.charts,
         updates: (resolved.chosen != Chosen::default()).then_some(resolved.chosen),
         warnings,
     }

@@ -3,7 +3,8 @@
 //! 1. [`config`] reads the ImageSetConfiguration.
 //! 2. [`history`] knows what earlier sequences carried; [`remote_history`] keeps it in a registry too.
 //!    [`release`] chooses releases from update graphs, proves who signed them and reads what they consist of. [`catalog`] reads
-//!    Operator catalogs, chooses from them and makes the smaller ones; `made` writes the images that are made here, on others (`based`).
+//!    Operator catalogs, chooses from them and makes the smaller ones; [`helm`] reads charts and finds their images; `made` writes
+//!    the images that are made here, on others (`based`).
 //! 3. [`wish`] says what is to be carried, `lists` what images that no configuration names; [`resolve`] pins every reference to a digest, through [`origin`] ([`layout`] chooses an image of a
 //!    directory): [`tree`] finds the manifests of an image, `attached` those that stand beside it, [`node`] keeps
 //!    of each what is needed; [`destination`] names it at the target.
@@ -25,6 +26,7 @@ pub mod durable;
 mod error;
 pub mod fetch;
 mod hashing;
+pub mod helm;
 pub mod history;
 pub mod layout;
 mod listed;
@@ -60,6 +62,8 @@ fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 pub use catalog::news::{CatalogNews, NewBundle, PackageNews};
 pub use create::{CreateOptions, Signers, Standing, Stream, create};
 pub use error::{CreateError, ErrorKind, Large, exit_bits};
+pub use helm::HelmOptions;
+pub use helm::carry::NewChart;
 pub use release::asked::ReleaseOptions;
 pub use release::more::More;
 pub use report::{Created, Planned, Summary, Written};

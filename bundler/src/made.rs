@@ -1,4 +1,4 @@
-//! Images that are made here: each an OCI layout in the workspace, on a base whose blobs stay where they are.
+//! Images that are made here: each an OCI layout in the workspace, some on a base whose blobs stay where they are.
 //!
 //! In: documents and layers, the base. Out: a layout, and where the blobs are that it does not have. What must hold: what an
 //! earlier run made stays in the layout, so that its sequence can be written again; the index comes last.
@@ -92,8 +92,8 @@ pub(crate) struct Made {
     pub(crate) documents: Documents,
     /// The descriptor of the image, or of the index of images.
     pub(crate) root: Value,
-    /// How its base is named.
-    pub(crate) base: String,
+    /// How its base is named, if it has one.
+    pub(crate) base: Option<String>,
 }
 
 impl Made {
@@ -114,7 +114,10 @@ impl Made {
         }
         durable::write(&path.join("oci-layout"), br#"{"imageLayoutVersion":"1.0.0"}"#)?;
         let mut entry = self.root.clone();
-        entry["annotations"] = json!({ registry::layout::REF_NAME: name, BASE_NAME: self.base });
+        entry["annotations"] = json!({ registry::layout::REF_NAME: name });
+        if let Some(base) = &self.base {
+            entry["annotations"][BASE_NAME] = json!(base);
+        }
         let index = json!({ "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry] });
         durable::write(&path.join("index.json"), index.to_string().as_bytes())
     }

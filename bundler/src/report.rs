@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::catalog::select::explain::Explanation;
 use crate::error::exit_bits;
+use crate::helm::images::{Found, Skipped};
 use crate::release::explain::Chosen;
 
 /// How a create ended.
@@ -41,6 +42,9 @@ pub struct Summary {
     /// The Operator catalogs that are carried or stand at the target.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub catalogs: Vec<Catalog>,
+    /// The Helm charts that are carried or stand at the target.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub charts: Vec<Chart>,
     /// What the update graphs gave, and why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub updates: Option<Chosen>,
@@ -86,6 +90,29 @@ pub struct Catalog {
     /// What is taken, and why; in dry runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chosen: Option<Explanation>,
+}
+
+/// One Helm chart.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Chart {
+    /// Its name.
+    pub chart: String,
+    /// Its version.
+    pub version: String,
+    /// Where it comes from.
+    pub from: String,
+    /// Its name at the target, below the target's namespace.
+    pub name: String,
+    /// Its manifest.
+    pub digest: Digest,
+    /// What found its images besides annotations: `helm`, `scan`, or nothing but `annotations`.
+    pub found_by: &'static str,
+    /// The images that it needs, and where each was found.
+    pub images: Vec<Found>,
+    /// What looks like an image and is none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<Skipped>,
 }
 
 /// A file and its size in bytes.

@@ -22,7 +22,7 @@ use crate::lock;
 use crate::node::{Reader, Shelf};
 use crate::origin::{Loss, Origin, OriginError, Origins, Source};
 use crate::release::explain::Chosen;
-use crate::report::{Catalog, Release};
+use crate::report::{Catalog, Chart, Release};
 use crate::tree::{ImageError, Manifests, Tree};
 use crate::wish::Wish;
 
@@ -109,6 +109,8 @@ pub struct Resolved {
     pub releases: Vec<Release>,
     /// The catalogs that are there.
     pub catalogs: Vec<Catalog>,
+    /// The charts that are there.
+    pub charts: Vec<Chart>,
     /// What the update graphs gave.
     pub chosen: Chosen,
     /// What a person should know.

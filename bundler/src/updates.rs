@@ -1,10 +1,10 @@
 //! `bundle list updates`: what a create with a configuration would add now.
 //!
 //! In: the configuration and a look at the workspace ([`snapshot`](crate::snapshot)). Out: the releases that no earlier
-//! sequence carried, what was switched on for those that were, the bundles of Operator catalogs that none carried, and the names
-//! of additional images that are new or stand for something else by now. What must hold: update graphs and manifests are read,
+//! sequence carried, what was switched on for those that were, the bundles of Operator catalogs and the charts that none carried,
+//! and the names of additional images that are new or stand for something else by now. What must hold: update graphs and manifests are read,
 //! blobs are not, but for layers of catalogs that the workspace does not keep; nothing is written. Therefore of a release only
-//! the release image counts, and of a bundle the name of its image: what they consist of is read by a create.
+//! the release image counts, of a bundle the name of its image, and of a chart its archive: what they need is read by a create.
 
 use std::borrow::Cow;
 use std::path::PathBuf;
@@ -23,6 +23,9 @@ use crate::catalog::news::CatalogNews;
 use crate::config::{ImageSetConfig, ReleaseStanza};
 use crate::create::{REQUESTS, Stream};
 use crate::error::{CreateError, exit_bits, fit, reason};
+use crate::helm::HelmOptions;
+use crate::helm::carry as charts;
+use crate::helm::carry::NewChart;
 use crate::history::{Known, Name};
 use crate::origin::{Origins, Source};
 use crate::plan::{self, Basis, Plan};
@@ -106,6 +109,9 @@ pub struct Updates {
     /// What each Operator catalog would add.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub catalogs: Vec<CatalogNews>,
+    /// The Helm charts that are new or changed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub charts: Vec<NewChart>,
     /// The additional images that are new or changed, and what is attached to them.
     pub images: Vec<NewName>,
     /// Names of additional images that stand as they are.
@@ -131,7 +137,12 @@ impl Updates {
     /// Whether a create would carry something of this.
     pub fn is_empty(&self) -> bool {
         let catalogs = self.catalogs.iter().all(CatalogNews::is_empty);
-        self.releases.is_empty() && self.more.is_empty() && catalogs && self.images.is_empty()
+        let charts = self.charts.is_empty();
+        self.releases.is_empty()
+            && self.more.is_empty()
+            && catalogs
+            && charts
+            && self.images.is_empty()
     }
 
     /// The exit-code bits of what could not be had.
@@ -200,6 +211,15 @@ async fn look(options: UpdatesOptions) -> Result<Updates, CreateError> {
     drop(bundles);
     let mut resolved = resolve::resolve(config, wishes, &origins, rules, &known).await?;
     resolved.warnings.splice(0..0, idle.into_iter().flatten());
+    let asked = charts::Asked {
+        config,
+        workspace: snapshot.path(),
+        max_nested_paths: options.max_nested_paths,
+        options: &HelmOptions::default(),
+        client,
+        progress,
+    };
+    let charts = charts::news(&asked, &known, &mut resolved).await;
     let more = further(&options, &standing, &mut resolved, &known).await;
     catalogs.note(&mut resolved);
     let catalogs = catalogs.news(&known, &mut resolved);
@@ -220,6 +240,7 @@ async fn look(options: UpdatesOptions) -> Result<Updates, CreateError> {
         && new.is_empty()
         && standing.is_empty()
         && catalogs.is_empty()
+        && charts.is_empty()
         && !resolved.failures.is_empty()
     {
         let hints = resolved.advice();
@@ -250,6 +271,7 @@ async fn look(options: UpdatesOptions) -> Result<Updates, CreateError> {
         releases_known: standing.len(),
         more,
         catalogs,
+        charts,
         images_known: names.saturating_sub(images.len()),
         images,
         image_bytes: plan.bytes(),

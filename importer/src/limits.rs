@@ -100,6 +100,9 @@ pub const OBJECT_MAX: usize = 250_000;
 /// Bytes of one signature file of a release. Those of today have 900; a key of 16,384 bits would make 4,096.
 pub const SIGNATURE_MAX: usize = 64 * 1024;
 
+/// Bytes of the archive of a Helm chart: as whoever carries one takes.
+pub const CHART_MAX: u64 = 32 * 1024 * 1024;
+
 /// Bytes of all resources that a sequence states. A thousand releases with their signatures take 2 MiB.
 pub const RESOURCES_MAX: u64 = 64 * 1024 * 1024;
 

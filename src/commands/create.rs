@@ -24,6 +24,7 @@ use format_spec::limits::{LABELS_MAX, PART_DEFAULT, PART_MAX, TEXT_MAX};
 use answer::{Answer, text};
 
 use super::Context;
+use super::charts::Charts;
 use super::signed::Signed;
 use crate::cli::{self, Common};
 use crate::failure::{Exit, Failure};
@@ -97,6 +98,8 @@ pub struct Args {
     /// The image on which the graph image is made; it needs a shell
     #[arg(long, value_name = "REFERENCE", default_value = BASE)]
     graph_base: Reference,
+    #[command(flatten)]
+    charts: Charts,
     /// Only say what would be carried; writes `mapping.txt`
     #[arg(long)]
     dry_run: bool,
@@ -129,6 +132,7 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         super::refuse_unwritable("--to", &args.to)?;
     }
     let labels = labels(args.label)?;
+    let helm = args.charts.options()?;
     let trust = args.signed.trust()?;
     let service = ServiceOptions::from_environment(Some(&workspace))
         .map_err(|error| Failure::from(&error))?;
@@ -195,6 +199,7 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         expires: args.expires,
         next_expected: args.next_expected,
         releases,
+        helm,
         client,
         progress,
         cancel: context.cancel.clone(),
@@ -237,10 +242,7 @@ pub(super) fn read_config(path: &Path) -> Result<(ImageSetConfig, Vec<String>), 
         warning
     };
     let warnings = loaded.warnings.iter().map(told).collect();
-    match loaded.config.unsupported() {
-        [] => Ok((loaded.config, warnings)),
-        findings => Err(Failure::unsupported(findings)),
-    }
+    Ok((loaded.config, warnings))
 }
 
 /// The directory of this stream's state: what the configuration says, or the common option.

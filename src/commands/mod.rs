@@ -3,6 +3,8 @@
 //! Every file has an `Args` with what can be typed and a `run` that reads from top to bottom: gather,
 //! ask a crate to do the work, say what happened.
 
+#[cfg(feature = "create")]
+mod charts;
 mod completion;
 #[cfg(feature = "create")]
 mod create;

@@ -130,6 +130,14 @@ pub fn next(written: &ClusterResources) -> String {
             directory.join(name).display()
         );
     }
+    if written.files.iter().any(|name| name.starts_with("charts")) {
+        let below = directory.join("charts");
+        let _ = writeln!(
+            text,
+            "archives of Helm charts are in {}: `helm install NAME FILE`; at the target they are for `helm pull oci://…`",
+            below.display()
+        );
+    }
     text
 }
 

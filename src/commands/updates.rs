@@ -22,7 +22,7 @@ use crate::output::plain;
 use crate::progress::Drawing;
 use crate::wire::{self, Side};
 
-/// Releases, Operator bundles and images that a configuration would add since the last sequence
+/// Releases, Operator bundles, Helm charts and images that a configuration would add since the last sequence
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Update graphs and manifests are read, layers only of Operator catalogs that the workspace does not keep, and \

@@ -45,25 +45,6 @@ impl From<StoreError> for Failure {
     }
 }
 
-impl Failure {
-    /// A configuration that asks for what this version does not carry.
-    pub fn unsupported(findings: &[config::Finding]) -> Self {
-        use std::fmt::Write as _;
-        let mut text =
-            "the configuration asks for content that this version does not carry".to_owned();
-        for finding in findings {
-            // Writing to a String cannot fail.
-            let _ = write!(text, "\n  {finding}");
-            if let Some(hint) = &finding.hint {
-                let _ = write!(text, "\n    hint: {hint}");
-            }
-        }
-        let mut failure = Self::usage(text);
-        failure.findings = findings.iter().map(Finding::of).collect();
-        failure.with_hint("take these out of the configuration and run the same command again")
-    }
-}
-
 impl Finding {
     fn of(finding: &config::Finding) -> Self {
         Self {

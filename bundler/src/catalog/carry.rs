@@ -470,8 +470,11 @@ fn bundles(opened: &Opened, picked: &Picked) -> Vec<(Arc<str>, Place)> {
     bundles
 }
 
-/// An image of a bundle, and its name at the target.
-fn place_of(image: &str, max_nested_paths: usize) -> Result<(Reference, Destination), String> {
+/// An image of a bundle or chart, and its name at the target.
+pub(crate) fn place_of(
+    image: &str,
+    max_nested_paths: usize,
+) -> Result<(Reference, Destination), String> {
     let reference: Reference = image.parse().map_err(|error| format!("{error}"))?;
     if reference.tag.is_none() && reference.digest.is_none() {
         return Err("it has neither a tag nor a digest".to_owned());

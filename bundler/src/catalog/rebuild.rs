@@ -107,7 +107,7 @@ pub fn rebuild(
             based::index(&entries, docker, &mut documents)
         }
     };
-    let made = Made { documents, root, base: base.to_owned() };
+    let made = Made { documents, root, base: Some(base.to_owned()) };
     made.write(to, "latest")?;
     Ok(made.digest())
 }

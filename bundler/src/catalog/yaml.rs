@@ -2,7 +2,7 @@
 //!
 //! In: its text. Out: the same as JSON, as the readers of catalogs understand it: scalars without quotes mean what they mean in
 //! YAML 1.1, merge keys are merged. What must hold: no alias makes more of a document than an object may be; no key is
-//! there twice.
+//! there twice, unless that is asked for.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::Write as _;
@@ -47,13 +47,23 @@ pub enum YamlError {
 
 /// Writes the document to `out`, which is empty.
 pub fn to_json(text: &str, out: &mut Vec<u8>) -> Result<Root, YamlError> {
+    write(text, out, false)
+}
+
+/// The same, with keys that may be there twice: whoever reads the JSON takes the last one, as readers of manifests do.
+pub fn to_json_loose(text: &str, out: &mut Vec<u8>) -> Result<Root, YamlError> {
+    write(text, out, true)
+}
+
+fn write(text: &str, out: &mut Vec<u8>, twice: bool) -> Result<Root, YamlError> {
     if let Some(at) = memchr(0, text.as_bytes()) {
         // The parser would take it for the end.
         let line = 1 + text[..at].matches('\n').count() as u64;
         return Err(YamlError::Syntax { line, problem: "a null byte".to_owned() });
     }
     let parser = Parser::new_from_str(text);
-    let mut writer = Writer { parser, out, anchors: HashMap::new(), merged: 0, line: 1 };
+    let anchors = HashMap::new();
+    let mut writer = Writer { parser, out, anchors, merged: 0, line: 1, twice };
     writer.document()
 }
 
@@ -65,6 +75,8 @@ struct Writer<'t, 'o> {
     /// Bytes that merge keys made us read again.
     merged: usize,
     line: u64,
+    /// Whether a key may be there twice.
+    twice: bool,
 }
 
 impl<'t> Writer<'t, '_> {
@@ -182,7 +194,7 @@ impl<'t> Writer<'t, '_> {
             self.text(&key);
             self.out.push(b':');
             let event = self.next()?;
-            if !seen.insert(key.clone()) {
+            if !seen.insert(key.clone()) && !self.twice {
                 return Err(self.syntax(&format!("the key {} is there twice", quoted(&key))));
             }
             self.node(event, depth + 1)?;

@@ -1,6 +1,4 @@
 //! `mirror.helm`: which charts, from repositories and from this machine.
-//!
-//! Not yet mirrored; every field is checked all the same (see `release`).
 
 use std::path::PathBuf;
 
@@ -11,6 +9,8 @@ use super::fields::{Fields, Item};
 use super::finding::{Report, quote};
 use super::source::{PlatformFilter, platforms};
 use super::tree::Position;
+use crate::helm::paths::JsonPath;
+use crate::helm::versions::Asked;
 
 /// `mirror.helm`.
 #[derive(Debug, Clone)]
@@ -47,6 +47,8 @@ pub struct HelmChart {
     pub image_paths: Vec<String>,
     /// Platforms to carry; empty means all.
     pub platforms: Vec<PlatformFilter>,
+    /// Where the entry stands.
+    pub at: Position,
 }
 
 /// One entry of `mirror.helm.local`.
@@ -60,6 +62,8 @@ pub struct LocalChart {
     pub image_paths: Vec<String>,
     /// Platforms to carry; empty means all.
     pub platforms: Vec<PlatformFilter>,
+    /// Where the entry stands.
+    pub at: Position,
 }
 
 pub(super) fn stanza(
@@ -119,8 +123,15 @@ fn repository(item: &Item<'_>, report: &mut Report, version: ApiVersion) -> Opti
             let image_paths = image_paths(&mut entry, report);
             let platforms = platforms(&mut entry, report, version);
             entry.done(report);
+            if let Some(text) = &chart_version
+                && let Err(error) = Asked::of(Some(&text.value))
+            {
+                const HINT: &str = "write `1.2.3`, or a range as Helm knows it: `^1.2`, `>=1.2 <2`";
+                report.error(&text.spot, error.to_string(), HINT);
+            }
             let version = chart_version.map(|text| text.value);
-            Some(HelmChart { name: name?.value, version, image_paths, platforms })
+            let at = item.spot.at;
+            Some(HelmChart { name: name?.value, version, image_paths, platforms, at })
         })
         .collect();
     entry.done(report);
@@ -135,11 +146,22 @@ fn local(item: &Item<'_>, report: &mut Report, version: ApiVersion) -> Option<Lo
     let platforms = platforms(&mut entry, report, version);
     entry.done(report);
     let path = PathBuf::from(path?.value);
-    Some(LocalChart { name: name?.value, path, image_paths, platforms })
+    let at = item.spot.at;
+    Some(LocalChart { name: name?.value, path, image_paths, platforms, at })
 }
 
 fn image_paths(fields: &mut Fields<'_>, report: &mut Report) -> Vec<String> {
     (fields.list(report, "imagePaths").iter())
-        .filter_map(|item| item.text(report).map(|text| text.value))
+        .filter_map(|item| {
+            let text = item.text(report)?;
+            if let Err(error) = text.value.parse::<JsonPath>() {
+                const HINT: &str =
+                    "write a path as kubectl knows it: `{.spec.containers[*].image}`";
+                let problem =
+                    format!("{} is no path that is known here: {error}", quote(&text.value));
+                report.error(&text.spot, problem, HINT);
+            }
+            Some(text.value)
+        })
         .collect()
 }

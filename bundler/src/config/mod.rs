@@ -7,7 +7,7 @@
 //!
 //! 1. `load` reads the file, bounded; 2. `tree` makes a tree with positions of it; 3. `fields` asks the
 //!    tree for the known fields; 4. the stanzas (`images`, `release`, `operators`, `helm`, `storage`)
-//!    check their values; 5. `unsupported` names what this version cannot carry yet.
+//!    check their values.
 
 pub(crate) mod document;
 mod fields;
@@ -88,7 +88,6 @@ pub struct ImageSetConfig {
     /// `mirror.helm`.
     pub helm: Option<HelmStanza>,
     fingerprint: Digest,
-    unsupported: Vec<Finding>,
 }
 
 /// A configuration, and what a person should know about it.
@@ -129,7 +128,6 @@ impl ImageSetConfig {
             operators: Vec::new(),
             helm: None,
             fingerprint: Digest::of(b""),
-            unsupported: Vec::new(),
         }
     }
 
@@ -155,13 +153,6 @@ impl ImageSetConfig {
     /// SHA-256 of the file's bytes.
     pub fn fingerprint(&self) -> Digest {
         self.fingerprint
-    }
-
-    /// The stanzas with content that this version of `bundle` cannot carry yet, each with its place. A
-    /// command that carries content refuses to run when there is one; to skip it would be a silent hole
-    /// in the mirror.
-    pub fn unsupported(&self) -> &[Finding] {
-        &self.unsupported
     }
 
     /// The first pattern that blocks an image of this origin (a reference, with or without transport).
@@ -223,7 +214,6 @@ fn document(
     if mirror.is_empty() {
         report.warn(&mirror.spot, "asks for nothing", "add `additionalImages`");
     }
-    let helm_spot = mirror.key_spot("helm");
     let platform = release::stanza(&mut mirror, report, api_version);
     let operators = operators::stanza(&mut mirror, report, api_version);
     let additional_images = images::additional(&mut mirror, report, api_version);
@@ -231,13 +221,6 @@ fn document(
     let blocked = images::blocked(&mut mirror, report);
     samples(&mut mirror, report);
     mirror.done(report);
-    let asked = helm.as_ref().is_some_and(|stanza| !stanza.is_empty());
-    let unsupported = helm_spot.filter(|_| asked).into_iter().map(|spot| {
-        let problem = "Helm chart content is not supported by this version of bundle yet";
-        let hint = format!("remove `{}`, or carry it with another tool for now", spot.field);
-        report.finding(&spot, problem.to_owned(), &hint)
-    });
-    let unsupported = unsupported.collect();
     (!report.has_errors()).then(|| ImageSetConfig {
         file: file.to_owned(),
         api_version,
@@ -249,7 +232,6 @@ fn document(
         operators,
         helm,
         fingerprint,
-        unsupported,
     })
 }
 

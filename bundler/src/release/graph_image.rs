@@ -396,7 +396,7 @@ impl Base {
             }
             _ => based::index(&entries, true, &mut documents),
         };
-        Ok(Made { documents, root, base: self.name.name() })
+        Ok(Made { documents, root, base: Some(self.name.name()) })
     }
 
     /// The image of one platform; gives its descriptor.

@@ -329,6 +329,7 @@ fn options(place: &Place) -> CreateOptions {
             trust: Trust { keys: Vec::new(), stores: Vec::new(), accept_unsigned: false },
             graph: GraphOptions::default(),
         },
+        helm: crate::helm::HelmOptions::default(),
         client: place.client.clone(),
         progress: Arc::default(),
         cancel: CancellationToken::new(),

@@ -63,6 +63,11 @@ impl<R: Read> Tarball<R> {
         Self { reader, left: 0, padding: 0, entries: 0 }
     }
 
+    /// What it reads from.
+    pub fn reader(&self) -> &R {
+        &self.reader
+    }
+
     /// The next entry; `None` at the end.
     pub fn entry(&mut self) -> Result<Option<Entry>, TarError> {
         let (mut long_path, mut extended) = (None, Extended::default());

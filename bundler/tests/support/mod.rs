@@ -13,7 +13,7 @@ use bundler::release::graph_image::GraphOptions;
 use bundler::release::path::AcceptedRisks;
 use bundler::release::proven::Trust;
 use bundler::release::service::ServiceOptions;
-use bundler::{CreateError, CreateOptions, Created, ReleaseOptions, Stream, Written};
+use bundler::{CreateError, CreateOptions, Created, HelmOptions, ReleaseOptions, Stream, Written};
 use format_spec::keys::SecretKey;
 use format_spec::limits::PART_MIN;
 use registry::client::Client;
@@ -62,6 +62,7 @@ pub fn options(text: &str, directory: &Path, client: &Client) -> CreateOptions {
             trust: Trust { keys: Vec::new(), stores: Vec::new(), accept_unsigned: false },
             graph: GraphOptions::default(),
         },
+        helm: HelmOptions::default(),
         client: client.clone(),
         progress: Arc::default(),
         cancel: CancellationToken::new(),

@@ -12,6 +12,7 @@ use std::path::{Component, Path, PathBuf};
 
 use format_spec::Digest;
 
+use super::charts::Charts;
 use super::files::Files;
 use crate::durable;
 use crate::error::ImportError;
@@ -23,18 +24,20 @@ const LIST: &str = ".written-by-bundle";
 /// Names and the digests of their bytes. A name has two while its file is exchanged.
 type List = BTreeSet<(PathBuf, Digest)>;
 
-/// Writes `files` into `directory`. Returns the names of all of them and of those that were removed.
+/// Writes `files` and the archives of `charts` into `directory`. Returns the names of all of them and of those that were removed.
 pub(super) fn write(
     directory: &Path,
     files: &Files,
+    charts: &mut Charts,
     warnings: &mut Vec<String>,
 ) -> Result<(Vec<PathBuf>, Vec<PathBuf>), ImportError> {
     let before = read_list(directory)?;
-    if files.is_empty() && before.is_empty() {
+    let own = files.iter().map(|(name, bytes)| (name.clone(), Digest::of(bytes)));
+    let mut now: List = own.chain(charts.files()).collect();
+    if now.is_empty() && before.is_empty() {
         return Ok((Vec::new(), Vec::new()));
     }
     durable::directory(directory)?;
-    let now: List = files.iter().map(|(name, bytes)| (name.clone(), Digest::of(bytes))).collect();
     // Both, for a run that ends in between: the next one knows whose they are.
     let both: List = before.union(&now).cloned().collect();
     let places: BTreeSet<PathBuf> = both
@@ -45,21 +48,38 @@ pub(super) fn write(
     if both != before {
         write_list(directory, &both)?;
     }
-    for (name, bytes) in files {
+    let mut lacking = BTreeSet::new();
+    for (name, digest) in &now {
         let path = directory.join(name);
-        match found(&path)? {
-            Some(digest) if digest == Digest::of(bytes) => continue,
+        let there = found(&path)?;
+        if there == Some(*digest) {
+            continue;
+        }
+        let fetched = match files.get(name) {
+            Some(_) => None,
+            None => match charts.fetch(name) {
+                Some(bytes) => Some(bytes),
+                None => {
+                    lacking.insert((name.clone(), *digest));
+                    continue;
+                }
+            },
+        };
+        match there {
             // What was written here, and nobody changed.
             Some(digest) if before.contains(&(name.clone(), digest)) => {}
             None if !occupied(&path) => {}
             _ => keep(&path, warnings)?,
         }
         durable::directory(path.parent().unwrap_or(directory))?;
-        durable::write(&path, bytes)?;
+        let bytes = fetched.as_ref().or_else(|| files.get(name));
+        durable::write(&path, bytes.map_or(&[][..], |bytes| &**bytes))?;
     }
+    now.retain(|entry| !lacking.contains(entry));
+    let stay: BTreeSet<&PathBuf> = now.iter().map(|(name, _)| name).collect();
     let mut removed = Vec::new();
     let gone: BTreeSet<&PathBuf> =
-        before.iter().map(|(name, _)| name).filter(|name| !files.contains_key(*name)).collect();
+        before.iter().map(|(name, _)| name).filter(|name| !stay.contains(name)).collect();
     for name in gone {
         let path = directory.join(name);
         match found(&path)? {
@@ -75,7 +95,7 @@ pub(super) fn write(
         }
     }
     write_list(directory, &now)?;
-    Ok((files.keys().cloned().collect(), removed))
+    Ok((now.into_iter().map(|(name, _)| name).collect(), removed))
 }
 
 /// Moves somebody else's file out of the way.
@@ -154,7 +174,9 @@ mod tests {
 
     fn put(directory: &Path, of: &[(&str, &str)]) -> (usize, usize, usize) {
         let mut warnings = Vec::new();
-        let (written, removed) = write(directory, &files(of), &mut warnings).unwrap();
+        let (written, removed) =
+            write(directory, &files(of), &mut Charts::new([].into_iter(), None), &mut warnings)
+                .unwrap();
         (written.len(), removed.len(), warnings.len())
     }
 

@@ -4,11 +4,12 @@
 //!    [`stated`] what they say of releases, signatures and the graph image.
 //! 2. [`mirrors`] finds for every image the source and the mirror by which a cluster gets to it.
 //! 3. [`objects`] and [`mod@catalogs`] are the API's, [`document`] spells them; [`files`] says which file holds what.
-//! 4. [`directory`] writes the files, and takes away those of an earlier writing that are no more.
+//! 4. [`mod@charts`] fetches the archives of Helm charts; [`directory`] writes the files, and takes away those of an earlier writing that are no more.
 //!
 //! The same state of a target gives the same bytes, whenever and wherever they are written.
 
 mod catalogs;
+mod charts;
 mod directory;
 mod document;
 mod files;
@@ -31,6 +32,7 @@ use crate::intake::Media;
 use crate::ledger::{self, Remote};
 use crate::paths::Destination;
 use crate::verify;
+use charts::Charts;
 use replay::Standing;
 pub(crate) use stated::Stated;
 pub use stated::{OfferedCatalog, catalogs};
@@ -121,7 +123,8 @@ async fn from_target_or_media(options: ResourceOptions) -> Result<ClusterResourc
         true => options.workspace.join(files::results_name(&standing)),
         false => options.workspace.join(DIRECTORY),
     });
-    write(&standing, told, nested, &to, options.form, warnings)
+    let from = options.from.is_empty().then_some(at);
+    write(&standing, told, nested, &to, options.form, warnings, from).await
 }
 
 async fn from_media(
@@ -154,19 +157,29 @@ pub(crate) async fn after_import(
     let remote: Remote = ledger::read_remote(at).await?;
     let mut warnings = Vec::new();
     let standing = records::standing(at, &remote, &mut warnings).await?;
-    write(&standing, at.target.clone(), at.nested, to, Form::default(), warnings)
+    let (told, from) = (at.target.clone(), Some(at.clone()));
+    write(&standing, told, at.nested, to, Form::default(), warnings, from).await
 }
 
-fn write(
+async fn write(
     standing: &Standing,
     told: Target,
     nested: usize,
     to: &Path,
     form: Form,
     mut warnings: Vec<String>,
+    from: Option<Destination>,
 ) -> Result<ClusterResources, ImportError> {
     let site = files::Site { target: told, nested };
     let made = files::make(standing, &site, form, &mut warnings)?;
-    let (files, removed) = directory::write(to, &made, &mut warnings)?;
-    Ok(ClusterResources { directory: to.to_owned(), files, removed, warnings })
+    // What is wrong there was told when the files were made.
+    let stated = Stated::of(&standing.resources, &mut Vec::new());
+    let mut charts = Charts::new(stated.charts.values(), from.as_ref());
+    let directory = to.to_owned();
+    let writing = move || {
+        let (files, removed) = directory::write(&directory, &made, &mut charts, &mut warnings)?;
+        charts.tell(&mut warnings);
+        Ok(ClusterResources { directory, files, removed, warnings })
+    };
+    tokio::task::spawn_blocking(writing).await?
 }

@@ -1,6 +1,6 @@
 //! What the last sequences state about releases and the like: the resources of the index, by their names.
 //!
-//! In: resources as SPEC 5.4 has them. Out: releases, signatures, the graph image, catalogs. What must hold: a name that is
+//! In: resources as SPEC 5.4 has them. Out: releases, signatures, the graph image, catalogs, charts. What must hold: a name that is
 //! not known is passed over, it is of a later version; a known one that cannot be used is told and left out.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::catalogs::Template;
+use super::charts::Chart;
 use crate::limits::SIGNATURE_MAX;
 
 /// A release that stands.
@@ -52,6 +53,8 @@ pub(crate) struct Stated {
     pub(crate) graph: Option<Made>,
     /// Catalog images, with what the user wants in their objects.
     pub(crate) catalogs: BTreeMap<Made, Option<Template>>,
+    /// Helm charts, by name and version.
+    pub(crate) charts: BTreeMap<String, Chart>,
 }
 
 impl Stated {
@@ -105,6 +108,14 @@ impl Stated {
                     *known = template;
                 }
             }
+            "chart" => {
+                let chart: Chart = parse(content)?;
+                chart.check(rest)?;
+                let known = self.charts.entry(rest.to_owned()).or_insert_with(|| chart.clone());
+                if *known != chart {
+                    return Err("another stream has another chart of this name".to_owned());
+                }
+            }
             _ => {}
         }
         Ok(())
@@ -118,7 +129,10 @@ impl Stated {
     /// Whether this name at the target is of an image that no cluster asks for under another name.
     pub(crate) fn is_made(&self, repository: &Repository, tag: &Tag) -> bool {
         let is = |made: &Made| made.repository == *repository && made.tag == *tag;
-        self.graph.as_ref().is_some_and(is) || self.catalogs.keys().any(is)
+        let chart = |chart: &Chart| chart.repository == *repository && chart.tag == *tag;
+        self.graph.as_ref().is_some_and(is)
+            || self.catalogs.keys().any(is)
+            || self.charts.values().any(chart)
     }
 }
 
@@ -196,6 +210,14 @@ mod tests {
         Resource { name: name.to_owned(), content: content.to_owned() }
     }
 
+    fn chart(name: &str, version: &str) -> String {
+        let digest = Digest::of(name.as_bytes());
+        format!(
+            r#"{{"name":"{name}","version":"{version}","repository":"charts/app","tag":"1.0.0_b1","digest":"{digest}",
+                "archive":{{"digest":"{digest}","size":5}}}}"#
+        )
+    }
+
     #[test]
     fn what_is_known_is_taken_and_the_rest_told_or_passed_over() {
         let hex = "ab".repeat(32);
@@ -212,6 +234,7 @@ mod tests {
                 resource("graph-image", graph),
                 resource("catalog/redhat/index/v4.14", b""),
                 resource("catalog/redhat/index/v4.15", br#"{"digest":"?","of-later":[1]}"#),
+                resource("chart/app/1.0.0+b1", chart("app", "1.0.0+b1").as_bytes()),
                 resource("of-later/versions", b"?"),
                 resource("of-later", b"?"),
             ],
@@ -228,7 +251,7 @@ mod tests {
         for (repository, tag) in ["v4.14", "v4.15"]
             .map(|tag| name("redhat/index", tag))
             .into_iter()
-            .chain([name("openshift/graph-image", "latest")])
+            .chain([name("openshift/graph-image", "latest"), name("charts/app", "1.0.0_b1")])
         {
             assert!(stated.is_made(&repository, &tag));
         }
@@ -251,6 +274,12 @@ mod tests {
             ("catalog/x/1", b"{\"template\":{\"metadata\":{\"labels\":{\"a\":true}}}}"),
             ("catalog/x/1", &[b' '; CATALOG_MAX + 1]),
             ("catalog/x/1", &large),
+            ("chart/app/1.0.0", b"{}"),
+            ("chart/other/1.0.0", chart("app", "1.0.0").as_bytes()),
+            ("chart/../../x/1.0.0", chart("../../x", "1.0.0").as_bytes()),
+            ("chart/app/..", chart("app", "..").as_bytes()),
+            ("chart/a b/1.0.0", chart("a b", "1.0.0").as_bytes()),
+            ("chart/app/2.0.0", chart("app", "2.0.0").replace("5}", "99999999}").as_bytes()),
         ] {
             let mut warnings = Vec::new();
             let nothing = Stated::of(&[resource(odd, content)], &mut warnings);

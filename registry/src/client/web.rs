@@ -1,21 +1,22 @@
 //! Documents that no registry has: update graphs, release signatures.
 //!
 //! In: an address and a limit of bytes. Out: the whole document, within the client's TLS settings, proxies, retries
-//! and stall limit. What must hold: no credentials of a registry are looked up or sent; a redirect never leads from
-//! TLS to plain HTTP, nor over plain HTTP to another host that the person did not name; nothing of an address but
-//! its scheme, host and path stands in a message.
+//! and stall limit. What must hold: credentials are sent to the very host alone that they are for, when it asks for them and
+//! the caller allows it; a redirect never leads from TLS to plain HTTP, nor over plain HTTP to another host that the person
+//! did not name; nothing of an address but its scheme, host and path stands in a message.
 
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
-use reqwest::header::{self, HeaderMap};
+use reqwest::header::{self, HeaderMap, HeaderValue};
 use reqwest::{Method, Response};
 use url::Url;
 
-use super::error::{Failed, Fault};
+use super::credentials::{Credential, Found};
+use super::error::{Failed, Fault, Used};
 use super::headers::{authority, retry_after, same_origin};
 use super::retry::Tries;
-use super::session::{bounded, drain, redirect_target, text};
+use super::session::{basic, bounded, drain, redirect_target, text};
 use super::tls::Tls;
 use super::transport::Transport;
 use super::{Client, ClientError, Core, LOST_TIME, hold};
@@ -41,7 +42,18 @@ impl Client {
         max: u64,
     ) -> Result<Document, ClientError> {
         let failed = |failed| ClientError::new("fetch", shown(url), failed);
-        self.core.document(url, accept, max).await.map_err(failed)
+        self.core.document(url, accept, max, false).await.map_err(failed)
+    }
+
+    /// The same, with the credentials that the authentication file has for its host, where that asks for some.
+    pub async fn document_with_credentials(
+        &self,
+        url: &Url,
+        accept: &str,
+        max: u64,
+    ) -> Result<Document, ClientError> {
+        let failed = |failed| ClientError::new("fetch", shown(url), failed);
+        self.core.document(url, accept, max, true).await.map_err(failed)
     }
 }
 
@@ -51,7 +63,13 @@ fn shown(url: &Url) -> String {
 }
 
 impl Core {
-    async fn document(&self, url: &Url, accept: &str, max: u64) -> Result<Document, Failed> {
+    async fn document(
+        &self,
+        url: &Url,
+        accept: &str,
+        max: u64,
+        known: bool,
+    ) -> Result<Document, Failed> {
         check(url)?;
         let host: Option<RegistryHost> = authority(url).parse().ok();
         let key = host.map(|host| (host, false));
@@ -65,7 +83,7 @@ impl Core {
         }
         let mut tries = Tries::first_contact(self.options.retry, &self.counters);
         loop {
-            let fault = match self.attempt(url, accept, max).await {
+            let fault = match self.attempt(url, accept, max, known).await {
                 Ok(document) => return Ok(document),
                 Err(fault) => fault,
             };
@@ -78,9 +96,48 @@ impl Core {
         }
     }
 
-    async fn attempt(&self, url: &Url, accept: &str, max: u64) -> Result<Document, Fault> {
-        let answer = self.follow(url, accept).await?;
+    async fn attempt(
+        &self,
+        url: &Url,
+        accept: &str,
+        max: u64,
+        known: bool,
+    ) -> Result<Document, Fault> {
+        let mut answer = self.follow(url, accept, None).await?;
+        let mut used = None;
+        // Only who was asked itself: after a redirect nobody knows whom it is for.
+        if known && answer.status() == 401 && same_origin(url, answer.url()) {
+            let host: Option<RegistryHost> = authority(url).parse().ok();
+            let found = match &host {
+                Some(host) => self.credentials.find(host, None).await?,
+                None => None,
+            };
+            match found {
+                Some(Found { source, .. }) if !self.may_prove(url, host.as_ref()) => {
+                    used = Some(Used::Nothing(format!(
+                        "{source} is not sent over plain HTTP, unless `--plain-http` names the host"
+                    )));
+                }
+                Some(Found { credential: Credential::Basic { user, password }, source }) => {
+                    drain(answer).await;
+                    used = Some(Used::From(source));
+                    answer = self.follow(url, accept, Some(basic(&user, &password)?)).await?;
+                }
+                _ => {
+                    let places = self.credentials.searched();
+                    let name = authority(url);
+                    used = Some(Used::Nothing(format!(
+                        "found no credentials for `{name}` in {places}"
+                    )));
+                }
+            }
+        }
         if !answer.status().is_success() {
+            let status = answer.status().as_u16();
+            if let (401 | 403, Some(used)) = (status, used) {
+                let host = authority(answer.url());
+                return Err(Fault::Unauthorized { status, detail: String::new(), used, host });
+            }
             return Err(refusal(self, answer).await);
         }
         let media_type = media_type(answer.headers());
@@ -88,15 +145,22 @@ impl Core {
         Ok(Document { bytes, media_type })
     }
 
-    /// Sends the request once and follows its redirects.
-    async fn follow(&self, url: &Url, accept: &str) -> Result<Response, Fault> {
-        let mut url = url.clone();
+    /// Sends the request once and follows its redirects. Who we are is said to the first host alone.
+    async fn follow(
+        &self,
+        first: &Url,
+        accept: &str,
+        proof: Option<HeaderValue>,
+    ) -> Result<Response, Fault> {
+        let mut url = first.clone();
         let mut way = self.way_to(&url)?;
         for _ in 0..=REDIRECTS_MAX {
-            let call = way
-                .http
-                .request(Method::GET, url.clone())
-                .header(header::ACCEPT, accept)
+            let mut call =
+                way.http.request(Method::GET, url.clone()).header(header::ACCEPT, accept);
+            if let Some(proof) = proof.as_ref().filter(|_| same_origin(first, &url)) {
+                call = call.header(header::AUTHORIZATION, proof);
+            }
+            let call = call
                 .build()
                 .map_err(|_| Fault::Protocol("the request cannot be written".into()))?;
             self.counters.request();
@@ -117,6 +181,14 @@ impl Core {
             url = next;
         }
         Err(Fault::Protocol(format!("more than {REDIRECTS_MAX} redirects")))
+    }
+
+    /// Whether a password may go there: over plain HTTP only to this machine and to who was named for it.
+    fn may_prove(&self, url: &Url, host: Option<&RegistryHost>) -> bool {
+        let named = &self.options.plain_http;
+        url.scheme() == "https"
+            || url.host_str().is_some_and(is_loopback_name)
+            || host.is_some_and(|host| named.iter().any(|named| named.covers(host, 80)))
     }
 
     /// Connections to the host of this address, with its own TLS settings.

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use bundler::helm::images::{Found, Skipped};
 use bundler::report::{Catalog, Created, Planned, Summary, Written};
 use format_spec::Sequence;
 use format_spec::head::{ContentClass, Failure, Kind, Totals};
@@ -134,6 +135,7 @@ fn plan(text: &mut String, planned: &Planned) -> std::fmt::Result {
     }
     releases(text, &planned.summary)?;
     catalogs(text, &planned.summary)?;
+    charts(text, &planned.summary, true)?;
     // A release and a catalog have hundreds of names, all of one kind: the lines above count them.
     let (mut of_releases, mut of_catalogs) = (0, 0);
     for reference in &planned.references {
@@ -178,6 +180,7 @@ fn sequence_written(text: &mut String, written: &Written, answer: &Answer<'_>) -
     writeln!(text, "  digest  {}", written.digest)?;
     releases(text, &written.summary)?;
     catalogs(text, &written.summary)?;
+    charts(text, &written.summary, false)?;
     counts(text, totals, &written.summary)?;
     writeln!(text, "  {}, all files {}", size::count(parts, "part"), size::show(bytes))?;
     if totals.removals > 0 {
@@ -221,6 +224,38 @@ fn catalogs(text: &mut String, summary: &Summary) -> std::fmt::Result {
                 writeln!(text, "    {line}")?;
             }
         }
+    }
+    Ok(())
+}
+
+/// The charts; in a dry run with each image and where it was found.
+fn charts(text: &mut String, summary: &Summary, images: bool) -> std::fmt::Result {
+    let lines = if images { usize::MAX } else { LINES };
+    for chart in summary.charts.iter().take(lines) {
+        let count = size::count(chart.images.len() as u64, "image");
+        let found_by = match chart.found_by {
+            "helm" => "",
+            "scan" => ", guessed from its default values",
+            _ => ", as far as its annotations say",
+        };
+        let (name, from) = (plain(&chart.name), plain(&chart.from));
+        writeln!(text, "  chart {name} from {from}: {count}{found_by}")?;
+        if !images {
+            continue;
+        }
+        for Found { image, found } in &chart.images {
+            for at in found {
+                let (image, at) = (plain(image), plain(&at.to_string()));
+                writeln!(text, "    {image}  {at}")?;
+            }
+        }
+        for Skipped { value, why, found } in &chart.skipped {
+            let (value, at) = (plain(value), plain(&found.to_string()));
+            writeln!(text, "    left out `{value}`  {at}: {why}")?;
+        }
+    }
+    if let Some(more @ 1..) = summary.charts.len().checked_sub(lines) {
+        writeln!(text, "  … and {more} more charts: `--output json` has all")?;
     }
     Ok(())
 }

@@ -22,6 +22,11 @@ pub(super) fn text(updates: &Updates) -> String {
     for catalog in &updates.catalogs {
         let _ = bundles(&mut text, catalog);
     }
+    for chart in &updates.charts {
+        let (name, from) = (plain(&chart.chart), plain(&chart.from));
+        let changed = if chart.changed { ", carried before with other content" } else { "" };
+        let _ = writeln!(text, "chart {name} {}  from {from}{changed}", plain(&chart.version));
+    }
     let _ = images(&mut text, updates);
     let _ = answer::left_out(&mut text, &updates.blocked, &updates.failures, &updates.hints);
     if !updates.is_empty() {

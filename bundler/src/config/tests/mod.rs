@@ -99,7 +99,6 @@ mirror:
     assert!(config.blocked_by("docker.io/library/redis:7").is_some());
     assert!(config.blocked_by("docker://docker.io/library/redis:7").is_some());
     assert!(config.blocked_by("quay.io/docker.io/x:1").is_none());
-    assert!(config.unsupported().is_empty());
 }
 
 #[test]
@@ -149,7 +148,6 @@ fn the_template_parses_and_every_comment_of_it_too() {
         Ok(loaded) => {
             assert_eq!(loaded.config.archive_size, Some(4));
             assert_eq!(loaded.config.blocked.len(), 2);
-            assert_eq!(loaded.config.unsupported().len(), 1);
             assert_eq!(loaded.config.additional_images.len(), 5);
         }
         Err(error) => panic!("{error}\n{full}"),

@@ -361,6 +361,14 @@ fn helm_is_checked() {
             "url: https://a.b, charts: [{name: a, imagePaths: [1]}]",
             "4:85: @.charts[0].imagePaths[0]: needs",
         ),
+        (
+            "url: https://a.b, charts: [{name: a, imagePaths: ['{.a[}']}]",
+            "4:85: @.charts[0].imagePaths[0]: `{.a[}` is no path that is known here",
+        ),
+        (
+            "url: https://a.b, charts: [{name: a, version: newest}]",
+            "4:81: @.charts[0].version: `newest` is neither a version nor a range of versions",
+        ),
     ] {
         refused(&one(rest), &[&expected.replace('@', at)]);
     }
@@ -370,21 +378,4 @@ fn helm_is_checked() {
     );
     let config = ok(&v2("  helm: {local: [{name: a, path: ./a.tgz}]}\n"));
     assert_eq!(config.helm.unwrap().local[0].path, PathBuf::from("./a.tgz"));
-}
-
-#[test]
-fn content_that_is_not_supported_yet_is_named() {
-    let config = ok(&v2("  platform: {graph: true}
-  operators: [{catalog: q.io/a/b:1}]
-  helm:
-    local: [{name: a, path: b}]
-  additionalImages: []
-"));
-    compare(config.unsupported(), &["6:3: mirror.helm: Helm chart content is not supported"], "");
-    let empty = ok(&v2("  platform: {}\n  operators: []\n  helm: {local: []}\n  samples: []\n"));
-    assert_eq!(empty.unsupported(), []);
-    assert_eq!(
-        ok(&v2("  platform: {channels: [], graph: false}\n  operators:\n")).unsupported(),
-        []
-    );
 }
