@@ -52,7 +52,7 @@ const COMMON: &str =
     "`--help` also shows the common options: workspace, credentials, certificates, output, retries";
 
 /// Names of commands that this version, or this build of it, does not have.
-const ELSEWHERE: &[&str] = &["mirror", "delete", "prune"];
+const ELSEWHERE: &[&str] = &["mirror", "delete"];
 const ELSEWHERE_REGISTRY: &[&str] = &[];
 const ELSEWHERE_LIST: &[&str] = &[];
 const FEATURED: &[&str] = &[
@@ -60,6 +60,7 @@ const FEATURED: &[&str] = &[
     "create",
     "list",
     "import",
+    "prune",
     "verify",
     "describe",
     "diff",

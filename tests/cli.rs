@@ -52,6 +52,7 @@ fn help_names_every_command_and_exit_code() {
         "keys",
         "create",
         "import",
+        "prune",
         "verify",
         "describe",
         "diff",
@@ -65,7 +66,7 @@ fn help_names_every_command_and_exit_code() {
     ] {
         assert!(text.contains(word), "{word}: {text}");
     }
-    for later in ["mirror ", "prune"] {
+    for later in ["mirror ", "delete"] {
         assert!(!text.contains(&format!("\n  {later}")), "{later}");
     }
     assert!(help.stderr.is_empty());

@@ -341,6 +341,17 @@ pub enum ImportError {
     /// Nothing was ever imported into a target.
     #[error("no sequence was imported into {0}, so there is nothing to tell a cluster about it")]
     NoRecords(String),
+    /// Nothing was ever imported into a target from which something is to be removed.
+    #[error("no sequence was imported into {0}, so there is nothing to remove")]
+    NothingImported(String),
+    /// What stands at a target is not known, so nothing is removed from it.
+    #[error("nothing is removed from {target}, as what stands there is not known: {reason}")]
+    Unknown {
+        /// The target.
+        target: String,
+        /// Why.
+        reason: String,
+    },
     /// The import is done, and what comes behind it is not.
     #[error("everything is at the target, but the files for clusters could not be written: {0}")]
     Resources(Box<ImportError>),
@@ -495,6 +506,7 @@ impl ImportError {
             | Self::NeverImported { .. }
             | Self::NoRecords(_)
             | Self::TwoStreams
+            | Self::NothingImported(_)
             | Self::Collision { .. } => ErrorKind::Usage,
             Self::NothingThere(_) | Self::Missing { .. } | Self::Earlier { .. } => {
                 ErrorKind::Incomplete
@@ -518,7 +530,7 @@ impl ImportError {
             },
             Self::Expired { .. } => ErrorKind::Stale,
             Self::LedgerFork { .. } => ErrorKind::ForkOrForeign,
-            Self::RequiredMissing { .. } => ErrorKind::Gap,
+            Self::Unknown { .. } | Self::RequiredMissing { .. } => ErrorKind::Gap,
             Self::TwoHeads { .. } => ErrorKind::ForkOrForeign,
             Self::Nested { .. } => ErrorKind::Usage,
             Self::Write { .. } | Self::Room { .. } | Self::State { .. } => ErrorKind::NoSpace,

@@ -99,6 +99,15 @@ impl ImportError {
                  imported: `docker://HOST/NAMESPACE`"
                     .into()
             }
+            Self::NothingImported(_) => {
+                "name the address and namespace that the import was given, and its `--max-nested-paths`"
+                    .into()
+            }
+            Self::Unknown { target, .. } => format!(
+                "bring the target to where it was: `bundle import --put-back --from DIR {target}` with the media of these \
+                 sequences, or where it was set back `bundle import --from DIR {target}` with all of them; then run the same \
+                 command again"
+            ),
             Self::NoRecords(_) => {
                 "name the address and namespace that the import was given, and its `--max-nested-paths`; without a target, \
                  name the media too: `--from DIR`"

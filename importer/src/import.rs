@@ -12,6 +12,7 @@ use format_spec::{Digest, Repository, Tag};
 use registry::client::Product;
 use tokio::sync::Semaphore;
 
+use crate::cluster::records::Back;
 use crate::error::ImportError;
 use crate::images::images_of;
 use crate::intake::Media;
@@ -20,10 +21,11 @@ use crate::limits::{MANIFEST_ROOM, READ_BACKS};
 use crate::lock::{Lease, LocalLock, lock_local};
 use crate::order::{self, Arranged, Step, arrange, restore};
 use crate::paths::Destination;
+use crate::prune::{self, Change, Planned};
 use crate::push::{Counts, Push};
 use crate::read_back::{self, Damaged};
 use crate::readiness;
-use crate::report::{Imported, ImportedSequence, Outcome};
+use crate::report::{Imported, ImportedSequence, Outcome, Pruned};
 use crate::sparse::{self, Sparse};
 use crate::subjects::Subjects;
 use crate::survey::{self, Promised, Work};
@@ -46,11 +48,13 @@ pub async fn import(options: ImportOptions) -> Result<Imported, ImportError> {
         () = cancel.cancelled() => Err(ImportError::Cancelled),
         written = run.resources() => written,
     }?;
+    let pruning_plan = run.pruning_plan(&sequences)?;
     Ok(Imported {
         target: run.told_target(),
         dry_run: run.options.dry_run,
         sequences,
         cluster_resources,
+        pruning_plan,
         warnings: run.warnings,
     })
 }
@@ -69,6 +73,10 @@ struct Run {
     lacking: put_back::Lacking,
     /// What a dry run would have brought so far: each sequence is counted as if those before it were there.
     promised: Promised,
+    /// The names at the target, from the first sequence on that is taken.
+    names: Option<prune::Known>,
+    /// What a dry run would have removed so far.
+    planned: Planned,
 }
 
 /// The records before the import.
@@ -110,6 +118,8 @@ impl Run {
             sparse: None,
             lacking: put_back::Lacking::new(),
             promised: Promised::default(),
+            names: None,
+            planned: Planned::default(),
         })
     }
 
@@ -414,6 +424,14 @@ impl Run {
             report.blobs_present = work.present;
             (report.manifests_put, report.tags_put) = work.names();
             self.promised.add(&places, index);
+            if let Some(mut change) = self.change(&one, known).await? {
+                change.planned(&self.at, one.verified(), &self.planned);
+                let after = prune::after(&self.at, &change, Some(&mut self.planned));
+                let (pruned, warnings) = after.await?;
+                self.names = Some(Ok(change.after));
+                self.warnings.extend(warnings);
+                report.pruned = Some(pruned);
+            }
             return Ok(report);
         }
         let record =
@@ -439,14 +457,56 @@ impl Run {
             return Ok(report);
         }
         self.take_lease(known, lease).await?;
+        let change = self.change(&one, known).await?;
         let lease = lease.as_ref().expect("taken just now");
-        tokio::select! {
+        let (report, warnings) = tokio::select! {
             () = lease.lost.cancelled() => {
                 lease.holder().await?;
                 Err(ImportError::TakenOver { holder: "unknown".to_owned() })
             }
-            done = self.carry_out(one, places, (work, damaged), &record, known, lease) => done,
+            done = self.carry_out(one, places, (work, damaged), (&record, change.as_ref()), known, lease) => done,
+        }?;
+        self.warnings.extend(warnings);
+        if let Some(change) = change {
+            self.names = Some(Ok(change.after));
         }
+        Ok(report)
+    }
+
+    /// What a sequence changes of the names at the target; `None` where nothing is to be removed because of it.
+    async fn change(
+        &mut self,
+        one: &Arranged,
+        known: &Known,
+    ) -> Result<Option<Change>, ImportError> {
+        if self.options.skip_pruning || one.step != Step::Accept {
+            return Ok(None);
+        }
+        let names = match self.names.take() {
+            Some(names) => names,
+            None => prune::read(&self.at, &known.remote, Back::Whole).await?,
+        };
+        match names {
+            Ok(names) => Ok(Some(Change::of(&self.at, names, one.verified()))),
+            Err(unknown) => {
+                self.warnings.push(format!(
+                    "nothing is removed from the target, as what stands there is not known: {unknown}; afterwards \
+                     `bundle prune {}` removes what left the configuration",
+                    self.options.target
+                ));
+                self.names = Some(Err(unknown));
+                Ok(None)
+            }
+        }
+    }
+
+    /// Writes down what a dry run would have removed.
+    fn pruning_plan(&self, sequences: &[ImportedSequence]) -> Result<Option<PathBuf>, ImportError> {
+        let all: Vec<&Pruned> = sequences.iter().filter_map(|one| one.pruned.as_ref()).collect();
+        if !self.options.dry_run || all.is_empty() {
+            return Ok(None);
+        }
+        prune::write_plan(&self.options.workspace, &self.at, &all)
     }
 
     /// What is to be done for a sequence.
@@ -501,10 +561,10 @@ impl Run {
         one: Arranged,
         places: Vec<Repository>,
         (work, damaged): (Work, Damaged),
-        record: &Record,
+        (record, change): (&Record, Option<&Change>),
         known: &Known,
         lease: &Lease,
-    ) -> Result<ImportedSequence, ImportError> {
+    ) -> Result<(ImportedSequence, Vec<String>), ImportError> {
         let (whole, by_digest) = (one.step == Step::Accept, one.step == Step::PutBack);
         let push = Push {
             at: self.at.clone(),
@@ -531,7 +591,7 @@ impl Run {
         if by_digest {
             let how = (self.options.parallel_blobs, &*self.options.progress);
             damaged.mended(&self.at, &push.places, index, how).await?;
-            return self.put_back(&push, &work).await;
+            return Ok((self.put_back(&push, &work).await?, Vec::new()));
         }
         let tags = async {
             push.tags(&work.tags).await?;
@@ -548,13 +608,21 @@ impl Run {
         .await;
         tags?;
         ahead?;
+        let (mut pruned, mut warnings) = (None, Vec::new());
+        if let Some(change) = change {
+            self.options.progress.phase("removing what left the configuration");
+            lease.holder().await?;
+            let (removed, told) = prune::after(&self.at, change, None).await?;
+            (pruned, warnings) = (Some(removed), told);
+        }
         sequences::write(&self.at, verified).await?;
         ledger::write_remote(&self.at, record).await?;
         self.remember(record, known)?;
         let outcome = if whole { Outcome::Imported } else { Outcome::Known };
         let mut report = done(&push, &work, outcome);
+        report.pruned = pruned;
         report.receipt = Some(self.write_receipt(&report)?);
-        Ok(report)
+        Ok((report, warnings))
     }
 
     /// The end of what puts back by digest: the sequence's own record has its bytes too. It is named again only where it is not
@@ -634,6 +702,7 @@ fn summary(verified: &Verified, outcome: Outcome) -> ImportedSequence {
         blobs_present: 0,
         manifests_put: 0,
         tags_put: 0,
+        pruned: None,
         carried: (index.blobs.len() + index.manifests.len()) as u64,
         bytes: head.parts.iter().map(|part| part.bytes).sum(),
         parts: head.parts.len() as u64,

@@ -71,6 +71,11 @@ impl Record {
         self.stream == other.stream && self.last() == other.last()
     }
 
+    /// The most path components of repositories of its stream at the target; `asked` when it does not say.
+    pub(crate) fn nested(&self, asked: usize) -> usize {
+        self.nested.unwrap_or(asked)
+    }
+
     fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = serde_json::to_vec_pretty(self).expect("only text keys");
         bytes.push(b'\n');

@@ -11,7 +11,7 @@
 //!    in the same buffer that is sent, and goes on in [`uploads`] that an earlier run left; then the rest of the cells is proven; then manifests, children
 //!    before parents; then, when the lease still holds, tags. [`subjects`] lists referrers where the
 //!    registry does not.
-//! 7. [`sequences`] leaves the record of what came, the [`ledger`] moves last; a [`receipt`] says what happened.
+//! 7. [`prune`](mod@prune) removes what left the configuration; [`sequences`] leaves the record of what came, the [`ledger`] moves last; a [`receipt`] says what happened.
 //! 8. [`cluster`] makes of what stands at the target then the files that a cluster is given.
 //!
 //! Apart from that, [`shelf`] reads of sequences what somebody wants of them without an import, [`put_back`] brings again by digest what a target lost of sequences that it has had, and [`against`](mod@against) reads from a target what sequences promised to it.
@@ -39,6 +39,7 @@ mod order;
 mod outlet;
 mod paths;
 mod profile;
+mod prune;
 mod push;
 mod put_back;
 mod read_back;
@@ -73,10 +74,11 @@ pub use cluster::{
 pub use error::{Damage, ErrorKind, ImportError, Problem, WrongSize};
 pub use import::import;
 pub use outlet::{Outlet, OutletForm, OutletOptions, to_directory};
+pub use prune::{PruneOptions, PruneReport, prune};
 pub use registry::record::LEDGER;
 pub use report::{
-    Imported, ImportedSequence, Lack, LackKind, Opened, Outcome, ProvenTarget, VerifiedSequence,
-    VerifyReport,
+    Imported, ImportedSequence, Lack, LackKind, Left, Opened, Outcome, ProvenTarget, Pruned,
+    PrunedRepository, VerifiedSequence, VerifyReport,
 };
 
 pub use shelf::{MediaShelf, ShelvedRelease};
@@ -114,7 +116,9 @@ pub struct ImportOptions {
     pub put_back: bool,
     /// With it, read what the target says it has, and send again what arrives damaged.
     pub read_back: bool,
-    /// Only plan: nothing is written, neither at the target nor in the workspace.
+    /// Keep at the target what left the configuration.
+    pub skip_pruning: bool,
+    /// Only plan: nothing is written at the target, and in the workspace only what would be removed.
     pub dry_run: bool,
     /// Blobs sent at one time; 6 is a good number.
     pub parallel_blobs: usize,

@@ -47,6 +47,12 @@ pub const QUESTIONS: usize = 32;
 /// itself: each question costs two requests.
 pub const PROBES: usize = 32;
 
+/// Tags of one repository that are looked at before anything of it is removed: each costs a request.
+pub const PRUNED_TAGS_MAX: usize = 20_000;
+
+/// Manifests that are read at one time to see what they name: 4 MiB each at most.
+pub const MANIFESTS_READ: usize = 8;
+
 /// Repositories into which one blob is mounted at a time.
 pub const MOUNTS: usize = 4;
 

@@ -40,6 +40,11 @@ impl Destination {
         Ok(Self { client, target, nested, ledger, seen, plain })
     }
 
+    /// The same for repositories that were given names of at most `nested` components there.
+    pub(crate) fn nested(&self, nested: usize) -> Self {
+        Self { nested, ..self.clone() }
+    }
+
     /// The registry.
     pub(crate) fn host(&self) -> &RegistryHost {
         &self.target.registry

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use format_spec::head::{Head, Kind};
 use format_spec::index::Index;
 use format_spec::keys::KeyId;
-use format_spec::{Digest, Sequence, StreamId};
+use format_spec::{Digest, Repository, Sequence, StreamId, Tag};
 use serde::{Serialize, Serializer};
 
 use crate::cluster::ClusterResources;
@@ -22,6 +22,64 @@ pub enum Outcome {
     Known,
     /// It would be imported (`--dry-run`).
     Planned,
+}
+
+/// What was removed from a target, or would be.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Pruned {
+    /// Tags.
+    pub tags: u64,
+    /// Manifests.
+    pub manifests: u64,
+    /// The same by repository of the target, ascending.
+    pub repositories: Vec<PrunedRepository>,
+    /// What stays behind because it could not be removed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<Left>,
+}
+
+/// What was removed from one repository.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PrunedRepository {
+    /// The repository at the target.
+    pub name: Repository,
+    /// Manifests, in the order in which they go.
+    pub manifests: Vec<Digest>,
+    /// Tags.
+    pub tags: Vec<Tag>,
+}
+
+/// Something that could not be removed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Left {
+    /// `host/repository:tag` or `host/repository@digest`.
+    pub name: String,
+    /// Why.
+    pub reason: String,
+}
+
+impl PrunedRepository {
+    pub(crate) fn new(name: &Repository) -> Self {
+        Self { name: name.clone(), manifests: Vec::new(), tags: Vec::new() }
+    }
+}
+
+impl Pruned {
+    pub(crate) fn add(&mut self, repository: PrunedRepository) {
+        self.tags += repository.tags.len() as u64;
+        self.manifests += repository.manifests.len() as u64;
+        if !repository.tags.is_empty() || !repository.manifests.is_empty() {
+            self.repositories.push(repository);
+        }
+    }
+
+    /// Whether nothing went and nothing was to go.
+    pub fn is_nothing(&self) -> bool {
+        self.repositories.is_empty() && self.left.is_empty()
+    }
 }
 
 /// One sequence of an import.
@@ -42,7 +100,7 @@ pub struct ImportedSequence {
     pub signers: Vec<String>,
     /// References that it sets.
     pub references: u64,
-    /// References that it removes. They are recorded; nothing is deleted at the target.
+    /// References that it removes.
     pub removals: u64,
     /// Blobs sent (dry run: to be sent).
     pub blobs_pushed: u64,
@@ -56,6 +114,9 @@ pub struct ImportedSequence {
     pub manifests_put: u64,
     /// Tags set (dry run: to be set).
     pub tags_put: u64,
+    /// What was removed because of it (dry run: would be); none where `--skip-pruning` keeps it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pruned: Option<Pruned>,
     /// Blobs and manifests that the sequence carries.
     pub carried: u64,
     /// Bytes of the part files.
@@ -86,6 +147,9 @@ pub struct Imported {
     /// The files for clusters that were written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cluster_resources: Option<ClusterResources>,
+    /// The plan of what would be removed, as a file, in a dry run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pruning_plan: Option<PathBuf>,
     /// What a person should know.
     pub warnings: Vec<String>,
 }

@@ -18,7 +18,9 @@ use importer::{ErrorKind, ImportError, ImportOptions, Outcome, Problem};
 use registry::client::{Deleted, Totals};
 use registry::progress::Progress;
 use registry::reference::{ManifestRef, RegistryHost};
-use support::{Bench, Running, Spec, Written, assert_there, client, listing, noise, tag, trusted};
+use support::{
+    Bench, Distribution, Running, Spec, Written, assert_there, client, listing, noise, tag, trusted,
+};
 
 /// Three repositories that share a layer, and an index of two images.
 fn first() -> Spec {
@@ -647,58 +649,9 @@ async fn many_small_blobs_share_their_cells() {
     assert_there(&registry.host, &spec).await;
 }
 
-/// CNCF distribution, where Debian has put it.
-struct Distribution {
-    process: std::process::Child,
-    host: RegistryHost,
-    _data: tempfile::TempDir,
-}
-
-impl Distribution {
-    fn start() -> Option<Self> {
-        let binary = std::path::Path::new("/usr/bin/docker-registry");
-        if !binary.exists() {
-            println!("skipped: no docker-registry here");
-            return None;
-        }
-        let data = tempfile::tempdir().unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let config = data.path().join("config.yml");
-        let root = data.path().join("data");
-        let text = format!(
-            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}, \
-             delete: {{enabled: true}}}}\nhttp: {{addr: '127.0.0.1:{port}'}}\n",
-            root.display()
-        );
-        fs_err::write(&config, text).unwrap();
-        let process = std::process::Command::new(binary)
-            .arg("serve")
-            .arg(&config)
-            .stdout(std::process::Stdio::null())
-            .stderr(std::process::Stdio::null())
-            .spawn()
-            .unwrap();
-        let host = format!("127.0.0.1:{port}").parse().unwrap();
-        for _ in 0..600 {
-            if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Some(Self { process, host, _data: data })
-    }
-}
-
-impl Drop for Distribution {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn distribution_takes_it_all() {
-    let Some(registry) = Distribution::start() else { return };
+    let Some(registry) = Distribution::start(true) else { return };
     let bench = Bench::new(&registry.host);
     let one = first();
     let written = one.write(bench.media.path());

@@ -39,7 +39,7 @@ pub struct Args {
     /// Write the images into this directory, for other tools, and into no registry: there is no order, no record, and
     /// nothing is deleted
     #[arg(long, value_name = "DIR", value_parser = cli::directory,
-          conflicts_with_all = ["target", "new_stream", "put_back", "max_nested_paths"])]
+          conflicts_with_all = ["target", "new_stream", "put_back", "skip_pruning", "max_nested_paths"])]
     to_dir: Option<PathBuf>,
     /// The form of what `--to-dir` writes
     #[arg(long, value_enum, value_name = "FORM", default_value = "v2", requires = "to_dir")]
@@ -57,7 +57,10 @@ pub struct Args {
     /// Read what the target says it has of these sequences, and send again what arrives damaged
     #[arg(long, requires = "put_back")]
     read_back: bool,
-    /// Only say what would be pushed; proves signatures, presence and order, but not the bytes of the parts, as
+    /// Keep at the target what left the configuration; `bundle prune` removes it later
+    #[arg(long, conflicts_with = "put_back")]
+    skip_pruning: bool,
+    /// Only say what would be pushed and removed; proves signatures, presence and order, but not the bytes of the parts, as
     /// `bundle verify` does
     #[arg(long)]
     dry_run: bool,
@@ -108,6 +111,7 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         new_stream: args.new_stream,
         put_back: args.put_back,
         read_back: args.read_back,
+        skip_pruning: args.skip_pruning,
         dry_run: args.dry_run,
         parallel_blobs: context.common.parallel_blobs.unwrap_or(cli::IMPORT_BLOBS),
         max_nested_paths: args.max_nested_paths,
@@ -257,6 +261,9 @@ fn last_lines(text: &mut String, answer: &Answer<'_>) -> std::fmt::Result {
     };
     let what = settled(&imported.sequences, *put_back);
     if imported.dry_run {
+        if let Some(plan) = &imported.pruning_plan {
+            writeln!(text, "what would be removed is in {}", plan.display())?;
+        }
         let new = imported.sequences.iter().any(|sequence| sequence.outcome == Outcome::Planned);
         return match (new, imported.sequences.iter().any(ImportedSequence::moves)) {
             (true, _) => {
@@ -279,6 +286,9 @@ fn last_lines(text: &mut String, answer: &Answer<'_>) -> std::fmt::Result {
             "a registry says of damaged bytes that they are there: with `--read-back` they are read, and what is damaged is \
              sent again"
         );
+    }
+    if imported.sequences.iter().any(|one| one.pruned.as_ref().is_some_and(|p| p.manifests > 0)) {
+        text.push_str(super::prune::BLOBS);
     }
     match (store, &imported.cluster_resources) {
         (Some(store), _) => writeln!(
@@ -343,7 +353,14 @@ fn describe(text: &mut String, sequence: &ImportedSequence, dry_run: bool) -> st
     }
     if sequence.removals > 0 {
         let removals = size::count(sequence.removals, "name");
-        writeln!(text, "  {removals} left the configuration; nothing is deleted here")?;
+        let kept = match (&sequence.pruned, sequence.outcome) {
+            (None, Outcome::Imported | Outcome::Planned) => "; what they name stays",
+            _ => "",
+        };
+        writeln!(text, "  {removals} left the configuration{kept}")?;
+    }
+    if let Some(pruned) = &sequence.pruned {
+        text.push_str(&super::prune::lines(pruned, dry_run));
     }
     writeln!(text, "  signed by {}", sequence.signers.join(", "))?;
     if let Some(receipt) = &sequence.receipt {

@@ -22,6 +22,8 @@ mod list;
 mod man;
 #[cfg(feature = "create")]
 mod operators;
+#[cfg(feature = "import")]
+mod prune;
 #[cfg(feature = "serve")]
 mod registry;
 #[cfg(all(feature = "create", feature = "import"))]
@@ -116,6 +118,8 @@ pub enum Command {
     #[cfg(feature = "import")]
     Import(import::Args),
     #[cfg(feature = "import")]
+    Prune(prune::Args),
+    #[cfg(feature = "import")]
     Verify(verify::Args),
     #[cfg(feature = "import")]
     Describe(describe::Args),
@@ -154,6 +158,8 @@ impl Command {
             Self::List(args) => list::run(args, &context).await,
             #[cfg(feature = "import")]
             Self::Import(args) => import::run(args, &context).await,
+            #[cfg(feature = "import")]
+            Self::Prune(args) => prune::run(args, &context).await,
             #[cfg(feature = "import")]
             Self::Verify(args) => verify::run(args, &context).await,
             #[cfg(feature = "import")]

@@ -128,6 +128,7 @@ impl Bench {
             new_stream: false,
             put_back: false,
             read_back: false,
+            skip_pruning: false,
             dry_run: false,
             parallel_blobs: 6,
             max_nested_paths: 0,

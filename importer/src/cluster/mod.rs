@@ -15,7 +15,7 @@ mod document;
 mod files;
 mod mirrors;
 mod objects;
-mod records;
+pub(crate) mod records;
 mod replay;
 mod stated;
 

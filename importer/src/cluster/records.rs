@@ -10,10 +10,11 @@ use std::io::{self, BufReader, Read};
 use format_spec::entries::{Entries, Entry};
 use format_spec::hash::Hasher;
 use format_spec::head::{Head, Kind, Link};
-use format_spec::index::{Index, Resource};
+use format_spec::index::{Index, ReferenceEntry, Removal, Resource};
 use format_spec::limits::{HEAD_MAX, INDEX_MAX};
 use format_spec::{Digest, Repository, Sequence, StreamId};
 use registry::client::{BlobStream, ErrorKind as WireKind};
+use registry::media_type::is_index;
 use registry::record;
 use tokio::runtime::Handle;
 
@@ -28,10 +29,37 @@ use crate::survey::ask;
 /// Bytes of an index that are fetched at a time.
 const PIECE: usize = 256 * 1024;
 
+/// What is made of a stream while its sequences pass, ascending.
+pub(crate) trait Follow: Send + 'static {
+    /// A sequence begins. `failed`: its create could not have everything, so what it does not name is not gone.
+    fn begin(&mut self, kind: Kind, failed: bool);
+    /// A manifest comes into `repository`; whether it is an index.
+    fn carry(&mut self, repository: &Repository, manifest: (Digest, bool));
+    /// A name is set in `repository`.
+    fn set(&mut self, repository: &Repository, entry: ReferenceEntry);
+    /// A name left the configuration.
+    fn remove(&mut self, repository: &Repository, removal: Removal);
+}
+
+/// How far back the sequences of a stream are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Back {
+    /// To the last full one: what stands.
+    Full,
+    /// To the last full one that could have everything: what stands and what nobody took away.
+    Whole,
+    /// To the first that has a record: what was ever set.
+    First,
+}
+
+/// Sequences of a stream that have no record at the target, though what stands depends on them.
+pub(crate) type Hole = (StreamId, std::ops::RangeInclusive<u64>);
+
 /// One sequence, as its head says.
-struct Known {
-    sequence: Sequence,
+pub(crate) struct Known {
+    pub(crate) sequence: Sequence,
     kind: Kind,
+    failed: bool,
     /// The digest of the head that was read.
     digest: Digest,
     /// What the head says of earlier ones.
@@ -42,6 +70,13 @@ struct Known {
     index_bytes: u64,
 }
 
+impl Known {
+    /// Whether it says everything anew, so that nothing before it counts.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.kind == Kind::Full && !self.failed
+    }
+}
+
 /// Reads what stands at a target, of every stream that it follows. What is missing is told.
 pub(super) async fn standing(
     at: &Destination,
@@ -50,7 +85,14 @@ pub(super) async fn standing(
 ) -> Result<Standing, ImportError> {
     let mut standing = Standing::default();
     for stands in &remote.records {
-        let known = sequences(at, remote, stands, warnings).await?;
+        let (known, holes) = sequences(at, remote, stands, Back::Full).await?;
+        warnings.extend(holes.iter().map(|hole| {
+            let told = told(hole);
+            format!(
+                "the target has no record of {told}: what only they set is missing in the files for the cluster; `bundle \
+                 import --put-back --from DIR` with their media puts the records back"
+            )
+        }));
         let mut replay = Replay::default();
         let mut resources = Vec::new();
         for one in &known {
@@ -82,13 +124,7 @@ pub(super) fn of_media<'a>(
             replays.push((head.stream, head.sequence, Replay::default(), &[]));
         }
         let (_, last, replay, resources) = replays.last_mut().expect("pushed just now");
-        replay.begin(head.kind);
-        for removal in &index.removals {
-            replay.remove(index.repository(removal.repository), removal.clone());
-        }
-        for entry in &index.references {
-            replay.set(index.repository(entry.repository), entry.clone());
-        }
+        pass(head, index, replay);
         (*last, *resources) = (head.sequence, &index.resources);
     }
     let mut standing = Standing::default();
@@ -100,13 +136,29 @@ pub(super) fn of_media<'a>(
     standing
 }
 
-/// The sequences of a stream that say what stands: from the last full one to where the target stands, ascending.
-async fn sequences(
+/// A sequence that is at hand passes.
+pub(crate) fn pass(head: &Head, index: &Index, follower: &mut impl Follow) {
+    follower.begin(head.kind, !head.failures.is_empty());
+    for entry in &index.manifests {
+        for id in &entry.repositories {
+            follower.carry(index.repository(*id), (entry.digest, is_index(&entry.media_type)));
+        }
+    }
+    for removal in &index.removals {
+        follower.remove(index.repository(removal.repository), removal.clone());
+    }
+    for entry in &index.references {
+        follower.set(index.repository(entry.repository), entry.clone());
+    }
+}
+
+/// The sequences of a stream up to where the target stands, ascending, and those of which there is no record.
+pub(crate) async fn sequences(
     at: &Destination,
     remote: &Remote,
     stands: &Record,
-    warnings: &mut Vec<String>,
-) -> Result<Vec<Known>, ImportError> {
+    back: Back,
+) -> Result<(Vec<Known>, Vec<Hole>), ImportError> {
     let stream = stands.stream;
     let of_stream = remote.sequences.iter().filter(|(of, _)| *of == stream).map(|(_, one)| *one);
     let mut there: Vec<Sequence> = of_stream.filter(|one| *one <= stands.sequence).collect();
@@ -114,7 +166,12 @@ async fn sequences(
     // The digests that are known: of where the stream stands, then of what each head names.
     let mut named = HashMap::from([(stands.sequence, stands.last().digest)]);
     let mut found: Vec<Known> = Vec::new();
-    while !there.is_empty() && found.last().is_none_or(|last| last.kind != Kind::Full) {
+    let enough = |last: &Known| match back {
+        Back::Full => last.kind == Kind::Full,
+        Back::Whole => last.is_whole(),
+        Back::First => false,
+    };
+    while !there.is_empty() && !found.last().is_some_and(enough) {
         let some = there.split_off(there.len().saturating_sub(RECORDS_AT_ONCE));
         let heads = ask(some, RECORDS_AT_ONCE, |one| Box::pin(head(at, stream, one)));
         let mut heads: Vec<Known> = heads.await?.into_iter().flatten().collect();
@@ -130,27 +187,29 @@ async fn sequences(
             }
             named.extend(one.links.iter().map(|link| (link.sequence, link.digest)));
             found.push(one);
-            if found.last().is_some_and(|last| last.kind == Kind::Full) {
+            if found.last().is_some_and(enough) {
                 break;
             }
         }
     }
     found.reverse();
-    tell_holes(&found, stands, warnings);
-    Ok(found)
+    let holes = holes(&found, stands);
+    Ok((found, holes))
 }
 
-/// Says which sequences have no record at the target, where what they set is not known.
-fn tell_holes(found: &[Known], stands: &Record, warnings: &mut Vec<String>) {
-    let mut tell = |from: u64, to: u64| {
-        let numbers =
-            if from == to { format!("sequence {to}") } else { format!("sequences {from} to {to}") };
-        warnings.push(format!(
-            "the target has no record of {numbers} of stream {}: what only they set is missing in the files for the \
-             cluster; `bundle import --put-back --from DIR` with their media puts the records back",
-            stands.stream
-        ));
-    };
+/// A hole in words.
+pub(crate) fn told((stream, missing): &Hole) -> String {
+    let (from, to) = (missing.start(), missing.end());
+    match from == to {
+        true => format!("sequence {to} of stream {stream}"),
+        false => format!("sequences {from} to {to} of stream {stream}"),
+    }
+}
+
+/// Which sequences have no record at the target, where what they set is not known.
+fn holes(found: &[Known], stands: &Record) -> Vec<Hole> {
+    let mut holes = Vec::new();
+    let mut tell = |from: u64, to: u64| holes.push((stands.stream, from..=to));
     let mut reached = 0;
     for one in found {
         // An incremental one may say that nothing was left out since an earlier one than the last.
@@ -166,6 +225,7 @@ fn tell_holes(found: &[Known], stands: &Record, warnings: &mut Vec<String>) {
     if reached < stands.sequence.get() {
         tell(reached + 1, stands.sequence.get());
     }
+    holes
 }
 
 /// The head in the record of a sequence; `None` when the target lost it.
@@ -193,6 +253,7 @@ async fn head(
     Ok(Some(Known {
         sequence,
         kind: head.kind,
+        failed: !head.failures.is_empty(),
         digest: layer.digest,
         links,
         base: head.base.map(|link| link.sequence),
@@ -202,29 +263,29 @@ async fn head(
 }
 
 /// Takes what the index of a sequence says into what stood before it.
-async fn index(
+pub(crate) async fn index<F: Follow>(
     at: &Destination,
     stream: StreamId,
     one: &Known,
-    mut replay: Replay,
-) -> Result<(Replay, Vec<Resource>), ImportError> {
+    mut follower: F,
+) -> Result<(F, Vec<Resource>), ImportError> {
     let tag = record::sequence_tag(stream, one.sequence);
     if one.index_bytes > INDEX_MAX {
         return Err(unusable(at, &tag, format!("its index has {} bytes", one.index_bytes)));
     }
     let (digest, size) = (one.index, one.index_bytes);
     let blob = at.client.get_blob(at.host(), &at.ledger, &digest, size, 0).await?;
-    replay.begin(one.kind);
+    follower.begin(one.kind, one.failed);
     let reader = Fetched { handle: Handle::current(), blob, hasher: Hasher::new() };
-    let taken = tokio::task::spawn_blocking(move || take(reader, digest, replay)).await?;
+    let taken = tokio::task::spawn_blocking(move || take(reader, digest, follower)).await?;
     taken.map_err(|problem| unusable(at, &tag, problem))
 }
 
-fn take(
+fn take<F: Follow>(
     reader: Fetched,
     digest: Digest,
-    mut replay: Replay,
-) -> Result<(Replay, Vec<Resource>), String> {
+    mut follower: F,
+) -> Result<(F, Vec<Resource>), String> {
     let mut entries =
         Entries::open(BufReader::with_capacity(PIECE, reader)).map_err(|e| e.to_string())?;
     let repositories = std::mem::take(&mut entries.repositories);
@@ -234,9 +295,15 @@ fn take(
     // Removals stand behind the names that are set; no name is in both.
     for entry in entries.by_ref() {
         match entry.map_err(|error| error.to_string())? {
-            Entry::Reference(entry) => replay.set(repository(entry.repository)?, entry),
-            Entry::Removal(removal) => replay.remove(repository(removal.repository)?, removal),
-            _ => {}
+            Entry::Manifest(entry) => {
+                let manifest = (entry.digest, is_index(&entry.media_type));
+                for id in entry.repositories {
+                    follower.carry(repository(id)?, manifest);
+                }
+            }
+            Entry::Reference(entry) => follower.set(repository(entry.repository)?, entry),
+            Entry::Removal(removal) => follower.remove(repository(removal.repository)?, removal),
+            Entry::Blob(_) | Entry::Required(_) => {}
         }
     }
     let (resources, reader) =
@@ -245,7 +312,7 @@ fn take(
     if found != digest {
         return Err(format!("its index arrived with the digest {found}"));
     }
-    Ok((replay, resources))
+    Ok((follower, resources))
 }
 
 /// A blob of the target as a reader of a thread of its own.

@@ -11,6 +11,8 @@ use format_spec::index::{ReferenceEntry, Removal};
 use format_spec::{Digest, Repository, StreamId, Tag};
 use registry::reference::Reference;
 
+use super::records::Follow;
+
 /// An image that stands at the target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Image {
@@ -32,16 +34,16 @@ pub(crate) struct Replay {
     names: BTreeMap<(Repository, Tag), (Digest, String, ContentClass)>,
 }
 
-impl Replay {
-    /// A sequence begins.
-    pub(crate) fn begin(&mut self, kind: Kind) {
+impl Follow for Replay {
+    fn begin(&mut self, kind: Kind, _failed: bool) {
         if kind == Kind::Full {
             self.names.clear();
         }
     }
 
-    /// A name is set in `repository`.
-    pub(crate) fn set(&mut self, repository: &Repository, entry: ReferenceEntry) {
+    fn carry(&mut self, _: &Repository, _: (Digest, bool)) {}
+
+    fn set(&mut self, repository: &Repository, entry: ReferenceEntry) {
         // What is only reached by digest is attached to an image; every image has a tag at the target.
         if let Some(tag) = entry.tag
             && !is_attached(&entry.source)
@@ -51,13 +53,14 @@ impl Replay {
         }
     }
 
-    /// A name left the configuration.
-    pub(crate) fn remove(&mut self, repository: &Repository, removal: Removal) {
+    fn remove(&mut self, repository: &Repository, removal: Removal) {
         if let Some(tag) = removal.tag {
             self.names.remove(&(repository.clone(), tag));
         }
     }
+}
 
+impl Replay {
     /// What stands after the last sequence.
     pub(crate) fn end(self) -> impl Iterator<Item = Image> {
         self.names.into_iter().map(|((repository, tag), (digest, source, class))| Image {
@@ -113,10 +116,10 @@ mod tests {
     #[test]
     fn the_last_word_counts_and_removals_are_gone() {
         let mut replay = Replay::default();
-        replay.begin(Kind::Full);
+        replay.begin(Kind::Full, false);
         set(&mut replay, "a/b", Some("1"), "q.io/a/b:1");
         set(&mut replay, "a/c", Some("1"), "q.io/a/c:1");
-        replay.begin(Kind::Incremental);
+        replay.begin(Kind::Incremental, false);
         set(&mut replay, "a/b", Some("1"), "r.io/a/b:1");
         let gone =
             Removal { repository: 0, tag: Some("1".parse().unwrap()), digest: Digest::of(b"") };
@@ -129,7 +132,7 @@ mod tests {
     fn a_full_sequence_says_everything_anew() {
         let mut replay = Replay::default();
         set(&mut replay, "a/b", Some("1"), "q.io/a/b:1");
-        replay.begin(Kind::Full);
+        replay.begin(Kind::Full, false);
         set(&mut replay, "a/c", Some("1"), "q.io/a/c:1");
         assert_eq!(sources(replay), ["q.io/a/c:1"]);
     }

@@ -2,7 +2,11 @@
 //! Knows nothing of the code that it tests but the public API.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
-#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test that cannot be set up has failed, or says why it is skipped"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -76,6 +80,8 @@ pub struct Spec {
     pub earlier: BTreeMap<Digest, (u64, String)>,
     /// Repositories whose tag `1` left the configuration.
     pub removed: Vec<String>,
+    /// Further names that left: repository, tag or none, digest.
+    pub gone: Vec<(String, Option<String>, Digest)>,
     /// Where images of a repository come from, when it matters.
     pub sources: BTreeMap<String, (String, ContentClass)>,
     pub resources: Vec<Resource>,
@@ -94,6 +100,7 @@ impl Spec {
             images: Vec::new(),
             earlier: BTreeMap::new(),
             removed: Vec::new(),
+            gone: Vec::new(),
             sources: BTreeMap::new(),
             resources: Vec::new(),
             limit: PART_DEFAULT,
@@ -151,7 +158,36 @@ impl Spec {
         document
     }
 
-    fn document(&mut self, layers: &[Vec<u8>]) -> Document {
+    /// An image that is attached to another.
+    pub fn attached_to(&mut self, subject: &Document, layer: Vec<u8>) -> Document {
+        let mut document = self.document(&[layer]);
+        let mut manifest: serde_json::Value = serde_json::from_slice(&document.bytes).unwrap();
+        manifest["artifactType"] = "application/vnd.example.sbom".into();
+        manifest["subject"] = json!({"mediaType": subject.media_type,
+            "digest": subject.digest().to_string(), "size": subject.bytes.len()});
+        document.bytes = manifest.to_string().into_bytes();
+        document
+    }
+
+    /// An index over these.
+    pub fn over(children: Vec<Document>) -> Document {
+        let manifests: Vec<_> = children
+            .iter()
+            .map(|child| {
+                json!({"mediaType": child.media_type, "digest": child.digest().to_string(),
+                       "size": child.bytes.len()})
+            })
+            .collect();
+        let bytes = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": manifests});
+        Document {
+            bytes: bytes.to_string().into_bytes(),
+            media_type: OCI_INDEX.to_owned(),
+            blobs: Vec::new(),
+            children,
+        }
+    }
+
+    pub fn document(&mut self, layers: &[Vec<u8>]) -> Document {
         let config = json!({"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers",
             "diff_ids": layers.iter().map(|l| Digest::of(l).to_string()).collect::<Vec<_>>()}})
         .to_string()
@@ -188,6 +224,7 @@ impl Spec {
             .map(|(name, _, _)| name.as_str())
             .chain(self.earlier.values().map(|(_, home)| home.as_str()))
             .chain(self.removed.iter().map(String::as_str))
+            .chain(self.gone.iter().map(|(name, ..)| name.as_str()))
             .collect();
         let id = |name: &str| {
             u32::try_from(repositories.iter().position(|r| *r == name).unwrap()).unwrap()
@@ -306,6 +343,11 @@ impl Spec {
                     tag: Some("1".parse().unwrap()),
                     digest: Digest::of(name.as_bytes()),
                 })
+                .chain(self.gone.iter().map(|(name, tag, digest)| Removal {
+                    repository: id(name),
+                    tag: tag.as_ref().map(|tag| tag.parse().unwrap()),
+                    digest: *digest,
+                }))
                 .collect(),
             resources: self.resources.clone(),
         };
@@ -343,7 +385,7 @@ impl Spec {
     }
 }
 
-fn blobs_of(document: &Document) -> Vec<Digest> {
+pub fn blobs_of(document: &Document) -> Vec<Digest> {
     document.children.iter().flat_map(blobs_of).chain(document.blobs.iter().copied()).collect()
 }
 
@@ -385,6 +427,55 @@ impl Drop for Running {
     }
 }
 
+/// CNCF distribution, where Debian has put it.
+pub struct Distribution {
+    process: std::process::Child,
+    pub host: RegistryHost,
+    _data: tempfile::TempDir,
+}
+
+impl Distribution {
+    pub fn start(delete: bool) -> Option<Self> {
+        let binary = std::path::Path::new("/usr/bin/docker-registry");
+        if !binary.exists() {
+            println!("skipped: no docker-registry here");
+            return None;
+        }
+        let data = tempfile::tempdir().unwrap();
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let config = data.path().join("config.yml");
+        let root = data.path().join("data");
+        let text = format!(
+            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}, \
+             delete: {{enabled: {delete}}}}}\nhttp: {{addr: '127.0.0.1:{port}'}}\n",
+            root.display()
+        );
+        fs_err::write(&config, text).unwrap();
+        let process = std::process::Command::new(binary)
+            .arg("serve")
+            .arg(&config)
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let host = format!("127.0.0.1:{port}").parse().unwrap();
+        for _ in 0..600 {
+            if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        Some(Self { process, host, _data: data })
+    }
+}
+
+impl Drop for Distribution {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
 /// A client that speaks plain HTTP to `host` and does not wait.
 pub fn client(host: &RegistryHost) -> Client {
     Client::new(ClientOptions {
@@ -423,6 +514,7 @@ impl Bench {
             new_stream: false,
             put_back: false,
             read_back: false,
+            skip_pruning: false,
             dry_run: false,
             parallel_blobs: 6,
             max_nested_paths: 0,
