@@ -235,6 +235,15 @@ fn a_directory_and_a_repository_without_helm_bring_what_annotations_list() {
         "application/vnd.cncf.helm.chart.provenance.v1.prov"
     );
     assert_eq!(site.target.tags("charts/app"), ["1.1.0", "1.2.3"]);
+    // What is new before a create, and after it.
+    let look = |more: &[&str]| {
+        let (config, workspace) = (site.path("imageset.yaml"), site.path("connected"));
+        let line = ["list", "updates", "--config", text(&config), "--workspace", text(&workspace)];
+        site.bundle(&[&line, more].concat()).ok()
+    };
+    assert_eq!(look(&["--output", "json"]).json()["nothing"], true);
+    fs_write(&local.join("templates/x.yaml"), b"kind: Y\n");
+    look(&[]).says("chart local v0.1.0  from mine/local, carried before with other content\n");
     // The same directory elsewhere, later, in a new workspace: nothing new.
     let first = site.target.manifest("charts/local", "v0.1.0").unwrap();
     fs::remove_dir_all(site.path("connected/made")).unwrap();
@@ -506,4 +515,45 @@ fn odd_real_charts_are_read() {
         "frobnitz_with_bom:1.2.3",
     ];
     assert_eq!(found, expected.map(|name| format!("charts/{name}")));
+}
+
+#[test]
+fn a_repository_gets_its_credentials() {
+    let site = Site::new();
+    let archive = packed("app", &[("Chart.yaml", "apiVersion: v2\nname: app\nversion: 1.0.0\n")]);
+    let (listener, host) = support::listener();
+    let index = format!(
+        "entries: {{app: [{{version: 1.0.0, urls: [app.tgz], digest: {}}}]}}",
+        Digest::of(&archive).hex()
+    );
+    // `user:secret`.
+    support::serve(listener, move |mut stream| -> std::io::Result<()> {
+        let mut reader = std::io::BufReader::new(stream.try_clone()?);
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut reader, &mut line)?;
+        let headers = support::wire::read_headers(&mut reader)?;
+        let known =
+            headers.get("authorization").is_some_and(|proof| proof == "Basic dXNlcjpzZWNyZXQ=");
+        let (status, body) = match line.split(' ').nth(1) {
+            _ if !known => (401, &b""[..]),
+            Some("/private/index.yaml") => (200, index.as_bytes()),
+            Some("/private/app.tgz") => (200, &*archive),
+            _ => (404, &b""[..]),
+        };
+        let length = body.len();
+        write!(
+            stream,
+            "HTTP/1.1 {status} X\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+        )?;
+        stream.write_all(body)
+    });
+    site.configure(&format!(
+        "  helm:\n    repositories:\n    - {{name: r, url: http://{host}/private}}\n"
+    ));
+    without_helm(&site, "media", &[]).refused(&[77]).says(&format!("no credentials for `{host}`"));
+    let auth = json!({"auths": {host.as_str(): {"auth": "dXNlcjpzZWNyZXQ="}}});
+    fs_write(&site.path("auth.json"), auth.to_string().as_bytes());
+    let run = without_helm(&site, "media", &["--authfile", text(&site.path("auth.json"))]).ok();
+    assert!(!format!("{run}").contains("dXNlcjpzZWNyZXQ"), "{run}");
+    run.says("chart charts/app:1.0.0");
 }

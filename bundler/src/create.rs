@@ -20,7 +20,7 @@ use crate::durable;
 use crate::error::{CreateError, fit};
 use crate::fetch::{self, FetchError};
 use crate::helm::HelmOptions;
-use crate::helm::carry as charts;
+use crate::helm::{asked as helm_asked, carry as charts};
 use crate::history::{History, Known};
 use crate::origin::{Loss, OriginError, Origins};
 use crate::plan::{self, Basis, Plan};
@@ -207,7 +207,7 @@ pub async fn create(stream: Stream, options: CreateOptions) -> Result<Created, C
             Ok(wish) => wishes.extend(wish),
             Err(error) => carried.failures.push(error.told()),
         }
-        let asked = charts::Asked {
+        let asked = helm_asked::Asked {
             config: &options.config,
             workspace: &options.workspace,
             max_nested_paths: options.max_nested_paths,

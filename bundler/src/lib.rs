@@ -63,7 +63,7 @@ pub use catalog::news::{CatalogNews, NewBundle, PackageNews};
 pub use create::{CreateOptions, Signers, Standing, Stream, create};
 pub use error::{CreateError, ErrorKind, Large, exit_bits};
 pub use helm::HelmOptions;
-pub use helm::carry::NewChart;
+pub use helm::news::NewChart;
 pub use release::asked::ReleaseOptions;
 pub use release::more::More;
 pub use report::{Created, Planned, Summary, Written};

@@ -24,8 +24,8 @@ use crate::config::{ImageSetConfig, ReleaseStanza};
 use crate::create::{REQUESTS, Stream};
 use crate::error::{CreateError, exit_bits, fit, reason};
 use crate::helm::HelmOptions;
-use crate::helm::carry as charts;
-use crate::helm::carry::NewChart;
+use crate::helm::asked::Asked;
+use crate::helm::news::{self, NewChart};
 use crate::history::{Known, Name};
 use crate::origin::{Origins, Source};
 use crate::plan::{self, Basis, Plan};
@@ -211,7 +211,7 @@ async fn look(options: UpdatesOptions) -> Result<Updates, CreateError> {
     drop(bundles);
     let mut resolved = resolve::resolve(config, wishes, &origins, rules, &known).await?;
     resolved.warnings.splice(0..0, idle.into_iter().flatten());
-    let asked = charts::Asked {
+    let asked = Asked {
         config,
         workspace: snapshot.path(),
         max_nested_paths: options.max_nested_paths,
@@ -219,7 +219,7 @@ async fn look(options: UpdatesOptions) -> Result<Updates, CreateError> {
         client,
         progress,
     };
-    let charts = charts::news(&asked, &known, &mut resolved).await;
+    let charts = news::news(&asked, &known, &mut resolved).await;
     let more = further(&options, &standing, &mut resolved, &known).await;
     catalogs.note(&mut resolved);
     let catalogs = catalogs.news(&known, &mut resolved);

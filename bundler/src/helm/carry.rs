@@ -5,32 +5,29 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::Path;
-use std::sync::Arc;
 
 use format_spec::Digest;
 use format_spec::head::ContentClass;
 use format_spec::index::Resource;
 use futures_util::StreamExt as _;
-use registry::client::{Client, ErrorKind as WireKind};
-use registry::progress::Progress;
+use registry::client::ErrorKind as WireKind;
 use registry::reference::Reference;
 use serde_json::json;
-use url::Url;
 
 use super::HelmOptions;
 use super::artifact;
+use super::asked::{Asked, Job, Jobs, Place};
 use super::chart::{Chart, ChartError};
 use super::images::{Found, Images, Skipped};
-use super::limits::{AT_ONCE, CHARTS_MAX};
+use super::limits::AT_ONCE;
 use super::local::{self, LocalError, Packed};
 use super::oci::{self, OciError};
 use super::paths::JsonPath;
 use super::render::{self, RenderError};
-use super::repository::{self, Entry, RepositoryError};
-use super::versions::{Asked as Versions, bare};
+use super::repository::{self, RepositoryError};
+use super::versions::bare;
 use crate::catalog::carry::place_of;
-use crate::config::{HelmChart, HelmRepository, ImageSetConfig, PlatformFilter};
+use crate::config::PlatformFilter;
 use crate::destination::{Destination, nest};
 use crate::error::{CreateError, fit, reason};
 use crate::history::Known;
@@ -41,23 +38,13 @@ use crate::resolve::{self, Resolved, Rules};
 use crate::wish::Wish;
 
 /// The first part of the names of their resources (SPEC 5.4).
-const KIND: &str = "chart/";
+pub(super) const KIND: &str = "chart/";
 
 /// Where charts that come from no registry are at the target.
 const BELOW: &str = "charts";
 
 /// Charts that one warning names.
 const NAMED: usize = 10;
-
-/// What has to be known.
-pub(crate) struct Asked<'a> {
-    pub(crate) config: &'a ImageSetConfig,
-    pub(crate) workspace: &'a Path,
-    pub(crate) max_nested_paths: usize,
-    pub(crate) options: &'a HelmOptions,
-    pub(crate) client: &'a Client,
-    pub(crate) progress: &'a Arc<Progress>,
-}
 
 /// What is carried of all charts.
 #[derive(Debug, Default)]
@@ -66,6 +53,8 @@ pub(crate) struct Carried {
     failures: Vec<Missed>,
     blocked: Vec<(String, String)>,
     warnings: Vec<String>,
+    /// The places of the charts, by name and version and by their names at the target.
+    names: HashMap<String, usize>,
     /// The charts that need an image, by its reference.
     users: HashMap<String, String>,
 }
@@ -83,25 +72,6 @@ struct Taken {
     how: Option<&'static str>,
     images: Vec<Found>,
     skipped: Vec<Skipped>,
-}
-
-/// A chart that is looked at.
-struct Job<'a> {
-    /// As the configuration calls it.
-    called: String,
-    /// Where it comes from, for people: what a failure is named by.
-    from: String,
-    line: u32,
-    paths: &'a [String],
-    platforms: &'a [PlatformFilter],
-    place: Place,
-}
-
-/// Where a chart is.
-enum Place {
-    Local(std::path::PathBuf),
-    Web(Url, Entry),
-    Registry(Reference),
 }
 
 /// Why a chart is not carried.
@@ -139,9 +109,8 @@ pub(crate) async fn carry<'a>(
     origins: &Origins,
     others: &[Wish<'a>],
 ) -> Result<(Carried, Vec<Wish<'a>>), CreateError> {
-    let mut carried = Carried::default();
-    let mut jobs: Vec<Job<'a>> = Vec::new();
-    carried.jobs(asked, &mut jobs).await;
+    let Jobs { jobs, failures } = Jobs::all(asked).await;
+    let mut carried = Carried { failures, ..Carried::default() };
     carried.tell_idle_options(asked.options, &jobs);
     let mut wishes = Wishes::of(others);
     let mut reading = futures_util::stream::iter(jobs)
@@ -153,8 +122,7 @@ pub(crate) async fn carry<'a>(
     let mut unrendered = Vec::new();
     while let Some((job, done)) = reading.next().await {
         match done {
-            Ok(None) => {}
-            Ok(Some((taken, warnings))) => {
+            Ok((taken, warnings)) => {
                 let name = format!("{} {}", taken.name, taken.version);
                 let about = |text: String| format!("chart {name}: {text}");
                 carried.warnings.extend(warnings.into_iter().map(about));
@@ -182,124 +150,15 @@ pub(crate) async fn carry<'a>(
     Ok((carried, wishes.own))
 }
 
-/// A chart that no sequence carried as it is now.
-#[derive(Debug, Clone, serde::Serialize)]
-pub struct NewChart {
-    /// Its name.
-    pub chart: String,
-    /// Its version.
-    pub version: String,
-    /// Where it comes from.
-    pub from: String,
-    /// Whether another archive was carried under that name and version.
-    pub changed: bool,
-}
-
-/// The charts that no sequence carried as they are now; those of repositories by what their index says.
-pub(crate) async fn news(
-    asked: &Asked<'_>,
-    known: &Known,
-    resolved: &mut Resolved,
-) -> Vec<NewChart> {
-    let mut carried = Carried::default();
-    let mut jobs = Vec::new();
-    carried.jobs(asked, &mut jobs).await;
-    let mut found = Vec::new();
-    for job in jobs {
-        let (name, version, archive) = match &job.place {
-            Place::Web(_, entry) => (job.called.clone(), entry.version.clone(), entry.expected()),
-            Place::Registry(reference) => {
-                let tag = reference.tag.as_ref().map_or("", |tag| tag.as_str());
-                (job.called.clone(), tag.replace('_', "+"), None)
-            }
-            Place::Local(path) => {
-                let path = path.clone();
-                let reading = tokio::task::spawn_blocking(move || {
-                    let archive = local::read(&path)?.archive;
-                    let chart = Chart::read(&archive)?;
-                    Ok::<_, CarryError>((chart.name, chart.version, Some(Digest::of(&archive))))
-                });
-                match reading.await {
-                    Ok(Ok(read)) => read,
-                    Ok(Err(error)) => {
-                        let at = format!("{}:{}: ", asked.config.file, job.line);
-                        carried.fail(
-                            &job.from,
-                            None,
-                            fit(&format!("{at}{}", reason(&error))),
-                            None,
-                        );
-                        continue;
-                    }
-                    Err(_) => continue,
-                }
-            }
-        };
-        let of = |resource: &&Resource| {
-            let rest = resource.name.strip_prefix(KIND).and_then(|rest| rest.split_once('/'));
-            rest.is_some_and(|(own, number)| own == name && bare(number) == bare(&version))
-        };
-        let before = known.resources().iter().find(of);
-        let same = before.is_some_and(|resource| {
-            let stated: Option<serde_json::Value> = serde_json::from_slice(&resource.content).ok();
-            let digest =
-                stated.and_then(|stated| stated["archive"]["digest"].as_str()?.parse().ok());
-            archive.is_none() || digest == archive
-        });
-        if !same {
-            found.push(NewChart {
-                chart: name,
-                version,
-                from: job.from,
-                changed: before.is_some(),
-            });
-        }
+/// Notes what could not be had.
+pub(super) fn tell(failures: Vec<Missed>, resolved: &mut Resolved) {
+    for Missed { name, kind, reason, hints } in failures {
+        resolved.fail(&name, ContentClass::Helm, kind, reason);
+        resolved.advise(&name, hints);
     }
-    carried.tell(resolved);
-    found
 }
 
 impl Carried {
-    /// What could not be had, and what is to be told.
-    fn tell(&mut self, resolved: &mut Resolved) {
-        for Missed { name, kind, reason, hints } in std::mem::take(&mut self.failures) {
-            resolved.fail(&name, ContentClass::Helm, kind, reason);
-            resolved.advise(&name, hints);
-        }
-        resolved.blocked.append(&mut self.blocked);
-        resolved.warnings.append(&mut self.warnings);
-    }
-
-    /// All charts that the configuration asks for.
-    async fn jobs<'a>(&mut self, asked: &Asked<'a>, jobs: &mut Vec<Job<'a>>) {
-        let Some(stanza) = asked.config.helm.as_ref().filter(|stanza| !stanza.is_empty()) else {
-            return;
-        };
-        asked.progress.phase("reading Helm charts");
-        for entry in &stanza.local {
-            jobs.push(Job {
-                called: entry.name.clone(),
-                from: entry.path.display().to_string(),
-                line: entry.at.line,
-                paths: &entry.image_paths,
-                platforms: &entry.platforms,
-                place: Place::Local(entry.path.clone()),
-            });
-        }
-        for repository in &stanza.repositories {
-            self.find(repository, asked, jobs).await;
-        }
-        if jobs.len() > CHARTS_MAX {
-            let reason = format!(
-                "{} versions of charts are asked for, at most {CHARTS_MAX} are carried",
-                jobs.len()
-            );
-            let hint = "name the `charts` and versions that are needed".to_owned();
-            self.fail("mirror.helm", None, reason, Some(hint));
-            jobs.clear();
-        }
-    }
-
     fn fail(&mut self, name: &str, kind: Option<WireKind>, reason: String, hint: Option<String>) {
         let hints = hint.into_iter().collect();
         self.failures.push(Missed { name: name.to_owned(), kind, reason, hints });
@@ -334,145 +193,6 @@ impl Carried {
         ));
     }
 
-    /// The charts of a repository that are asked for.
-    async fn find<'a>(
-        &mut self,
-        repository: &'a HelmRepository,
-        asked: &Asked<'a>,
-        jobs: &mut Vec<Job<'a>>,
-    ) {
-        let (url, line) = (&repository.url, repository.at.line);
-        let at = |line: u32| format!("{}:{line}: ", asked.config.file);
-        if url.scheme() == "oci" {
-            for chart in repository
-                .charts
-                .iter()
-                .map(Some)
-                .chain(repository.charts.is_empty().then_some(None))
-            {
-                let line = chart.map_or(line, |chart| chart.at.line);
-                if let Err((error, kind, from)) = self.find_oci(url, chart, line, asked, jobs).await
-                {
-                    self.fail(&from, kind, fit(&format!("{}{error}", at(line))), None);
-                }
-            }
-            return;
-        }
-        let index = match repository::index(asked.client, url).await {
-            Ok(index) => index,
-            Err(error) => {
-                let text = fit(&format!("{}{}", at(line), reason(&error)));
-                return self.fail(url.as_str(), error.kind(), text, None);
-            }
-        };
-        let mut push = |name: &str, entry: &Entry, line: u32, chart: Option<&'a HelmChart>| {
-            let place = match &entry.url {
-                Some(archive) if archive.scheme() == "oci" => {
-                    let place = archive.as_str().strip_prefix("oci://").unwrap_or_default().parse();
-                    place
-                        .map(Place::Registry)
-                        .map_err(|error| format!("its address is wrong: {error}"))
-                }
-                Some(archive) => Ok(Place::Web(archive.clone(), entry.clone())),
-                None => Err("`index.yaml` does not say where its archive is".to_owned()),
-            };
-            jobs.push(Job {
-                called: name.to_owned(),
-                from: format!("{}/{name} {}", url.as_str().trim_end_matches('/'), entry.version),
-                line,
-                paths: chart.map_or(&[], |chart| &chart.image_paths),
-                platforms: chart.map_or(&[], |chart| &chart.platforms),
-                place: place?,
-            });
-            Ok::<(), String>(())
-        };
-        let mut faults = Vec::new();
-        let whole = repository.charts.is_empty();
-        let named = repository.charts.iter().map(|chart| (chart.name.as_str(), Some(chart)));
-        let every = index.charts.keys().filter(|_| whole).map(|name| (name.as_str(), None));
-        for (name, chart) in named.chain(every) {
-            let line = chart.map_or(line, |chart| chart.at.line);
-            let from = format!("{}/{name}", url.as_str().trim_end_matches('/'));
-            let Some(entries) = index.charts.get(name) else {
-                let reason = format!("{}the repository has no chart `{name}`", at(line));
-                faults.push((from, reason));
-                continue;
-            };
-            let version = chart.and_then(|chart| chart.version.as_deref());
-            let versions = match Versions::of(version) {
-                Ok(versions) => versions,
-                Err(error) => {
-                    faults.push((from, format!("{}{error}", at(line))));
-                    continue;
-                }
-            };
-            let texts: Vec<&str> = entries.iter().map(|entry| entry.version.as_str()).collect();
-            let chosen = versions.choose(&texts);
-            if let (true, Some(version)) = (chosen.is_empty(), version) {
-                let newest = Versions::All.choose(&texts);
-                let newest = newest
-                    .first()
-                    .map_or(String::new(), |at| format!("; the newest is {}", texts[*at]));
-                faults.push((
-                    from,
-                    format!("{}the repository has no version `{version}` of it{newest}", at(line)),
-                ));
-                continue;
-            }
-            for one in chosen {
-                // Who names a library gets it.
-                if entries[one].library && chart.is_none() {
-                    continue;
-                }
-                if let Err(error) = push(name, &entries[one], line, chart) {
-                    faults.push((format!("{from} {}", texts[one]), format!("{}{error}", at(line))));
-                }
-            }
-        }
-        for (from, reason) in faults {
-            self.fail(&from, None, fit(&reason), None);
-        }
-    }
-
-    /// The charts of one repository of a registry.
-    async fn find_oci<'a>(
-        &mut self,
-        url: &Url,
-        chart: Option<&'a HelmChart>,
-        line: u32,
-        asked: &Asked<'a>,
-        jobs: &mut Vec<Job<'a>>,
-    ) -> Result<(), (String, Option<WireKind>, String)> {
-        let name = chart.map(|chart| chart.name.as_str());
-        let from = match name {
-            Some(name) => format!("{}/{name}", url.as_str().trim_end_matches('/')),
-            None => url.as_str().to_owned(),
-        };
-        let said = |text: String| (text, None, from.clone());
-        let place = oci::repository(url, name).map_err(said)?;
-        let version = chart.and_then(|chart| chart.version.as_deref());
-        let versions = Versions::of(version).map_err(|error| said(error.to_string()))?;
-        let tags = oci::tags(asked.client, &place, &versions).await;
-        let tags = tags.map_err(|error| (reason(&error), error.kind(), from.clone()))?;
-        if tags.is_empty() {
-            let which =
-                version.map_or("a chart".to_owned(), |version| format!("the version `{version}`"));
-            return Err(said(format!("there is no tag of {which}")));
-        }
-        for tag in tags {
-            let own = place.repository.as_str().rsplit('/').next().unwrap_or_default();
-            jobs.push(Job {
-                called: name.unwrap_or(own).to_owned(),
-                from: format!("oci://{place}:{tag}"),
-                line,
-                paths: chart.map_or(&[], |chart| &chart.image_paths),
-                platforms: chart.map_or(&[], |chart| &chart.platforms),
-                place: Place::Registry(Reference { tag: Some(tag), ..place.clone() }),
-            });
-        }
-        Ok(())
-    }
-
     /// Takes a chart and wishes for its images.
     fn take<'a>(
         &mut self,
@@ -487,11 +207,12 @@ impl Carried {
             self.blocked.push((job.from.clone(), pattern.pattern().to_owned()));
             return;
         }
-        let same = |other: &&Taken| {
-            other.destination == taken.destination
-                || (other.name == taken.name && other.version == taken.version)
-        };
-        if let Some(other) = self.charts.iter().find(same) {
+        let names = [
+            format!("{} {}", taken.name, taken.version),
+            format!("{}:{}", taken.destination.repository, taken.destination.tag),
+        ];
+        if let Some(other) = names.iter().find_map(|name| self.names.get(name)) {
+            let other = &self.charts[*other];
             // One that is there twice, as in two repositories, is carried once.
             if other.archive != taken.archive {
                 let text = format!(
@@ -512,6 +233,7 @@ impl Carried {
                 Err(problem) => self.fail(image, None, fit(&format!("{problem}; {user}")), None),
             }
         }
+        self.names.extend(names.map(|name| (name, self.charts.len())));
         self.charts.push(taken);
     }
 
@@ -524,7 +246,9 @@ impl Carried {
         rules: &Rules,
         known: &Known,
     ) -> Result<(), CreateError> {
-        self.tell(resolved);
+        tell(std::mem::take(&mut self.failures), resolved);
+        resolved.blocked.append(&mut self.blocked);
+        resolved.warnings.append(&mut self.warnings);
         if self.charts.is_empty() {
             return Ok(());
         }
@@ -671,12 +395,12 @@ impl<'a> Wishes<'a> {
     }
 }
 
-/// Reads a chart and finds its images; nothing when it is a library that nobody named.
+/// Reads a chart and finds its images.
 async fn one(
     job: &Job<'_>,
     asked: &Asked<'_>,
     origins: &Origins,
-) -> Result<Option<(Taken, Vec<String>)>, CarryError> {
+) -> Result<(Taken, Vec<String>), CarryError> {
     let layout = |name: &str, from: &str| artifact::layout(asked.workspace, name, from);
     let ended = |error: tokio::task::JoinError| CarryError::Said(format!("a task failed: {error}"));
     let (archive, provenance, pinned) = match &job.place {
@@ -749,7 +473,7 @@ async fn one(
     let from = job.from.clone();
     let taken =
         Taken { name, version, from, source, destination, archive: size, how, images, skipped };
-    Ok(Some((taken, warnings)))
+    Ok((taken, warnings))
 }
 
 /// Finds the images of a chart, and says by what; `None` when nothing could look into its templates.

@@ -4,14 +4,17 @@
 //!    is on this machine.
 //! 2. [`mod@chart`] reads an archive, [`mod@render`] has it rendered by the real `helm`; [`images`] finds the images in that, under
 //!    further [`paths`] too, and in what the chart says of itself.
-//! 3. [`artifact`] makes of an archive what registries keep; [`carry`] wishes for charts and images.
+//! 3. [`artifact`] makes of an archive what registries keep; [`asked`] says which charts, [`carry`] wishes for them and their
+//!    images, [`news`] says which are new.
 
 mod artifact;
+pub(crate) mod asked;
 pub(crate) mod carry;
 pub mod chart;
 pub mod images;
 mod limits;
 pub mod local;
+pub(crate) mod news;
 pub mod oci;
 pub mod paths;
 pub mod render;

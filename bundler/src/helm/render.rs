@@ -18,6 +18,9 @@ use super::HelmOptions;
 use super::limits::{RENDER_MEMORY, RENDER_TIME, RENDERED_MAX, SAID_MAX};
 use crate::error::fit;
 
+/// What a program of Go says when it gets no more memory.
+const OUT_OF_MEMORY: &[u8] = b"fatal error: out of memory";
+
 /// The version of Kubernetes that charts are rendered for when nothing is said: what a `helm` takes by itself depends on how it
 /// was built.
 pub const KUBE_VERSION: &str = "1.32.0";
@@ -31,6 +34,9 @@ pub enum RenderError {
     /// It takes too long.
     #[error("`helm template` took longer than {} s", .0.as_secs())]
     Slow(Duration),
+    /// It takes too much memory.
+    #[error("`helm template` needs more memory for it than {} GiB", RENDER_MEMORY >> 30)]
+    Memory,
     /// It gives too much.
     #[error("it renders to more than {RENDERED_MAX} bytes")]
     TooMuch,
@@ -118,6 +124,9 @@ pub async fn render(
         Ok(Ok((good, out, said))) => {
             if out.len() as u64 > RENDERED_MAX {
                 return Err(RenderError::TooMuch);
+            }
+            if !good && said.windows(OUT_OF_MEMORY.len()).any(|part| part == OUT_OF_MEMORY) {
+                return Err(RenderError::Memory);
             }
             if !good {
                 return Err(RenderError::Refused(words(&said, home.path())));

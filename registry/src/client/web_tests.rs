@@ -30,6 +30,34 @@ async fn a_document_comes_whole_and_without_credentials() {
 }
 
 #[tokio::test]
+async fn credentials_go_to_their_own_host_when_it_asks_for_them() {
+    let other = Scripted::start(|_| Reply::new(401)).await;
+    let elsewhere = format!("http://{}/x", other.host);
+    let server = Scripted::start(move |seen| match (&*seen.path, seen.header("authorization")) {
+        ("/elsewhere", _) => Reply::new(302).with("location", &elsewhere),
+        ("/denied", _) | (_, "") => Reply::new(401),
+        ("/moved", _) => Reply::new(302).with("location", &elsewhere),
+        _ => Reply::new(200).body("ok"),
+    })
+    .await;
+    let client = client(&[&server.host, &other.host]);
+    let get =
+        async |path: &str| client.document_with_credentials(&url(&server, path), "*/*", 10).await;
+    assert_eq!(&get("/index.yaml").await.unwrap().bytes[..], b"ok");
+    let sent: Vec<bool> =
+        server.seen().iter().map(|seen| seen.header("authorization").is_empty()).collect();
+    assert_eq!(sent, [true, false]);
+    let denied = get("/denied").await.unwrap_err();
+    assert_eq!(denied.kind(), ErrorKind::Credentials, "{denied}");
+    // Where a redirect leads nothing is sent, whatever there is for that host.
+    for path in ["/elsewhere", "/moved"] {
+        get(path).await.unwrap_err();
+    }
+    assert!(other.seen().iter().all(|seen| seen.header("authorization").is_empty()));
+    assert_eq!(other.lines().len(), 2);
+}
+
+#[tokio::test]
 async fn a_challenge_is_an_answer_and_nothing_more() {
     let server =
         Scripted::start(|_| Reply::new(401).with("www-authenticate", "Basic realm=\"x\"")).await;
