@@ -273,6 +273,7 @@ struct Helm {
 struct Repository {
     #[schemars(example = &"podinfo")]
     name: String,
+    /// Where its `index.yaml` lies; or `oci://HOST/PATH`, a registry with the charts.
     #[schemars(example = &"https://stefanprodan.github.io/podinfo")]
     url: String,
     /// The charts; all in all versions when left out.
@@ -284,6 +285,7 @@ struct Repository {
 struct Chart {
     #[schemars(example = &"podinfo")]
     name: String,
+    /// A version, or a range as Helm reads it; all versions when left out.
     #[schemars(example = &"5.0.0")]
     version: Option<String>,
     /// JSONPath expressions under which images are searched too.
