@@ -52,12 +52,13 @@ const COMMON: &str =
     "`--help` also shows the common options: workspace, credentials, certificates, output, retries";
 
 /// Names of commands that this version, or this build of it, does not have.
-const ELSEWHERE: &[&str] = &["mirror", "delete"];
+const ELSEWHERE: &[&str] = &["delete"];
 const ELSEWHERE_REGISTRY: &[&str] = &[];
 const ELSEWHERE_LIST: &[&str] = &[];
 const FEATURED: &[&str] = &[
     "init",
     "create",
+    "mirror",
     "list",
     "import",
     "prune",

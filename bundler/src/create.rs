@@ -34,6 +34,7 @@ use crate::report::{Created, File, Planned, PlannedReference, Summary, Written};
 use crate::resolve::{self, Resolved, Rules};
 use crate::slots::Slots;
 use crate::space::{self, drop_liars};
+use crate::straight::Straight;
 use crate::{lists, transfer, wish};
 
 /// Manifests asked for at a time, those that are attached to images among them: on a line with a long way, waiting is what
@@ -99,6 +100,8 @@ pub struct CreateOptions {
     pub releases: ReleaseOptions,
     /// How charts are rendered.
     pub helm: HelmOptions,
+    /// A target to which blobs go straight; `to` gets the manifests alone.
+    pub straight: Option<Straight>,
     /// The way to the registries.
     pub client: Client,
     /// Counts for the person who waits.
@@ -259,6 +262,10 @@ pub async fn create(stream: Stream, options: CreateOptions) -> Result<Created, C
                 continue;
             }
         };
+        let (plan, straight) = match &options.straight {
+            Some(straight) => (plan.without_blobs(options.part_bytes)?, Some((straight, plan))),
+            None => (plan, None),
+        };
         if plan.is_empty() {
             if let Some(remote) = &remote {
                 remote.catch_up(&history).await?;
@@ -271,6 +278,9 @@ pub async fn create(stream: Stream, options: CreateOptions) -> Result<Created, C
         if options.dry_run {
             if options.to.is_dir() {
                 free()?;
+            }
+            if let Some((_, whole)) = &straight {
+                return dry_run(&options, &history, &state, whole, resolved);
             }
             // It is a plan: the answer is that it does not fit there.
             let there = std::path::absolute(&options.to).unwrap_or_default();
@@ -295,6 +305,21 @@ pub async fn create(stream: Stream, options: CreateOptions) -> Result<Created, C
         // Before the hours that fetching may take.
         let keys = options.keys.keys().ok_or(CreateError::Unsigned)?;
         history.prove_last(keys)?;
+        if let Some((straight, whole)) = &straight {
+            let sending = async {
+                let check = straight.check.check(&plan.index, history.last());
+                check.await.map_err(CreateError::Target)?;
+                straight.send(whole, &origins, &progress).await
+            };
+            let lost = tokio::select! {
+                lost = sending => lost?,
+                () = options.cancel.cancelled() => return Err(CreateError::Cancelled),
+            };
+            if !lost.is_empty() {
+                resolved.drop_images(&lost);
+                continue;
+            }
+        }
         let plan = Arc::new(plan);
         let (tables, slots) = match fill(&options, &origins, &plan).await? {
             Filled::Complete(tables, slots) => (tables, slots),

@@ -66,6 +66,9 @@ pub enum CreateError {
         /// The largest blobs that are new: one of them may be a mistake.
         largest: Vec<Large>,
     },
+    /// The target of a mirror does not take it, in the words of who was asked.
+    #[error("{0}")]
+    Target(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A path that was to hold images.
     #[error(transparent)]
     Lists(#[from] crate::lists::ListError),
@@ -281,9 +284,11 @@ impl CreateError {
             }
             Self::History { .. } | Self::ReadBack { .. } => ErrorKind::Damaged,
             Self::Fork { .. } => ErrorKind::Fork,
-            Self::Unsettled { .. } | Self::Busy(_) | Self::Moved { .. } | Self::Cancelled => {
-                ErrorKind::Other
-            }
+            Self::Target(_)
+            | Self::Unsettled { .. }
+            | Self::Busy(_)
+            | Self::Moved { .. }
+            | Self::Cancelled => ErrorKind::Other,
         }
     }
 
@@ -312,6 +317,7 @@ impl CreateError {
             Self::Destination { .. } => {
                 "give it a `targetRepo` and a `targetTag` in the configuration".to_owned()
             }
+            Self::Target(_) => return None,
             Self::Lists(_) => {
                 "`--images` takes a list (a reference a line), a mapping file of `oc image mirror`, the JSON list of a \
                  MicroShift release, a directory of `oc image mirror`, `oc adm catalog mirror` or skopeo, or an archive"

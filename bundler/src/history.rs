@@ -91,6 +91,11 @@ impl Known {
             let home = local(blob.repositories[0]);
             self.blobs.entry(blob.digest).or_insert((blob.size, home));
         }
+        // Those of a mirror were nowhere before.
+        for required in &index.required {
+            let home = local(required.home);
+            self.blobs.entry(required.digest).or_insert((required.size, home));
+        }
         for manifest in &index.manifests {
             for repository in &manifest.repositories {
                 self.manifests.insert((local(*repository), manifest.digest));

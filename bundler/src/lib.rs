@@ -14,6 +14,8 @@
 //! 6. [`publish`] writes index, head and signatures, and gives the head its name last; `read_back` reads all of it
 //!    from the medium before.
 //!
+//! [`straight`] takes the place of a medium: blobs go from their origins to the target, and a sequence of manifests says so.
+//!
 //! Only then does the history move on. `resend` makes a sequence of the history once more, and `updates` looks what a create
 //! would add.
 
@@ -47,9 +49,11 @@ pub mod slots;
 mod snapshot;
 mod space;
 mod spelling;
+pub mod straight;
 pub mod transfer;
 pub mod tree;
 mod updates;
+mod upload;
 pub mod wish;
 
 mod create;

@@ -75,6 +75,27 @@ impl Plan {
         self.index.references.is_empty() && self.index.removals.is_empty() && self.resources_stand
     }
 
+    /// The plan of a sequence that carries the manifests alone: the target has the blobs by the time that matters.
+    pub(crate) fn without_blobs(&self, part_bytes: u64) -> Result<Self, CreateError> {
+        let is_manifest = |item: &&Item| matches!(item.content, Content::Manifest(_));
+        let items: Vec<Item> = self.items.iter().filter(is_manifest).cloned().collect();
+        let sizes: Vec<u64> = items.iter().map(|item| item.size).collect();
+        let layout = Layout::plan(&sizes, part_bytes)
+            .map_err(|error| CreateError::Layout(error.to_string()))?;
+        let mut index = self.index.clone();
+        for (item, pieces) in items.iter().zip(layout.pieces) {
+            index.manifests[item.entry as usize].pieces = pieces;
+        }
+        index.required.extend(index.blobs.drain(..).map(|blob| Required {
+            digest: blob.digest,
+            size: blob.size,
+            home: blob.repositories[0],
+            repositories: blob.repositories,
+        }));
+        index.required.sort_unstable_by_key(|required| required.digest);
+        Ok(Self { index, items, parts: layout.parts, ..self.clone() })
+    }
+
     /// Bytes of manifests and blobs carried.
     pub fn bytes(&self) -> u64 {
         self.items.iter().map(|item| item.size).sum()

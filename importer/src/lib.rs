@@ -52,6 +52,7 @@ mod shelf;
 mod sparse;
 mod subjects;
 mod survey;
+mod takes;
 mod unpack;
 mod unready;
 mod uploads;
@@ -82,9 +83,15 @@ pub use report::{
 };
 
 pub use shelf::{MediaShelf, ShelvedRelease};
+pub use takes::{TakesOptions, takes};
 
 use intake::Media;
 use verify::Verified;
+
+/// The name of the directory that a workspace keeps of a target: readable, and another one for each.
+pub fn directory_of(target: &Target) -> String {
+    paths::directory_name(&target.to_string())
+}
 
 /// The program and its version, in records.
 const TOOL: &str = concat!("bundle ", env!("CARGO_PKG_VERSION"));

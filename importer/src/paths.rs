@@ -105,15 +105,19 @@ impl Destination {
 
     /// A directory name for the target: readable, and different for different targets.
     pub(crate) fn directory_name(&self, name: Option<&str>) -> String {
-        let text = name.map_or_else(|| self.target.to_string(), str::to_owned);
-        let readable: String = text
-            .trim_start_matches("docker://")
-            .chars()
-            .map(|c| if c.is_ascii_alphanumeric() || c == '.' || c == '-' { c } else { '_' })
-            .take(80)
-            .collect();
-        format!("{readable}-{}", &Digest::of(text.as_bytes()).short()[..8])
+        name.map_or_else(|| directory_name(&self.target.to_string()), directory_name)
     }
+}
+
+/// A directory name for what is called so.
+pub(crate) fn directory_name(text: &str) -> String {
+    let readable: String = text
+        .trim_start_matches("docker://")
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || c == '.' || c == '-' { c } else { '_' })
+        .take(80)
+        .collect();
+    format!("{readable}-{}", &Digest::of(text.as_bytes()).short()[..8])
 }
 
 /// The repositories into which blobs and manifests of the parts go.

@@ -8,7 +8,7 @@ use bundler::helm::render;
 use crate::failure::Failure;
 
 /// How charts are rendered.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct Charts {
     /// The program that renders charts to find their images [default: `helm` on the PATH]
     #[arg(long, value_name = "FILE", env = "HELM_BIN")]

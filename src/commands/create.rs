@@ -37,14 +37,8 @@ use crate::wire::{self, Side};
 /// Write what is new since the last time as the next sequence, signed, in parts
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// What to carry: an ImageSetConfiguration
-    #[arg(long, short, value_name = "FILE", required_unless_present_any = ["images", "resend"])]
-    config: Option<PathBuf>,
-    /// Carry these images too, or alone: a list with a reference a line, a mapping file of `oc image mirror`, the JSON list of
-    /// a MicroShift release; a directory of `oc image mirror` (`v2`), `oc adm catalog mirror` or `skopeo sync`; an archive of
-    /// `docker save` or `podman save`. What no list names any more has left, as with a configuration; repeatable
-    #[arg(long, value_name = "PATH")]
-    images: Vec<PathBuf>,
+    #[command(flatten)]
+    content: Content,
     /// Where the sequence goes: the medium, or a directory to copy from; made when it does not exist
     #[arg(long, value_name = "DIR", value_parser = cli::directory)]
     to: PathBuf,
@@ -75,34 +69,6 @@ pub struct Args {
             "expires", "next_expected", "size", "media"]
     )]
     resend: Option<Sequence>,
-    /// Fail when anything cannot be had, instead of carrying the rest
-    #[arg(long)]
-    strict: bool,
-    /// Leave signatures, attestations and other referrers behind
-    #[arg(long)]
-    remove_signatures: bool,
-    /// Carry layers that their publisher keeps to other places (Windows base layers)
-    #[arg(long)]
-    foreign_layers: bool,
-    /// The most components of a repository's path at the target; 0 is no limit
-    #[arg(long, value_name = "N", default_value = "0")]
-    max_nested_paths: usize,
-    /// Also over updates that carry these risks, separated by commas; without names, over all
-    #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "", value_delimiter = ',')]
-    accept_risks: Option<Vec<String>>,
-    #[command(flatten)]
-    signed: Signed,
-    /// The data of the update graph for `graph: true`, in place of what the update service gives away: an archive (`tar.gz`)
-    #[arg(long, value_name = "FILE|URL")]
-    graph_data: Option<GraphData>,
-    /// The image on which the graph image is made; it needs a shell
-    #[arg(long, value_name = "REFERENCE", default_value = BASE)]
-    graph_base: Reference,
-    #[command(flatten)]
-    charts: Charts,
-    /// Only say what would be carried; writes `mapping.txt`
-    #[arg(long)]
-    dry_run: bool,
     /// Write `mirror_seqN.SHA256SUMS` too, for people without `bundle`; reads every part once more
     #[arg(long)]
     sums: bool,
@@ -120,30 +86,90 @@ pub struct Args {
     next_expected: Option<String>,
 }
 
+/// What is carried, and what of it; a mirror takes the same.
+#[derive(Debug, clap::Args)]
+pub(super) struct Content {
+    /// What to carry: an ImageSetConfiguration
+    #[arg(long, short, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// Carry these images too, or alone: a list with a reference a line, a mapping file of `oc image mirror`, the JSON list of
+    /// a MicroShift release; a directory of `oc image mirror` (`v2`), `oc adm catalog mirror` or `skopeo sync`; an archive of
+    /// `docker save` or `podman save`. What no list names any more has left, as with a configuration; repeatable
+    #[arg(long, value_name = "PATH")]
+    pub(super) images: Vec<PathBuf>,
+    /// Fail when anything cannot be had, instead of carrying the rest
+    #[arg(long)]
+    pub(super) strict: bool,
+    /// Leave signatures, attestations and other referrers behind
+    #[arg(long)]
+    pub(super) remove_signatures: bool,
+    /// Carry layers that their publisher keeps to other places (Windows base layers)
+    #[arg(long)]
+    pub(super) foreign_layers: bool,
+    /// The most components of a repository's path at the target; 0 is no limit
+    #[arg(long, value_name = "N", default_value = "0")]
+    pub(super) max_nested_paths: usize,
+    /// Also over updates that carry these risks, separated by commas; without names, over all
+    #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "", value_delimiter = ',')]
+    pub(super) accept_risks: Option<Vec<String>>,
+    #[command(flatten)]
+    pub(super) signed: Signed,
+    /// The data of the update graph for `graph: true`, in place of what the update service gives away: an archive (`tar.gz`)
+    #[arg(long, value_name = "FILE|URL")]
+    pub(super) graph_data: Option<GraphData>,
+    /// The image on which the graph image is made; it needs a shell
+    #[arg(long, value_name = "REFERENCE", default_value = BASE)]
+    pub(super) graph_base: Reference,
+    #[command(flatten)]
+    pub(super) charts: Charts,
+    /// Only say what would be carried; writes `mapping.txt`
+    #[arg(long)]
+    pub(super) dry_run: bool,
+}
+
+impl Content {
+    /// The configuration, and its warnings, which are told; one that asks for nothing where lists do.
+    pub(super) fn read(&self, needed: bool) -> Result<(ImageSetConfig, Vec<String>), Failure> {
+        match &self.config {
+            Some(path) => read_config(path),
+            None if needed && self.images.is_empty() => Err(Failure::usage(
+                "nothing says what to carry: `--config FILE` is missing",
+            )
+            .with_hint(
+                "`bundle init` prints a configuration; `--images PATH` takes a list without one",
+            )),
+            None => Ok((ImageSetConfig::nothing(), Vec::new())),
+        }
+    }
+
+    /// Which releases are chosen, and whose signatures of them count.
+    pub(super) fn releases(&self, workspace: &Path) -> Result<ReleaseOptions, Failure> {
+        let trust = self.signed.clone().trust()?;
+        let service = ServiceOptions::from_environment(Some(workspace))
+            .map_err(|error| Failure::from(&error))?;
+        let risks = risks(self.accept_risks.clone());
+        let graph = GraphOptions { data: self.graph_data.clone(), base: self.graph_base.clone() };
+        Ok(ReleaseOptions { service, risks, trust, graph })
+    }
+}
+
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
-    let (config, warned) = match &args.config {
-        Some(path) => read_config(path)?,
-        None => (ImageSetConfig::nothing(), Vec::new()),
-    };
+    let content = args.content;
+    let (config, warned) = content.read(args.resend.is_none())?;
     let workspace = workspace(&context.common, &config);
     super::refuse_other_than_directory("--workspace", &workspace)?;
     super::refuse_other_than_directory("--to", &args.to)?;
-    if !args.dry_run {
+    if !content.dry_run {
         super::refuse_unwritable("--to", &args.to)?;
     }
     let labels = labels(args.label)?;
-    let helm = args.charts.options()?;
-    let trust = args.signed.trust()?;
-    let service = ServiceOptions::from_environment(Some(&workspace))
-        .map_err(|error| Failure::from(&error))?;
-    let risks = risks(args.accept_risks);
-    let graph = GraphOptions { data: args.graph_data, base: args.graph_base };
-    let releases = ReleaseOptions { service, risks, trust, graph };
+    let helm = content.charts.clone().options()?;
+    let releases = content.releases(&workspace)?;
     let part_bytes = part_bytes(args.size, args.media, config.archive_size);
     let history = config.storage.registry.as_ref().filter(|history| history.skip_tls);
     let skip_tls = history.map(|history| &history.image.registry);
     let client = wire::client(&context.common, Side::Source(skip_tls))?;
-    let signing = signing_keys(&args.key, &workspace, args.dry_run)?;
+    let signing = signing_keys(&args.key, &workspace, content.dry_run)?;
 
     let progress = Arc::new(Progress::default());
     let drawing = Drawing::start(&progress, context.quiet());
@@ -174,23 +200,23 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
             }
             Signers::of(signing)
         }
-        None => first_key(&workspace, standing, args.dry_run)?,
+        None => first_key(&workspace, standing, content.dry_run)?,
     });
     let shown_workspace = workspace.display().to_string();
     let options = CreateOptions {
         config,
-        images: args.images,
+        images: content.images,
         workspace,
         to: args.to.clone(),
         keys: Arc::clone(&signing) as Arc<dyn bundler::Signers>,
         part_bytes,
         full: args.full,
         since,
-        strict: args.strict,
-        remove_signatures: args.remove_signatures,
-        foreign_layers: args.foreign_layers,
-        max_nested_paths: args.max_nested_paths,
-        dry_run: args.dry_run,
+        strict: content.strict,
+        remove_signatures: content.remove_signatures,
+        foreign_layers: content.foreign_layers,
+        max_nested_paths: content.max_nested_paths,
+        dry_run: content.dry_run,
         parallel_images: context.common.parallel_images,
         parallel_blobs: context.common.parallel_blobs.unwrap_or(cli::CREATE_BLOBS),
         sums: args.sums,
@@ -200,6 +226,7 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         next_expected: args.next_expected,
         releases,
         helm,
+        straight: None,
         client,
         progress,
         cancel: context.cancel.clone(),

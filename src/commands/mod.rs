@@ -20,6 +20,8 @@ mod keys;
 #[cfg(feature = "create")]
 mod list;
 mod man;
+#[cfg(all(feature = "create", feature = "import"))]
+mod mirror;
 #[cfg(feature = "create")]
 mod operators;
 #[cfg(feature = "import")]
@@ -113,6 +115,8 @@ pub enum Command {
     Keys(keys::Args),
     #[cfg(feature = "create")]
     Create(Box<create::Args>),
+    #[cfg(all(feature = "create", feature = "import"))]
+    Mirror(Box<mirror::Args>),
     #[cfg(feature = "create")]
     List(list::Args),
     #[cfg(feature = "import")]
@@ -154,6 +158,8 @@ impl Command {
             Self::Keys(args) => keys::run(args, &context),
             #[cfg(feature = "create")]
             Self::Create(args) => create::run(*args, &context).await,
+            #[cfg(all(feature = "create", feature = "import"))]
+            Self::Mirror(args) => mirror::run(*args, &context).await,
             #[cfg(feature = "create")]
             Self::List(args) => list::run(args, &context).await,
             #[cfg(feature = "import")]

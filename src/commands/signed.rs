@@ -10,7 +10,7 @@ use crate::failure::Failure;
 use crate::output::plain;
 
 /// Whose signatures of releases count.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct Signatures {
     /// Keys whose signatures of releases count, in place of Red Hat's: a file of OpenPGP public keys, armoured or not;
     /// repeatable
@@ -23,7 +23,7 @@ pub struct Signatures {
 }
 
 /// The same, and whether they are needed.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct Signed {
     #[command(flatten)]
     signatures: Signatures,

@@ -305,6 +305,7 @@ fn options(place: &Place) -> CreateOptions {
     CreateOptions {
         config: ImageSetConfig::parse(text, "test.yaml").unwrap().config,
         images: Vec::new(),
+        straight: None,
         workspace: place.path("workspace"),
         to: place.path("medium"),
         keys: Arc::new(Vec::new()),

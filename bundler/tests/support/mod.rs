@@ -38,6 +38,7 @@ pub fn options(text: &str, directory: &Path, client: &Client) -> CreateOptions {
     CreateOptions {
         config: ImageSetConfig::parse(text, "test.yaml").unwrap().config,
         images: Vec::new(),
+        straight: None,
         workspace: directory.join("workspace"),
         to: directory.join("medium"),
         keys: Arc::new(vec![key()]),

@@ -15,7 +15,7 @@ use crate::size::{self, Media};
 /// The answer in JSON: what `bundler` tells, and what only the command knows.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Answer<'a> {
+pub(in crate::commands) struct Answer<'a> {
     #[serde(flatten)]
     pub(super) created: &'a Created,
     /// Whether a sequence was written: the exit code of missing content does not say it.
@@ -36,7 +36,7 @@ pub(super) struct Answer<'a> {
 }
 
 impl<'a> Answer<'a> {
-    pub(super) fn new(created: &'a Created, to: &Path) -> Self {
+    pub(in crate::commands) fn new(created: &'a Created, to: &Path) -> Self {
         Self {
             created,
             written: matches!(created, Created::Written(_)),
@@ -50,7 +50,7 @@ impl<'a> Answer<'a> {
 }
 
 /// The answer for people.
-pub(super) fn text(answer: &Answer<'_>, media: Option<Media>) -> String {
+pub(in crate::commands) fn text(answer: &Answer<'_>, media: Option<Media>) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
     let _ = match answer.created {

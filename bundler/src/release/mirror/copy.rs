@@ -4,32 +4,27 @@
 //! none that is there; manifests after their blobs, children before parents, names after everything, the release's last.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use format_spec::Digest;
-use format_spec::hash::Hasher;
-use futures_util::stream::{self, Stream, StreamExt, TryStreamExt};
-use registry::client::{BlobSource, Pushed};
-use registry::filing::Damaged;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use registry::client::Pushed;
+
 use registry::progress::Progress;
 use registry::reference::ManifestRef;
 
 use super::MirrorError;
 use super::place::Place;
 use crate::history::Name;
-use crate::origin::{BlobReader, Origin, OriginError, Origins};
+use crate::origin::{Origin, Origins};
 use crate::resolve::{Image, Wanted};
+use crate::upload::FromOrigin;
 
 /// Questions asked at a time, and manifests written.
 const QUESTIONS: usize = 16;
 const MANIFESTS: usize = 8;
-
-/// Bytes that are moved at a time.
-const PIECE: usize = 256 * 1024;
 
 /// One image, and the place it goes to.
 pub(super) struct Load {
@@ -167,14 +162,8 @@ impl Move<'_> {
     async fn blob(&self, need: &Need) -> Result<Pushed, MirrorError> {
         let Need { place, digest, size, origin } = need;
         let _moving = self.progress.start(digest.short());
-        let source = Arc::new(FromOrigin {
-            origins: self.origins.clone(),
-            origin: origin.clone(),
-            digest: *digest,
-            size: *size,
-            progress: Arc::clone(self.progress),
-            reached: Arc::default(),
-        });
+        let source = FromOrigin::new(self.origins, origin, (*digest, *size), self.progress);
+        let source = Arc::new(source);
         let from = match (origin, &self.places[0]) {
             // The other place of a release has most of it by now.
             (_, Place::Registry { host, repository, .. }) if *place > 0 => Some((host, repository)),
@@ -279,102 +268,4 @@ fn rank(image: &Image, digest: &Digest, ranks: &mut HashMap<Digest, usize>, dept
     let rank = below.map(|child| rank(image, child, ranks, depth + 1) + 1).max().unwrap_or(0);
     ranks.insert(*digest, rank);
     rank
-}
-
-/// A blob at its origin, as the source of an upload.
-struct FromOrigin {
-    origins: Origins,
-    origin: Origin,
-    digest: Digest,
-    size: u64,
-    progress: Arc<Progress>,
-    /// The furthest byte that was handed out, so that a second try counts once.
-    reached: Arc<AtomicU64>,
-}
-
-impl BlobSource for FromOrigin {
-    fn open(&self, offset: u64) -> Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>> {
-        let (origins, origin) = (self.origins.clone(), self.origin.clone());
-        let (digest, size) = (self.digest, self.size);
-        let (progress, reached) = (Arc::clone(&self.progress), Arc::clone(&self.reached));
-        let pieces = stream::unfold(Some(None), move |state| {
-            let (origins, origin) = (origins.clone(), origin.clone());
-            async move {
-                let next = async {
-                    let reader: Option<BlobReader> = state?;
-                    let opened = match reader {
-                        Some(reader) => Ok(reader),
-                        None => origins.blob(&origin, &digest, size, offset).await,
-                    };
-                    let mut reader = match opened {
-                        Ok(reader) => reader,
-                        Err(error) => return Some(Err(error)),
-                    };
-                    let mut piece = vec![0; PIECE];
-                    match reader.read(&mut piece).await {
-                        Ok(0) => None,
-                        Ok(read) => {
-                            piece.truncate(read);
-                            Some(Ok((Bytes::from(piece), reader)))
-                        }
-                        Err(error) => Some(Err(error)),
-                    }
-                };
-                match next.await? {
-                    Ok((piece, reader)) => Some((Ok(piece), Some(Some(reader)))),
-                    Err(error) => Some((Err(told(error)), None)),
-                }
-            }
-        });
-        let mut at = offset;
-        let counted = pieces.inspect_ok(move |piece| {
-            at += piece.len() as u64;
-            let before = reached.fetch_max(at, Ordering::Relaxed);
-            progress.skip(at.saturating_sub(before));
-        });
-        // The rest of one that was begun is compared by who has its beginning.
-        match offset {
-            0 => Box::pin(compared(counted, digest)),
-            _ => Box::pin(counted),
-        }
-    }
-}
-
-/// Passes pieces on, the last one only when all of them have the digest: what is damaged at its source must not look as if the
-/// target had damaged it.
-fn compared(
-    pieces: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
-    wanted: Digest,
-) -> impl Stream<Item = io::Result<Bytes>> + Send {
-    let begin = Some((Box::pin(pieces), Hasher::new(), None::<Bytes>));
-    stream::unfold(begin, move |state| async move {
-        let (mut pieces, mut hasher, mut held) = state?;
-        loop {
-            match pieces.next().await {
-                Some(Ok(piece)) => {
-                    hasher.update(&piece);
-                    if let Some(before) = held.replace(piece) {
-                        return Some((Ok(before), Some((pieces, hasher, held))));
-                    }
-                }
-                Some(Err(error)) => return Some((Err(error), None)),
-                None => {
-                    let found = hasher.finish();
-                    if found != wanted {
-                        return Some((Err(io::Error::other(Damaged { wanted, found })), None));
-                    }
-                    return held.map(|last| (Ok(last), None));
-                }
-            }
-        }
-    })
-}
-
-/// An error of an origin as one of the system, so that what stands behind it can be found.
-fn told(error: OriginError) -> io::Error {
-    match error {
-        OriginError::Wire(error) => io::Error::other(error),
-        OriginError::Shelf(error) => error,
-        error => io::Error::other(error),
-    }
 }
