@@ -4,7 +4,7 @@
 //! there or is not what was promised. An import looks whether everything is there (`survey`); here the bytes themselves
 //! are proven, as a pull would get them. Nothing is written.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use format_spec::hash::Hasher;
 use format_spec::{Digest, Repository, Sequence, StreamId, Tag};
@@ -12,11 +12,13 @@ use registry::client::{ClientError, ErrorKind as WireKind};
 use registry::progress::Progress;
 use registry::reference::ManifestRef;
 
+use crate::cluster::records;
 use crate::error::ImportError;
 use crate::intake::Media;
 use crate::ledger;
-use crate::limits::{FINDINGS_MAX, MANIFEST_PUTS, QUESTIONS};
+use crate::limits::{FINDINGS_MAX, MANIFEST_PUTS, MANIFESTS_READ, QUESTIONS};
 use crate::paths::Destination;
+use crate::prune::{Names, Standing};
 use crate::report::{Lack, LackKind, ProvenTarget};
 use crate::survey::{answers, ask, has_blob};
 use crate::{AgainstOptions, verify};
@@ -30,6 +32,10 @@ struct Promise {
     manifests: BTreeMap<Digest, BTreeSet<Repository>>,
     blobs: BTreeMap<Digest, (u64, BTreeSet<Repository>)>,
     tags: BTreeMap<(Repository, Tag), Digest>,
+    /// What stands after the last of them; an import removes the rest.
+    standing: Standing,
+    /// Whether something of them left.
+    left: bool,
     /// The last sequence of each stream.
     last: BTreeMap<StreamId, (Sequence, Digest)>,
 }
@@ -58,14 +64,28 @@ async fn prove(options: AgainstOptions) -> Result<ProvenTarget, ImportError> {
     } else {
         lacks.extend(tags);
     }
-    lacks.extend(manifests(&at, &promise).await?);
+    let mut content = manifests(&at, &promise).await?;
     progress.expect(promise.blobs.values().map(|(size, _)| size).sum());
     progress.phase("reading the blobs");
     let wanted = promise.blobs.iter().map(|(digest, (size, places))| (*digest, *size, places));
     let found = ask(wanted, options.parallel_blobs, |(digest, size, places)| {
         Box::pin(blob(&at, digest, size, places, progress))
     });
-    lacks.extend(found.await?.into_iter().flatten());
+    content.extend(found.await?.into_iter().flatten());
+    if !content.is_empty() && (promise.left || moved_on) {
+        // What left was removed by an import, or is to be; a later sequence may have taken away more.
+        if moved_on {
+            let (gone, damaged) = content.into_iter().partition(|lack| !lack.is_damage());
+            content = damaged;
+            let gone: Vec<Lack> = gone;
+            warnings.extend(gone.iter().map(|lack| {
+                format!("{lack}; a later sequence may have taken it out of the configuration")
+            }));
+        } else if let Some(needed) = needed(&at, &promise.standing).await? {
+            content.retain(|lack| lack.is_damage() || needed.contains(&lack.name));
+        }
+    }
+    lacks.extend(content);
     lacks.sort();
     let more = lacks.len().saturating_sub(FINDINGS_MAX);
     lacks.truncate(FINDINGS_MAX);
@@ -103,7 +123,11 @@ async fn promised(
     };
     let (opened, warnings) = tokio::task::spawn_blocking(open).await??;
     let mut promise = Promise::default();
+    let mut names = Names::default();
     for (head, digest, index) in opened {
+        let mut follower = names.follow(at, head.stream, at.nested);
+        records::pass(&head, &index, &mut follower);
+        names = follower.names;
         let places = at.places(&index)?;
         let placed = |ids: &[u32]| -> Vec<Repository> {
             ids.iter().map(|id| places[*id as usize].clone()).collect()
@@ -131,7 +155,45 @@ async fn promised(
         }
         promise.last.insert(head.stream, (head.sequence, digest));
     }
+    promise.standing = names.standing();
+    let stands = |place: &Repository, tag: &Tag| {
+        let names = promise.standing.get(place);
+        names.is_some_and(|names| names.contains_key(&ManifestRef::Tag(tag.clone())))
+    };
+    promise.tags.retain(|(place, tag), _| stands(place, tag));
+    promise.left = names.has_left();
     Ok((promise, warnings))
+}
+
+/// What the names that stand need, as findings name it; `None` where something on the way is missing, and so what it needs
+/// is not known.
+async fn needed(
+    at: &Destination,
+    standing: &Standing,
+) -> Result<Option<HashSet<String>>, ImportError> {
+    let mut next: Vec<(Repository, Digest)> = standing
+        .iter()
+        .flat_map(|(place, names)| names.values().flatten().map(|one| (place.clone(), *one)))
+        .collect();
+    let mut needed = HashSet::new();
+    let name = |place: &Repository, digest| format!("{}/{place}@{digest}", at.host());
+    while !next.is_empty() {
+        next.retain(|(place, digest)| needed.insert(name(place, *digest)));
+        let read = ask(std::mem::take(&mut next), MANIFESTS_READ, |(place, digest)| {
+            Box::pin(async move {
+                match at.client.get_manifest(at.host(), &place, &digest.into()).await {
+                    Ok(raw) => Ok((place, raw.parse().ok())),
+                    Err(error) => lack_kind(error).map(|_| (place, None)),
+                }
+            })
+        });
+        for (place, manifest) in read.await? {
+            let Some(manifest) = manifest else { return Ok(None) };
+            needed.extend(manifest.blobs().iter().map(|blob| name(&place, blob.digest)));
+            next.extend(manifest.children().iter().map(|child| (place.clone(), child.digest)));
+        }
+    }
+    Ok(Some(needed))
 }
 
 /// What the target's own record says about the last of these sequences, and whether it took a later one, which may

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use format_spec::head::{Kind, Link};
 use format_spec::{Digest, Repository, StreamId};
-use importer::{ImportOptions, PruneOptions, PruneReport};
+use importer::{AgainstOptions, ImportOptions, PruneOptions, PruneReport};
 use registry::client::Client;
 use registry::progress::Progress;
 use registry::reference::{ManifestRef, RegistryHost};
@@ -102,6 +102,27 @@ async fn by_hand(host: &RegistryHost, deletes: bool) {
     assert!(receipt.contains("\"pruned\"") && receipt.contains(&b.digest().to_string()));
     let again = prune(&bench, false).await;
     assert!(again.pruned.is_nothing(), "{again:?}");
+    // What was removed is no lack of a target that took both.
+    let against = || async {
+        let options = AgainstOptions {
+            from: vec![bench.media.path().to_owned()],
+            target: support::target(host),
+            trusted: vec![support::trusted()],
+            parallel_blobs: 2,
+            max_nested_paths: 0,
+            client: client(host),
+            progress: Arc::new(Progress::default()),
+            cancel: CancellationToken::new(),
+        };
+        importer::against(options).await.unwrap()
+    };
+    assert_eq!(against().await.lacks, []);
+    let repository: Repository = "mirror/app".parse().unwrap();
+    let named = new.digest().into();
+    client(host).delete_manifest(host, &repository, &named).await.unwrap();
+    let lacks: Vec<String> = against().await.lacks.into_iter().map(|lack| lack.name).collect();
+    let lost = format!("{host}/mirror/app@{}", new.digest());
+    assert!(lacks.contains(&lost), "{lacks:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -29,7 +29,7 @@ use crate::paths::Destination;
 use crate::report::{Pruned, PrunedRepository};
 use crate::verify::Verified;
 pub use command::{PruneOptions, PruneReport, prune};
-use names::{Names, Standing};
+pub(crate) use names::{Names, Standing};
 use plan::{Asked, Links};
 use remove::Remover;
 

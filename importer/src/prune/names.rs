@@ -32,6 +32,8 @@ type Stream = BTreeMap<(Repository, ManifestRef), Digest>;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Names {
     streams: BTreeMap<StreamId, Stream>,
+    /// What names were ever given.
+    named: BTreeSet<(Repository, Digest)>,
     /// What was ever set, by repository.
     pub(crate) ever: BTreeMap<Repository, Ever>,
 }
@@ -45,6 +47,13 @@ impl Names {
             names.entry(name.clone()).or_default().insert(*digest);
         }
         standing
+    }
+
+    /// Whether anything that was set stands no more.
+    pub(crate) fn has_left(&self) -> bool {
+        let standing: BTreeSet<(&Repository, &Digest)> =
+            self.streams.values().flatten().map(|((place, _), digest)| (place, digest)).collect();
+        self.named.iter().any(|(place, digest)| !standing.contains(&(place, digest)))
     }
 
     /// Takes in the sequences of one stream, as they pass.
@@ -99,6 +108,7 @@ impl Follow for Following {
             }
             None => ManifestRef::Digest(entry.digest),
         };
+        self.names.named.insert((place.clone(), entry.digest));
         self.stream().insert((place, name), entry.digest);
     }
 

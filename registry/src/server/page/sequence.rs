@@ -210,7 +210,7 @@ fn contents(view: &View, one: &SequenceRecord, head: &Head) -> Result<Markup, St
         }
         @if !set.is_empty() { (now.set(&set)?) }
         @if !removed.is_empty() {
-            p.soft { "These names left the configuration. An import deletes nothing: what is still here stays until it is removed." }
+            p.soft { "These names left the configuration. What is still here the import was told to keep, or somebody gave it the name since." }
             (now.removed(&removed)?)
         }
         (pages(first, next))
