@@ -17,6 +17,7 @@ use bundler::straight::{Check, Checked, Moved, Straight};
 use bundler::{CreateError, CreateOptions, Signers as _, Stream};
 use format_spec::head::Link;
 use format_spec::index::Index;
+use format_spec::keys::SecretKey;
 use format_spec::limits::PART_DEFAULT;
 use importer::{ImportError, ImportOptions, Imported, TakesOptions};
 use serde::Serialize;
@@ -171,12 +172,7 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
                 workspace: keys,
                 local_name: None,
                 told_as: None,
-                trusted: signing
-                    .keys()
-                    .unwrap_or_default()
-                    .iter()
-                    .map(|key| key.public())
-                    .collect(),
+                trusted: signing.keys().unwrap_or_default().iter().map(SecretKey::public).collect(),
                 new_stream,
                 skip_pruning,
                 put_back: false,
