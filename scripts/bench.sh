@@ -7,6 +7,7 @@
 #   scripts/bench.sh --rounds N --only sequences,link,refuse,many,peers
 #   scripts/bench.sh registry        the mirror registry beside CNCF distribution, 5 rounds; --write, --quick and --rounds as above,
 #                                    --only push,pull,cold,manifests,small,memory,start
+#   scripts/bench.sh mirror          straight from one registry into another, beside `skopeo sync` and the floor; --write, --quick, --rounds
 #   scripts/bench.sh catalog         Operator catalogs of 256 MiB and 1 GiB made of real packages, beside opm where it is; --write, --quick, --rounds
 #
 # CORPUS=DIR  a corpus that scripts/corpus.sh built; otherwise one is built under BENCH_DIR
@@ -19,8 +20,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 size=LARGE
 part=run
-case ${1:-} in registry|catalog) part=$1; shift;; esac
-for argument in "$@"; do case $argument in --quick) size=SMALL;; -h|--help) sed -n '2,18p' "$0"; exit 0;; esac; done
+case ${1:-} in registry|catalog|mirror) part=$1; shift;; esac
+for argument in "$@"; do case $argument in --quick) size=SMALL;; -h|--help) sed -n '2,19p' "$0"; exit 0;; esac; done
 export BENCH_DIR=${BENCH_DIR:-${TMPDIR:-/var/tmp}/bundle-bench}
 mkdir -p "$BENCH_DIR"
 [ "$part" = catalog ] && needed=python3 || needed='docker-registry python3'
