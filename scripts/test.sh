@@ -77,6 +77,8 @@ curl curl
 openssl openssl
 docker-registry docker-registry
 skopeo skopeo
+podman podman
+containerd containerd
 bsdtar libarchive-tools
 pigz pigz
 strace strace

@@ -69,7 +69,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use against::against;
 pub use cluster::{
-    ClusterResources, DIRECTORY as CLUSTER_RESOURCES, Form, OfferedCatalog, ResourceOptions,
+    ClusterResources, DIRECTORY as CLUSTER_RESOURCES, Form, Kind, OfferedCatalog, ResourceOptions,
     catalogs, resources,
 };
 pub use error::{Damage, ErrorKind, ImportError, Problem, WrongSize};

@@ -115,5 +115,8 @@ pub const RESOURCES_MAX: u64 = 64 * 1024 * 1024;
 /// Records of sequences that are looked at together for the last full one: most targets have fewer.
 pub const RECORDS_AT_ONCE: usize = 8;
 
+/// Bytes of a file with authorities that nodes are given. All those of a system have 250,000.
+pub const AUTHORITIES_MAX: u64 = 4 * 1024 * 1024;
+
 /// Files that are remembered of an earlier writing of cluster resources: more than a thousand releases have.
 pub const WRITTEN_MAX: u64 = 1024 * 1024;

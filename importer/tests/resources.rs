@@ -37,6 +37,9 @@ fn with_release(spec: &mut Spec, version: &str, seed: u64) {
 
 fn options(bench: &Bench) -> ResourceOptions {
     ResourceOptions {
+        kinds: [importer::Kind::Openshift].into(),
+        authorities: Vec::new(),
+        plain_http: Vec::new(),
         from: Vec::new(),
         target: target(&bench.host),
         told_as: None,

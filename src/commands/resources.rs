@@ -1,13 +1,15 @@
-//! `bundle resources`: the files that a cluster is given about a mirror, again at any time.
+//! `bundle resources`: the files that clusters and nodes are given about a mirror, again at any time.
 //!
 //! 1. what stands at the target: from the records that imports left there, or from media; 2. `importer` makes the files;
 //!    3. which there are, and what to do with them.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use ::registry::reference::Target;
-use importer::{ClusterResources, Form, ResourceOptions};
+use clap::ValueEnum;
+use importer::{ClusterResources, Form, Kind, ResourceOptions};
 
 use super::Context;
 use crate::cli;
@@ -17,7 +19,7 @@ use crate::output::plain;
 use crate::typed::quoted;
 use crate::wire::{self, Side};
 
-/// Write the files that a cluster is given about a mirror: mirror configuration, update service, release signatures
+/// Write the files that clusters and nodes are given about a mirror: mirror configuration, update service, release signatures
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The registry and the namespace of the import, as `docker://HOST[:PORT][/NAMESPACE]`
@@ -35,6 +37,15 @@ pub struct Args {
     /// Write into this directory [default: `cluster-resources` in the workspace]
     #[arg(long, value_name = "DIR", value_parser = cli::directory)]
     to: Option<PathBuf>,
+    /// For whom: objects for clusters, or configuration of nodes by their container engine; several with commas, or repeatable
+    #[arg(
+        long = "for",
+        value_name = "KIND",
+        value_enum,
+        value_delimiter = ',',
+        default_value = "openshift"
+    )]
+    kinds: Vec<Whom>,
     /// `ImageContentSourcePolicy` instead of `ImageDigestMirrorSet` and `ImageTagMirrorSet`, for OpenShift before 4.13
     #[arg(long)]
     icsp: bool,
@@ -49,12 +60,62 @@ pub struct Args {
     max_nested_paths: usize,
 }
 
+/// For whom the files are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Whom {
+    /// Objects for `oc apply`
+    Openshift,
+    /// `registries.conf.d` for MicroShift, trust anchors
+    Microshift,
+    /// `registries.conf.d` for CRI-O, trust anchors
+    #[value(name = "cri-o", alias = "crio")]
+    Crio,
+    /// `registries.conf.d` and `certs.d` for podman, Buildah and skopeo
+    Podman,
+    /// `certs.d` with a `hosts.toml` for each registry
+    Containerd,
+    /// `registries.yaml` for k3s and RKE2
+    #[value(alias = "rke2")]
+    K3s,
+}
+
+impl From<Whom> for Kind {
+    fn from(whom: Whom) -> Self {
+        match whom {
+            Whom::Openshift => Self::Openshift,
+            Whom::Microshift => Self::Microshift,
+            Whom::Crio => Self::Crio,
+            Whom::Podman => Self::Podman,
+            Whom::Containerd => Self::Containerd,
+            Whom::K3s => Self::K3s,
+        }
+    }
+}
+
+/// An option that none of the kinds has a use for is refused.
+fn kinds(args: &Args) -> Result<BTreeSet<Kind>, Failure> {
+    let kinds: BTreeSet<Kind> = args.kinds.iter().map(|whom| Kind::from(*whom)).collect();
+    let forms = [
+        ("--icsp", args.icsp),
+        ("--signatures-by-release", args.signatures_by_release),
+        ("--results", args.results),
+    ];
+    match forms.into_iter().find(|(_, given)| *given) {
+        Some((form, _)) if !kinds.contains(&Kind::Openshift) => Err(Failure::usage(format!(
+            "`{form}` is about the files for clusters, which `--for` leaves out"
+        ))
+        .or_hint(&format!("without `{form}`, or with `openshift` in `--for`"))),
+        _ => Ok(kinds),
+    }
+}
+
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let workspace = context.common.workspace.clone();
     super::refuse_other_than_directory("--workspace", &workspace)?;
     if let Some(to) = &args.to {
         super::refuse_other_than_directory("--to", to)?;
     }
+    let kinds = kinds(&args)?;
     let trusted = match args.from.is_empty() {
         true => Vec::new(),
         false => Keyring::open(&workspace)?.required(&args.trust)?,
@@ -72,6 +133,9 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
             by_release: args.signatures_by_release,
             results: args.results,
         },
+        kinds,
+        authorities: context.common.ca_file.clone(),
+        plain_http: context.common.plain_http.clone(),
         client: wire::client(&context.common, Side::Target)?,
         cancel: context.cancel.clone(),
     })
@@ -105,7 +169,7 @@ pub fn next(written: &ClusterResources) -> String {
         name.extension().is_some_and(|kind| kinds.contains(&kind)) && is_on_top(name)
     };
     if written.files.is_empty() {
-        return "nothing of what stands there is for a cluster to know: no file is needed\n"
+        return "nothing of what stands there is for a cluster or a node to know: no file is needed\n"
             .to_owned();
     }
     let mut text = String::new();
@@ -136,6 +200,15 @@ pub fn next(written: &ClusterResources) -> String {
             text,
             "archives of Helm charts are in {}: `helm install NAME FILE`; at the target they are for `helm pull oci://…`",
             below.display()
+        );
+    }
+    let readme = |name: &&PathBuf| name.starts_with("nodes") && name.ends_with("README.txt");
+    for name in written.files.iter().filter(readme) {
+        let directory = directory.join(name);
+        let directory = directory.parent().unwrap_or(&directory).display();
+        let _ = writeln!(
+            text,
+            "configuration of nodes is in {directory}: its README.txt says what to do with it"
         );
     }
     text

@@ -110,7 +110,7 @@ pub(super) fn make(
 }
 
 /// Whether a name of a registry can stand in a cluster's mirror configuration: an IPv6 address and an underscore cannot.
-fn cluster_can_name(host: &RegistryHost) -> bool {
+pub(super) fn cluster_can_name(host: &RegistryHost) -> bool {
     !host.host().contains(['[', '_'])
 }
 
@@ -121,17 +121,17 @@ fn place(site: &Site, repository: &Repository) -> Result<Repository, ImportError
 
 /// The images with their names at both ends.
 #[derive(Default)]
-struct Named {
+pub(super) struct Named {
     /// Those that are asked for by digest.
-    digests: BTreeSet<Pair>,
+    pub(super) digests: BTreeSet<Pair>,
     /// Those that are asked for by tag.
-    tags: BTreeSet<Pair>,
+    pub(super) tags: BTreeSet<Pair>,
     /// Lines `source@digest=place:tag`.
     mapping: Vec<String>,
 }
 
 impl Named {
-    fn of(
+    pub(super) fn of(
         images: &[Image],
         stated: &Stated,
         site: &Site,

@@ -4,7 +4,8 @@
 //!    [`stated`] what they say of releases, signatures and the graph image.
 //! 2. [`mirrors`] finds for every image the source and the mirror by which a cluster gets to it.
 //! 3. [`objects`] and [`mod@catalogs`] are the API's, [`document`] spells them; [`files`] says which file holds what.
-//! 4. [`mod@charts`] fetches the archives of Helm charts; [`directory`] writes the files, and takes away those of an earlier writing that are no more.
+//! 4. [`nodes`] makes of the same pairs the files of single nodes, for their container engines.
+//! 5. [`mod@charts`] fetches the archives of Helm charts; [`directory`] writes the files, and takes away those of an earlier writing that are no more.
 //!
 //! The same state of a target gives the same bytes, whenever and wherever they are written.
 
@@ -14,16 +15,18 @@ mod directory;
 mod document;
 mod files;
 mod mirrors;
+mod nodes;
 mod objects;
 pub(crate) mod records;
 mod replay;
 mod stated;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use format_spec::keys::PublicKey;
 use registry::client::Client;
-use registry::reference::Target;
+use registry::reference::{RegistryHost, Target};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
@@ -39,6 +42,37 @@ pub use stated::{OfferedCatalog, catalogs};
 
 /// The directory of the files in a workspace.
 pub const DIRECTORY: &str = "cluster-resources";
+
+/// For whom files are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// Clusters of OpenShift: objects for `oc apply`.
+    Openshift,
+    /// Nodes of MicroShift.
+    Microshift,
+    /// Nodes with CRI-O.
+    Crio,
+    /// Machines with podman, Buildah or skopeo.
+    Podman,
+    /// Nodes with containerd.
+    Containerd,
+    /// Nodes of k3s and RKE2.
+    K3s,
+}
+
+impl Kind {
+    /// Its name, which its directory has too.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Openshift => "openshift",
+            Self::Microshift => "microshift",
+            Self::Crio => "cri-o",
+            Self::Podman => "podman",
+            Self::Containerd => "containerd",
+            Self::K3s => "k3s",
+        }
+    }
+}
 
 /// In which form the files are wanted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -67,8 +101,14 @@ pub struct ResourceOptions {
     pub trusted: Vec<PublicKey>,
     /// Path components that the target allows; 0 for any number.
     pub max_nested_paths: usize,
-    /// The form.
+    /// For whom the files are.
+    pub kinds: BTreeSet<Kind>,
+    /// The form of those for clusters.
     pub form: Form,
+    /// Files with authorities of the target's certificate, for nodes.
+    pub authorities: Vec<PathBuf>,
+    /// Registries that speak plain HTTP, for nodes.
+    pub plain_http: Vec<RegistryHost>,
     /// The client.
     pub client: Client,
     /// Stops it.
@@ -88,6 +128,37 @@ pub struct ClusterResources {
     /// What a person should know.
     #[serde(skip)]
     pub warnings: Vec<String>,
+}
+
+impl ClusterResources {
+    fn nothing(directory: &Path, warnings: Vec<String>) -> Self {
+        Self { directory: directory.to_owned(), files: Vec::new(), removed: Vec::new(), warnings }
+    }
+
+    /// Writes the files of one kind of nodes into a directory of their own, with a list of their own: what is written for
+    /// others stays as it is.
+    fn add_nodes(
+        &mut self,
+        kind: Kind,
+        standing: &Standing,
+        site: &files::Site,
+        access: &nodes::Access,
+    ) -> Result<(), ImportError> {
+        let mut warnings = Vec::new();
+        let made = nodes::make(kind, standing, site, access, &mut warnings)?;
+        let below = Path::new(nodes::DIRECTORY).join(kind.as_str());
+        let (to, mut none) = (self.directory.join(&below), Charts::new([].iter(), None));
+        let (files, removed) = directory::write(&to, &made, &mut none, &mut warnings)?;
+        self.files.extend(files.into_iter().map(|name| below.join(name)));
+        self.removed.extend(removed.into_iter().map(|name| below.join(name)));
+        for warning in warnings {
+            // Much is the same for every kind.
+            if !self.warnings.contains(&warning) {
+                self.warnings.push(warning);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Writes the files for what stands at a target, or for what media hold.
@@ -123,8 +194,25 @@ async fn from_target_or_media(options: ResourceOptions) -> Result<ClusterResourc
         true => options.workspace.join(files::results_name(&standing)),
         false => options.workspace.join(DIRECTORY),
     });
-    let from = options.from.is_empty().then_some(at);
-    write(&standing, told, nested, &to, options.form, warnings, from).await
+    let site = files::Site { target: told, nested };
+    let mut written = match options.kinds.contains(&Kind::Openshift) {
+        true => {
+            let from = options.from.is_empty().then_some(at);
+            write(&standing, &site, &to, options.form, warnings, from).await?
+        }
+        false => ClusterResources::nothing(&to, warnings),
+    };
+    let nodes: Vec<Kind> =
+        options.kinds.into_iter().filter(|kind| *kind != Kind::Openshift).collect();
+    if !nodes.is_empty() {
+        let (files, plain) = (&options.authorities, &options.plain_http);
+        let access =
+            nodes::Access::new(&site.target.registry, files, plain, &mut written.warnings)?;
+        for kind in nodes {
+            written.add_nodes(kind, &standing, &site, &access)?;
+        }
+    }
+    Ok(written)
 }
 
 async fn from_media(
@@ -157,21 +245,19 @@ pub(crate) async fn after_import(
     let remote: Remote = ledger::read_remote(at).await?;
     let mut warnings = Vec::new();
     let standing = records::standing(at, &remote, &mut warnings).await?;
-    let (told, from) = (at.target.clone(), Some(at.clone()));
-    write(&standing, told, at.nested, to, Form::default(), warnings, from).await
+    let site = files::Site { target: at.target.clone(), nested: at.nested };
+    write(&standing, &site, to, Form::default(), warnings, Some(at.clone())).await
 }
 
 async fn write(
     standing: &Standing,
-    told: Target,
-    nested: usize,
+    site: &files::Site,
     to: &Path,
     form: Form,
     mut warnings: Vec<String>,
     from: Option<Destination>,
 ) -> Result<ClusterResources, ImportError> {
-    let site = files::Site { target: told, nested };
-    let made = files::make(standing, &site, form, &mut warnings)?;
+    let made = files::make(standing, site, form, &mut warnings)?;
     // What is wrong there was told when the files were made.
     let stated = Stated::of(&standing.resources, &mut Vec::new());
     let mut charts = Charts::new(stated.charts.values(), from.as_ref());
