@@ -65,11 +65,7 @@ fn wrong_command_lines_are_usage_errors() {
 
 #[test]
 fn commands_of_later_versions_are_named() {
-    for (line, name) in [
-        ("mirror --config x docker://h", "mirror"),
-        ("--output json delete", "delete"),
-        ("prune", "prune"),
-    ] {
+    for (line, name) in [("--output json delete", "delete"), ("delete --config x", "delete")] {
         let text = format!("{:?}", refused(line));
         assert!(text.contains(&format!("`bundle {name}` is not part of this version")), "{text}");
         assert!(text.contains("`bundle --help` lists the commands"), "{text}");

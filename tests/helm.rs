@@ -453,7 +453,11 @@ const REAL: [(&str, &[&str]); 15] = [
             "quay.io/redhat-developer/servicebinding-operator@sha256:16286ac84ddd521897d92472dae857a4c18479f255b725dfb683bc72df6e0865",
         ],
     ),
-    ("test-mirror-helm-0.3.0", &["quay.io/nginx/nginx-ingress:latest"]),
+    // The second one stands in an environment variable, where `imagePaths` looks.
+    (
+        "test-mirror-helm-0.3.0",
+        &["quay.io/nginx/nginx-ingress:latest", "quay.io/prometheus/prometheus:latest"],
+    ),
 ];
 
 #[test]
@@ -488,12 +492,8 @@ fn real_charts_name_their_images() {
 fn odd_real_charts_are_read() {
     let Some(charts) = data("helm/helm-testdata") else { return };
     let site = Site::new();
-    let names = [
-        "chart-with-compressed-dependencies-2.1.8",
-        "frobnitz-1.2.3",
-        "frobnitz_backslash-1.2.3",
-        "frobnitz_with_bom",
-    ];
+    let names =
+        ["chart-with-compressed-dependencies-2.1.8", "frobnitz-1.2.3", "frobnitz_backslash-1.2.3"];
     let local: String = names
         .iter()
         .map(|name| {
@@ -508,13 +508,20 @@ fn odd_real_charts_are_read() {
         .iter()
         .map(|chart| chart["name"].as_str().unwrap())
         .collect();
-    let expected = [
-        "chart-with-compressed-dependencies:2.1.8",
-        "frobnitz:1.2.3",
-        "frobnitz_backslash:1.2.3",
-        "frobnitz_with_bom:1.2.3",
-    ];
+    let expected =
+        ["chart-with-compressed-dependencies:2.1.8", "frobnitz:1.2.3", "frobnitz_backslash:1.2.3"];
     assert_eq!(found, expected.map(|name| format!("charts/{name}")));
+    // Its `Chart.yaml` begins with a byte order mark, and it has the name of another one of these.
+    let marked =
+        format!("    - {{name: c, path: {}}}\n", text(&charts.join("frobnitz_with_bom.tgz")));
+    site.configure(&format!(
+        "  helm:\n    local:\n{local}{marked}  blockedImages: [{{name: \".\"}}]\n"
+    ));
+    without_helm(&site, "media", &["--dry-run"])
+        .code(16)
+        .says("it is called frobnitz 1.2.3 as another chart is");
+    site.configure(&format!("  helm:\n    local:\n{marked}  blockedImages: [{{name: \".\"}}]\n"));
+    without_helm(&site, "media", &["--dry-run"]).ok().says("frobnitz");
 }
 
 #[test]
