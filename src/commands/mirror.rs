@@ -96,7 +96,8 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let source = wire::client(&context.common, Side::Source(None))?;
     let client = wire::client(&context.common, Side::Target)?;
     let signing = signing_keys(&key, &keys, content.dry_run)?;
-    let parallel = context.common.parallel_blobs.unwrap_or(cli::CREATE_BLOBS);
+    // As many as an import: more of them get in each other's way at the target.
+    let parallel = context.common.parallel_blobs.unwrap_or(cli::IMPORT_BLOBS);
 
     let progress = Arc::new(Progress::default());
     let drawing = Drawing::start(&progress, context.quiet());
