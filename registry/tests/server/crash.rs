@@ -98,7 +98,8 @@ async fn names_leave_half_of_the_reserve() {
             let free =
                 figures.lines().find_map(|line| line.strip_prefix("bundle_registry_free_bytes "));
             let free: u64 = free.unwrap().parse().unwrap();
-            assert!(free < reserve && free >= reserve / 2, "{free}");
+            // A name that was allowed takes a few blocks.
+            assert!(free < reserve && free + (16 << 10) >= reserve / 2, "{free}");
         }
 
         // Links of blobs and to subjects are no way around it.
