@@ -238,15 +238,10 @@ impl Containerd {
             text(&site.path("c.ttrpc"))
         );
         fs_write(&config, text_of.as_bytes());
-        let log = fs::File::create(site.path("containerd.log")).unwrap().into_parts().0;
-        let child = Command::new(program)
-            .args(["--config", text(&config)])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        let started = Self { ctr, socket, _process: Process(child) };
+        let mut command = Command::new(program);
+        command.args(["--config", text(&config)]);
+        let process = Process::logged(&mut command, &site.path("containerd.log"));
+        let started = Self { ctr, socket, _process: process };
         for _ in 0..200 {
             if started.run(&["version"]).code == 0 {
                 return Some(started);

@@ -6,36 +6,34 @@ use std::sync::Arc;
 
 use format_spec::head::{Head, Kind};
 use format_spec::keys::SecretKey;
-use format_spec::part::FileName;
 use format_spec::{Digest, Sequence, StreamId};
 use registry::client::Client;
 use registry::lasting;
 use registry::progress::Progress;
 use tokio_util::sync::CancellationToken;
 
-use crate::catalog::carry;
 use crate::catalog::settle::Means;
 use crate::config::ImageSetConfig;
+use crate::dry_run::dry_run;
 use crate::durable;
 use crate::error::{CreateError, fit};
 use crate::fetch::{self, FetchError};
+use crate::finding::{self, Found};
 use crate::helm::HelmOptions;
-use crate::helm::{asked as helm_asked, carry as charts};
 use crate::history::{History, Known};
 use crate::origin::{Loss, OriginError, Origins};
 use crate::plan::{self, Basis, Plan};
 use crate::publish::{self, Published, Statement};
 use crate::read_back::ReadBack;
-use crate::release::asked::{self, ReleaseOptions};
+use crate::release::asked::ReleaseOptions;
 use crate::release::explain::Chosen;
 use crate::release::{graph_image, whole};
 use crate::remote_history::RemoteHistory;
-use crate::report::{Created, File, Planned, PlannedReference, Summary, Written};
-use crate::resolve::{self, Resolved, Rules};
+use crate::report::{Created, File, Summary, Written};
+use crate::resolve::{Resolved, Rules};
 use crate::slots::Slots;
 use crate::space::{self, drop_liars};
 use crate::straight::Straight;
-use crate::{lists, transfer, wish};
 
 /// Manifests asked for at a time, those that are attached to images among them: on a line with a long way, waiting is what
 /// takes the time.
@@ -190,49 +188,8 @@ pub async fn create(stream: Stream, options: CreateOptions) -> Result<Created, C
         parallel: options.parallel_images,
     };
     let state = State::of(&options, &history)?;
-    let mut wishes = wish::additional(&options.config, options.max_nested_paths)?;
-    let finding = async {
-        let (mut carried, chosen) = asked::releases(&options, &origins).await;
-        wishes.append(&mut carried.wishes);
-        let asked = carry::Asked {
-            config: &options.config,
-            workspace: &options.workspace,
-            max_nested_paths: options.max_nested_paths,
-            rebuild: true,
-            progress: &options.progress,
-        };
-        let (mut catalogs, bundles) = carry::carry(&asked, &origins).await?;
-        wishes.extend(bundles);
-        let (more, lists) =
-            lists::read(&options.images, &origins, options.max_nested_paths).await?;
-        wishes.extend(more);
-        match asked::graph(&options, &origins).await {
-            Ok(wish) => wishes.extend(wish),
-            Err(error) => carried.failures.push(error.told()),
-        }
-        let asked = helm_asked::Asked {
-            config: &options.config,
-            workspace: &options.workspace,
-            max_nested_paths: options.max_nested_paths,
-            options: &options.helm,
-            client: &options.client,
-            progress: &options.progress,
-        };
-        let (mut charts, images) = charts::carry(&asked, &origins, &wishes).await?;
-        wishes.extend(images);
-        let names = wishes.iter().map(|wish| &wish.name).chain(catalogs.blocked());
-        let idle = resolve::idle_patterns(&options.config, names);
-        progress.phase("resolving images");
-        let resolving = resolve::resolve(&options.config, wishes, &origins, &rules, &state.known);
-        let mut resolved = resolving.await?;
-        resolved.warnings.splice(0..0, idle);
-        let releases = asked::note(&mut resolved, carried, chosen);
-        catalogs.note(&mut resolved);
-        lists.note(&mut resolved);
-        charts.note(&mut resolved, &origins, &rules, &state.known).await?;
-        Ok::<_, CreateError>((resolved, releases, catalogs, charts))
-    };
-    let (mut resolved, releases, mut catalogs, charts) = tokio::select! {
+    let finding = finding::find(&options, &origins, &rules, &state.known);
+    let Found { mut resolved, releases, mut catalogs, charts } = tokio::select! {
         found = finding => found?,
         () = options.cancel.cancelled() => return Err(CreateError::Cancelled),
     };
@@ -280,7 +237,7 @@ pub async fn create(stream: Stream, options: CreateOptions) -> Result<Created, C
                 free()?;
             }
             if let Some((_, whole)) = &straight {
-                return dry_run(&options, &history, &state, whole, resolved);
+                return dry_run(&options.workspace, history.stream(), state.kind, whole, resolved);
             }
             // It is a plan: the answer is that it does not fit there.
             let there = std::path::absolute(&options.to).unwrap_or_default();
@@ -293,7 +250,7 @@ pub async fn create(stream: Stream, options: CreateOptions) -> Result<Created, C
                     directory.display()
                 ));
             }
-            return dry_run(&options, &history, &state, &plan, resolved);
+            return dry_run(&options.workspace, history.stream(), state.kind, &plan, resolved);
         }
         lasting::make(&options.to).map_err(CreateError::file("make the output directory"))?;
         let _medium = lock_medium(&options.to)?;
@@ -517,7 +474,7 @@ pub(crate) fn lock_medium(medium: &Path) -> Result<std::fs::File, CreateError> {
     }
 }
 
-fn summary(plan: &Plan, resolved: Resolved) -> Summary {
+pub(crate) fn summary(plan: &Plan, resolved: Resolved) -> Summary {
     let hints = resolved.advice();
     let mut warnings = resolved.warnings;
     warnings.extend(plan.warnings.iter().cloned());
@@ -552,82 +509,4 @@ fn written(
         files: published.files.into_iter().map(|(name, bytes)| File { name, bytes }).collect(),
         summary: summary(plan, resolved),
     })
-}
-
-fn dry_run(
-    options: &CreateOptions,
-    history: &History,
-    state: &State,
-    plan: &Plan,
-    resolved: Resolved,
-) -> Result<Created, CreateError> {
-    let directory = options.workspace.join("dry-run");
-    let write = || -> std::io::Result<()> {
-        lasting::make(&directory)?;
-        let images = resolved.images.iter();
-        let mapping = transfer::mapping(images.map(|i| (i.source.as_str(), &i.destination)));
-        durable::write(&directory.join("mapping.txt"), mapping.as_bytes())?;
-        let missing = directory.join("missing.txt");
-        if resolved.failures.is_empty() {
-            match fs_err::remove_file(&missing) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-                _ => return Ok(()),
-            }
-        }
-        let text: String = resolved
-            .failures
-            .iter()
-            .map(|f| transfer::with_transport(&f.reference) + "\n")
-            .collect();
-        durable::write(&missing, text.as_bytes())
-    };
-    write().map_err(CreateError::file("write the mapping"))?;
-    let references = plan
-        .index
-        .references
-        .iter()
-        .map(|reference| PlannedReference {
-            source: reference.source.clone(),
-            class: reference.class,
-            name: plan::show(
-                plan.index.repository(reference.repository),
-                reference.tag.as_ref(),
-                &reference.digest,
-            ),
-            digest: reference.digest,
-        })
-        .collect();
-    let removals = plan
-        .index
-        .removals
-        .iter()
-        .map(|removal| {
-            let repository = plan.index.repository(removal.repository);
-            plan::show(repository, removal.tag.as_ref(), &removal.digest)
-        })
-        .collect();
-    let parts = plan
-        .parts
-        .iter()
-        .enumerate()
-        .map(|(number, part)| File {
-            name: FileName::Part(
-                plan.index.sequence,
-                u32::try_from(number).expect("bounded by PARTS_MAX"),
-            )
-            .to_string(),
-            bytes: part.bytes,
-        })
-        .collect();
-    Ok(Created::Planned(Planned {
-        stream: history.stream(),
-        sequence: plan.index.sequence,
-        kind: state.kind,
-        totals: publish::totals(plan),
-        references,
-        removals,
-        parts,
-        mapping: directory.join("mapping.txt").display().to_string(),
-        summary: summary(plan, resolved),
-    }))
 }

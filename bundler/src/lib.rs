@@ -57,6 +57,8 @@ mod upload;
 pub mod wish;
 
 mod create;
+mod dry_run;
+mod finding;
 
 /// Locks; a panic elsewhere does not spread, what is held stays whole at every moment.
 fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {

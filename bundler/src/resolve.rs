@@ -135,6 +135,14 @@ impl Resolved {
         self.causes.push(kind);
     }
 
+    /// Notes what was told of images that were resolved apart.
+    pub(crate) fn told_too(&mut self, mut other: Self) {
+        self.warnings.append(&mut other.warnings);
+        self.failures.append(&mut other.failures);
+        self.hints.append(&mut other.hints);
+        self.causes.append(&mut other.causes);
+    }
+
     /// Notes what can be done about a failure.
     pub(crate) fn advise(&mut self, reference: &str, hints: impl IntoIterator<Item = String>) {
         self.hints.extend(hints.into_iter().map(|hint| (reference.to_owned(), hint)));

@@ -18,6 +18,7 @@ use registry::client::{Client, ClientError, ErrorKind as WireKind, Pushed};
 use registry::filing::Damaged;
 use registry::progress::Progress;
 use registry::reference::Target;
+use serde::Serialize;
 
 use crate::destination::nest;
 use crate::error::{CreateError, reason};
@@ -54,6 +55,32 @@ pub struct Moved {
     pub mounted: AtomicU64,
     /// Blobs that were there.
     pub present: AtomicU64,
+}
+
+/// What was moved up to a moment.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Counts {
+    /// Blobs whose bytes were sent.
+    pub blobs: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Blobs that the registry had in another repository.
+    pub mounted: u64,
+    /// Blobs that were there.
+    pub present: u64,
+}
+
+impl Moved {
+    /// What was moved so far.
+    pub fn counts(&self) -> Counts {
+        let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Counts {
+            blobs: count(&self.blobs),
+            bytes: count(&self.bytes),
+            mounted: count(&self.mounted),
+            present: count(&self.present),
+        }
+    }
 }
 
 /// A target in the place of a medium.

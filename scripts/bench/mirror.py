@@ -7,7 +7,7 @@ are medians of the rounds and of the rounds' ratios."""
 import argparse, os, shutil, statistics, sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from run import MIB, Bench, first_line, into_page, log, machine
+from run import MIB, Bench, log
 import subprocess
 
 LANES = (2, 3, 4, 6, 8)
@@ -89,14 +89,7 @@ class Mirrors(Bench):
         self.row("the same again, nothing new", "%.2f s" % statistics.median(self.walls("again", "bundle")), "", "", None)
         if not has_skopeo:
             self.notes.append("skopeo is not on this machine.")
-        head = ["Corpus: %d tags, %d unique blobs, %.0f MB. Rounds: %d. %s. %s, %s." % (
-            len(self.refs["v1"]), self.count["v1"], self.bytes["v1"] / 1e6, self.options.rounds, machine(),
-            first_line(["docker-registry", "--version"]), first_line([self.bundle, "version"])), "",
-            "| what | figure | from | bar | held |", "|---|---|---|---|---|"]
-        text = "\n".join(head + self.rows + ([""] + self.notes if self.notes else [])) + "\n"
-        print(text)
-        if self.options.write:
-            into_page("mirror", text)
+        self.print("mirror")
         shutil.rmtree(self.dir)
         return 1 if any(row.endswith("**no** |") for row in self.rows) else 0
 

@@ -416,15 +416,16 @@ class Bench:
                     tables += tar.next().size
         return total, tables
 
-    def print(self):
-        head = ["Corpus: %d tags, %d unique blobs, %.0f MB; increment %d blobs, %.0f MB. Rounds: %d. %s. %s, %s." % (
-            len(self.refs["v1"]), self.count["v1"], self.bytes["v1"] / 1e6, self.count["delta"], self.bytes["delta"] / 1e6, self.options.rounds, machine(),
+    def print(self, mark, more=""):
+        """The corpus, the machine and the rows; with --write into docs/benchmarks.md at this mark."""
+        head = ["Corpus: %d tags, %d unique blobs, %.0f MB%s. Rounds: %d. %s. %s, %s." % (
+            len(self.refs["v1"]), self.count["v1"], self.bytes["v1"] / 1e6, more, self.options.rounds, machine(),
             first_line(["docker-registry", "--version"]), first_line([self.bundle, "version"])), "",
             "| what | figure | from | bar | held |", "|---|---|---|---|---|"]
         text = "\n".join(head + self.rows + ([""] + self.notes if self.notes else [])) + "\n"
         print(text)
         if self.options.write:
-            into_page("table", text)
+            into_page(mark, text)
 
     def all(self):
         only = self.options.only.split(",") if self.options.only else ["sequences", "link", "refuse", "many", "peers"]
@@ -452,7 +453,7 @@ class Bench:
             for server in list(self.servers):
                 server.stop()
         self.table()
-        self.print()
+        self.print("table", "; increment %d blobs, %.0f MB" % (self.count["delta"], self.bytes["delta"] / 1e6))
         if not self.options.keep:
             shutil.rmtree(self.dir)
         return 1 if any(row.endswith("**no** |") for row in self.rows) else 0

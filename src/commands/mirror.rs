@@ -8,12 +8,11 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use ::registry::progress::Progress;
 use ::registry::reference::Target;
 use bundler::report::Created;
-use bundler::straight::{Check, Checked, Moved, Straight};
+use bundler::straight::{Check, Checked, Counts, Moved, Straight};
 use bundler::{CreateError, CreateOptions, Signers as _, Stream};
 use format_spec::head::Link;
 use format_spec::index::Index;
@@ -21,7 +20,6 @@ use format_spec::keys::SecretKey;
 use format_spec::limits::PART_DEFAULT;
 use importer::{ImportError, ImportOptions, Imported, TakesOptions};
 use serde::Serialize;
-use serde_json::{Value, json};
 
 use super::Context;
 use super::create::answer::{self, Answer};
@@ -65,7 +63,7 @@ struct Shown<'a> {
     #[serde(flatten)]
     created: Answer<'a>,
     target: String,
-    moved: Value,
+    moved: Counts,
     #[serde(skip_serializing_if = "Option::is_none")]
     imported: Option<&'a Imported>,
 }
@@ -198,13 +196,12 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     for warning in imported.iter().flat_map(|imported| &imported.warnings) {
         tracing::warn!("{}", plain(warning));
     }
+    let moved = moved.counts();
     let text = text(&created, imported.as_ref(), &moved, &target, &media);
-    let count = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
     let shown = Shown {
         created: Answer::new(&created, &media),
         target: target.to_string(),
-        moved: json!({ "blobs": count(&moved.blobs), "bytes": count(&moved.bytes),
-            "mounted": count(&moved.mounted), "present": count(&moved.present) }),
+        moved,
         imported: imported.as_ref(),
     };
     context.output.print(&shown, &text)?;
@@ -225,11 +222,10 @@ fn told(error: CreateError) -> Failure {
 fn text(
     created: &Created,
     imported: Option<&Imported>,
-    moved: &Moved,
+    moved: &Counts,
     target: &Target,
     media: &std::path::Path,
 ) -> String {
-    let count = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
     let mut text = String::new();
     // Writing to a String cannot fail.
     let _ = match created {
@@ -243,10 +239,10 @@ fn text(
             "sequence {}: {}; {} moved ({}), {} mounted, {} there already",
             written.sequence,
             size::count(written.totals.references, "reference"),
-            size::count(count(&moved.blobs), "blob"),
-            size::show(count(&moved.bytes)),
-            count(&moved.mounted),
-            count(&moved.present),
+            size::count(moved.blobs, "blob"),
+            size::show(moved.bytes),
+            moved.mounted,
+            moved.present,
         ),
     };
     let summary = created.summary();

@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use bundler::release::extract::ExtractError;
-use bundler::release::mirror::{MirrorError, PlaceError};
+use bundler::release::mirror::{FilingError, MirrorError, PlaceError};
 use bundler::release::mirror_sets::MirrorSetsError;
 use bundler::release::proven::ProvenError;
 use format_spec::head::ContentClass;
@@ -132,17 +132,17 @@ impl From<MirrorError> for Failure {
             MirrorError::Images { .. } => of_registry(&error, wire).or_hinted(
                 "where its components are at a mirror: `--idms-file FILE`; nothing of the release got a name",
             ),
-            MirrorError::Origin { .. } | MirrorError::Place { source: PlaceError::Source(_), .. } => {
+            MirrorError::Origin { .. } | MirrorError::Place { source: PlaceError::Filing(FilingError::Source(_)), .. } => {
                 of_source(&error, wire).or_hinted("run the same command again: it goes on")
             }
-            MirrorError::Place { source: PlaceError::File(io), .. } | MirrorError::Write(io) => {
+            MirrorError::Place { source: PlaceError::Filing(FilingError::File(io)), .. } | MirrorError::Write(io) => {
                 let kind = Kind::of_io(io, Kind::NoSpace);
                 let failure = Self::of(kind, &error).hinted(Some(io), None);
                 failure.or_hinted(
                     "mend that, or name another directory: `--to-dir DIR`; then run the same command again: it goes on",
                 )
             }
-            MirrorError::Place { source: PlaceError::Damaged(_), .. } => of_source(&error, wire)
+            MirrorError::Place { source: PlaceError::Filing(FilingError::Damaged(_)), .. } => of_source(&error, wire)
                 .or_hinted("its source has it damaged: mirror from another one, or have it mended there"),
             // The registry that it goes to, of which there are no mirrors.
             MirrorError::Place { source: PlaceError::Wire(client), .. } => {

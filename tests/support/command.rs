@@ -141,6 +141,15 @@ pub fn memory(child: &Child) -> u64 {
 /// A child process that ends with the test.
 pub struct Process(pub Child);
 
+impl Process {
+    /// Starts a command that has no input, and whose words go into a file.
+    pub fn logged(command: &mut Command, log: &Path) -> Self {
+        let log = fs_err::File::create(log).unwrap().into_parts().0;
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        Self(command.spawn().unwrap())
+    }
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.0.kill();

@@ -78,15 +78,9 @@ impl Server {
             text(dir)
         );
         fs_write(&config, written.as_bytes());
-        let log = fs::File::create(dir.with_extension("log")).unwrap().into_parts().0;
-        let child = Command::new(program)
-            .args(["serve", text(&config)])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        Some(Self::wait(host, Process(child), &dir.with_extension("log")))
+        let log = dir.with_extension("log");
+        let process = Process::logged(Command::new(program).args(["serve", text(&config)]), &log);
+        Some(Self::wait(host, process, &log))
     }
 
     #[track_caller]

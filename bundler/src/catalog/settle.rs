@@ -258,11 +258,9 @@ impl Chosen<'_> {
         };
         let resolving = resolve::resolve_all(vec![wish], means.origins, means.rules, means.known);
         let mut found = resolving.await?;
-        resolved.warnings.append(&mut found.warnings);
-        resolved.failures.append(&mut found.failures);
-        resolved.hints.append(&mut found.hints);
-        resolved.causes.append(&mut found.causes);
-        let Some(image) = found.images.pop() else {
+        let image = found.images.pop();
+        resolved.told_too(found);
+        let Some(image) = image else {
             self.standing = Standing::Given;
             return Ok(true);
         };

@@ -273,10 +273,7 @@ impl Carried {
         });
         let mut found = resolve::resolve_all(wishes.collect(), origins, rules, known).await?;
         resolved.images.append(&mut found.images);
-        resolved.warnings.append(&mut found.warnings);
-        resolved.failures.append(&mut found.failures);
-        resolved.hints.append(&mut found.hints);
-        resolved.causes.append(&mut found.causes);
+        resolved.told_too(found);
         resolve::settle(resolved, origins).await;
         Ok(())
     }

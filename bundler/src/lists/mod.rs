@@ -117,9 +117,10 @@ impl Lists {
         };
         match from {
             From::Registry(reference) => {
+                let text = reference.to_string();
                 let source = Source::Registry(Cow::Owned(reference));
                 let name = named(name, &source);
-                vec![One { place, text: told(&source), source, name }]
+                vec![One { place, text, source, name }]
             }
             From::Layout(written) => {
                 let mut one = of_layout(&written, place);
@@ -152,9 +153,10 @@ impl Lists {
                 let one = |tag: Tag| {
                     let mut reference = reference.clone();
                     reference.tag = Some(tag);
+                    let text = reference.to_string();
                     let source = Source::Registry(Cow::Owned(reference));
                     let name = named(name.clone(), &source);
-                    One { place: place.clone(), text: told(&source), source, name }
+                    One { place: place.clone(), text, source, name }
                 };
                 tags.into_iter().map(one).collect()
             }
@@ -275,15 +277,6 @@ fn named(name: Option<Name>, source: &Source<'_>) -> Result<Name, String> {
         Some(Name { repository, tag: Some(tag) }) => Ok(Name { repository, tag: Some(tag) }),
         Some(Name { repository, tag: None }) => Ok(Name { repository, tag: own()? }),
         None => Ok(Name { repository: destination::repository(None, source, 0)?, tag: own()? }),
-    }
-}
-
-/// A source as the index has it.
-fn told(source: &Source<'_>) -> String {
-    match source {
-        Source::Registry(reference) => reference.to_string(),
-        Source::Layout(image) | Source::Made { image, .. } => image.path.display().to_string(),
-        Source::Shelf(held, _) => held.0.name(),
     }
 }
 

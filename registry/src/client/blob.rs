@@ -11,13 +11,14 @@ use format_spec::{Digest, Repository};
 use reqwest::header::{CONTENT_ENCODING, CONTENT_RANGE, HeaderValue, RANGE};
 use reqwest::{Method, StatusCode};
 
+use super::answer::{drain, text};
 use super::body::Body;
 use super::error::{Failed, Fault, Way};
 use super::headers::{content_range, length};
 use super::mirrors::Place;
 use super::pace::Pace;
 use super::retry::Tries;
-use super::session::{Session, drain, text};
+use super::session::Session;
 use super::token::Scopes;
 use super::{Client, ClientError, Core};
 use crate::limits::STALL_LEAST;

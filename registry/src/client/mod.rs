@@ -8,11 +8,12 @@
 //!    the connections.
 //! 3. `credentials`, `helper`, `token`: who we are there, and the leave to do it.
 //! 4. `pull`, `blob` (with `body`, `direct`, `framing`), `push` (with `feed`), `opening`, `lists`: the request
-//!    itself; `web` for documents that no registry has; `product` says which registry it goes to; `retry` decides about another try; `room` bounds the documents in flight.
+//!    itself, and `answer` what comes of it; `web` for documents that no registry has; `product` says which registry it goes to; `retry` decides about another try; `room` bounds the documents in flight.
 //!
 //! What must hold: credentials never reach another origin; everything received is bounded; what is
 //! whole is hashed; nothing waits for ever, not even for a drip; nothing that really moves is cut.
 
+mod answer;
 mod blob;
 #[cfg(test)]
 mod blob_tests;
@@ -296,7 +297,7 @@ impl Client {
             let scopes = token::Scopes::none();
             let url = session.url("")?;
             let request = session.request(&self.core, reqwest::Method::GET, url, &scopes);
-            session::drain(session.send(&self.core, &request).await?).await;
+            answer::drain(session.send(&self.core, &request).await?).await;
             Ok(())
         };
         run.await.map_err(|failed| ClientError::new("reach registry", host.to_string(), failed))
@@ -516,9 +517,9 @@ impl Session {
             self.learn(core, answer.headers(), &session::Proof::None, &scopes).await;
         }
         if matches!(status, 408 | 429 | 500 | 502..=504) {
-            return Err(session::answer_fault(core, answer).await);
+            return Err(answer::answer_fault(core, answer).await);
         }
-        session::drain(answer).await;
+        answer::drain(answer).await;
         Ok(status)
     }
 }

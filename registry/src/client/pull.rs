@@ -8,10 +8,11 @@ use format_spec::{Digest, Repository};
 use reqwest::Method;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 
+use super::answer::text;
 use super::error::{Failed, Fault};
 use super::headers::length;
 use super::room::{Room, Taken};
-use super::session::{Session, text};
+use super::session::Session;
 use super::token::Scopes;
 use super::{Client, ClientError, Core, ErrorKind, ManifestHead, subject};
 use crate::manifest::{RawManifest, is_general, own_type};

@@ -15,13 +15,14 @@ use reqwest::header::{
 };
 use url::Url;
 
+use super::answer::{drain, text};
 use super::error::{Failed, Fault};
 use super::feed::{OCTETS, answer_time, pour};
 use super::headers::{upload_location, upload_offset};
 use super::product::Product;
 use super::pull::blob_head;
 use super::retry::Tries;
-use super::session::{Session, drain, text};
+use super::session::Session;
 use super::token::Scopes;
 use super::{BlobSource, Client, ClientError, Core, ErrorKind, hold, subject};
 use crate::media_type;

@@ -8,19 +8,19 @@
 
 use std::sync::atomic::AtomicU8;
 use std::sync::{Mutex, OnceLock};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use base64::Engine;
-use bytes::{Bytes, BytesMut};
-use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
+use bytes::Bytes;
+use reqwest::header::{self, HeaderMap, HeaderValue};
 use reqwest::{Method, Response, StatusCode};
 use url::Url;
 
+use super::answer::{answer_fault, bounded_in, drain, text};
 use super::challenge::{self, Challenge};
 use super::credentials::{Credential, Found};
 use super::error::{Failed, Fault, Used};
-use super::headers::{authority, retry_after, same_origin};
-use super::pace::Pace;
+use super::headers::{authority, same_origin};
 use super::product::Product;
 use super::push::Way;
 use super::retry::Tries;
@@ -28,9 +28,9 @@ use super::room::{Room, Taken};
 use super::secret::Secret;
 use super::tls::Tls;
 use super::token::{Scopes, Tokens};
-use super::transport::{self, Transport};
+use super::transport::Transport;
 use super::{Core, hold};
-use crate::limits::{ANSWER_MAX, QUOTE_MAX, REDIRECTS_MAX, ROOM_LEAST};
+use crate::limits::REDIRECTS_MAX;
 use crate::reference::{RegistryHost, is_loopback_name};
 
 /// What is known about one registry.
@@ -405,11 +405,6 @@ fn may_follow(from: &Url, to: &Url, named: &[RegistryHost]) -> bool {
     }
 }
 
-/// A header as text.
-pub(super) fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
-    headers.get(name).and_then(|value| value.to_str().ok())
-}
-
 /// `Basic` with these credentials.
 pub(super) fn basic(user: &str, password: &Secret) -> Result<HeaderValue, Fault> {
     let pair = format!("{user}:{}", password.reveal());
@@ -421,146 +416,6 @@ fn sensitive(text: String) -> Result<HeaderValue, Fault> {
         .map_err(|_| Fault::Protocol("its token cannot stand in a header".into()))?;
     value.set_sensitive(true);
     Ok(value)
-}
-
-/// Reads a small rest of a body, so that the connection can be used again.
-pub(super) async fn drain(mut answer: Response) {
-    let read = async {
-        let mut got = 0;
-        while let Ok(Some(chunk)) = answer.chunk().await {
-            got += chunk.len();
-            if got > 64 * 1024 {
-                break;
-            }
-        }
-    };
-    // A server that does not finish loses its connection, nothing else.
-    let _ = tokio::time::timeout(Duration::from_secs(2), read).await;
-}
-
-/// A whole body of at most `max` bytes, which may stand still for `stall`.
-pub(super) async fn bounded(
-    core: &Core,
-    answer: Response,
-    max: u64,
-    stall: Duration,
-) -> Result<Bytes, Fault> {
-    bounded_in(None, core, answer, max, stall).await.map(|(body, _)| body)
-}
-
-/// The same, in this room: none of a large body is read before there is room for all of it.
-async fn bounded_in(
-    room: Option<&Room>,
-    core: &Core,
-    mut answer: Response,
-    max: u64,
-    stall: Duration,
-) -> Result<(Bytes, Taken), Fault> {
-    let url = answer.url().clone();
-    let expected = answer.content_length();
-    if expected.is_some_and(|length| length > max) {
-        return Err(Fault::TooLarge { limit: max });
-    }
-    let mut taken = match (room, expected) {
-        (Some(room), Some(length)) => room.take(length).await,
-        _ => Taken::default(),
-    };
-    // Of its length at once: a buffer that grows is there twice while it does.
-    let length = expected.and_then(|length| usize::try_from(length).ok());
-    let mut body = BytesMut::with_capacity(length.unwrap_or(0));
-    let mut pace = Pace::new(stall);
-    loop {
-        let part = pace.chunk(&mut answer).await?.map_err(|error| match expected {
-            Some(expected) => Fault::Short { expected, got: body.len() as u64 },
-            None => transport::fault(&url, &error),
-        })?;
-        let Some(part) = part else { break };
-        core.counters.received(part.len());
-        if body.len() as u64 + part.len() as u64 > max {
-            return Err(Fault::TooLarge { limit: max });
-        }
-        // Without a length it shows on the way that it is large, not how large.
-        if let Some(room) = room
-            && taken.is_nothing()
-            && (body.len() + part.len()) as u64 > ROOM_LEAST
-        {
-            taken = room.take(max).await;
-        }
-        body.extend_from_slice(&part);
-    }
-    Ok((body.freeze(), taken))
-}
-
-/// The fault of an answer that is no success.
-pub(super) async fn answer_fault(core: &Core, answer: Response) -> Fault {
-    let status = answer.status().as_u16();
-    let host = authority(answer.url());
-    let wait = text(answer.headers(), &header::RETRY_AFTER)
-        .and_then(|line| retry_after(line, SystemTime::now()));
-    let body = bounded(core, answer, ANSWER_MAX, Duration::from_secs(5)).await.unwrap_or_default();
-    let (codes, detail) = error_text(&body);
-    match status {
-        400 if is_of_tls(&body) => Fault::SpeaksTls { host },
-        404 => Fault::NotFound { codes, detail },
-        // Harbor answers so where a project is full.
-        403 if is_of_quota(&detail) => Fault::Refused { status, codes, detail },
-        401 | 403 => Fault::Unauthorized {
-            status,
-            detail,
-            used: Used::Nothing(String::new()),
-            host: String::new(),
-        },
-        408 | 429 | 500 | 502..=504 => Fault::Busy { status, detail, retry_after: wait },
-        _ => Fault::Refused { status, codes, detail },
-    }
-}
-
-/// Whether a server says that it was spoken to without TLS: Go's, nginx's, Apache's and this registry's words for it.
-fn is_of_tls(body: &[u8]) -> bool {
-    let body = String::from_utf8_lossy(&body[..body.len().min(4096)]);
-    [
-        "HTTP request to an HTTPS server",
-        "plain HTTP request was sent to HTTPS port",
-        "speaking plain HTTP to an SSL-enabled server",
-        "registry speaks https on this port",
-    ]
-    .iter()
-    .any(|words| body.contains(words))
-}
-
-/// Whether a refusal speaks of storage that is used up, not of rights.
-fn is_of_quota(detail: &str) -> bool {
-    let detail = detail.to_ascii_lowercase();
-    ["quota", "upper limit", "storage limit"].iter().any(|words| detail.contains(words))
-}
-
-/// Codes and first message of an error body; a page of HTML says nothing.
-fn error_text(body: &[u8]) -> (Vec<String>, String) {
-    #[derive(serde::Deserialize, Default)]
-    struct Body {
-        #[serde(default)]
-        errors: Vec<One>,
-    }
-    #[derive(serde::Deserialize)]
-    struct One {
-        #[serde(default)]
-        code: serde_json::Value,
-        #[serde(default)]
-        message: serde_json::Value,
-    }
-    let body: Body = serde_json::from_slice(body).unwrap_or_default();
-    let clean = |text: &str| -> String {
-        text.chars().filter(|c| !c.is_control()).take(QUOTE_MAX).collect()
-    };
-    let codes: Vec<String> =
-        body.errors.iter().take(8).filter_map(|one| one.code.as_str()).map(clean).collect();
-    let message = body.errors.iter().find_map(|one| one.message.as_str()).map(clean);
-    let detail = match (codes.first(), message) {
-        (Some(code), Some(message)) if !message.is_empty() => format!("{code}: {message}"),
-        (Some(code), _) => code.clone(),
-        (None, message) => message.unwrap_or_default(),
-    };
-    (codes, detail)
 }
 
 #[cfg(test)]
@@ -595,16 +450,6 @@ mod tests {
         ] {
             let found = may_follow(&from.parse().unwrap(), &to.parse().unwrap(), &named);
             assert_eq!(found, follow, "{from} -> {to}");
-        }
-    }
-
-    #[test]
-    fn error_bodies_give_codes_and_clean_text() {
-        let body = br#"{"errors":[{"code":"DENIED","message":"no\u001b[31m way"}]}"#;
-        let (codes, detail) = error_text(body);
-        assert_eq!((codes, &*detail), (vec!["DENIED".to_owned()], "DENIED: no[31m way"));
-        for odd in ["<html>", "", "{}", r#"{"errors":[{"code":7}]}"#, r#"{"errors":"x"}"#] {
-            assert_eq!(error_text(odd.as_bytes()), (vec![], String::new()), "{odd}");
         }
     }
 }

@@ -13,12 +13,13 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use serde::Deserialize;
 use url::Url;
 
+use super::answer::{answer_fault, bounded};
 use super::challenge::{Bearer, RealmRule, realm_rule};
 use super::credentials::{Credential, Found};
 use super::error::{Fault, Used};
 use super::headers::authority;
 use super::secret::Secret;
-use super::session::{Session, answer_fault, basic, bounded};
+use super::session::{Session, basic};
 use super::{Core, hold};
 use crate::limits::{ANSWER_MAX, TOKEN_LIFE, TOKEN_LIFE_MAX};
 

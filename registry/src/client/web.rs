@@ -12,11 +12,12 @@ use reqwest::header::{self, HeaderMap, HeaderValue};
 use reqwest::{Method, Response};
 use url::Url;
 
+use super::answer::{bounded, drain, text};
 use super::credentials::{Credential, Found};
 use super::error::{Failed, Fault, Used};
 use super::headers::{authority, retry_after, same_origin};
 use super::retry::Tries;
-use super::session::{basic, bounded, drain, redirect_target, text};
+use super::session::{basic, redirect_target};
 use super::tls::Tls;
 use super::transport::Transport;
 use super::{Client, ClientError, Core, LOST_TIME, hold};
@@ -41,8 +42,7 @@ impl Client {
         accept: &str,
         max: u64,
     ) -> Result<Document, ClientError> {
-        let failed = |failed| ClientError::new("fetch", shown(url), failed);
-        self.core.document(url, accept, max, false).await.map_err(failed)
+        self.fetch(url, accept, max, false).await
     }
 
     /// The same, with the credentials that the authentication file has for its host, where that asks for some.
@@ -52,8 +52,18 @@ impl Client {
         accept: &str,
         max: u64,
     ) -> Result<Document, ClientError> {
+        self.fetch(url, accept, max, true).await
+    }
+
+    async fn fetch(
+        &self,
+        url: &Url,
+        accept: &str,
+        max: u64,
+        known: bool,
+    ) -> Result<Document, ClientError> {
         let failed = |failed| ClientError::new("fetch", shown(url), failed);
-        self.core.document(url, accept, max, true).await.map_err(failed)
+        self.core.document(url, accept, max, known).await.map_err(failed)
     }
 }
 

@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use copy::Counts;
 pub use place::PlaceError;
-pub use registry::filing::Damaged;
+pub use registry::filing::FilingError;
 
 use super::config_map;
 use super::named::{Named, Release};
@@ -219,7 +219,9 @@ impl MirrorError {
             Self::Images { kind, .. } => *kind,
             Self::Origin { source, .. } => source.kind(),
             Self::Place { source: PlaceError::Wire(error), .. } => Some(error.kind()),
-            Self::Place { source: PlaceError::Damaged(_), .. } => Some(WireKind::Damaged),
+            Self::Place { source: PlaceError::Filing(FilingError::Damaged(_)), .. } => {
+                Some(WireKind::Damaged)
+            }
             _ => None,
         }
     }

@@ -34,24 +34,8 @@ pub enum PlaceError {
     #[error("{0}")]
     Wire(#[from] ClientError),
     /// The directory.
-    #[error("cannot write: {0}")]
-    File(#[source] io::Error),
-    /// What was to be written could not be had.
-    #[error("{0}")]
-    Source(#[source] io::Error),
-    /// What arrived is something else.
-    #[error("{0}")]
-    Damaged(Damaged),
-}
-
-impl From<FilingError> for PlaceError {
-    fn from(error: FilingError) -> Self {
-        match error {
-            FilingError::File(error) => Self::File(error),
-            FilingError::Source(error) => Self::Source(error),
-            FilingError::Damaged(damaged) => Self::Damaged(damaged),
-        }
-    }
+    #[error(transparent)]
+    Filing(#[from] FilingError),
 }
 
 impl Place {
@@ -118,7 +102,7 @@ impl Place {
                 push.map_err(|error| {
                     let source = error.source_error().and_then(io::Error::get_ref);
                     match source.and_then(|source| source.downcast_ref::<Damaged>()) {
-                        Some(damaged) => PlaceError::Damaged(*damaged),
+                        Some(damaged) => FilingError::Damaged(*damaged).into(),
                         None => PlaceError::Wire(error.into_cause()),
                     }
                 })
@@ -127,7 +111,7 @@ impl Place {
                 let draft = scratch.path().join(digest.hex());
                 filing::blob(&draft, digest, size, &*source).await?;
                 let to = filed.blob_path(digest);
-                fs::rename(&draft, &to).map_err(PlaceError::File)?;
+                fs::rename(&draft, &to).map_err(FilingError::File)?;
                 Ok(Pushed::Uploaded)
             }
         }
@@ -141,7 +125,7 @@ impl Place {
                 let found = client.head_manifest(host, repository, &name).await?;
                 Ok(found.and_then(|found| found.digest))
             }
-            Self::Directory { filed, .. } => filed.tagged(tag).map_err(PlaceError::File),
+            Self::Directory { filed, .. } => Ok(filed.tagged(tag).map_err(FilingError::File)?),
         }
     }
 
@@ -176,7 +160,7 @@ impl Place {
                 let (filed, scratch, name) = (filed.clone(), Arc::clone(scratch), name.clone());
                 let file = move || filing::manifest(&filed, &scratch.path(), &name, &bytes);
                 let filing = tokio::task::spawn_blocking(file).await;
-                filing.map_err(io::Error::other).flatten().map_err(PlaceError::File)?;
+                filing.map_err(io::Error::other).flatten().map_err(FilingError::File)?;
                 Ok(false)
             }
         }
