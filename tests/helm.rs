@@ -6,86 +6,18 @@
 mod support;
 
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
 
 use format_spec::Digest;
 use fs_err as fs;
 use serde_json::{Value, json};
 
+use support::charts::{IMAGES, chart, packed, push_images, run_helm};
 use support::openshift::data;
 use support::pages::Pages;
-use support::releases::tar;
 use support::server::{Kind, fs_write};
 use support::site::Site;
 use support::{text, tool};
-
-/// A chart's archive of these files.
-fn packed(name: &str, files: &[(&str, &str)]) -> Vec<u8> {
-    let paths: Vec<String> = files.iter().map(|(path, _)| format!("{name}/{path}")).collect();
-    let files: Vec<(&str, &[u8])> =
-        paths.iter().zip(files).map(|(path, (_, text))| (path.as_str(), text.as_bytes())).collect();
-    let mut gzip = Command::new("gzip")
-        .arg("-nc")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    gzip.stdin.take().unwrap().write_all(&tar(&files)).unwrap();
-    gzip.wait_with_output().unwrap().stdout
-}
-
-/// A chart with a Deployment, a CronJob, a hook, a test and a sub-chart under another name.
-fn chart(site: &Site, name: &str, version: &str) -> Vec<u8> {
-    let host = &site.source.host;
-    let document = format!(
-        "apiVersion: v2\nname: {name}\nversion: {version}\nappVersion: \"1\"\nannotations:\n  artifacthub.io/images: |\n    \
-         - name: extra\n      image: {host}/acme/extra:1\ndependencies:\n- {{name: sub, version: 0.1.0, alias: other}}\n"
-    );
-    let values = format!("registry: {host}\ntag: \"1\"\nneeded: \"\"\nlog: debug\n");
-    let pod = |image: &str| format!("spec: {{containers: [{{name: c, image: \"{image}\"}}]}}");
-    let deployment = format!(
-        "kind: Deployment\nmetadata: {{name: {{{{ .Release.Name }}}}-app}}\nspec:\n  template:\n    spec:\n      containers:\n      \
-         - name: app\n        image: \"{{{{ .Values.registry }}}}/acme/app:{{{{ .Values.tag }}}}\"\n        env:\n        \
-         - {{name: LOG, value: {{{{ .Values.log }}}}}}\n        - {{name: SIDE, value: {host}/acme/side:1}}\n"
-    );
-    let cron = format!(
-        "kind: CronJob\nmetadata: {{name: cron}}\nspec: {{jobTemplate: {{spec: {{template: {{{}}}}}}}}}\n",
-        pod(&format!("{host}/acme/cron:1"))
-    );
-    let hook = |kind: &str, image: &str| {
-        format!(
-            "kind: Pod\nmetadata: {{name: {kind}, annotations: {{\"helm.sh/hook\": {kind}}}}}\n{}\n",
-            pod(&format!("{host}/acme/{image}:1"))
-        )
-    };
-    let sub = format!(
-        "kind: Pod\nmetadata: {{name: {{{{ .Chart.Name }}}}}}\n{}\n",
-        pod(&format!("{host}/acme/sub:1"))
-    );
-    packed(
-        name,
-        &[
-            ("Chart.yaml", &document),
-            ("values.yaml", &values),
-            ("templates/deployment.yaml", &deployment),
-            ("templates/cron.yaml", &cron),
-            ("templates/hook.yaml", &hook("pre-install", "hook")),
-            ("templates/test.yaml", &hook("test", "never")),
-            ("charts/sub/Chart.yaml", "apiVersion: v2\nname: sub\nversion: 0.1.0\n"),
-            ("charts/sub/templates/pod.yaml", &sub),
-        ],
-    )
-}
-
-/// The images of such a chart that rendering finds.
-const IMAGES: [&str; 5] = ["acme/app", "acme/cron", "acme/extra", "acme/hook", "acme/sub"];
-
-fn push_images(site: &Site) {
-    for name in IMAGES.iter().chain(&["acme/side"]) {
-        site.source.image(name, "1", &[name.as_bytes()]);
-    }
-}
 
 /// The real `helm`; `None` after saying that it is not here.
 fn helm() -> Option<PathBuf> {
@@ -98,17 +30,6 @@ fn without_helm(site: &Site, media: &str, more: &[&str]) -> support::command::Ru
     let mut command = site.command(&[]);
     command.args(arguments).args(more).env("PATH", "/nonexistent");
     support::command::Run::of(&mut command)
-}
-
-/// What the real `helm` says, with directories of its own.
-#[track_caller]
-fn run_helm(helm: &Path, home: &Path, arguments: &[&str]) -> String {
-    fs::create_dir_all(home).unwrap();
-    let mut command = Command::new(helm);
-    command.env_clear().env("HOME", home).current_dir(home).args(arguments);
-    let run = command.output().unwrap();
-    assert!(run.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&run.stderr));
-    String::from_utf8(run.stdout).unwrap()
 }
 
 /// The chart at the target: its archive's bytes.

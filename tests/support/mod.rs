@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, clippy::print_stdout)]
 
 pub mod catalogs;
+pub mod charts;
 pub mod command;
 pub mod crash;
 pub mod faulty;

@@ -1,5 +1,7 @@
 //! A site with Operator catalogs: file-based ones, as real images of them are built.
 
+use std::rc::Rc;
+
 use format_spec::Digest;
 use fs_err as fs;
 use serde_json::{Value, json};
@@ -18,7 +20,7 @@ pub const INDEX: &str = "redhat/redhat-operator-index";
 
 /// A site whose source has bundles and catalogs of them.
 pub struct Catalogs {
-    pub site: Site,
+    pub site: Rc<Site>,
 }
 
 /// A channel: its name, and its bundles from the head down, each of which replaces the next.
@@ -26,12 +28,12 @@ pub type Channel<'a> = (&'a str, &'a [&'a str]);
 
 impl Catalogs {
     pub fn new() -> Self {
-        Self { site: Site::new() }
+        Self { site: Rc::new(Site::new()) }
     }
 
     /// The same for many runs.
     pub fn in_memory() -> Self {
-        Self { site: Site::in_memory() }
+        Self { site: Rc::new(Site::in_memory()) }
     }
 
     /// The reference of an image of a bundle or an operator. The image is pushed.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
 use format_spec::index::Index;
@@ -23,7 +24,7 @@ pub const RELEASES: &str = "openshift-release-dev/ocp-release";
 
 /// A site whose source has releases.
 pub struct Releases {
-    pub site: Site,
+    pub site: Rc<Site>,
     pub key: TestKey,
 }
 
@@ -45,11 +46,15 @@ impl Releases {
 
     /// `None` after saying why there is none.
     pub fn new() -> Option<Self> {
+        Self::at(Rc::new(Site::new()))
+    }
+
+    /// The same at a site that has more.
+    pub fn at(site: Rc<Site>) -> Option<Self> {
         let Some(key) = TestKey::new() else {
             skip("`openssl` is not on this machine: no release is signed");
             return None;
         };
-        let site = Site::new();
         fs_write(&site.path("keys.pgp"), &key.public());
         fs::create_dir_all(site.path("store")).unwrap();
         Some(Self { site, key })
@@ -127,7 +132,7 @@ impl Releases {
     /// The release and all its components stand at the target, and a cluster can pull them by digest.
     #[track_caller]
     pub fn stands(&self, payload: &Pushed, tag: &str, components: &[(String, Digest)]) {
-        let Site { source, target, .. } = &self.site;
+        let Site { source, target, .. } = &*self.site;
         let digest = payload.digest.to_string();
         let there = source.pull(RELEASES, &digest);
         assert_eq!(target.pull("openshift/release-images", tag), there);
