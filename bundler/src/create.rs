@@ -23,6 +23,7 @@ use crate::helm::HelmOptions;
 use crate::history::{History, Known};
 use crate::origin::{Loss, OriginError, Origins};
 use crate::plan::{self, Basis, Plan};
+use crate::policy::Policy;
 use crate::publish::{self, Published, Statement};
 use crate::read_back::ReadBack;
 use crate::release::asked::ReleaseOptions;
@@ -100,6 +101,8 @@ pub struct CreateOptions {
     pub helm: HelmOptions,
     /// A target to which blobs go straight; `to` gets the manifests alone.
     pub straight: Option<Straight>,
+    /// By what images are judged.
+    pub policy: Option<Arc<Policy>>,
     /// The way to the registries.
     pub client: Client,
     /// Counts for the person who waits.
@@ -181,7 +184,8 @@ pub async fn create(stream: Stream, options: CreateOptions) -> Result<Created, C
     let Stream { mut history, remote } = stream;
     check_since(&options, &history)?;
 
-    let origins = Origins::new(options.client.clone(), REQUESTS.max(options.parallel_images));
+    let origins = Origins::new(options.client.clone(), REQUESTS.max(options.parallel_images))
+        .judged(options.policy.clone());
     let rules = Rules {
         remove_signatures: options.remove_signatures,
         foreign_layers: options.foreign_layers,
@@ -212,6 +216,7 @@ pub async fn create(stream: Stream, options: CreateOptions) -> Result<Created, C
         whole::settle(&releases, &mut resolved, standing);
         graph_image::leave_alone_out(&mut resolved, standing);
         refuse_failures(&options, &resolved)?;
+        resolved.policy = options.policy.as_ref().map(|policy| policy.verdicts());
         let plan = match state.plan(&resolved, &options) {
             Ok(plan) => plan,
             Err(error) => {
@@ -487,6 +492,7 @@ pub(crate) fn summary(plan: &Plan, resolved: Resolved) -> Summary {
         releases: resolved.releases,
         catalogs: resolved.catalogs,
         charts: resolved.charts,
+        policy: resolved.policy,
         updates: (resolved.chosen != Chosen::default()).then_some(resolved.chosen),
         warnings,
     }

@@ -38,6 +38,7 @@ pub mod node;
 pub mod origin;
 pub mod pack;
 pub mod plan;
+pub mod policy;
 pub mod publish;
 mod read_back;
 pub mod release;

@@ -26,6 +26,7 @@ use crate::config::ImageSource;
 use crate::error::reason;
 use crate::layout::{Choice, LayoutImage};
 use crate::lock;
+use crate::policy::{Policy, Refusal};
 
 /// KiB of large manifests that are in memory because they are arriving or have just arrived: one of the largest.
 /// An index may name thousands of them, and what is made of one on the way takes several times its bytes.
@@ -140,6 +141,9 @@ pub enum OriginError {
     /// Another place on this machine.
     #[error("{0}")]
     Shelf(#[source] io::Error),
+    /// The policy does not let it be carried.
+    #[error("{0}")]
+    Policy(#[source] Box<Refusal>),
     /// What another place on this machine does not have.
     #[error("{digest} is not in {place}")]
     Absent {
@@ -156,7 +160,7 @@ impl OriginError {
         match self {
             Self::Wire(error) => error.kind() == WireKind::NotFound,
             Self::Absent { .. } => true,
-            Self::Layout(_) | Self::Shelf(_) => false,
+            Self::Layout(_) | Self::Shelf(_) | Self::Policy(_) => false,
         }
     }
 
@@ -167,7 +171,7 @@ impl OriginError {
                 error.kind(),
                 WireKind::Unavailable | WireKind::Tls | WireKind::Credentials | WireKind::Config
             ),
-            Self::Layout(_) | Self::Shelf(_) | Self::Absent { .. } => false,
+            Self::Layout(_) | Self::Shelf(_) | Self::Policy(_) | Self::Absent { .. } => false,
         }
     }
 
@@ -178,11 +182,20 @@ impl OriginError {
             Self::Layout(LayoutError::Damaged { .. } | LayoutError::Size { .. }) => {
                 Some(WireKind::Damaged)
             }
+            Self::Policy(refusal) => refusal.kind(),
             Self::Absent { .. } => Some(WireKind::NotFound),
             Self::Shelf(error) if error.kind() == io::ErrorKind::InvalidData => {
                 Some(WireKind::Damaged)
             }
             Self::Layout(_) | Self::Shelf(_) => None,
+        }
+    }
+
+    /// What to do about it, where that is of its own.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Policy(refusal) => Some(refusal.hint().to_owned()),
+            _ => None,
         }
     }
 }
@@ -195,12 +208,12 @@ pub struct Loss {
     /// In words.
     pub reason: String,
     /// What to do about it, where that is of its own.
-    pub hint: Option<&'static str>,
+    pub hint: Option<String>,
 }
 
 impl From<OriginError> for Loss {
     fn from(error: OriginError) -> Self {
-        Self { kind: error.kind(), reason: reason(&error), hint: None }
+        Self { kind: error.kind(), reason: reason(&error), hint: error.hint() }
     }
 }
 
@@ -211,6 +224,7 @@ pub struct Origins {
     requests: Arc<Semaphore>,
     room: Room,
     ahead: Arc<Mutex<HashMap<(Origin, Digest), RawManifest>>>,
+    policy: Option<Arc<Policy>>,
 }
 
 /// A manifest that has just arrived. Its room is free again when it goes, so nobody may wait for another
@@ -249,7 +263,18 @@ impl Origins {
     /// Origins reached through `client`, with at most `requests` manifest requests at a time.
     pub fn new(client: Client, requests: usize) -> Self {
         let requests = Arc::new(Semaphore::new(requests.max(1)));
-        Self { client, requests, room: Room::new(ROOM), ahead: Arc::default() }
+        Self { client, requests, room: Room::new(ROOM), ahead: Arc::default(), policy: None }
+    }
+
+    /// The same, with a policy by which every image is judged.
+    #[must_use]
+    pub fn judged(self, policy: Option<Arc<Policy>>) -> Self {
+        Self { policy, ..self }
+    }
+
+    /// The way to the registries.
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
     }
 
     /// Keeps a manifest that was read and that will be asked for once more, by its digest.
@@ -305,8 +330,24 @@ impl Origins {
         }
     }
 
-    /// The manifest of an image.
+    /// The manifest of an image, when the policy lets it be carried. Nothing of an image is read before this.
     pub async fn image(&self, source: &Source<'_>) -> Result<Arrived, OriginError> {
+        let arrived = self.unjudged(source).await?;
+        let Some(policy) = &self.policy else { return Ok(arrived) };
+        // Looking for signatures waits for room, so none is kept; what is large comes once more.
+        let Arrived { raw, room } = arrived;
+        let digest = raw.digest;
+        let kept = Some(raw).filter(|raw| raw.bytes.len() <= AHEAD_EACH);
+        drop(room);
+        let judging = policy.judge(self, source, &digest).await;
+        judging.map_err(|refusal| OriginError::Policy(Box::new(refusal)))?;
+        match kept {
+            Some(raw) => Ok(Arrived { raw, room: Taken::default() }),
+            None => self.manifest(&source.origin(), &ManifestRef::Digest(digest)).await,
+        }
+    }
+
+    async fn unjudged(&self, source: &Source<'_>) -> Result<Arrived, OriginError> {
         match source {
             Source::Registry(reference) => {
                 // With tag and digest the digest decides: a tag may have moved since.

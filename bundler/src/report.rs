@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::catalog::select::explain::Explanation;
 use crate::error::exit_bits;
 use crate::helm::images::{Found, Skipped};
+use crate::policy::Verdicts;
 use crate::release::explain::Chosen;
 
 /// How a create ended.
@@ -45,6 +46,9 @@ pub struct Summary {
     /// The Helm charts that are carried or stand at the target.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub charts: Vec<Chart>,
+    /// What the policy of `--policy` said of each image.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<Verdicts>,
     /// What the update graphs gave, and why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub updates: Option<Chosen>,

@@ -21,6 +21,7 @@ use crate::listed::{Listed, Place};
 use crate::lock;
 use crate::node::{Reader, Shelf};
 use crate::origin::{Loss, Origin, OriginError, Origins, Source};
+use crate::policy::Verdicts;
 use crate::release::explain::Chosen;
 use crate::report::{Catalog, Chart, Release};
 use crate::tree::{ImageError, Manifests, Tree};
@@ -113,6 +114,8 @@ pub struct Resolved {
     pub charts: Vec<Chart>,
     /// What the update graphs gave.
     pub chosen: Chosen,
+    /// What the policy said of them.
+    pub policy: Option<Verdicts>,
     /// What a person should know.
     pub warnings: Vec<String>,
 }
@@ -299,7 +302,7 @@ pub(crate) async fn resolve_all(
             }
             Err(Loss { kind, reason, hint }) => {
                 resolved.fail(&source, class, kind, reason);
-                resolved.advise(&source, hint.map(ToOwned::to_owned));
+                resolved.advise(&source, hint);
             }
         }
     }

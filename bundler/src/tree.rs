@@ -55,9 +55,13 @@ impl From<ImageError> for Loss {
             ImageError::Origin(origin) => origin.kind(),
             _ => None,
         };
-        let foreign = matches!(error, ImageError::Foreign(_));
-        let hint =
-            foreign.then_some("`--foreign-layers` carries it, where its publisher allows that");
+        let hint = match &error {
+            ImageError::Foreign(_) => {
+                Some("`--foreign-layers` carries it, where its publisher allows that".to_owned())
+            }
+            ImageError::Origin(origin) => origin.hint(),
+            _ => None,
+        };
         Self { kind, reason: reason(&error), hint }
     }
 }

@@ -5,6 +5,7 @@
 
 use std::fmt::Debug;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use format_spec::{Digest, Tag};
@@ -16,6 +17,11 @@ use crate::manifest::{Descriptor, RawManifest};
 pub trait Shelf: Debug + Send + Sync {
     /// What messages call it.
     fn name(&self) -> String;
+
+    /// The transport of containers/image that it is, and its path; `None` when that knows no such place.
+    fn transport(&self) -> Option<(&'static str, &Path)> {
+        None
+    }
 
     /// A manifest; `None` when it is not there.
     fn manifest(&self, digest: &Digest) -> io::Result<Option<RawManifest>>;

@@ -25,6 +25,7 @@ use answer::{Answer, text};
 
 use super::Context;
 use super::charts::Charts;
+use super::policy::Judged;
 use super::signed::Signed;
 use crate::cli::{self, Common};
 use crate::failure::{Exit, Failure};
@@ -66,7 +67,7 @@ pub struct Args {
         value_name = "SEQUENCE",
         value_parser = sequence,
         conflicts_with_all = ["full", "since", "dry_run", "strict", "remove_signatures", "foreign_layers", "label",
-            "expires", "next_expected", "size", "media"]
+            "expires", "next_expected", "size", "media", "policy"]
     )]
     resend: Option<Sequence>,
     /// Write `mirror_seqN.SHA256SUMS` too, for people without `bundle`; reads every part once more
@@ -122,6 +123,8 @@ pub(super) struct Content {
     pub(super) graph_base: Reference,
     #[command(flatten)]
     pub(super) charts: Charts,
+    #[command(flatten)]
+    pub(super) judged: Judged,
     /// Only say what would be carried; writes `mapping.txt`
     #[arg(long)]
     pub(super) dry_run: bool,
@@ -165,6 +168,7 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let labels = labels(args.label)?;
     let helm = content.charts.clone().options()?;
     let releases = content.releases(&workspace)?;
+    let policy = content.judged.load()?;
     let part_bytes = part_bytes(args.size, args.media, config.archive_size);
     let history = config.storage.registry.as_ref().filter(|history| history.skip_tls);
     let skip_tls = history.map(|history| &history.image.registry);
@@ -227,6 +231,7 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         releases,
         helm,
         straight: None,
+        policy,
         client,
         progress,
         cancel: context.cancel.clone(),

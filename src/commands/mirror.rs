@@ -91,6 +91,7 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let place = keys.join(DIRECTORY).join(importer::directory_of(&target));
     let media = place.join("media");
     let releases = content.releases(&place)?;
+    let policy = content.judged.load()?;
     let source = wire::client(&context.common, Side::Source(None))?;
     let client = wire::client(&context.common, Side::Target)?;
     let signing = signing_keys(&key, &keys, content.dry_run)?;
@@ -150,6 +151,7 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         releases,
         helm: content.charts.options()?,
         straight: Some(straight),
+        policy,
         client: source,
         progress: Arc::clone(&progress),
         cancel: context.cancel.clone(),

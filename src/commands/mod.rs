@@ -24,6 +24,8 @@ mod man;
 mod mirror;
 #[cfg(feature = "create")]
 mod operators;
+#[cfg(feature = "create")]
+mod policy;
 #[cfg(feature = "import")]
 mod prune;
 #[cfg(feature = "serve")]

@@ -3,6 +3,7 @@
 use super::{ACCESS, Failure, Finding, Kind};
 use crate::size;
 use bundler::config::{self, ConfigErrors};
+use bundler::policy::PolicyError;
 use bundler::release::explain::ChannelFailure;
 use bundler::release::fault::ReleaseError;
 use bundler::release::keys::KeysError;
@@ -32,6 +33,19 @@ impl From<KeysError> for Failure {
         Self::of(Kind::Usage, &error).with_hint(
             "name a file with OpenPGP public keys, as `gpg --export KEY` writes it: `--release-keys FILE`",
         )
+    }
+}
+
+impl From<PolicyError> for Failure {
+    fn from(error: PolicyError) -> Self {
+        // As a configuration that cannot be read.
+        let failure = Self::of(Kind::Usage, &error);
+        failure.with_hint(match error {
+            PolicyError::Registries { .. } => {
+                "mend it, or name another directory of such files: `--registries-d DIR`; `man containers-registries.d` has the fields"
+            }
+            _ => "mend the policy, or name another one: `--policy FILE`; `man containers-policy.json` has the fields",
+        })
     }
 }
 

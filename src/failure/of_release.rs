@@ -43,6 +43,7 @@ fn of_registry(error: &(dyn Error + 'static), wire: Option<WireKind>) -> Failure
     let client = cause::<ClientError>(error);
     let mut failure = Failure::of(of_wire(wire, RELEASES), error);
     failure.hints.extend(client.and_then(ClientError::hint));
+    failure.hints.extend(bundler::policy::refusal(error).map(|refused| refused.hint().to_owned()));
     if matches!(wire, Some(WireKind::Unavailable | WireKind::NotFound)) {
         failure.hints.push(
             "where a mirror has it: `--idms-file FILE`, as `cluster-resources/idms-oc-mirror.yaml`; mirrors are asked for \
@@ -162,7 +163,11 @@ impl From<MirrorError> for Failure {
             }
             MirrorError::Cancelled => Self::of(Kind::Interrupted, &error),
         };
-        if let MirrorError::Images { failures, .. } = error {
+        if let MirrorError::Images { failures, hints, .. } = error {
+            // What is known of one image says more than what is true of all.
+            if !hints.is_empty() {
+                failure.hints = hints;
+            }
             failure.failures = failures;
         }
         failure

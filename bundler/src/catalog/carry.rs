@@ -30,6 +30,7 @@ use crate::destination::{self, Destination};
 use crate::error::{CreateError, fit, reason};
 use crate::layout::{Choice, LayoutImage};
 use crate::origin::{Origins, Source};
+use crate::policy;
 use crate::release::carry::Missed;
 use crate::resolve::Resolved;
 use crate::wish::Wish;
@@ -303,7 +304,7 @@ impl<'a> Carried<'a> {
             name: name.to_owned(),
             kind: error.kind(),
             reason: reason(error),
-            hints: error.hint().into_iter().collect(),
+            hints: policy::hint(error).or_else(|| error.hint()).into_iter().collect(),
         });
     }
 

@@ -31,7 +31,8 @@ use crate::config::PlatformFilter;
 use crate::destination::{Destination, nest};
 use crate::error::{CreateError, fit, reason};
 use crate::history::Known;
-use crate::origin::{Origins, Source};
+use crate::origin::{Origin, Origins, Source};
+use crate::policy;
 use crate::release::carry::Missed;
 use crate::report;
 use crate::resolve::{self, Resolved, Rules};
@@ -138,7 +139,7 @@ pub(crate) async fn carry<'a>(
             Err(error) => {
                 let hint = match &error {
                     CarryError::Render(error) => error.hint(&job.called),
-                    _ => None,
+                    error => policy::hint(error),
                 };
                 let at = format!("{}:{}: ", asked.config.file, job.line);
                 let text = fit(&format!("{at}{}", reason(&error)));
@@ -322,7 +323,9 @@ impl Taken {
             Source::Registry(reference) => {
                 Reference { digest: None, ..reference.clone().into_owned() }.to_string()
             }
-            Source::Layout(image) => format!("oci://{}", image.path.display()),
+            Source::Layout(image) | Source::Made { image, .. } => {
+                format!("oci://{}", image.path.display())
+            }
             _ => self.from.clone(),
         }
     }
@@ -464,7 +467,8 @@ async fn one(
                 artifact::write(place, &chart, archive, provenance)
             });
             let image = writing.await.map_err(ended)?.map_err(CarryError::Write)?;
-            (Source::Layout(image), Destination { repository, tag })
+            let base = Origin::Layout(image.path.clone());
+            (Source::Made { image, base }, Destination { repository, tag })
         }
     };
     let from = job.from.clone();

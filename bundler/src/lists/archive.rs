@@ -205,6 +205,10 @@ impl Shelf for Archive {
         format!("`{}`", self.path.display())
     }
 
+    fn transport(&self) -> Option<(&'static str, &Path)> {
+        Some((if self.is_layout { "oci-archive" } else { "docker-archive" }, &self.path))
+    }
+
     fn manifest(&self, digest: &Digest) -> io::Result<Option<RawManifest>> {
         let bytes = match (self.manifests.get(digest), self.blobs.get(digest)) {
             (Some(made), _) => made.clone(),

@@ -84,6 +84,10 @@ impl Shelf for Dir {
         format!("`dir:{}`", self.root.display())
     }
 
+    fn transport(&self) -> Option<(&'static str, &Path)> {
+        Some(("dir", &self.root))
+    }
+
     fn manifest(&self, digest: &Digest) -> io::Result<Option<RawManifest>> {
         let name = match *digest == self.digest {
             true => MANIFEST.to_owned(),

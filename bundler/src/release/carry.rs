@@ -28,6 +28,7 @@ use crate::config::{PlatformFilter, ReleaseStanza};
 use crate::destination::{self, Destination};
 use crate::error::reason;
 use crate::origin::{Origins, Source};
+use crate::policy;
 use crate::wish::Wish;
 
 /// Where release images stand at the target.
@@ -212,7 +213,7 @@ pub async fn carry<'a>(
                     name: wanted.image.to_string(),
                     kind: error.kind(),
                     reason: reason(&error),
-                    hints: error.hints(),
+                    hints: policy::hint(&error).map_or_else(|| error.hints(), |hint| vec![hint]),
                 });
             }
         }

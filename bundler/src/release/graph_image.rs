@@ -33,6 +33,7 @@ use crate::error::reason;
 use crate::layout::{Choice, LayoutImage};
 use crate::made::{self, BASE_DIGEST, BASE_NAME, Documents, Made};
 use crate::origin::{Origin, OriginError, Origins, Source};
+use crate::policy;
 use crate::resolve::{Image, Resolved};
 use crate::wish::Wish;
 
@@ -120,7 +121,7 @@ impl GraphImageError {
             name: format!("{REPOSITORY}:{TAG}"),
             kind,
             reason: reason(self),
-            hints: self.hint().into_iter().collect(),
+            hints: policy::hint(self).or_else(|| self.hint()).into_iter().collect(),
         }
     }
 

@@ -331,6 +331,7 @@ fn options(place: &Place) -> CreateOptions {
             graph: GraphOptions::default(),
         },
         helm: crate::helm::HelmOptions::default(),
+        policy: None,
         client: place.client.clone(),
         progress: Arc::default(),
         cancel: CancellationToken::new(),

@@ -94,11 +94,7 @@ pub fn verify(
     digest: &Digest,
     now: u64,
 ) -> Result<Claim, SignatureError> {
-    let message = Message::parse(file, SIGNATURE_MAX)?;
-    let signer = signer(&message, keys)?;
-    if let Some(expires) = message.signature.expires.filter(|expires| *expires < now) {
-        return Err(SignatureError::Expired(moment(expires)));
-    }
+    let (message, signer) = made_by(file, SIGNATURE_MAX, keys, now)?;
     let document = document(&message.content)?;
     if document.critical.kind != TYPE {
         return Err(SignatureError::Claim(format!(
@@ -115,6 +111,21 @@ pub fn verify(
         return Err(SignatureError::OtherDigest(quoted(&signed)));
     }
     Ok(Claim { reference, signer })
+}
+
+/// A message of up to `max` bytes that has not expired, and the key that signed it.
+pub(crate) fn made_by(
+    file: &[u8],
+    max: usize,
+    keys: &[PublicKey],
+    now: u64,
+) -> Result<(Message, Fingerprint), SignatureError> {
+    let message = Message::parse(file, max)?;
+    let signer = signer(&message, keys)?;
+    match message.signature.expires.filter(|expires| *expires < now) {
+        Some(expires) => Err(SignatureError::Expired(moment(expires))),
+        None => Ok((message, signer)),
+    }
 }
 
 /// The trusted key that made the signature.
@@ -151,7 +162,7 @@ fn document(content: &[u8]) -> Result<Document, SignatureError> {
 }
 
 /// A time for people.
-fn moment(seconds: u64) -> String {
+pub(crate) fn moment(seconds: u64) -> String {
     let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
     jiff::Timestamp::from_second(seconds)
         .map_or_else(|_| seconds.to_string(), |time| time.to_string())

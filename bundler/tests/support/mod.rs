@@ -64,6 +64,7 @@ pub fn options(text: &str, directory: &Path, client: &Client) -> CreateOptions {
             graph: GraphOptions::default(),
         },
         helm: HelmOptions::default(),
+        policy: None,
         client: client.clone(),
         progress: Arc::default(),
         cancel: CancellationToken::new(),

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use ::registry::progress::Progress;
 use ::registry::reference::Reference;
+use bundler::policy::Verdicts;
 use bundler::release::mirror::{
     Counts, Destination, Mapping, MirrorOptions, Mirrored, SourceMirrors, mirror,
 };
@@ -16,6 +17,7 @@ use bundler::release::named::Release;
 use format_spec::Tag;
 use serde::Serialize;
 
+use super::super::policy::Judged;
 use super::Context;
 use super::filed::{CONFIG, REPOSITORY};
 use super::from::{Found, From, Mirrors, Signed};
@@ -61,6 +63,8 @@ pub struct Args {
     mirrors: Mirrors,
     #[command(flatten)]
     signed: Signed,
+    #[command(flatten)]
+    judged: Judged,
 }
 
 /// The answer in JSON.
@@ -81,6 +85,8 @@ struct Answer<'a> {
     sources: Vec<Source<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     signature_file: Option<&'a Path>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy: Option<&'a Verdicts>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     mapping: Vec<Pair<'a>>,
     warnings: &'a [String],
@@ -116,6 +122,7 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
             crate::commands::refuse_unwritable(option, directory)?;
         }
     }
+    let policy = args.judged.load()?;
     let Found { named, trust } = args.from.find(args.signed, context).await?;
     let client = wire::client_with(&context.common, Side::Source(None), args.mirrors.load()?)?;
     let target = wire::client(&context.common, Side::Target)?;
@@ -131,6 +138,7 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         parallel_images: context.common.parallel_images,
         parallel_blobs: context.common.parallel_blobs.unwrap_or(cli::IMPORT_BLOBS),
         trust,
+        policy,
         client,
         target,
         progress,
@@ -227,6 +235,7 @@ impl<'a> Answer<'a> {
             manifests_put: manifests,
             sources: mirrored.sources.iter().map(source).collect(),
             signature_file: mirrored.signature_file.as_deref(),
+            policy: mirrored.policy.as_ref(),
             mapping: mirrored.mapping.iter().filter(|_| dry_run).map(pair).collect(),
             warnings: &mirrored.warnings,
         }

@@ -38,6 +38,7 @@ use crate::durable;
 use crate::error::CreateError;
 use crate::history::Known;
 use crate::origin::{OriginError, Origins, Source};
+use crate::policy::{Policy, Verdicts};
 use crate::resolve::{self, Rules};
 use crate::wish::Wish;
 use copy::{Load, Move};
@@ -92,6 +93,8 @@ pub struct MirrorOptions {
     pub parallel_blobs: usize,
     /// Whose signatures count.
     pub trust: Trust,
+    /// By what images are judged.
+    pub policy: Option<Arc<Policy>>,
     /// The way to the sources.
     pub client: Client,
     /// The way to the target.
@@ -137,6 +140,8 @@ pub struct Mirrored {
     pub counts: Counts,
     /// The file with the signatures.
     pub signature_file: Option<PathBuf>,
+    /// What the policy said of the images.
+    pub policy: Option<Verdicts>,
     /// What a person should know.
     pub warnings: Vec<String>,
 }
@@ -162,6 +167,8 @@ pub enum MirrorError {
         failures: Vec<Failure>,
         /// The kind of fault of the first.
         kind: Option<WireKind>,
+        /// What can be done about some of them.
+        hints: Vec<String>,
         /// Whether the release lies in a directory, and no registry was asked.
         on_shelf: bool,
     },
@@ -237,7 +244,8 @@ pub async fn mirror(options: MirrorOptions) -> Result<Mirrored, MirrorError> {
 }
 
 async fn run(options: &MirrorOptions) -> Result<Mirrored, MirrorError> {
-    let origins = Origins::new(options.client.clone(), REQUESTS.max(options.parallel_images));
+    let origins = Origins::new(options.client.clone(), REQUESTS.max(options.parallel_images))
+        .judged(options.policy.clone());
     options.progress.phase("reading the release");
     let (from, trust) = (&options.from, &options.trust);
     let proven = Proven::of(&origins, &options.client, &from.source, trust, false).await;
@@ -257,6 +265,7 @@ async fn run(options: &MirrorOptions) -> Result<Mirrored, MirrorError> {
         mapping: named,
         counts: Counts::default(),
         signature_file: signature_file(options, &proven),
+        policy: None,
         warnings: proven.payload.warnings.clone(),
     };
     if let Some(why) = &proven.unsigned {
@@ -268,6 +277,7 @@ async fn run(options: &MirrorOptions) -> Result<Mirrored, MirrorError> {
     let places = places(options).map_err(MirrorError::Write)?;
     options.progress.phase("looking at images");
     let loads = loads(options, &origins, pairs, &mut mirrored.warnings).await?;
+    mirrored.policy = options.policy.as_ref().map(|policy| policy.verdicts());
     let (places, progress, parallel) = (&places[..], &options.progress, options.parallel_blobs);
     let work = Move { origins: &origins, places, progress, parallel, unlisted: AtomicU64::new(0) };
     mirrored.counts = work.all(&loads).await?;
@@ -372,7 +382,8 @@ async fn loads(
     if !resolved.failures.is_empty() {
         let kind = resolved.causes.iter().copied().flatten().next();
         let on_shelf = matches!(options.from.source, Source::Shelf(..));
-        return Err(MirrorError::Images { failures: resolved.failures, kind, on_shelf });
+        let hints = resolved.advice();
+        return Err(MirrorError::Images { failures: resolved.failures, kind, hints, on_shelf });
     }
     warnings.extend(resolved.warnings);
     let place = |at: usize| usize::from(at == 0 && has_release && is_elsewhere);

@@ -12,7 +12,7 @@ use super::packet::{
     MARKER, PUBLIC_KEY, PUBLIC_SUBKEY, Reader, SECRET_KEY, SECRET_SUBKEY, SIGNATURE, TRUST,
     USER_ATTRIBUTE, USER_ID, size,
 };
-use super::signature::{BINDING, REVOCATION, SUBKEY_REVOCATION, Signature};
+use super::signature::{BINDING, DIRECT, REVOCATION, SUBKEY_REVOCATION, Signature, USER};
 use super::{OpenPgpError, armor};
 
 /// What a key is called: a hash of it.
@@ -73,6 +73,10 @@ pub struct PublicKey {
     /// As signatures of keys cover it.
     framed: Vec<u8>,
     fingerprint: Fingerprint,
+    /// When it was made, in seconds since 1970.
+    created: u32,
+    /// When it ceases to hold, as it says itself.
+    expires: Option<u64>,
 }
 
 impl fmt::Debug for PublicKey {
@@ -94,13 +98,13 @@ impl PublicKey {
             body.extend(number);
         }
         let material = Material::Rsa { modulus: modulus.to_vec(), exponent: exponent.to_vec() };
-        Self::of(4, RSA, material, &body)
+        Self::of(4, RSA, material, &body, created)
     }
 
-    fn of(version: u8, algorithm: u8, material: Material, body: &[u8]) -> Self {
+    fn of(version: u8, algorithm: u8, material: Material, body: &[u8], created: u32) -> Self {
         let framed = framed(version, body);
         let fingerprint = Fingerprint::of(version, &framed);
-        Self { version, algorithm, material, framed, fingerprint }
+        Self { version, algorithm, material, framed, fingerprint, created, expires: None }
     }
 
     fn parse(body: &[u8]) -> Result<Self, OpenPgpError> {
@@ -109,7 +113,7 @@ impl PublicKey {
         if !matches!(version, 4 | 6) {
             return Err(OpenPgpError::Unsupported(format!("a key of version {version}")));
         }
-        reader.long()?;
+        let created = reader.long()?;
         let algorithm = kind(reader.byte()?);
         if version == 6 && size(reader.long()?)? != reader.0.len() {
             return Err(OpenPgpError::Malformed("the length of a key"));
@@ -118,7 +122,17 @@ impl PublicKey {
         if !reader.0.is_empty() {
             return Err(OpenPgpError::Malformed("the end of a key"));
         }
-        Ok(Self::of(version, algorithm, material, body))
+        Ok(Self::of(version, algorithm, material, body, created))
+    }
+
+    /// When it expires, in seconds since 1970. Who verifies decides what that means: signatures of releases outlive it.
+    pub fn expires(&self) -> Option<u64> {
+        self.expires
+    }
+
+    /// When it expires, if it lasts so long.
+    fn after(&self, lasts: Option<u32>) -> Option<u64> {
+        lasts.map(|lasts| u64::from(self.created) + u64::from(lasts))
     }
 
     /// Its name.
@@ -161,7 +175,9 @@ pub fn read(file: &[u8]) -> Result<Keys, OpenPgpError> {
             PUBLIC_SUBKEY => ring.subkey(&packet.body),
             SIGNATURE => ring.signature(&packet.body),
             SECRET_KEY | SECRET_SUBKEY => return Err(OpenPgpError::Private),
-            USER_ID | USER_ATTRIBUTE | TRUST | MARKER => {}
+            USER_ID => ring.user(0xb4, &packet.body),
+            USER_ATTRIBUTE => ring.user(0xd1, &packet.body),
+            TRUST | MARKER => {}
             other => return Err(OpenPgpError::Unexpected(other)),
         }
     }
@@ -175,6 +191,10 @@ struct Ring {
     keys: Keys,
     /// The primary key to which what follows belongs.
     primary: Option<PublicKey>,
+    /// The user to whom signatures belong, as they cover them.
+    user: Vec<u8>,
+    /// When the primary key last said something of itself.
+    said: u64,
     /// The subkey to which signatures belong, or why it cannot be used.
     subkey: Option<Result<PublicKey, OpenPgpError>>,
     /// Subkeys that the primary key vouched for.
@@ -186,11 +206,15 @@ struct Ring {
 impl Ring {
     fn close(&mut self) {
         let Some(primary) = self.primary.take() else { return };
-        let bound = std::mem::take(&mut self.bound);
-        self.subkey = None;
+        let mut bound = std::mem::take(&mut self.bound);
+        (self.subkey, self.said) = (None, 0);
+        self.user.clear();
         if let Some(why) = self.revoked.take() {
             self.keys.left_out.push(format!("key {}: {why}", primary.fingerprint));
             return;
+        }
+        for key in &mut bound {
+            key.expires = key.expires.into_iter().chain(primary.expires).min();
         }
         self.keys.usable.push(primary);
         self.keys.usable.extend(bound);
@@ -209,6 +233,24 @@ impl Ring {
         Ok(())
     }
 
+    fn user(&mut self, tag: u8, body: &[u8]) {
+        self.user = vec![tag];
+        self.user.extend(u32::try_from(body.len()).unwrap_or(u32::MAX).to_be_bytes());
+        self.user.extend(body);
+    }
+
+    /// What a key says of itself last tells when it expires.
+    fn says(&mut self, signature: &Signature) {
+        let Some(primary) = &mut self.primary else { return };
+        let user: &[u8] = if signature.kind == DIRECT { &[] } else { &self.user };
+        if signature.created >= self.said
+            && signature.is_by(primary, &[&primary.framed, user]) == Ok(true)
+        {
+            self.said = signature.created;
+            primary.expires = primary.after(signature.key_lasts);
+        }
+    }
+
     fn subkey(&mut self, body: &[u8]) {
         self.subkey = Some(PublicKey::parse(body));
     }
@@ -218,6 +260,9 @@ impl Ring {
         let (Some(primary), Ok(signature)) = (&self.primary, Signature::parse(body)) else {
             return;
         };
+        if self.subkey.is_none() && (signature.kind == DIRECT || USER.contains(&signature.kind)) {
+            return self.says(&signature);
+        }
         let own = &primary.framed;
         let left_out = &mut self.keys.left_out;
         match (signature.kind, &self.subkey) {
@@ -235,7 +280,10 @@ impl Ring {
             }
             (BINDING, Some(Ok(subkey))) if signature.may_sign => {
                 match signature.is_by(primary, &[own, &subkey.framed]) {
-                    Ok(true) => self.bound.push(subkey.clone()),
+                    Ok(true) => {
+                        let expires = subkey.after(signature.key_lasts);
+                        self.bound.push(PublicKey { expires, ..subkey.clone() });
+                    }
                     Ok(false) => {}
                     Err(why) => left_out.push(format!("key {}: {why}", subkey.fingerprint)),
                 }

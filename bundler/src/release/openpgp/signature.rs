@@ -12,6 +12,10 @@ use super::packet::{Reader, size};
 pub(super) const BINARY: u8 = 0x00;
 /// A signature over a text, whose lines end with CR LF for it.
 pub(super) const TEXT: u8 = 0x01;
+/// A key says something of one of its users: four kinds.
+pub(super) const USER: std::ops::RangeInclusive<u8> = 0x10..=0x13;
+/// A key says something of itself.
+pub(super) const DIRECT: u8 = 0x1f;
 /// A primary key says that a subkey is its own.
 pub(super) const BINDING: u8 = 0x18;
 /// A key says that it is not to be used any more.
@@ -33,6 +37,8 @@ pub struct Signature {
     pub expires: Option<u64>,
     /// What a bound subkey may do.
     pub(super) may_sign: bool,
+    /// For how many seconds the key holds that it is about, from when that was made.
+    pub(super) key_lasts: Option<u32>,
     pub(super) version: u8,
     algorithm: u8,
     /// What is hashed before the signed bytes, and behind them.
@@ -73,6 +79,7 @@ impl Signature {
             created: created.into(),
             expires: None,
             may_sign: false,
+            key_lasts: None,
             version: 3,
             algorithm: kind(algorithm),
             salt: Vec::new(),
@@ -107,6 +114,7 @@ impl Signature {
             created,
             expires: said.lasts.filter(|time| *time != 0).map(|time| created + u64::from(time)),
             may_sign: said.may_sign,
+            key_lasts: said.key_lasts.filter(|time| *time != 0),
             version,
             algorithm: kind(algorithm),
             salt: salt.to_vec(),
@@ -122,8 +130,9 @@ impl Signature {
             return Ok(false);
         }
         let message = [&self.salt, &*signed.concat(), &self.trailer].concat();
-        // Whoever finds a collision of SHA-1 can only have a key revoked.
-        let weak = matches!(self.kind, REVOCATION | SUBKEY_REVOCATION);
+        // Whoever finds a collision of SHA-1 can only have a key revoked, or change when it expires.
+        let weak = matches!(self.kind, REVOCATION | SUBKEY_REVOCATION | DIRECT)
+            || USER.contains(&self.kind);
         key.material.made(&self.value, self.hash, weak, &message)
     }
 }
@@ -154,6 +163,7 @@ struct Said {
     lasts: Option<u32>,
     issuer: Option<[u8; 8]>,
     may_sign: bool,
+    key_lasts: Option<u32>,
 }
 
 impl Said {
@@ -173,6 +183,7 @@ impl Said {
                 (2, true) if self.created.is_none() => self.created = Some(body.long()?),
                 (3, true) if self.lasts.is_none() => self.lasts = Some(body.long()?),
                 (2 | 3, true) => return Err(OpenPgpError::Malformed("a time stands twice")),
+                (9, true) => self.key_lasts = Some(body.long()?),
                 (27, true) => self.may_sign |= body.byte()? & 2 != 0,
                 // Who it is by is only a hint which key to try.
                 (16, _) => {
