@@ -62,6 +62,7 @@ const FEATURED: &[&str] = &[
     "list",
     "import",
     "prune",
+    "rollback",
     "verify",
     "describe",
     "diff",

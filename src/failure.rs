@@ -129,6 +129,10 @@ impl Exit {
     #[cfg(feature = "serve")]
     pub const UNHEALTHY: Self = Self(1);
 
+    /// Nothing was done, as content of earlier sequences is missing, which the answer names.
+    #[cfg(feature = "import")]
+    pub const GAP: Self = Self(68);
+
     /// As the same command ended on another machine.
     #[cfg(feature = "serve")]
     pub const fn of_remote(code: u8) -> Self {

@@ -13,6 +13,8 @@
 
 mod cli;
 mod commands;
+#[cfg(feature = "import")]
+mod consent;
 mod failure;
 #[cfg(feature = "serve")]
 mod host;

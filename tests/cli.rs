@@ -54,6 +54,7 @@ fn help_names_every_command_and_exit_code() {
         "import",
         "mirror",
         "prune",
+        "rollback",
         "verify",
         "describe",
         "diff",

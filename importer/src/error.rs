@@ -16,6 +16,7 @@ use registry::client::ClientError;
 use serde::Serialize;
 
 use crate::limits::FILES_NAMED;
+use crate::rollback::RollbackError;
 use crate::unready::Unready;
 
 /// The kind of a failure, from which the command takes its exit code.
@@ -344,6 +345,9 @@ pub enum ImportError {
     /// Nothing was ever imported into a target from which something is to be removed.
     #[error("no sequence was imported into {0}, so there is nothing to remove")]
     NothingImported(String),
+    /// A rollback, or what has to wait for one.
+    #[error(transparent)]
+    Rollback(#[from] RollbackError),
     /// What stands at a target is not known, so nothing is removed from it.
     #[error("nothing is removed from {target}, as what stands there is not known: {reason}")]
     Unknown {
@@ -530,6 +534,7 @@ impl ImportError {
             },
             Self::Expired { .. } => ErrorKind::Stale,
             Self::LedgerFork { .. } => ErrorKind::ForkOrForeign,
+            Self::Rollback(error) => error.exit(),
             Self::Unknown { .. } | Self::RequiredMissing { .. } => ErrorKind::Gap,
             Self::TwoHeads { .. } => ErrorKind::ForkOrForeign,
             Self::Nested { .. } => ErrorKind::Usage,

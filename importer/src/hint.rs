@@ -103,6 +103,7 @@ impl ImportError {
                 "name the address and namespace that the import was given, and its `--max-nested-paths`"
                     .into()
             }
+            Self::Rollback(error) => error.hint(),
             Self::Unknown { target, .. } => format!(
                 "bring the target to where it was: `bundle import --put-back --from DIR {target}` with the media of these \
                  sequences, or where it was set back `bundle import --from DIR {target}` with all of them; then run the same \

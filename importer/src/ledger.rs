@@ -2,8 +2,9 @@
 //!
 //! In and out: one [`Record`] for each stream, kept twice: as an artifact in the target, where every
 //! importer finds it, and as a file in the workspace, so that a target that was set back is noticed.
-//! The newer one wins; two different digests under one sequence are a fork. A record is written only
-//! after everything that it speaks of is at the target (invariant 3: state follows data).
+//! The newer one wins: first by how often persons set the stream back at the target, then by the sequence, so that
+//! a copy from before a rollback does not undo it; two different digests under one sequence are a fork. A record is
+//! written only after everything that it speaks of is at the target (invariant 3: state follows data).
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -17,8 +18,9 @@ use serde::{Deserialize, Serialize};
 use crate::artifact::{self, unusable};
 use crate::durable;
 use crate::error::ImportError;
-use crate::limits::{QUESTIONS, READ_BACKS, RECORD_MAX, STREAMS_MAX};
+use crate::limits::{QUESTIONS, READ_BACKS, RECORD_MAX, ROLLBACKS_TOLD, STREAMS_MAX};
 use crate::paths::Destination;
+use crate::rollback::RollbackError;
 use crate::survey::ask;
 
 /// The type of a record, in it and at the target.
@@ -44,6 +46,34 @@ pub(crate) struct Record {
     /// Path components that repositories were given at the target; 0 for any number.
     #[serde(default, rename = "maxNestedPaths", skip_serializing_if = "Option::is_none")]
     nested: Option<usize>,
+    /// Grows with the begin and the end of each rollback, and never by an import: of two records the one with more of
+    /// them is the newer, whatever their sequences.
+    #[serde(default, skip_serializing_if = "is_none")]
+    decisions: u64,
+    /// The rollbacks, the last one first; of many the last ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    rollbacks: Vec<Rollback>,
+}
+
+/// A person set the stream back at the target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Rollback {
+    /// Where the stream stood.
+    pub(crate) from: Link,
+    /// Where it stands since.
+    pub(crate) to: Link,
+    /// The furthest that it ever stood before, so that what those sequences brought is not forgotten.
+    pub(crate) reached: Link,
+    /// When, RFC 3339. For people.
+    time: String,
+    /// It was begun: tags may be those of either state.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    unfinished: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_none(number: &u64) -> bool {
+    *number == 0
 }
 
 impl Record {
@@ -58,7 +88,60 @@ impl Record {
             tool: crate::TOOL.to_owned(),
             tail: head.tail.clone(),
             nested: Some(nested),
+            decisions: 0,
+            rollbacks: Vec::new(),
         }
+    }
+
+    /// The same after an earlier record of the stream.
+    pub(crate) fn after(self, earlier: Option<&Self>) -> Self {
+        let Some(earlier) = earlier else { return self };
+        Self { decisions: earlier.decisions, rollbacks: earlier.rollbacks.clone(), ..self }
+    }
+
+    /// A rollback begins: the stream stands where it stood until it has ended. `decisions`: those of every other copy.
+    pub(crate) fn begin(&self, to: Link, decisions: u64, time: String) -> Self {
+        let mut begun = self.clone();
+        let (from, reached) = (self.last(), self.reached());
+        begun.rollbacks.retain(|rollback| !rollback.unfinished);
+        let rollback = Rollback { from, to, reached, time: time.clone(), unfinished: true };
+        begun.rollbacks.insert(0, rollback);
+        begun.rollbacks.truncate(ROLLBACKS_TOLD);
+        let decisions = self.decisions.max(decisions).saturating_add(1);
+        Self { decisions, time, tool: crate::TOOL.to_owned(), ..begun }
+    }
+
+    /// It has ended. `tail`: the sequences before the one that it stands at now.
+    pub(crate) fn end(&self, tail: Vec<Link>) -> Self {
+        let mut ended = self.clone();
+        if let Some(rollback) = ended.rollbacks.first_mut() {
+            rollback.unfinished = false;
+            (ended.sequence, ended.digest) = (rollback.to.sequence, rollback.to.digest);
+            ended.tail = tail;
+            ended.decisions = ended.decisions.saturating_add(1);
+        }
+        ended
+    }
+
+    /// The rollback that was begun and has not ended.
+    pub(crate) fn unfinished(&self) -> Option<&Rollback> {
+        self.rollbacks.first().filter(|rollback| rollback.unfinished)
+    }
+
+    /// The furthest that the stream ever stood here, as far as is known.
+    pub(crate) fn reached(&self) -> Link {
+        let before = self.rollbacks.first().map(|rollback| rollback.reached);
+        before.filter(|before| before.sequence > self.sequence).unwrap_or_else(|| self.last())
+    }
+
+    /// How often somebody decided over it.
+    pub(crate) fn decisions(&self) -> u64 {
+        self.decisions
+    }
+
+    /// Whether it holds over `other`, of the same stream.
+    pub(crate) fn is_newer(&self, other: &Self) -> bool {
+        (self.decisions, self.sequence) > (other.decisions, other.sequence)
     }
 
     /// The position in the stream.
@@ -68,7 +151,8 @@ impl Record {
 
     /// Whether both speak of one position, whoever wrote them, and when.
     pub(crate) fn agrees(&self, other: &Self) -> bool {
-        self.stream == other.stream && self.last() == other.last()
+        let position = |record: &Self| (record.stream, record.last(), record.decisions);
+        position(self) == position(other)
     }
 
     /// The most path components of repositories of its stream at the target; `asked` when it does not say.
@@ -152,6 +236,14 @@ impl Remote {
         self.sequences.contains(&(stream, sequence))
     }
 
+    /// The sequences of a stream that have a tag for their record, ascending.
+    pub(crate) fn of_stream(&self, stream: StreamId) -> Vec<Sequence> {
+        let of_stream = self.sequences.iter().filter(|(of, _)| *of == stream);
+        let mut there: Vec<Sequence> = of_stream.map(|(_, one)| *one).collect();
+        there.sort_unstable();
+        there
+    }
+
     /// Whether the target says so itself that it took this sequence, and what it brought.
     pub(crate) fn has(&self, record: &Record) -> bool {
         self.sequences.contains(&(record.stream, record.sequence))
@@ -224,6 +316,29 @@ pub(crate) fn same_names(
     }
 }
 
+/// Refuses where a rollback was begun and has not ended.
+pub(crate) fn finished(at: &Destination, records: &[Record]) -> Result<(), ImportError> {
+    match records.iter().find_map(|record| Some((record.stream, record.unfinished()?))) {
+        Some((stream, rollback)) => {
+            let (target, to) = (at.target.to_string(), rollback.to.sequence);
+            Err(RollbackError::Unfinished { target, stream, to }.into())
+        }
+        None => Ok(()),
+    }
+}
+
+/// The records of a workspace with those in which the target was set back since it wrote them; `None` where none was.
+pub(crate) fn overruled(local: &[Record], remote: &[Record]) -> Option<Vec<Record>> {
+    let over = |mine: &Record| {
+        let theirs = remote.iter().find(|theirs| theirs.stream == mine.stream)?;
+        (theirs.decisions > mine.decisions).then_some(theirs)
+    };
+    local
+        .iter()
+        .any(|mine| over(mine).is_some())
+        .then(|| local.iter().map(|mine| over(mine).unwrap_or(mine).clone()).collect())
+}
+
 /// The records that hold: of two about one stream the newer. What does not agree is told.
 pub(crate) fn merge(
     local: &[Record],
@@ -236,6 +351,14 @@ pub(crate) fn merge(
         let theirs = merged.get(&mine.stream);
         match theirs {
             Some(theirs) if theirs.agrees(mine) => {}
+            // Somebody set it back since, over what this workspace saw.
+            Some(theirs) if theirs.decisions > mine.decisions => {}
+            // The target is one from before a rollback: its names are of another state than either record.
+            Some(theirs) if theirs.decisions < mine.decisions => {
+                let to = mine.rollbacks.first().map_or(mine.sequence, |last| last.to.sequence);
+                let (stream, stands) = (mine.stream, theirs.sequence);
+                return Err(RollbackError::Undone { stream, stands, to }.into());
+            }
             Some(theirs) if theirs.sequence == mine.sequence => {
                 return Err(ImportError::LedgerFork {
                     stream: mine.stream,
@@ -275,7 +398,41 @@ mod tests {
             tool: "test".to_owned(),
             tail: Vec::new(),
             nested: None,
+            decisions: 0,
+            rollbacks: Vec::new(),
         }
+    }
+
+    #[test]
+    fn a_rollback_holds_over_both_copies() {
+        let (old, now) = (record(1, 5, "e"), "2026-01-02T00:00:00Z".to_owned());
+        let to = record(1, 3, "c").last();
+        let begun = old.begin(to, 0, now.clone());
+        assert_eq!((begun.last(), begun.decisions), (old.last(), 1));
+        assert!(begun.unfinished().is_some() && begun.is_newer(&old));
+        let ended = begun.end(vec![record(1, 2, "b").last()]);
+        assert_eq!((ended.last(), ended.reached()), (to, old.last()));
+        assert!(ended.unfinished().is_none() && ended.is_newer(&begun));
+        assert_eq!(Record::parse(&ended.to_bytes(), ended.stream).unwrap(), ended);
+        // A copy of the workspace that has not heard of it does not undo it, and is no disagreement.
+        let (merged, told) =
+            merge(std::slice::from_ref(&old), std::slice::from_ref(&ended)).unwrap();
+        assert_eq!((merged, told.len()), (vec![ended.clone()], 0));
+        let known = overruled(std::slice::from_ref(&old), std::slice::from_ref(&ended));
+        assert_eq!(known, Some(vec![ended.clone()]));
+        assert_eq!(overruled(std::slice::from_ref(&ended), std::slice::from_ref(&old)), None);
+        // What follows keeps it.
+        let next = record(1, 4, "d").after(Some(&ended));
+        assert!(next.is_newer(&ended) && next.is_newer(&old) && next.reached() == old.last());
+        assert_eq!(record(1, 6, "f").after(Some(&next)).reached().sequence.get(), 6);
+        // A target from before it is neither.
+        let before = merge(std::slice::from_ref(&next), std::slice::from_ref(&old));
+        assert!(matches!(before, Err(ImportError::Rollback(RollbackError::Undone { .. }))));
+        // Another one before that has ended, and a further one.
+        let other = begun.begin(record(1, 2, "b").last(), 7, now.clone());
+        assert_eq!((other.rollbacks.len(), other.decisions), (1, 8));
+        let again = ended.begin(record(1, 2, "b").last(), 0, now);
+        assert_eq!((again.rollbacks.len(), again.reached()), (2, old.last()));
     }
 
     #[test]

@@ -14,7 +14,7 @@
 //! 7. [`prune`](mod@prune) removes what left the configuration; [`sequences`] leaves the record of what came, the [`ledger`] moves last; a [`receipt`] says what happened.
 //! 8. [`cluster`] makes of what stands at the target then the files that a cluster is given.
 //!
-//! Apart from that, [`shelf`] reads of sequences what somebody wants of them without an import, [`put_back`] brings again by digest what a target lost of sequences that it has had, and [`against`](mod@against) reads from a target what sequences promised to it.
+//! Apart from that, [`rollback`](mod@rollback) sets a target back to what an earlier sequence left, [`shelf`] reads of sequences what somebody wants of them without an import, [`put_back`] brings again by digest what a target lost of sequences that it has had, and [`against`](mod@against) reads from a target what sequences promised to it.
 //!
 //! A crash at any point leaves the old tags and the old record; the same command again finds what is
 //! there and goes on. The types follow the trust: `Received → Verified → Sequenced`.
@@ -46,6 +46,7 @@ mod read_back;
 mod readiness;
 mod receipt;
 mod report;
+mod rollback;
 mod sequences;
 mod settled;
 mod shelf;
@@ -81,7 +82,7 @@ pub use report::{
     Imported, ImportedSequence, Lack, LackKind, Left, Opened, Outcome, ProvenTarget, Pruned,
     PrunedRepository, VerifiedSequence, VerifyReport,
 };
-
+pub use rollback::{Gone, RollbackError, RollbackOptions, RollbackReport, TagBack, rollback};
 pub use shelf::{MediaShelf, ShelvedRelease};
 pub use takes::{TakesOptions, takes};
 

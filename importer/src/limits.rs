@@ -72,7 +72,10 @@ pub const READ_BACKS: [Duration; 3] =
 /// garbage collection raced the import (reference: registries, resume).
 pub const RESENDS: u32 = 3;
 
-/// Bytes of a ledger record or a lease, which this program writes with less than 8 KiB.
+/// Rollbacks that the record of a stream tells of: the last ones, 600 bytes each.
+pub const ROLLBACKS_TOLD: usize = 16;
+
+/// Bytes of a ledger record or a lease, which this program writes with less than 16 KiB.
 pub const RECORD_MAX: u64 = 64 * 1024;
 
 /// Streams in one target's ledger. A site follows one or a few.

@@ -12,8 +12,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use format_spec::head::{Kind, Link};
-use format_spec::{Digest, Repository, StreamId};
-use importer::{AgainstOptions, ImportOptions, PruneOptions, PruneReport};
+use format_spec::{Digest, Repository, Sequence, StreamId};
+use importer::{
+    AgainstOptions, ImportOptions, PruneOptions, PruneReport, RollbackOptions, RollbackReport,
+};
 use registry::client::Client;
 use registry::progress::Progress;
 use registry::reference::{ManifestRef, RegistryHost};
@@ -28,6 +30,24 @@ async fn prune(bench: &Bench, dry_run: bool) -> PruneReport {
         workspace: bench.workspace.path().to_owned(),
         dry_run,
         max_nested_paths: 0,
+        client: client(&bench.host),
+        progress: Arc::new(Progress::default()),
+        cancel: CancellationToken::new(),
+    })
+    .await
+    .unwrap()
+}
+
+async fn back(bench: &Bench, stream: StreamId, to: Sequence) -> RollbackReport {
+    importer::rollback(RollbackOptions {
+        to,
+        stream: Some(stream),
+        target: support::target(&bench.host),
+        workspace: bench.workspace.path().to_owned(),
+        dry_run: false,
+        skip_pruning: false,
+        max_nested_paths: 0,
+        resources: bench.workspace.path().join("cluster-resources"),
         client: client(&bench.host),
         progress: Arc::new(Progress::default()),
         cancel: CancellationToken::new(),
@@ -219,6 +239,7 @@ impl Pool {
 }
 
 /// The connected side of one stream.
+#[derive(Clone)]
 struct Sender {
     stream: StreamId,
     repositories: Vec<&'static str>,
@@ -399,26 +420,41 @@ async fn history(host: &RegistryHost, seed: u64, by_digest_only: bool) -> (u64, 
     let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let pool = Pool::new();
     let client = client(host);
-    let mut bench = Bench::new(host);
+    let bench = Bench::new(host);
     let mut senders = [Sender::new(0x11, &REPOSITORIES), Sender::new(0x22, &REPOSITORIES[..2])];
     let mut foreign = Foreign::new();
     let (mut exactly, mut removed) = (true, (0, 0));
+    // Of each stream what was sent: the sender after it, and its medium.
+    let mut sent: [Vec<(Sender, tempfile::TempDir)>; 2] = Default::default();
     for step in 0..8 {
         let told = format!("history {seed}, step {step}");
+        let stream = usize::from(dice.once_in(3));
+        if dice.once_in(4) && sent[stream].len() > 1 {
+            let to = 1 + dice.below(sent[stream].len() - 1);
+            let again = dice.once_in(2);
+            let whole =
+                set_back(&bench, (&mut senders[stream], &mut sent[stream]), to, again).await;
+            // A medium brings back more than what was missing.
+            exactly &= whole && !by_digest_only;
+            let (state, none) = ((&senders[..], &foreign), BTreeSet::new());
+            compare(&client, host, &pool, state, exactly.then_some(&none), &told).await;
+        }
         if dice.once_in(4) {
             // What another tag held before left long ago.
             let moved = tag_something(&mut dice, (&client, host), &pool, &mut foreign).await;
             exactly &= !moved;
         }
-        let sender = &mut senders[usize::from(dice.once_in(3))];
+        let sender = &mut senders[stream];
         sender.change(&mut dice, &pool);
         let full = dice.once_in(6);
-        bench.media = tempfile::tempdir().unwrap();
-        if sender.write(&pool, full, bench.media.path()).is_none() {
+        let medium = tempfile::tempdir().unwrap();
+        if sender.write(&pool, full, medium.path()).is_none() {
             continue;
         }
+        let from = vec![medium.path().to_owned()];
+        sent[stream].push((sender.clone(), medium));
         let skip_pruning = dice.once_in(6);
-        let options = ImportOptions { skip_pruning, new_stream: true, ..bench.options() };
+        let options = ImportOptions { from, skip_pruning, new_stream: true, ..bench.options() };
         let imported = importer::import(options).await.unwrap();
         if let Some(pruned) = imported.sequences.last().and_then(|one| one.pruned.as_ref()) {
             removed = (removed.0 + pruned.tags, removed.1 + pruned.manifests);
@@ -439,6 +475,39 @@ async fn history(host: &RegistryHost, seed: u64, by_digest_only: bool) -> (u64, 
         }
     }
     removed
+}
+
+/// Sets one stream back; then what came later comes again, or something else in its place. Says whether nothing had to be
+/// put back for it.
+async fn set_back(
+    bench: &Bench,
+    (sender, sent): (&mut Sender, &mut Vec<(Sender, tempfile::TempDir)>),
+    to: usize,
+    again: bool,
+) -> bool {
+    let sequence = Sequence::new(to as u64).unwrap();
+    let options = |numbers: Vec<usize>, put_back| {
+        let from = numbers.iter().map(|n| sent[n - 1].1.path().to_owned()).collect();
+        ImportOptions { from, put_back, new_stream: !put_back, ..bench.options() }
+    };
+    let mut report = back(bench, sender.stream, sequence).await;
+    let whole = report.missing.is_empty();
+    if !whole {
+        let numbers: Vec<usize> =
+            report.media.iter().map(|one| usize::try_from(one.get()).unwrap()).collect();
+        importer::import(options(numbers, true)).await.unwrap();
+        report = back(bench, sender.stream, sequence).await;
+    }
+    assert!(report.missing.is_empty(), "{report:?}");
+    assert!(!report.dry_run && report.to == sequence);
+    if again {
+        let numbers: Vec<usize> = (to + 1..=sent.len()).collect();
+        importer::import(options(numbers, false)).await.unwrap();
+    } else {
+        sent.truncate(to);
+        *sender = sent[to - 1].0.clone();
+    }
+    whole
 }
 
 /// Somebody gives something that is there a tag, or takes that back.

@@ -34,6 +34,8 @@ mod registry;
 mod release;
 #[cfg(feature = "import")]
 mod resources;
+#[cfg(feature = "import")]
+mod rollback;
 #[cfg(feature = "create")]
 mod signed;
 #[cfg(feature = "create")]
@@ -126,6 +128,8 @@ pub enum Command {
     #[cfg(feature = "import")]
     Prune(prune::Args),
     #[cfg(feature = "import")]
+    Rollback(rollback::Args),
+    #[cfg(feature = "import")]
     Verify(verify::Args),
     #[cfg(feature = "import")]
     Describe(describe::Args),
@@ -168,6 +172,8 @@ impl Command {
             Self::Import(args) => import::run(args, &context).await,
             #[cfg(feature = "import")]
             Self::Prune(args) => prune::run(args, &context).await,
+            #[cfg(feature = "import")]
+            Self::Rollback(args) => rollback::run(args, &context).await,
             #[cfg(feature = "import")]
             Self::Verify(args) => verify::run(args, &context).await,
             #[cfg(feature = "import")]

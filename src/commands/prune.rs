@@ -8,7 +8,7 @@ use std::sync::Arc;
 use ::registry::progress::Progress;
 use ::registry::reference::Target;
 use format_spec::Tag;
-use importer::{PruneOptions, PruneReport, Pruned};
+use importer::{PruneOptions, PruneReport, Pruned, PrunedRepository};
 
 use super::Context;
 use crate::failure::{Exit, Failure};
@@ -74,10 +74,7 @@ fn text(report: &PruneReport) -> String {
     let mut text = lines(pruned, report.dry_run);
     // Writing to a String cannot fail.
     for repository in pruned.repositories.iter().take(LINES) {
-        let tags: Vec<&str> = repository.tags.iter().map(Tag::as_str).collect();
-        let tags = if tags.is_empty() { String::new() } else { format!("  {}", tags.join(", ")) };
-        let manifests = size::count(repository.manifests.len() as u64, "manifest");
-        let _ = writeln!(text, "  {}  {manifests}{tags}", repository.name);
+        let _ = writeln!(text, "{}", line(repository));
     }
     if let Some(more @ 1..) = pruned.repositories.len().checked_sub(LINES) {
         let _ = writeln!(text, "  and {more} more");
@@ -94,6 +91,14 @@ fn text(report: &PruneReport) -> String {
         None => {}
     }
     text
+}
+
+/// What was removed from one repository.
+pub fn line(repository: &PrunedRepository) -> String {
+    let tags: Vec<&str> = repository.tags.iter().map(Tag::as_str).collect();
+    let tags = if tags.is_empty() { String::new() } else { format!("  {}", tags.join(", ")) };
+    let manifests = size::count(repository.manifests.len() as u64, "manifest");
+    format!("  {}  {manifests}{tags}", repository.name)
 }
 
 /// What was removed, in one line, and what stays behind in another.

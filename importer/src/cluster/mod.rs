@@ -181,6 +181,7 @@ async fn from_target_or_media(options: ResourceOptions) -> Result<ClusterResourc
         }
         let streams = remote.records.iter().map(|record| record.stream);
         ledger::same_names(&remote.records, streams, nested)?;
+        ledger::finished(&at, &remote.records)?;
         // Two records of one position that differ are a fork, and a target that was set back is told.
         let local = options.workspace.join("import").join(at.directory_name(None));
         let local = ledger::read_local(&local)?;

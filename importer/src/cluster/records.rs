@@ -39,6 +39,8 @@ pub(crate) trait Follow: Send + 'static {
     fn set(&mut self, repository: &Repository, entry: ReferenceEntry);
     /// A name left the configuration.
     fn remove(&mut self, repository: &Repository, removal: Removal);
+    /// A blob is needed in `repository`; whether the sequence carries it.
+    fn bring(&mut self, _repository: &Repository, _blob: Digest, _carried: bool) {}
 }
 
 /// How far back the sequences of a stream are read.
@@ -61,7 +63,11 @@ pub(crate) struct Known {
     kind: Kind,
     failed: bool,
     /// The digest of the head that was read.
-    digest: Digest,
+    pub(crate) digest: Digest,
+    /// Whether a later head, or the record of the stream, names this one.
+    pub(crate) named: bool,
+    /// The sequences before it, as the head names them.
+    pub(crate) tail: Vec<Link>,
     /// What the head says of earlier ones.
     links: Vec<Link>,
     /// The sequence after which it left nothing out.
@@ -85,7 +91,8 @@ pub(super) async fn standing(
 ) -> Result<Standing, ImportError> {
     let mut standing = Standing::default();
     for stands in &remote.records {
-        let (known, holes) = sequences(at, remote, stands, Back::Full).await?;
+        let (stream, last) = (stands.stream, stands.last());
+        let (known, holes) = sequences(at, remote, (stream, last), Back::Full).await?;
         warnings.extend(holes.iter().map(|hole| {
             let told = told(hole);
             format!(
@@ -152,19 +159,17 @@ pub(crate) fn pass(head: &Head, index: &Index, follower: &mut impl Follow) {
     }
 }
 
-/// The sequences of a stream up to where the target stands, ascending, and those of which there is no record.
+/// The sequences of a stream up to `last`, ascending, and those of which there is no record.
 pub(crate) async fn sequences(
     at: &Destination,
     remote: &Remote,
-    stands: &Record,
+    (stream, last): (StreamId, Link),
     back: Back,
 ) -> Result<(Vec<Known>, Vec<Hole>), ImportError> {
-    let stream = stands.stream;
-    let of_stream = remote.sequences.iter().filter(|(of, _)| *of == stream).map(|(_, one)| *one);
-    let mut there: Vec<Sequence> = of_stream.filter(|one| *one <= stands.sequence).collect();
-    there.sort_unstable();
+    let mut there = remote.of_stream(stream);
+    there.retain(|one| *one <= last.sequence);
     // The digests that are known: of where the stream stands, then of what each head names.
-    let mut named = HashMap::from([(stands.sequence, stands.last().digest)]);
+    let mut named = HashMap::from([(last.sequence, last.digest)]);
     let mut found: Vec<Known> = Vec::new();
     let enough = |last: &Known| match back {
         Back::Full => last.kind == Kind::Full,
@@ -173,17 +178,14 @@ pub(crate) async fn sequences(
     };
     while !there.is_empty() && !found.last().is_some_and(enough) {
         let some = there.split_off(there.len().saturating_sub(RECORDS_AT_ONCE));
-        let heads = ask(some, RECORDS_AT_ONCE, |one| Box::pin(head(at, stream, one)));
-        let mut heads: Vec<Known> = heads.await?.into_iter().flatten().collect();
-        heads.sort_by_key(|one| std::cmp::Reverse(one.sequence));
-        for one in heads {
+        for mut one in heads(at, stream, some).await? {
             let tag = record::sequence_tag(stream, one.sequence);
             match named.get(&one.sequence) {
                 Some(digest) if *digest != one.digest => {
                     let problem = format!("its head is {}, and {digest} was imported", one.digest);
                     return Err(unusable(at, &tag, problem));
                 }
-                _ => {}
+                known => one.named = known.is_some(),
             }
             named.extend(one.links.iter().map(|link| (link.sequence, link.digest)));
             found.push(one);
@@ -193,8 +195,45 @@ pub(crate) async fn sequences(
         }
     }
     found.reverse();
-    let holes = holes(&found, stands);
+    let holes = holes(&found, stream, last.sequence);
     Ok((found, holes))
+}
+
+/// Sequences of a stream behind where it was set back, up to the furthest that it ever stood, ascending. What is not of
+/// that history, as another sequence came under its number since, is left out.
+pub(crate) async fn behind(
+    at: &Destination,
+    remote: &Remote,
+    stands: &Record,
+) -> Result<Vec<Known>, ImportError> {
+    let (stream, reached) = (stands.stream, stands.reached());
+    let mut there = remote.of_stream(stream);
+    there.retain(|one| *one > stands.sequence && *one <= reached.sequence);
+    let mut named = HashMap::from([(reached.sequence, reached.digest)]);
+    let mut found = Vec::new();
+    while !there.is_empty() {
+        let some = there.split_off(there.len().saturating_sub(RECORDS_AT_ONCE));
+        for one in heads(at, stream, some).await? {
+            if named.get(&one.sequence) == Some(&one.digest) {
+                named.extend(one.links.iter().map(|link| (link.sequence, link.digest)));
+                found.push(one);
+            }
+        }
+    }
+    found.reverse();
+    Ok(found)
+}
+
+/// The heads of some sequences, descending; without those that the target lost.
+async fn heads(
+    at: &Destination,
+    stream: StreamId,
+    some: Vec<Sequence>,
+) -> Result<Vec<Known>, ImportError> {
+    let heads = ask(some, RECORDS_AT_ONCE, |one| Box::pin(head(at, stream, one)));
+    let mut heads: Vec<Known> = heads.await?.into_iter().flatten().collect();
+    heads.sort_by_key(|one| std::cmp::Reverse(one.sequence));
+    Ok(heads)
 }
 
 /// A hole in words.
@@ -207,9 +246,9 @@ pub(crate) fn told((stream, missing): &Hole) -> String {
 }
 
 /// Which sequences have no record at the target, where what they set is not known.
-fn holes(found: &[Known], stands: &Record) -> Vec<Hole> {
+fn holes(found: &[Known], stream: StreamId, last: Sequence) -> Vec<Hole> {
     let mut holes = Vec::new();
-    let mut tell = |from: u64, to: u64| holes.push((stands.stream, from..=to));
+    let mut tell = |from: u64, to: u64| holes.push((stream, from..=to));
     let mut reached = 0;
     for one in found {
         // An incremental one may say that nothing was left out since an earlier one than the last.
@@ -222,8 +261,8 @@ fn holes(found: &[Known], stands: &Record) -> Vec<Hole> {
         }
         reached = one.sequence.get();
     }
-    if reached < stands.sequence.get() {
-        tell(reached + 1, stands.sequence.get());
+    if reached < last.get() {
+        tell(reached + 1, last.get());
     }
     holes
 }
@@ -255,6 +294,8 @@ async fn head(
         kind: head.kind,
         failed: !head.failures.is_empty(),
         digest: layer.digest,
+        named: false,
+        tail: head.tail,
         links,
         base: head.base.map(|link| link.sequence),
         index: head.index.digest,
@@ -303,7 +344,16 @@ fn take<F: Follow>(
             }
             Entry::Reference(entry) => follower.set(repository(entry.repository)?, entry),
             Entry::Removal(removal) => follower.remove(repository(removal.repository)?, removal),
-            Entry::Blob(_) | Entry::Required(_) => {}
+            Entry::Blob(blob) => {
+                for id in blob.repositories {
+                    follower.bring(repository(id)?, blob.digest, true);
+                }
+            }
+            Entry::Required(required) => {
+                for id in required.repositories {
+                    follower.bring(repository(id)?, required.digest, false);
+                }
+            }
         }
     }
     let (resources, reader) =

@@ -129,7 +129,7 @@ impl Run {
     /// Writes the record into the workspace, unless it has this one or, while a target is restored, a
     /// later one.
     pub(super) fn remember(&self, record: &Record, known: &Known) -> Result<(), ImportError> {
-        let has = |mine: &Record| mine.stream == record.stream && mine.sequence >= record.sequence;
+        let has = |mine: &Record| mine.stream == record.stream && !record.is_newer(mine);
         if !known.local.iter().any(has) {
             ledger::write_local(&self.directory, record)?;
         }

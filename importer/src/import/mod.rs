@@ -8,7 +8,7 @@ mod prepare;
 
 use std::path::PathBuf;
 
-use format_spec::Repository;
+use format_spec::{Repository, StreamId};
 
 use crate::cluster::records::Back;
 use crate::error::ImportError;
@@ -75,6 +75,15 @@ struct Run {
 struct Known {
     local: Vec<Record>,
     remote: Remote,
+}
+
+impl Known {
+    /// The newest of a stream.
+    fn of(&self, stream: StreamId) -> Option<&Record> {
+        let both = self.local.iter().chain(&self.remote.records);
+        let of_stream = both.filter(|record| record.stream == stream);
+        of_stream.reduce(|one, other| if other.is_newer(one) { other } else { one })
+    }
 }
 
 /// Everything that is settled before the first write.
@@ -212,7 +221,8 @@ impl Run {
             return Ok(report);
         }
         let record =
-            Record::new(&one.verified().head, one.verified().digest, self.at.nested, crate::now());
+            Record::new(&one.verified().head, one.verified().digest, self.at.nested, crate::now())
+                .after(known.of(one.verified().head.stream));
         if step == Step::Repair && work.is_nothing() && known.remote.has(&record) {
             self.remember(&record, known)?;
             let mut report = summary(one.verified(), Outcome::Known);

@@ -31,9 +31,8 @@ impl Run {
     pub(super) async fn prepare(&mut self) -> Result<Prepared, ImportError> {
         // The medium alone: nothing has been asked of the target yet.
         self.options.progress.phase("checking signatures");
-        let Intake { media, mut arrived, past, lacking, local } = self.take_in().await?;
-        self.lacking = lacking;
-        self.wanted = self.written(arrived.iter())?;
+        let mut intake = self.take_in(None).await?;
+        self.wanted = self.written(intake.arrived.iter())?;
         let lock = if self.options.dry_run { None } else { Some(self.lock()?) };
 
         self.options.progress.phase("asking the target");
@@ -41,7 +40,15 @@ impl Run {
             Ok(remote) => remote,
             Err(error) => return Err(self.explained(error).await),
         };
-        let (records, disagreements) = ledger::merge(&local, &remote.records)?;
+        let (records, disagreements) = ledger::merge(&intake.local, &remote.records)?;
+        if !self.options.put_back {
+            ledger::finished(&self.at, &remote.records)?;
+            if let Some(local) = ledger::overruled(&intake.local, &remote.records) {
+                intake = self.take_in_again(local).await?;
+            }
+        }
+        let Intake { media, mut arrived, past, lacking, local } = intake;
+        self.lacking = lacking;
         ledger::same_names(&records, arrived.iter().map(|one| one.head.stream), self.at.nested)?;
         if self.options.put_back {
             let (at, warnings) = (&self.at, &mut self.warnings);
@@ -133,15 +140,26 @@ impl Run {
         Ok(lock)
     }
 
-    /// Reads the medium and proves everything but the cells.
-    async fn take_in(&mut self) -> Result<Intake, ImportError> {
+    /// The target was set back over what this workspace saw, so what came then may come again.
+    async fn take_in_again(&mut self, local: Vec<Record>) -> Result<Intake, ImportError> {
+        if !self.options.dry_run {
+            for record in &local {
+                ledger::write_local(&self.directory, record)?;
+            }
+        }
+        self.warnings.clear();
+        self.take_in(Some(local)).await
+    }
+
+    /// Reads the medium and proves everything but the cells. `local`: the records that hold instead of the workspace's.
+    async fn take_in(&mut self, local: Option<Vec<Record>>) -> Result<Intake, ImportError> {
         let from = self.options.from.clone();
         let trusted = self.options.trusted.clone();
         let directory = self.directory.clone();
         let old = self.options.put_back;
         let read = move || {
             let media = Media::open(&from)?;
-            let local = ledger::read_local(&directory)?;
+            let local = local.map_or_else(|| ledger::read_local(&directory), Ok)?;
             // What came before the record of this workspace needs no second look, unless there is
             // nothing else: then the order table shall say so.
             if old {

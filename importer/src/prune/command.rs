@@ -98,6 +98,7 @@ async fn under_lease(
     }
     let streams = remote.records.iter().map(|record| record.stream);
     ledger::same_names(&remote.records, streams, at.nested)?;
+    ledger::finished(at, &remote.records)?;
     // What a later sequence set must not go because the target forgot it.
     let (_, set_back) = ledger::merge(&ledger::read_local(directory)?, &remote.records)?;
     let known = match set_back.into_iter().next() {

@@ -171,5 +171,6 @@ pub(crate) fn links(manifest: &Manifest) -> Links {
     Links {
         children: manifest.children().iter().map(|child| child.digest).collect(),
         subject: manifest.subject().map(|subject| subject.digest),
+        blobs: manifest.blobs().iter().map(|blob| (blob.digest, blob.size)).collect(),
     }
 }

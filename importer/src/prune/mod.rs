@@ -24,13 +24,14 @@ use serde_json::json;
 use crate::cluster::records::{self, Back};
 use crate::durable;
 use crate::error::ImportError;
-use crate::ledger::Remote;
+use crate::ledger::{Record, Remote};
 use crate::paths::Destination;
 use crate::report::{Pruned, PrunedRepository};
 use crate::verify::Verified;
 pub use command::{PruneOptions, PruneReport, prune};
-pub(crate) use names::{Names, Standing};
-use plan::{Asked, Links};
+pub(crate) use names::{Ever, Names, Standing};
+pub(crate) use plan::Asked;
+use plan::Links;
 use remove::Remover;
 
 /// The names at a target, or why they cannot be known; then nothing is taken away.
@@ -42,24 +43,34 @@ pub(crate) async fn read(
     remote: &Remote,
     back: Back,
 ) -> Result<Known, ImportError> {
+    read_streams(at, remote, &remote.records, back).await
+}
+
+/// The same of some streams.
+pub(crate) async fn read_streams(
+    at: &Destination,
+    remote: &Remote,
+    streams: &[Record],
+    back: Back,
+) -> Result<Known, ImportError> {
     let mut names = Names::default();
-    for stands in &remote.records {
+    for stands in streams {
         let read = async {
-            let (known, holes) = records::sequences(at, remote, stands, back).await?;
+            let (stream, last) = (stands.stream, stands.last());
+            let (known, holes) = records::sequences(at, remote, (stream, last), back).await?;
             let whole = known.iter().rev().find(|one| one.is_whole());
             let from = whole.map_or(0, |one| one.sequence.get());
             // What came before the last sequence that says everything is no news of what stands.
             if let Some(hole) = holes.iter().find(|(_, missing)| *missing.end() > from) {
-                return Ok(Err(format!(
-                    "the target has no record of {}; `bundle import --put-back --from DIR` with its media puts it back",
-                    records::told(hole)
-                )));
+                return Ok(Err(lost(hole)));
             }
-            let mut follower = names.clone().follow(at, stands.stream, stands.nested(at.nested));
-            for one in &known {
-                (follower, _) = records::index(at, stands.stream, one, follower).await?;
+            let mut read = follow(at, stands, &known, names.clone()).await?;
+            if back == Back::First {
+                // What a rollback could not remove.
+                let behind = records::behind(at, remote, stands).await?;
+                read.recall(follow(at, stands, &behind, Names::default()).await?);
             }
-            Ok(Ok(follower.names))
+            Ok(Ok(read))
         };
         names = match read.await {
             Ok(Ok(names)) => names,
@@ -69,6 +80,28 @@ pub(crate) async fn read(
         };
     }
     Ok(Ok(names))
+}
+
+/// Records that are missing, in words.
+pub(crate) fn lost(hole: &records::Hole) -> String {
+    format!(
+        "the target has no record of {}; `bundle import --put-back --from DIR` with its media puts it back",
+        records::told(hole)
+    )
+}
+
+/// Takes the sequences of one stream into the names.
+pub(crate) async fn follow(
+    at: &Destination,
+    stands: &Record,
+    sequences: &[records::Known],
+    names: Names,
+) -> Result<Names, ImportError> {
+    let mut follower = names.follow(at, stands.stream, stands.nested(at.nested));
+    for one in sequences {
+        (follower, _) = records::index(at, stands.stream, one, follower).await?;
+    }
+    Ok(follower.names)
 }
 
 /// What the import of a sequence changes.
@@ -149,10 +182,24 @@ pub(crate) struct Planned {
     settled: BTreeMap<Repository, BTreeSet<Tag>>,
     coming: HashMap<Digest, Links>,
     manifests: BTreeMap<Repository, BTreeSet<Digest>>,
+    /// The blobs that those name, with their sizes.
+    pub(crate) blobs: HashMap<Digest, u64>,
+}
+
+impl Planned {
+    /// Tags that are set before anything is removed.
+    pub(crate) fn set(&mut self, place: &Repository, tag: Tag) {
+        self.settled.entry(place.clone()).or_default().insert(tag);
+    }
+
+    /// Tags of a repository that will be others, or gone.
+    pub(crate) fn settled(&self, place: &Repository) -> BTreeSet<Tag> {
+        self.settled.get(place).cloned().unwrap_or_default()
+    }
 }
 
 /// Takes away what is asked, or with `planned` only says what would go.
-async fn run(
+pub(crate) async fn run(
     at: &Destination,
     names: &Names,
     asked: BTreeMap<Repository, Asked>,
@@ -161,7 +208,7 @@ async fn run(
 ) -> Result<(Pruned, Vec<String>), ImportError> {
     let (mut pruned, mut warnings) = (Pruned::default(), Vec::new());
     let mut remover = Remover::default();
-    let none = names::Ever::default();
+    let none = Ever::default();
     for (place, mut asked) in asked {
         let ever = names.ever.get(&place).unwrap_or(&none);
         let found = match look::look(at, &place, ever, &mut asked, coming).await? {
@@ -186,6 +233,8 @@ async fn run(
                 let before = planned.manifests.entry(place.clone()).or_default();
                 let new = plan.manifests.iter().filter(|one| before.insert(**one));
                 would.manifests = new.copied().collect();
+                let links = would.manifests.iter().filter_map(|one| found.links.get(one));
+                planned.blobs.extend(links.flat_map(|links| links.blobs.iter().copied()));
                 planned.settled.entry(place).or_default().extend(plan.tags.into_keys());
                 pruned.add(would);
             }

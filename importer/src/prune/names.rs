@@ -49,6 +49,27 @@ impl Names {
         standing
     }
 
+    /// What stands in one stream.
+    pub(crate) fn of(
+        &self,
+        stream: StreamId,
+    ) -> impl Iterator<Item = (&Repository, &ManifestRef, Digest)> {
+        let names = self.streams.get(&stream).into_iter().flatten();
+        names.map(|((place, name), digest)| (place, name, *digest))
+    }
+
+    /// Remembers what `other` ever set; nothing of it stands because of that.
+    pub(crate) fn recall(&mut self, other: Self) {
+        self.named.extend(other.named);
+        for (place, ever) in other.ever {
+            let mine = self.ever.entry(place).or_default();
+            mine.manifests.extend(ever.manifests);
+            for (tag, given) in ever.tags {
+                mine.tags.entry(tag).or_default().extend(given);
+            }
+        }
+    }
+
     /// Whether anything that was set stands no more.
     pub(crate) fn has_left(&self) -> bool {
         let standing: BTreeSet<(&Repository, &Digest)> =

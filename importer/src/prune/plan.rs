@@ -17,6 +17,8 @@ pub(crate) struct Links {
     pub(crate) children: Vec<Digest>,
     /// What it is attached to.
     pub(crate) subject: Option<Digest>,
+    /// Its configuration and layers, with their sizes.
+    pub(crate) blobs: Vec<(Digest, u64)>,
 }
 
 /// What a repository has, as far as it matters.

@@ -534,6 +534,77 @@ impl Bench {
     }
 }
 
+/// Between a client and a registry: lets so many requests through that write, and is gone from then on.
+pub struct Cut {
+    pub host: RegistryHost,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Cut {
+    pub async fn after(writes: usize, to: &RegistryHost) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let host = listener.local_addr().unwrap().to_string().parse().unwrap();
+        let (to, left) = (to.to_string(), Arc::new(std::sync::atomic::AtomicUsize::new(writes)));
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(async move {
+            while !stop.is_cancelled() {
+                let Ok((client, _)) = listener.accept().await else { return };
+                let Ok(server) = tokio::net::TcpStream::connect(&to).await else { return };
+                let (left, stop) = (Arc::clone(&left), stop.clone());
+                tokio::spawn(async move {
+                    tokio::select! {
+                        () = stop.cancelled() => {}
+                        () = pass(client, server, &left) => stop.cancel(),
+                    }
+                });
+            }
+        });
+        Self { host, task }
+    }
+}
+
+impl Drop for Cut {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Ends when no request that writes is left, or never.
+async fn pass(
+    mut client: tokio::net::TcpStream,
+    mut server: tokio::net::TcpStream,
+    left: &std::sync::atomic::AtomicUsize,
+) {
+    use std::sync::atomic::Ordering;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let (mut asks, mut answers) = (client.split(), server.split());
+    let back = async {
+        let _ = tokio::io::copy(&mut answers.0, &mut asks.1).await;
+        let _ = asks.1.shutdown().await;
+        std::future::pending::<()>().await;
+    };
+    let forth = async {
+        let mut buffer = vec![0; 64 * 1024];
+        while let Ok(read @ 1..) = asks.0.read(&mut buffer).await {
+            let writes = [&b"PUT "[..], b"POST ", b"DELETE "];
+            if writes.iter().any(|verb| buffer[..read].starts_with(verb)) {
+                let less = |left: usize| left.checked_sub(1);
+                if left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_err() {
+                    return;
+                }
+            }
+            if answers.1.write_all(&buffer[..read]).await.is_err() {
+                break;
+            }
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = back => {}
+        () = forth => {}
+    }
+}
+
 pub fn trusted() -> PublicKey {
     key(1).public()
 }

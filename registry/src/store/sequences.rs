@@ -25,7 +25,7 @@ use crate::content::ContentDigest;
 use crate::manifest::{ImageManifest, Manifest};
 use crate::record::{self, STREAM_PREFIX};
 
-/// Bytes of the record of a stream; the importer writes less than 8 KiB.
+/// Bytes of the record of a stream; the importer writes less than 16 KiB.
 const STREAM_MAX: u64 = 64 * 1024;
 
 /// Why the records of a store cannot be used.

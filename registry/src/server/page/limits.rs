@@ -41,7 +41,7 @@ pub(super) const HEAD: u64 = 4 * 1024 * 1024;
 /// each as large as its own page reads.
 pub(super) const LISTED: u64 = 32 * 1024 * 1024;
 
-/// Bytes of the record of a stream, and of what leads to it; the importer writes less than 8 KiB.
+/// Bytes of the record of a stream, and of what leads to it; the importer writes less than 16 KiB.
 pub(super) const STANDING: u64 = 64 * 1024;
 
 /// Names that a sequence brought, of one page.
