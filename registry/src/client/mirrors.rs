@@ -4,7 +4,9 @@
 //! first to last, or the refusal of a blocked name. Applies to pulls only. Version 1 lists of insecure
 //! and blocked registries are understood; short names are not: every reference here has a host.
 
+use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use format_spec::Repository;
@@ -159,19 +161,36 @@ impl Mirrors {
             }
         }
         for dir in std::iter::once(&system).chain(user.iter()) {
-            let Ok(list) = fs_err::read_dir(dir.join("registries.conf.d")) else { continue };
-            let mut paths: Vec<PathBuf> = list
-                .filter_map(|entry| Some(entry.ok()?.path()))
-                .filter(|path| path.extension().is_some_and(|end| end == "conf"))
-                .collect();
-            paths.sort();
-            for path in paths {
-                if let Some(bytes) = files::read(&path, SETTINGS_MAX)? {
-                    mirrors.add(&path, &bytes)?;
-                }
-            }
+            mirrors.add_directory(&dir.join("registries.conf.d"))?;
         }
         Ok(mirrors)
+    }
+
+    /// Adds the files of a directory in the order of their names; one that is not there has none.
+    fn add_directory(&mut self, directory: &Path) -> Result<(), Fault> {
+        let fault = |error: io::Error| Fault::Config {
+            path: directory.display().to_string(),
+            detail: error.to_string(),
+        };
+        let list = match fs_err::read_dir(directory) {
+            Ok(list) => list,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(fault(error)),
+        };
+        let mut paths = Vec::new();
+        for entry in list {
+            let path = entry.map_err(fault)?.path();
+            if path.extension().is_some_and(|end| end == "conf") && !path.is_dir() {
+                paths.push(path);
+            }
+        }
+        paths.sort();
+        for path in paths {
+            if let Some(bytes) = files::read(&path, SETTINGS_MAX)? {
+                self.add_file(&path, &bytes, true)?;
+            }
+        }
+        Ok(())
     }
 
     /// Without its entries, for a client that only talks to targets.
@@ -181,6 +200,10 @@ impl Mirrors {
 
     /// Adds one file; its entries replace earlier ones of the same prefix.
     pub(super) fn add(&mut self, path: &Path, bytes: &[u8]) -> Result<(), Fault> {
+        self.add_file(path, bytes, false)
+    }
+
+    fn add_file(&mut self, path: &Path, bytes: &[u8], drop_in: bool) -> Result<(), Fault> {
         let file = path.display().to_string();
         let fault = |detail: String| Fault::Config { path: file.clone(), detail };
         let text = std::str::from_utf8(bytes).map_err(|_| fault("not UTF-8".into()))?;
@@ -200,24 +223,29 @@ impl Mirrors {
             if used && (!entries.is_empty() || document.unqualified_search_registries.is_some()) {
                 return Err(fault("mixes version 1 and version 2 of the format".into()));
             }
-            entries = version_1(old, &file).map_err(&fault)?;
+            if used && drop_in {
+                return Err(fault("a file of this directory is of version 2 of the format".into()));
+            }
+            // Empty lists of version 1 beside entries say nothing.
+            if used {
+                entries = version_1(old, &file).map_err(&fault)?;
+            }
         }
+        let mut said = HashMap::new();
         for entry in &entries {
-            if entries.iter().any(|other| {
-                other.location == entry.location
-                    && (other.insecure, other.blocked) != (entry.insecure, entry.blocked)
-            }) && !entry.location.is_empty()
-            {
+            let place = if entry.location.is_empty() { &entry.prefix } else { &entry.location };
+            let says = (entry.insecure, entry.blocked);
+            if *said.entry(place).or_insert(says) != says {
                 return Err(fault(format!(
-                    "`{}` stands twice with different `insecure` or `blocked`",
-                    entry.location
+                    "`{place}` stands twice with different `insecure` or `blocked`"
                 )));
             }
         }
-        for entry in entries {
-            self.entries.retain(|old| old.prefix != entry.prefix || old.file == entry.file);
-            self.entries.push(entry);
-        }
+        // Of one prefix the first entry of a file counts, and the last file.
+        let mut seen = HashSet::new();
+        entries.retain(|entry| seen.insert(entry.prefix.clone()));
+        self.entries.retain(|old| !seen.contains(&old.prefix));
+        self.entries.extend(entries);
         Ok(())
     }
 
@@ -253,6 +281,14 @@ impl Mirrors {
         Ok(())
     }
 
+    /// The entry whose prefix covers most of a name, as it is written: `*` is one character. With it how much of the name
+    /// that is.
+    fn best(&self, name: &str) -> Option<(usize, &Entry)> {
+        let fitting =
+            self.entries.iter().filter_map(|entry| Some((matched(name, &entry.prefix)?, entry)));
+        fitting.max_by_key(|(_, entry)| entry.prefix.len())
+    }
+
     /// Where to pull an image from. `by_digest` says whether a digest is asked for.
     pub(super) fn places(
         &self,
@@ -267,13 +303,7 @@ impl Mirrors {
             insecure: false,
             mirror: false,
         };
-        // Two wildcards may cover the same: the longer one says more.
-        let best = self
-            .entries
-            .iter()
-            .filter_map(|entry| matched(&name, &entry.prefix).map(|length| (length, entry)))
-            .max_by_key(|(length, entry)| (*length, entry.prefix.len()));
-        let Some((length, entry)) = best else { return Ok(vec![own()]) };
+        let Some((length, entry)) = self.best(&name) else { return Ok(vec![own()]) };
         let rest = &name[length..];
         let place = |location: &str, insecure: bool, mirror: bool| {
             let moved: Reference =
@@ -291,7 +321,14 @@ impl Mirrors {
                 Pulls::Tags => !by_digest,
             };
             if wanted {
-                places.push(place(&mirror.location, mirror.insecure, true)?);
+                let place = place(&mirror.location, mirror.insecure, true)?;
+                // It may be blocked by an entry of its own.
+                if !self
+                    .best(&place.to_string())
+                    .is_some_and(|(_, own)| own.blocked && own.prefix != entry.prefix)
+                {
+                    places.push(place);
+                }
             }
         }
         // What is blocked is the source: a cluster that may not ask it has it so, beside its mirrors.

@@ -178,6 +178,327 @@ fn real_files_are_read_as_containers_image_reads_them() {
     assert_eq!(load("cred-helper.conf").unwrap().credential_helpers, ["helper-1", "helper-2"]);
 }
 
+/// A case: what it shows, the file, a name, whether it is asked for by digest, and the places; none when it is blocked.
+type Case<'a> = (&'a str, &'a str, &'a str, bool, &'a [&'a str]);
+
+#[test]
+fn every_rule_of_the_format_is_kept() {
+    let rules: &[Case<'_>] = &[
+        (
+            "the prefix is the location where none is written",
+            "[[registry]]\nlocation = \"q.io/a\"\ninsecure = true",
+            "q.io/a/b",
+            false,
+            &["!q.io/a/b"],
+        ),
+        (
+            "an empty prefix is none",
+            "[[registry]]\nprefix = \"\"\nlocation = \"q.io\"\ninsecure = true",
+            "q.io/a",
+            false,
+            &["!q.io/a"],
+        ),
+        (
+            "a wildcard is about domains below, with no location the host stays",
+            "[[registry]]\nprefix = \"*.q.io\"\ninsecure = true",
+            "a.b.q.io/x",
+            false,
+            &["!a.b.q.io/x"],
+        ),
+        (
+            "and not about the domain itself",
+            "[[registry]]\nprefix = \"*.q.io\"\nblocked = true",
+            "q.io/x",
+            false,
+            &["q.io/x"],
+        ),
+        (
+            "nor about one that ends so",
+            "[[registry]]\nprefix = \"*.q.io\"\nblocked = true",
+            "a.notq.io/x",
+            false,
+            &["a.notq.io/x"],
+        ),
+        (
+            "a wildcard with a location replaces the host",
+            "[[registry]]\nprefix = \"*.q.io\"\nlocation = \"m.lan/q\"",
+            "a.q.io/x",
+            false,
+            &["m.lan/q/x"],
+        ),
+        (
+            "what comes of it must be a name",
+            "[[registry]]\nprefix = \"*.q.io\"\nlocation = \"m.lan/q\"",
+            "a.q.io:5000/x",
+            false,
+            &[],
+        ),
+        (
+            "a wildcard covers every port",
+            "[[registry]]\nprefix = \"*.q.io\"\ninsecure = true",
+            "a.q.io:5000/x",
+            false,
+            &["!a.q.io:5000/x"],
+        ),
+        (
+            "the longest prefix counts alone",
+            "[[registry]]\nlocation = \"q.io\"\nblocked = true\n[[registry]]\nlocation = \"q.io/a\"",
+            "q.io/a/b",
+            false,
+            &["q.io/a/b"],
+        ),
+        (
+            "whatever stands first",
+            "[[registry]]\nlocation = \"q.io/a\"\n[[registry]]\nlocation = \"q.io\"\nblocked = true",
+            "q.io/a/b",
+            false,
+            &["q.io/a/b"],
+        ),
+        (
+            "a name is longer than a wildcard for it",
+            "[[registry]]\nprefix = \"*.q.io\"\nblocked = true\n[[registry]]\nlocation = \"a.q.io\"",
+            "a.q.io/x",
+            false,
+            &["a.q.io/x"],
+        ),
+        (
+            "prefixes are as long as they are written",
+            "[[registry]]\nprefix = \"*.q.io/x\"\nblocked = true\n[[registry]]\nlocation = \"long.sub.q.io\"",
+            "long.sub.q.io/x/y",
+            false,
+            &["long.sub.q.io/x/y"],
+        ),
+        (
+            "a match ends at a slash",
+            "[[registry]]\nlocation = \"q.io/a\"\nblocked = true",
+            "q.io/ab",
+            false,
+            &["q.io/ab"],
+        ),
+        (
+            "or at a colon",
+            "[[registry]]\nlocation = \"q.io\"\ninsecure = true",
+            "q.io:5000/a",
+            false,
+            &["!q.io:5000/a"],
+        ),
+        (
+            "or at the end",
+            "[[registry]]\nlocation = \"q.io/a\"\ninsecure = true",
+            "q.io/a",
+            true,
+            &["!q.io/a"],
+        ),
+        (
+            "the rest of the name is kept",
+            "[[registry]]\nprefix = \"q.io/a\"\nlocation = \"m.lan:5000/x/y\"",
+            "q.io/a/b/c",
+            true,
+            &["m.lan:5000/x/y/b/c"],
+        ),
+        (
+            "mirrors in their order, then the location",
+            "[[registry]]\nlocation = \"q.io\"\n[[registry.mirror]]\nlocation = \"b.lan\"\n[[registry.mirror]]\nlocation = \"a.lan\"\ninsecure = true",
+            "q.io/x",
+            false,
+            &["b.lan/x", "!a.lan/x", "q.io/x"],
+        ),
+        (
+            "mirrors of digests are not asked for tags",
+            "[[registry]]\nlocation = \"q.io\"\nmirror-by-digest-only = true\n[[registry.mirror]]\nlocation = \"a.lan\"",
+            "q.io/x",
+            false,
+            &["q.io/x"],
+        ),
+        (
+            "but for digests",
+            "[[registry]]\nlocation = \"q.io\"\nmirror-by-digest-only = true\n[[registry.mirror]]\nlocation = \"a.lan\"",
+            "q.io/x",
+            true,
+            &["a.lan/x", "q.io/x"],
+        ),
+        (
+            "each mirror by itself",
+            "[[registry]]\nlocation = \"q.io\"\n[[registry.mirror]]\nlocation = \"a.lan\"\npull-from-mirror = \"tag-only\"\n[[registry.mirror]]\n\
+             location = \"b.lan\"\npull-from-mirror = \"digest-only\"\n[[registry.mirror]]\nlocation = \"c.lan\"\npull-from-mirror = \"all\"",
+            "q.io/x",
+            true,
+            &["b.lan/x", "c.lan/x", "q.io/x"],
+        ),
+        (
+            "the other way round for tags",
+            "[[registry]]\nlocation = \"q.io\"\n[[registry.mirror]]\nlocation = \"a.lan\"\npull-from-mirror = \"tag-only\"\n[[registry.mirror]]\n\
+             location = \"b.lan\"\npull-from-mirror = \"digest-only\"",
+            "q.io/x",
+            false,
+            &["a.lan/x", "q.io/x"],
+        ),
+        (
+            "what is blocked has mirrors",
+            "[[registry]]\nlocation = \"q.io\"\nblocked = true\n[[registry.mirror]]\nlocation = \"a.lan\"",
+            "q.io/x",
+            true,
+            &["a.lan/x"],
+        ),
+        (
+            "and is blocked without",
+            "[[registry]]\nlocation = \"q.io\"\nblocked = true",
+            "q.io/x",
+            true,
+            &[],
+        ),
+        (
+            "or when none of them fits",
+            "[[registry]]\nlocation = \"q.io\"\nblocked = true\nmirror-by-digest-only = true\n[[registry.mirror]]\nlocation = \"a.lan\"",
+            "q.io/x",
+            false,
+            &[],
+        ),
+        (
+            "a mirror that is blocked itself is passed over",
+            "[[registry]]\nlocation = \"q.io\"\n[[registry.mirror]]\nlocation = \"a.lan\"\n[[registry]]\nlocation = \"a.lan\"\nblocked = true",
+            "q.io/x",
+            true,
+            &["q.io/x"],
+        ),
+        (
+            "of one prefix the first entry of a file counts",
+            "[[registry]]\nprefix = \"q.io\"\nlocation = \"a.lan\"\n[[registry]]\nprefix = \"q.io\"\nlocation = \"b.lan\"",
+            "q.io/x",
+            false,
+            &["a.lan/x"],
+        ),
+        (
+            "version 1: insecure",
+            "[registries.insecure]\nregistries = [\"q.io/\"]",
+            "q.io/x",
+            false,
+            &["!q.io/x"],
+        ),
+        ("version 1: blocked", "[registries.block]\nregistries = [\"q.io\"]", "q.io/x", false, &[]),
+        (
+            "empty lists of version 1 leave entries as they are",
+            "[[registry]]\nlocation = \"q.io\"\nblocked = true\n[registries.search]\nregistries = []",
+            "q.io/x",
+            false,
+            &[],
+        ),
+        (
+            "Docker Hub by its whole name",
+            "[[registry]]\nlocation = \"docker.io/library\"\n[[registry.mirror]]\nlocation = \"a.lan/hub\"",
+            "docker.io/busybox",
+            false,
+            &["a.lan/hub/busybox", "docker.io/library/busybox"],
+        ),
+        (
+            "fields that nobody knows say nothing",
+            "more = 1\nunqualified-search-registries = [\"q.io\"]\n[[registry]]\nlocation = \"q.io\"\nmore = 1",
+            "q.io/x",
+            false,
+            &["q.io/x"],
+        ),
+    ];
+    for (rule, text, name, by_digest, expected) in rules {
+        let mirrors = conf(text).unwrap_or_else(|error| panic!("{rule}: {error}"));
+        match places(&mirrors, name, *by_digest) {
+            Ok(found) => assert_eq!(found, *expected, "{rule}"),
+            Err(Fault::Blocked { .. } | Fault::Config { .. }) => {
+                assert!(expected.is_empty(), "{rule}");
+            }
+            Err(error) => panic!("{rule}: {error}"),
+        }
+    }
+    for (rule, text) in [
+        ("no location", "[[registry]]\nblocked = true"),
+        ("no location, and no wildcard", "[[registry]]\nprefix = \"q.io\""),
+        ("a scheme", "[[registry]]\nlocation = \"https://q.io\""),
+        ("a wildcard in the middle", "[[registry]]\nprefix = \"a.*.q.io\"\nlocation = \"q.io\""),
+        (
+            "a mirror without location",
+            "[[registry]]\nlocation = \"q.io\"\n[[registry.mirror]]\ninsecure = true",
+        ),
+        (
+            "both words about digests",
+            "[[registry]]\nlocation = \"q.io\"\nmirror-by-digest-only = true\n[[registry.mirror]]\nlocation = \"a\"\npull-from-mirror = \"all\"",
+        ),
+        (
+            "another word",
+            "[[registry]]\nlocation = \"q.io\"\n[[registry.mirror]]\nlocation = \"a\"\npull-from-mirror = \"some\"",
+        ),
+        (
+            "a word of mirrors for a registry",
+            "[[registry]]\nlocation = \"q.io\"\npull-from-mirror = \"all\"",
+        ),
+        (
+            "insecure and not",
+            "[[registry]]\nlocation = \"q.io\"\n[[registry]]\nprefix = \"a\"\nlocation = \"q.io\"\ninsecure = true",
+        ),
+        (
+            "blocked and not",
+            "[[registry]]\nlocation = \"q.io\"\n[[registry]]\nlocation = \"q.io\"\nblocked = true",
+        ),
+        (
+            "blocked and not, without location",
+            "[[registry]]\nprefix = \"*.q.io\"\n[[registry]]\nprefix = \"*.q.io\"\nblocked = true",
+        ),
+        (
+            "both versions",
+            "[[registry]]\nlocation = \"q.io\"\n[registries.block]\nregistries = [\"a.io\"]",
+        ),
+        (
+            "both versions, by the search list",
+            "unqualified-search-registries = [\"q.io\"]\n[registries.block]\nregistries = [\"a.io\"]",
+        ),
+        ("not TOML", "[[registry"),
+    ] {
+        assert!(matches!(conf(text), Err(Fault::Config { .. })), "{rule}");
+    }
+    // What is rewritten must be a name.
+    let bad = conf("[[registry]]\nprefix = \"q.io\"\nlocation = \"m.lan/UPPER\"").unwrap();
+    assert!(matches!(places(&bad, "q.io/x", false), Err(Fault::Config { .. })));
+}
+
+#[test]
+fn files_of_a_directory_come_in_the_order_of_their_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs_err::write(dir.path().join(name), text).unwrap();
+    let entry = |mirror: &str| {
+        format!("[[registry]]\nlocation = \"q.io\"\n[[registry.mirror]]\nlocation = \"{mirror}\"")
+    };
+    write("20.conf", &entry("twenty.lan"));
+    write("100.conf", &entry("hundred.lan"));
+    write("90.ignored", "[[");
+    let mut mirrors = conf("[[registry]]\nlocation = \"q.io\"\nblocked = true\n[[registry]]\nlocation = \"r.io\"\ninsecure = true").unwrap();
+    mirrors.add_directory(dir.path()).unwrap();
+    // By name, and not by number; a table is replaced as a whole.
+    assert_eq!(places(&mirrors, "q.io/x", false).unwrap(), ["twenty.lan/x", "q.io/x"]);
+    assert_eq!(places(&mirrors, "r.io/x", false).unwrap(), ["!r.io/x"]);
+    mirrors.add_directory(&dir.path().join("missing")).unwrap();
+    assert!(mirrors.add_directory(&dir.path().join("20.conf")).is_err());
+    write("30.conf", "[registries.block]\nregistries = [\"s.io\"]");
+    let error = mirrors.add_directory(dir.path()).unwrap_err().to_string();
+    assert!(error.contains("30.conf") && error.contains("version 2"), "{error}");
+}
+
+#[test]
+fn real_directories_replace_what_the_file_says() {
+    let Some(dir) = shared("openshift/data/registries-conf") else { return };
+    let text = fs_err::read_to_string(dir.join("base-for-registries.d.conf")).unwrap();
+    let mut mirrors = conf(&text).unwrap();
+    assert_eq!(places(&mirrors, "base.com/x", false).unwrap(), ["!base.com/x"]);
+    mirrors.add_directory(&dir.join("registries.conf.d")).unwrap();
+    assert!(matches!(places(&mirrors, "base.com/x", false), Err(Fault::Blocked { .. })));
+    assert_eq!(mirrors.credential_helpers, ["dropin-1", "dropin-2"]);
+    assert_eq!(
+        places(&mirrors, "foo.bar.example.com/x", false).unwrap(),
+        ["subdomain-prefix-3-overridden-by-dropin-location.com/x"]
+    );
+    let ignored = "ignore-me-because-i-have-a-wrong-suffix.com";
+    assert!(mirrors.best(&format!("{ignored}/x")).is_none());
+    mirrors.add_directory(&dir.join("registries.conf.d-empty-helpers")).unwrap();
+    assert!(mirrors.credential_helpers.is_empty());
+}
+
 proptest! {
     #[test]
     fn nothing_panics(text in "\\PC{0,200}", prefix in "[*.a-z:/]{0,12}", name in "[a-z.:/]{1,20}") {
