@@ -19,7 +19,7 @@ use importer::{
 };
 use registry::progress::Progress;
 use registry::reference::RegistryHost;
-use support::{Bench, Cut, Distribution, Document, Running, Spec, client, noise, tag};
+use support::{Bench, Distribution, Document, Rule, Running, Spec, Way, client, noise, tag};
 use tokio_util::sync::CancellationToken;
 
 fn number(number: u64) -> Sequence {
@@ -329,7 +329,7 @@ async fn cut(host: impl AsyncFn() -> Option<RegistryHost>) {
             importer::import(options).await.unwrap();
         }
         let last = tags(&host).await;
-        let cut = Cut::after(writes, &host).await;
+        let cut = Way::with(Rule::Writes(writes), &host).await;
         let through = Bench::new(&cut.host);
         let stopped = back(&through, 1).await.is_err();
         drop(cut);

@@ -93,6 +93,11 @@ pub(crate) async fn look(
         let read = read_all(at, place, std::mem::take(&mut next).into_iter().collect()).await?;
         for (digest, read) in read {
             match read {
+                // A run that was stopped took it away, and what it named may be left; only it could tell which that is.
+                Read::Absent if ever.manifests.get(&digest) == Some(&true) => {
+                    let ours = ever.manifests.keys().filter(|one| !kept.contains(*one));
+                    next.extend(ours.filter(|one| asked.candidates.insert(**one)));
+                }
                 // What cannot be read stays.
                 Read::Absent | Read::Unclear(_) => {}
                 Read::There(links, _) => {

@@ -202,3 +202,111 @@ fn parents_first(found: &Found, going: &BTreeSet<Digest>) -> Vec<Digest> {
     }
     ordered
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::{btree_map, btree_set, vec};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const COUNT: usize = 8;
+
+    fn digest(number: usize) -> Digest {
+        Digest::of(&[u8::try_from(number).unwrap()])
+    }
+
+    /// Some are as registries name signatures and lists of referrers.
+    fn tag(number: usize) -> Tag {
+        let hex = digest(number % COUNT).hex();
+        let text = match number / COUNT {
+            0 => format!("t{number}"),
+            1 => format!("sha256-{hex}"),
+            _ => format!("sha256-{hex}.sig"),
+        };
+        text.parse().unwrap()
+    }
+
+    fn digests(numbers: BTreeSet<usize>) -> BTreeSet<Digest> {
+        numbers.into_iter().map(digest).collect()
+    }
+
+    prop_compose! {
+        /// What a repository has: each manifest names earlier ones only.
+        fn found()(
+            links in vec((btree_set(0..COUNT, 0..3), proptest::option::of(0..COUNT)), COUNT),
+            tags in btree_map(0..3 * COUNT, 0..COUNT, 0..10),
+            there in btree_set(0..COUNT, 0..=COUNT),
+        ) -> Found {
+            let link = |(number, (children, subject)): (usize, (BTreeSet<usize>, Option<usize>))| {
+                let earlier = |one: &usize| *one < number;
+                let children = children.into_iter().filter(earlier).map(digest).collect();
+                let subject = subject.filter(earlier).map(digest);
+                (digest(number), Links { children, subject, blobs: Vec::new() })
+            };
+            Found {
+                tags: tags.into_iter().map(|(name, of)| (tag(name), digest(of))).collect(),
+                links: links.into_iter().enumerate().map(link).collect(),
+                there: digests(there),
+            }
+        }
+    }
+
+    prop_compose! {
+        fn asked()(
+            standing in btree_map(0..3 * COUNT, btree_set(0..COUNT, 1..3), 0..6),
+            by_digest in btree_set(0..COUNT, 0..3),
+            gone in btree_map(0..3 * COUNT, btree_set(0..COUNT, 1..3), 0..8),
+            candidates in btree_set(0..COUNT, 0..=COUNT),
+            settled in btree_set(0..3 * COUNT, 0..3),
+        ) -> Asked {
+            let mut all: BTreeMap<ManifestRef, BTreeSet<Digest>> =
+                standing.into_iter().map(|(name, of)| (tag(name).into(), digests(of))).collect();
+            for one in by_digest {
+                all.insert(digest(one).into(), BTreeSet::from([digest(one)]));
+            }
+            let gone = gone.into_iter().map(|(name, given)| (tag(name), digests(given)));
+            Asked {
+                gone: gone.filter(|(name, _)| !all.contains_key(&name.clone().into())).collect(),
+                standing: all,
+                candidates: digests(candidates),
+                settled: settled.into_iter().map(tag).collect(),
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4_000))]
+
+        #[test]
+        fn nothing_goes_that_a_name_reaches(found in found(), asked in asked()) {
+            let plan = plan(&found, &asked);
+            let mut kept = BTreeSet::new();
+            reach(&found, &mut kept, asked.standing.values().flatten().copied());
+            let stay = found.tags.iter().filter(|(name, _)| {
+                !plan.tags.contains_key(*name) && !asked.settled.contains(*name)
+            });
+            reach(&found, &mut kept, stay.map(|(_, of)| *of));
+            for one in &plan.manifests {
+                prop_assert!(!kept.contains(one), "{one} goes");
+            }
+            for (name, (of, stays)) in &plan.tags {
+                prop_assert_eq!(found.tags.get(name), Some(of));
+                prop_assert!(!asked.standing.contains_key(&name.clone().into()), "{} goes", name);
+                prop_assert!(!asked.settled.contains(name));
+                // What it stands for goes too, or is kept by something else.
+                prop_assert_eq!(*stays, !plan.manifests.contains(of), "{}", name);
+            }
+            // Only what was asked for, and what a tag that goes stands for; each once, before what it names.
+            let of_tags: BTreeSet<Digest> = plan.tags.values().map(|(of, _)| *of).collect();
+            for (at, one) in plan.manifests.iter().enumerate() {
+                prop_assert!(asked.candidates.contains(one) || of_tags.contains(one));
+                prop_assert!(!plan.manifests[..at].contains(one));
+                let links = &found.links[one];
+                for named in links.children.iter().chain(&links.subject) {
+                    prop_assert!(!plan.manifests[..at].contains(named), "{named} before {one}");
+                }
+            }
+        }
+    }
+}

@@ -534,17 +534,31 @@ impl Bench {
     }
 }
 
-/// Between a client and a registry: lets so many requests through that write, and is gone from then on.
-pub struct Cut {
+/// What a way to a registry does to requests.
+#[derive(Clone, Copy)]
+pub enum Rule {
+    /// So many that write pass, and from then on nothing does.
+    Writes(usize),
+    /// Those that delete are answered with this status.
+    Deletes(u16),
+}
+
+/// A way to a registry.
+pub struct Way {
     pub host: RegistryHost,
     task: tokio::task::JoinHandle<()>,
 }
 
-impl Cut {
-    pub async fn after(writes: usize, to: &RegistryHost) -> Self {
+impl Way {
+    pub async fn with(rule: Rule, to: &RegistryHost) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let host = listener.local_addr().unwrap().to_string().parse().unwrap();
-        let (to, left) = (to.to_string(), Arc::new(std::sync::atomic::AtomicUsize::new(writes)));
+        let to = to.to_string();
+        let left = match rule {
+            Rule::Writes(left) => left,
+            Rule::Deletes(_) => usize::MAX,
+        };
+        let left = Arc::new(std::sync::atomic::AtomicUsize::new(left));
         let stop = CancellationToken::new();
         let task = tokio::spawn(async move {
             while !stop.is_cancelled() {
@@ -554,7 +568,7 @@ impl Cut {
                 tokio::spawn(async move {
                     tokio::select! {
                         () = stop.cancelled() => {}
-                        () = pass(client, server, &left) => stop.cancel(),
+                        over = pass(client, server, rule, &left) => if over { stop.cancel() },
                     }
                 });
             }
@@ -563,45 +577,51 @@ impl Cut {
     }
 }
 
-impl Drop for Cut {
+impl Drop for Way {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-/// Ends when no request that writes is left, or never.
+/// One connection. Says whether it ended because no request that writes is left. Clients begin each request with a packet.
 async fn pass(
     mut client: tokio::net::TcpStream,
     mut server: tokio::net::TcpStream,
+    rule: Rule,
     left: &std::sync::atomic::AtomicUsize,
-) {
+) -> bool {
     use std::sync::atomic::Ordering;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let (mut asks, mut answers) = (client.split(), server.split());
-    let back = async {
-        let _ = tokio::io::copy(&mut answers.0, &mut asks.1).await;
-        let _ = asks.1.shutdown().await;
-        std::future::pending::<()>().await;
-    };
-    let forth = async {
-        let mut buffer = vec![0; 64 * 1024];
-        while let Ok(read @ 1..) = asks.0.read(&mut buffer).await {
-            let writes = [&b"PUT "[..], b"POST ", b"DELETE "];
-            if writes.iter().any(|verb| buffer[..read].starts_with(verb)) {
-                let less = |left: usize| left.checked_sub(1);
-                if left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_err() {
-                    return;
+    let (mut asked, mut answered) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
+    loop {
+        let passed = tokio::select! {
+            read = client.read(&mut asked) => match read {
+                Ok(read @ 1..) => {
+                    let begins = |verb: &str| asked[..read].starts_with(verb.as_bytes());
+                    if ["PUT ", "POST ", "DELETE "].into_iter().any(begins) {
+                        let less = |left: usize| left.checked_sub(1);
+                        if left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_err() {
+                            return true;
+                        }
+                    }
+                    match rule {
+                        Rule::Deletes(status) if begins("DELETE ") => {
+                            let no = format!("HTTP/1.1 {status} No\r\ncontent-length: 0\r\n\r\n");
+                            client.write_all(no.as_bytes()).await
+                        }
+                        _ => server.write_all(&asked[..read]).await,
+                    }
                 }
-            }
-            if answers.1.write_all(&buffer[..read]).await.is_err() {
-                break;
-            }
+                _ => return false,
+            },
+            read = server.read(&mut answered) => match read {
+                Ok(read @ 1..) => client.write_all(&answered[..read]).await,
+                _ => return false,
+            },
+        };
+        if passed.is_err() {
+            return false;
         }
-        std::future::pending::<()>().await;
-    };
-    tokio::select! {
-        () = back => {}
-        () = forth => {}
     }
 }
 
