@@ -236,6 +236,24 @@ impl Failure {
         }
     }
 
+    /// With a next step, where there is none.
+    #[cfg(feature = "create")]
+    #[must_use]
+    pub fn or_hinted(mut self, hint: &str) -> Self {
+        if self.hints.is_empty() {
+            self.hints.push(hint.to_owned());
+        }
+        self
+    }
+
+    /// With this next step in place of others.
+    #[cfg(feature = "create")]
+    #[must_use]
+    pub fn hinted_instead(mut self, hint: &str) -> Self {
+        self.hints = vec![hint.to_owned()];
+        self
+    }
+
     /// Adds a next step to a wrong command line that has none.
     pub fn or_hint(mut self, hint: &str) -> Self {
         if self.kind == Kind::Usage && self.hints.is_empty() {

@@ -1,4 +1,4 @@
-//! Flags of oc-mirror and `oc adm release`, and what they are called here.
+//! Flags of oc-mirror, `oc adm release`, `oc image mirror`, `oc adm catalog mirror` and skopeo, and what they are called here.
 //!
 //! People come with scripts. A flag of theirs that has no meaning here is refused, and the refusal says
 //! what to write instead; nothing is accepted and ignored.
@@ -17,13 +17,13 @@ pub fn advice(argument: &str) -> Option<&'static str> {
     }
     if name.starts_with("docker://") {
         return Some(
-            "create writes to a directory, `--to DIR`; the target is named on the other side: \
-             `bundle import --from DIR docker://HOST/NAMESPACE`",
+            "create writes to a directory, `--to DIR`, and the target is named on the other side: `bundle import --from DIR \
+             docker://HOST/NAMESPACE`; straight from registry to registry: `bundle mirror --config FILE docker://HOST/NAMESPACE`",
         );
     }
     Some(match name {
         "-c" | "--config" => {
-            "only `bundle create --config FILE --to DIR` reads a configuration; import needs none"
+            "only the connected side reads a configuration (`bundle create`, `mirror`, `list updates`); import needs none"
         }
         "--v1" | "--v2" => "leave it out: both versions of the configuration are read",
         "--cache-dir" | "--dir" | "-d" | "--rootless-storage-path" => {
@@ -65,8 +65,11 @@ pub fn advice(argument: &str) -> Option<&'static str> {
         "--skip-missing" | "--continue-on-error" => {
             "leave it out: what cannot be had is recorded and the rest is carried, unless `--strict`"
         }
-        "--skip-verification" | "--skip-metadata-check" | "--skip-pruning" => {
+        "--skip-verification" | "--skip-metadata-check" => {
             "leave it out: verification and the order of sequences cannot be turned off"
+        }
+        "--skip-pruning" => {
+            "it belongs to where content is removed: `bundle import` and `bundle mirror`"
         }
         "--ignore-release-signature" => {
             "leave it out: a release without a signature is not carried"
@@ -79,7 +82,27 @@ pub fn advice(argument: &str) -> Option<&'static str> {
         "--credentials-requests" | "--included" | "--cloud" | "--install-config" => {
             "leave it out: all manifests are extracted, and nothing chooses among them in this version"
         }
-        "--manifests-only" | "--git" | "--signing-key" => "not part of this version",
+        "--manifests-only" | "--to-manifests" => {
+            "after an import: `bundle resources docker://HOST/NAMESPACE --to DIR`"
+        }
+        "-f" | "--filename" | "--src" => {
+            "a list or mapping file is `bundle create --images FILE --to DIR`; straight into a registry: \
+             `bundle mirror --images FILE docker://HOST/NAMESPACE`"
+        }
+        "--from-dir" => {
+            "a directory with `v2` below it is `bundle create --images DIR --to MEDIUM`"
+        }
+        "--all" | "--keep-manifest-list" | "--preserve-digests" | "--multi-arch" | "--scoped" => {
+            "leave it out: images are carried with all platforms, digests and paths, unless the configuration names `platforms`"
+        }
+        "--keep-going" => {
+            "leave it out: what cannot be had is recorded and the rest is carried, unless `--strict`"
+        }
+        "--override-arch" | "--override-os" | "--override-variant" | "--index-filter-by-os" => {
+            "name `platforms` of the image in the configuration; without, all are carried"
+        }
+        "--skip-mount" | "--skip-multiple-scopes" => "leave it out: it has no counterpart here",
+        "--git" | "--signing-key" | "--sign-by" => "not part of this version",
         "--skip-cleanup"
         | "--skip-image-pin"
         | "--rebuild-catalogs"
@@ -109,6 +132,9 @@ mod tests {
             "--registry-config",
             "-a",
             "--included",
+            "--filename=list.txt",
+            "--keep-manifest-list",
+            "--to-manifests",
         ] {
             assert!(advice(flag).is_some(), "{flag}");
         }

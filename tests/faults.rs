@@ -1,6 +1,6 @@
 //! Every fault of a registry at every endpoint, once, three times and for ever, at the source and at the target.
 //!
-//! A case is a run of `create` or `import` against a registry with one fault. Whatever happens, the run ends within
+//! A case is a run of `create`, `import` or `mirror` against a registry with one fault. Whatever happens, the run ends within
 //! [`LIMIT`], with a documented exit code; success means that the right state is there; what is tagged at the target is
 //! whole; no other origin hears a secret; and when the fault is gone, the same command brings the right state.
 //! [`rule`] says which faults must not matter.
@@ -28,6 +28,9 @@ use support::{mirror, noise, text};
 enum Side {
     Create,
     Import,
+    /// `mirror`, whose source or target has it.
+    From,
+    Into,
 }
 
 /// How often the fault happens.
@@ -142,6 +145,21 @@ const TARGET: &[Endpoint] = &[
     Endpoint::LedgerBlobHead,
     Endpoint::LedgerOpen,
     Endpoint::LedgerCommit,
+];
+
+/// Where blobs go straight from one registry to the other, that is to say neither by a create nor by an import.
+const STRAIGHT_SOURCE: &[Endpoint] =
+    &[Endpoint::Token, Endpoint::TagGet, Endpoint::DigestGet, Endpoint::BlobGet];
+
+const STRAIGHT_TARGET: &[Endpoint] = &[
+    Endpoint::Token,
+    Endpoint::BlobHead,
+    Endpoint::Open,
+    Endpoint::Mount,
+    Endpoint::Patch,
+    Endpoint::Commit,
+    Endpoint::Status,
+    Endpoint::DigestPut,
 ];
 
 /// Whether a fault can happen at an endpoint at all.
@@ -260,7 +278,12 @@ fn manner(side: Side, at: Endpoint) -> Manner {
 
 fn cases() -> Vec<Case> {
     let mut all = Vec::new();
-    for (side, endpoints) in [(Side::Create, SOURCE), (Side::Import, TARGET)] {
+    for (side, endpoints) in [
+        (Side::Create, SOURCE),
+        (Side::Import, TARGET),
+        (Side::From, STRAIGHT_SOURCE),
+        (Side::Into, STRAIGHT_TARGET),
+    ] {
         for fault in FAULTS.iter().copied() {
             for at in endpoints.iter().copied().filter(|at| has_meaning(fault, *at)) {
                 for often in [Often::Once, Often::Thrice, Often::ForEver] {
@@ -275,6 +298,10 @@ fn cases() -> Vec<Case> {
         case.often != Often::Thrice
             || !matches!(rule(*case), Rule::Answer(_))
             || case.at.is_of_an_upload()
+    });
+    // The tries are those of a create and of an import.
+    all.retain(|case| {
+        case.often != Often::Thrice || matches!(case.side, Side::Create | Side::Import)
     });
     // What waits goes first, so that nothing waits alone at the end.
     all.sort_by_key(|case| !matches!(case.fault, Fault::Stall | Fault::Drip | Fault::NotStored));
@@ -508,6 +535,7 @@ impl<'a> Worker<'a> {
         let ended = match case.side {
             Side::Create => self.create_case(case, plot, &place),
             Side::Import => self.import_case(case, plot, &place),
+            Side::From | Side::Into => self.mirror_case(case, plot, &place),
         };
         fs_err::remove_dir_all(&place).unwrap();
         (ended.code, ended.most)
@@ -531,6 +559,53 @@ impl<'a> Worker<'a> {
         }
         if ended.code != Some(0) || case.often == Often::ForEver {
             self.target.plot(Plot::default());
+            self.sound(command());
+            self.lab.is_whole(&namespace);
+        }
+        ended
+    }
+
+    fn mirror_case(&self, case: Case, plot: Plot, place: &Path) -> Ended {
+        let name = self.dir.file_name().unwrap().to_str().unwrap();
+        let namespace = format!("{name}/case-{}", self.count);
+        // The other side has nothing left of an earlier case.
+        self.source.plot(Plot::default());
+        self.target.plot(Plot::default());
+        let of_source = case.side == Side::From;
+        let (faulty, relay) = match of_source {
+            true => (&self.source, &self.source_tls),
+            false => (&self.target, &self.target_tls),
+        };
+        let tls = case.fault.is_of_tls();
+        let host = if tls { &relay.host } else { &faulty.host };
+        faulty.reached_at(tls.then(|| format!("https://{host}")));
+        let (from, to) =
+            if of_source { (host, &self.target.host) } else { (&self.source.host, host) };
+        self.configure(from, IMAGES);
+        let command = || {
+            let mut command = bundle(&self.dir);
+            command.args(["mirror", "--config", text(&self.dir.join("imageset.yaml"))]);
+            command.args(["--workspace", text(&place.join("w"))]);
+            command.arg(format!("docker://{to}/{namespace}"));
+            command
+        };
+        faulty.plot(plot);
+        let ended = self.run(command(), Some(case.fault));
+        self.judge(case, faulty, &ended);
+        // What a registry lists and then does not have is left out with a warning.
+        let unlisted = case.fault == Fault::Status(404)
+            && case.at == Endpoint::DigestGet
+            && ended.said.contains("is listed but not there");
+        if ended.code == Some(0) && !unlisted {
+            self.lab.is_whole(&namespace);
+        } else {
+            self.lab.is_sound(&namespace);
+        }
+        if ended.code != Some(8) {
+            self.refused_in_words(&ended);
+        }
+        if ended.code != Some(0) {
+            faulty.plot(Plot::default());
             self.sound(command());
             self.lab.is_whole(&namespace);
         }
@@ -623,7 +698,8 @@ impl<'a> Worker<'a> {
             _ => panic!("it must not matter, but code {code}: {said}"),
         };
         // Content that could not be had is a bit of the code of `create`.
-        let fits = allowed.contains(&code) || case.side == Side::Create && code == 8;
+        let fits =
+            allowed.contains(&code) || matches!(case.side, Side::Create | Side::From) && code == 8;
         assert!(fits, "code {code}, not one of {allowed:?}: {said}");
     }
 }

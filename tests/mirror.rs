@@ -160,6 +160,48 @@ fn another_stream_and_an_older_workspace_are_refused_before_anything_is_moved() 
 }
 
 #[test]
+fn from_one_namespace_of_a_registry_into_another_nothing_is_moved() {
+    let site = filled(Kind::Embedded, Kind::Embedded).unwrap();
+    let run = Run::of(&mut command(&site, &site.source.host, &["--output", "json"])).ok();
+    let moved = &run.json()["moved"];
+    assert_eq!((&moved["blobs"], &moved["bytes"]), (&0.into(), &0.into()), "{moved}");
+    assert!(moved["mounted"].as_u64().unwrap() > 0, "{moved}");
+    for name in ["app", "other", "multi"] {
+        let own = site.source.pull(&format!("team/{name}"), "1");
+        assert_eq!(own, site.source.pull(&format!("ns/team/{name}"), "1"), "{name}");
+    }
+}
+
+#[test]
+fn what_the_target_lost_is_moved_again_when_asked_for() {
+    let site = filled(Kind::Embedded, Kind::Embedded).unwrap();
+    mirror(&site, &[]).ok();
+    let base = Digest::of(&noise(1, 1_500_000)).to_string();
+    for repo in ["ns/team/app", "ns/team/other"] {
+        site.target.registry.delete(repo, "blobs", &base);
+    }
+    site.source.registry.image("team/app", "2", &[&noise(1, 1_500_000), b"two"]);
+    site.images(&["team/app:2", "team/other:1"]);
+    mirror(&site, &[]).refused(&[68]).says(&base).says("the same command with `--full` added");
+    assert!(!names(&site).contains(&"ns/team/app:2".to_owned()));
+    mirror(&site, &["--full"]).ok();
+    assert_eq!(names(&site), ["ns/team/app:2", "ns/team/other:1"]);
+    assert_eq!(site.source.pull("team/app", "2"), site.target.pull("ns/team/app", "2"));
+}
+
+#[test]
+fn names_are_as_deep_as_the_target_takes_them() {
+    let Some(site) = filled(Kind::Distribution, Kind::Embedded) else { return };
+    mirror(&site, &["--max-nested-paths", "2"]).ok();
+    assert_eq!(names(&site), ["ns/team-app:1", "ns/team-multi:1", "ns/team-other:1"]);
+    assert_eq!(site.source.pull("team/multi", "1"), site.target.pull("ns/team-multi", "1"));
+    site.images(&["team/app:1"]);
+    mirror(&site, &["--max-nested-paths", "2"]).ok();
+    assert_eq!(names(&site), ["ns/team-app:1"]);
+    mirror(&site, &[]).refused(&[64]).says("--max-nested-paths 2");
+}
+
+#[test]
 fn a_dry_run_writes_nothing() {
     let site = filled(Kind::Embedded, Kind::Embedded).unwrap();
     let run = mirror(&site, &["--dry-run"]).ok();

@@ -158,7 +158,7 @@ fn logs_go_to_the_output_whatever_it_is() {
 }
 
 #[test]
-fn a_quota_that_is_too_small_ends_an_import_with_what_to_do() {
+fn a_quota_that_is_too_small_ends_an_import_and_a_mirror_with_what_to_do() {
     let site = Site::new();
     site.source.image("team/app", "1", &[&noise(1, 150_000), &noise(2, 90_000)]);
     site.images(&["team/app:1"]);
@@ -170,6 +170,14 @@ fn a_quota_that_is_too_small_ends_an_import_with_what_to_do() {
     run.says("its quota is 200.0 KiB")
         .says("`bundle registry gc --untagged`")
         .says("then run the same command again");
+    let mirror = |host: &str| {
+        let (config, place) = (site.path("imageset.yaml"), site.path("straight"));
+        let words = ["mirror", "--config", text(&config), "--workspace", text(&place)];
+        let mut command = site.command(&words);
+        Run::of(command.arg(format!("docker://{host}/straight")).args(["--retry-delay", "20ms"]))
+    };
+    let run = mirror(&host).code(73);
+    run.says("its quota is 200.0 KiB").says("then run the same command again");
     let status = || site.bundle(&["registry", "status", "--data-dir", text(&data)]);
     let run = status().says("quota        200.0 KiB, ");
     assert!(run.stdout.contains(" used\n"), "{run}");
@@ -188,6 +196,7 @@ fn a_quota_that_is_too_small_ends_an_import_with_what_to_do() {
 
     let (_process, host) = serve(&data, &settings("2MiB"));
     site.import_into(&host, "media", &[]).ok();
+    mirror(&host).ok();
     status().says("quota        2.0 MiB, ");
     let document =
         site.bundle(&["registry", "status", "--data-dir", text(&data), "--output", "json"]).json();

@@ -69,6 +69,14 @@ pub enum CreateError {
     /// The target of a mirror does not take it, in the words of who was asked.
     #[error("{0}")]
     Target(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The target of a mirror does not have what it took.
+    #[error("the target said that it has {blobs} {}, and does not: first `{first}`", if *.blobs == 1 { "blob" } else { "blobs" })]
+    NotKept {
+        /// The first of them.
+        first: String,
+        /// How many.
+        blobs: usize,
+    },
     /// A path that was to hold images.
     #[error(transparent)]
     Lists(#[from] crate::lists::ListError),
@@ -284,6 +292,7 @@ impl CreateError {
             }
             Self::History { .. } | Self::ReadBack { .. } => ErrorKind::Damaged,
             Self::Fork { .. } => ErrorKind::Fork,
+            Self::NotKept { .. } => ErrorKind::Unavailable,
             Self::Target(_)
             | Self::Unsettled { .. }
             | Self::Busy(_)
@@ -318,6 +327,7 @@ impl CreateError {
                 "give it a `targetRepo` and a `targetTag` in the configuration".to_owned()
             }
             Self::Target(_) => return None,
+            Self::NotKept { .. } => "run the same command again: what is there by now stays".to_owned(),
             Self::Lists(_) => {
                 "`--images` takes a list (a reference a line), a mapping file of `oc image mirror`, the JSON list of a \
                  MicroShift release, a directory of `oc image mirror`, `oc adm catalog mirror` or skopeo, or an archive"

@@ -146,8 +146,12 @@ impl Straight {
         needs.sort_unstable_by_key(|need| (std::cmp::Reverse(need.blob.size), need.blob.digest));
         let (large, small): (Vec<_>, Vec<_>) =
             needs.into_iter().partition(|need| need.blob.size >= SMALL);
+        let sent: Vec<&Blob> = large.iter().chain(&small).map(|need| need.blob).collect();
         let (large, small) = try_join(road.all(large), road.all(small)).await?;
-        Ok(large.into_iter().chain(small).collect())
+        let lost: BTreeMap<Digest, Loss> = large.into_iter().chain(small).collect();
+        road.prove(sent.into_iter().filter(|blob| !lost.contains_key(&blob.digest)), &places)
+            .await?;
+        Ok(lost)
     }
 
     /// The place of each repository.
@@ -181,6 +185,24 @@ impl<'a> Road<'a> {
         Ok(need)
     }
 
+    /// Asks once more for what was sent: an answer of 201 is a promise, and the sequence must not rest on it.
+    async fn prove(
+        &self,
+        sent: impl Iterator<Item = &'a Blob>,
+        places: &'a [Repository],
+    ) -> Result<(), CreateError> {
+        let lacking: Vec<Need<'_>> = stream::iter(sent)
+            .map(|blob| self.need(blob, places))
+            .buffer_unordered(QUESTIONS)
+            .try_filter_map(|need| async move { Ok((!need.lack.is_empty()).then_some(need)) })
+            .try_collect()
+            .await?;
+        let Some(first) = lacking.first() else { return Ok(()) };
+        let (host, digest) = (&self.straight.target.registry, &first.blob.digest);
+        let first = format!("{host}/{}@{digest}", first.lack[0]);
+        Err(CreateError::NotKept { first, blobs: lacking.len() })
+    }
+
     /// Sends several at a time.
     async fn all(&self, needs: Vec<Need<'a>>) -> Result<Vec<(Digest, Loss)>, CreateError> {
         stream::iter(needs)
@@ -201,12 +223,22 @@ impl<'a> Road<'a> {
         }
         let from = have.unwrap_or(first);
         let origin = Origin::Registry(self.straight.target.registry.clone(), from.clone());
-        stream::iter(others)
-            .map(|place| self.put(blob, place, Some(from), &origin))
-            .buffer_unordered(MOUNTS)
-            .try_collect::<()>()
-            .await
-            .map_err(|error| CreateError::Wire(error.into_cause()))?;
+        let origin = &origin;
+        let mut others = stream::iter(others)
+            .map(|place| async move {
+                let Err(error) = self.put(blob, place, Some(from), origin).await else {
+                    return Ok(Ok(()));
+                };
+                // What the registry does not give back comes from its source once more.
+                lost(error)?;
+                self.first(blob, place, None).await
+            })
+            .buffer_unordered(MOUNTS);
+        while let Some(put) = others.try_next().await? {
+            if let Err(loss) = put {
+                return Ok(Some((blob.digest, loss)));
+            }
+        }
         Ok(None)
     }
 

@@ -188,7 +188,9 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
             .await
             .map_err(|error| match &error {
                 ImportError::RequiredMissing { .. } | ImportError::Lost(_) => {
-                    Failure::from(error).or_hint("move everything that is missing with `--full`")
+                    let hint =
+                        "move everything that is missing: the same command with `--full` added";
+                    Failure::from(error).hinted_instead(hint)
                 }
                 _ => error.into(),
             })?,
@@ -217,6 +219,9 @@ fn told(error: CreateError) -> Failure {
             Ok(error) => Failure::from(*error),
             Err(source) => CreateError::Target(source).into(),
         },
+        error @ CreateError::Wire(_) => {
+            Failure::from(error).or_hinted("run the same command again: what is there by now stays")
+        }
         error => error.into(),
     }
 }

@@ -183,16 +183,6 @@ impl From<MirrorSetsError> for Failure {
     }
 }
 
-impl Failure {
-    /// With this hint, if it has none.
-    fn or_hinted(mut self, hint: &str) -> Self {
-        if self.hints.is_empty() {
-            self.hints.push(hint.to_owned());
-        }
-        self
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use bundler::origin::OriginError;
