@@ -334,6 +334,11 @@ impl Origins {
     pub async fn image(&self, source: &Source<'_>) -> Result<Arrived, OriginError> {
         let arrived = self.unjudged(source).await?;
         let Some(policy) = &self.policy else { return Ok(arrived) };
+        if !policy.asks_for_signatures(source) {
+            let judging = policy.judge(self, source, &arrived.raw.digest).await;
+            judging.map_err(|refusal| OriginError::Policy(Box::new(refusal)))?;
+            return Ok(arrived);
+        }
         // Looking for signatures waits for room, so none is kept; what is large comes once more.
         let Arrived { raw, room } = arrived;
         let digest = raw.digest;

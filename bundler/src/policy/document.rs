@@ -34,6 +34,11 @@ pub(super) enum Requirement {
 }
 
 impl Requirement {
+    /// Whether it is met by signatures.
+    pub(super) fn is_signature(&self) -> bool {
+        matches!(self, Self::SignedBy { .. } | Self::SigstoreSigned { .. })
+    }
+
     /// What it is called.
     pub(super) fn name(&self) -> &'static str {
         match self {

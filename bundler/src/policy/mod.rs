@@ -154,6 +154,14 @@ impl Policy {
         Verdicts { file: self.file.display().to_string(), digest: self.digest, images }
     }
 
+    /// Whether judging this image may ask for more than its manifest.
+    pub(crate) fn asks_for_signatures(&self, source: &Source<'_>) -> bool {
+        Subject::of(source).is_some_and(|subject| {
+            let (_, requirements) = self.document.for_subject(&subject);
+            requirements.iter().any(Requirement::is_signature)
+        })
+    }
+
     /// Judges an image that has this digest at its source.
     pub(crate) async fn judge(
         &self,
