@@ -647,3 +647,54 @@ fn what_is_on_this_machine_is_judged_by_its_transport() {
         }
     }
 }
+
+#[test]
+fn signatures_in_a_directory_count_for_names_that_are_said() {
+    let Some(place) = Place::new() else { return };
+    let (site, host) = (&place.site, &place.site.source.host);
+    let alice = place.key("alice", "rsa2048", &[]);
+    let image = site.source.registry.image("team/app", "1", &[b"app"]);
+    let dir = site.path("dir");
+    let (from, to) = (format!("docker://{host}/team/app:1"), format!("dir:{}", text(&dir)));
+    sh(&place.skopeo, &["--insecure-policy", "copy", "-q", "--src-tls-verify=false", &from, &to]);
+    let name = "vendor.example.com/team/app:1";
+    fs::write(dir.join("signature-1"), place.signed(&simple(&image, name), "alice")).unwrap();
+    let signed = |identity: Value| {
+        let requirement = json!([{"type": "signedBy", "keyType": "GPGKeys", "keyPath": alice,
+            "signedIdentity": identity}]);
+        let transports = json!({"dir": {"": requirement}});
+        json!({"default": [{"type": "reject"}], "transports": transports}).to_string()
+    };
+    for (identity, verdict) in [
+        (json!({"type": "exactReference", "dockerReference": name}), Accepted),
+        (
+            json!({"type": "exactReference", "dockerReference": "vendor.example.com/team/app:2"}),
+            Refused,
+        ),
+        (
+            json!({"type": "exactRepository", "dockerRepository": "vendor.example.com/team/app"}),
+            Accepted,
+        ),
+        (json!({"type": "matchRepository"}), Refused),
+    ] {
+        let file = place.write("policy.json", signed(identity).as_bytes());
+        let mut theirs = Command::new(&place.skopeo);
+        let copy = format!("dir:{}", text(&site.path("copy")));
+        let theirs = Run::of(theirs.args(["--policy", &file, "copy", "-q", &to, &copy]));
+        let (media, workspace) = (site.path("media"), site.path("connected"));
+        let ours = site.bundle(&[
+            "create",
+            "--images",
+            text(&dir),
+            "--to",
+            text(&media),
+            "--workspace",
+            text(&workspace),
+            "--dry-run",
+            "--policy",
+            &file,
+        ]);
+        let (theirs, ours) = (theirs.code == 0, ours.one_of(&[0, 8]).code == 0);
+        assert_eq!((theirs, ours), (verdict == Accepted, verdict == Accepted), "{verdict:?}");
+    }
+}

@@ -402,3 +402,123 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
         false => Ok(bytes),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::super::signatures::Content;
+    use super::*;
+
+    fn parse(policy: &Value) -> Result<Document, String> {
+        let read = Document::parse(Path::new("policy.json"), policy.to_string().as_bytes());
+        read.map(|(document, _)| document).map_err(|error| error.to_string())
+    }
+
+    fn of(requirement: &Value) -> Value {
+        json!({"default": [{"type": "reject"}], "transports": {"docker": {"q.io": [requirement]}}})
+    }
+
+    const PEM: &str = "-----BEGIN PUBLIC KEY-----\n\
+        MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEFNLqFhf4fiN6o/glAuYnq2jYUeL0\n\
+        vRuLu/z39pmbVwS9ff5AYnlwaP9sxREajdLY9ynM6G1sy6AAmb7Z63TsLg==\n\
+        -----END PUBLIC KEY-----\n";
+
+    #[test]
+    fn several_keys_may_be_named_in_one_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key.pub");
+        crate::durable::write(&path, PEM.as_bytes()).unwrap();
+        let data = STANDARD.encode(PEM);
+        let keys = |requirement: Value| match parse(&of(&requirement)) {
+            Ok(document) => match &document.transports["docker"]["q.io"][0] {
+                Requirement::SigstoreSigned { keys, .. } => Ok(keys.len()),
+                other => panic!("{other:?}"),
+            },
+            Err(error) => Err(error),
+        };
+        assert_eq!(keys(json!({"type": "sigstoreSigned", "keyPaths": [path, path]})), Ok(2));
+        assert_eq!(keys(json!({"type": "sigstoreSigned", "keyDatas": [data]})), Ok(1));
+        for (bad, problem) in [
+            (json!({"keyPaths": []}), "keyPaths`: the list is empty"),
+            (json!({"keyPaths": path}), "keyPaths`: expected a list of texts, found a text"),
+            (json!({"keyPath": [path]}), "keyPath`: expected a text, found a list"),
+            (json!({"keyPaths": [path, 1]}), "keyPaths[1]`: expected a text"),
+            (json!({"keyPath": path, "keyData": data}), "exactly one of"),
+            (json!({"keyPath": dir.path().join("none")}), "keyPath`: "),
+            (json!({"keyPath": dir.path()}), "keyPath`: "),
+            (
+                json!({"keyData": STANDARD.encode("text")}),
+                "keyData`: it cannot be used: it is not PEM",
+            ),
+        ] {
+            let mut requirement = bad;
+            requirement["type"] = json!("sigstoreSigned");
+            let error = keys(requirement).unwrap_err();
+            let place =
+                error.contains("transports.docker[\"q.io\"][0]") && error.contains("policy.json");
+            assert!(place && error.contains(problem), "{error}");
+        }
+        // GPG keys are in one file or several, and nothing else.
+        let gpg = of(&json!({"type": "signedBy", "keyType": "GPGKeys", "keyDatas": [data]}));
+        assert!(
+            parse(&gpg).unwrap_err().contains("exactly one of `keyPath`, `keyPaths`, `keyData`")
+        );
+        let gpg = of(&json!({"type": "signedBy", "keyType": "GPGKeys", "keyPaths": [path]}));
+        assert!(parse(&gpg).unwrap_err().contains("holds no keys"));
+    }
+
+    #[test]
+    fn a_policy_has_bounds() {
+        let accept = json!({"type": "insecureAcceptAnything"});
+        let many = json!({"default": vec![accept; REQUIREMENTS_MAX + 1]});
+        assert!(parse(&many).unwrap_err().contains("more than"));
+        let keys = vec![STANDARD.encode(PEM); KEY_FILES_MAX + 1];
+        let many = of(&json!({"type": "sigstoreSigned", "keyDatas": keys}));
+        assert!(parse(&many).unwrap_err().contains("more than"));
+        let deep = "[".repeat(100_000);
+        assert!(Document::parse(Path::new("p"), deep.as_bytes()).is_err());
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(FILE_MAX + 1).unwrap();
+        let error = super::super::Policy::load(file.path(), None).unwrap_err();
+        assert!(matches!(error, PolicyError::TooLarge(_)), "{error}");
+    }
+
+    #[test]
+    fn the_most_exact_scope_counts_alone() {
+        let reject = json!([{"type": "reject"}]);
+        let both = json!([{"type": "insecureAcceptAnything"}, {"type": "reject"}]);
+        let policy = json!({"default": reject, "transports": {
+            "docker": {"q.io": both, "q.io/a": reject, "": reject}, "oci": {}}});
+        let document = parse(&policy).unwrap();
+        let place = |transport, scopes: &[&str]| {
+            let scopes = scopes.iter().map(ToString::to_string).collect();
+            let told = String::new();
+            let subject = Subject { transport, scopes, name: None, directory: None, told };
+            let (place, requirements) = document.for_subject(&subject);
+            (place, requirements.len())
+        };
+        let docker = |scope: &str| format!("transports.docker[\"{scope}\"]");
+        assert_eq!(place(Some("docker"), &["q.io/b", "q.io"]), (docker("q.io"), 2));
+        assert_eq!(place(Some("docker"), &["q.io/a:1", "q.io/a", "q.io"]), (docker("q.io/a"), 1));
+        assert_eq!(place(Some("docker"), &["r.io"]), (docker(""), 1));
+        assert_eq!(place(Some("oci"), &["/srv"]), ("default".to_owned(), 1));
+        assert_eq!(place(None, &[]), ("default".to_owned(), 1));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_are_too_much(bytes in proptest::collection::vec(any::<u8>(), 0..400), text in "\\PC{0,200}") {
+            let path = Path::new("policy.json");
+            let _ = Document::parse(path, &bytes);
+            let _ = Document::parse(path, text.as_bytes());
+            let _ = Key::parse(text.as_bytes());
+            let _ = Named::parse(&text);
+            let framed = [b"-----BEGIN PUBLIC KEY-----\n", STANDARD.encode(&bytes).as_bytes(), b"\n-----END PUBLIC KEY-----\n"].concat();
+            let _ = Key::parse(&framed);
+            let _ = Content::of(&bytes);
+            let _ = Content::of(&[b"\0sigstore-json\n", text.as_bytes()].concat());
+        }
+    }
+}
