@@ -208,3 +208,33 @@ fn a_dry_run_writes_nothing() {
     assert!(run.stdout.contains("team/multi:1"), "{run:?}");
     assert!(site.target.registry.repositories().is_empty());
 }
+
+/// The sequences that it keeps have the manifests, and the target the blobs: what a later one removed comes back from there.
+#[test]
+fn a_target_that_was_set_back_comes_forward_again() {
+    let Some(site) = filled(Kind::Embedded, Kind::Embedded) else { return };
+    mirror(&site, &[]).ok();
+    let first = site.target.pull("ns/team/app", "1");
+    site.source.registry.image("team/app", "1", &[b"two"]);
+    mirror(&site, &[]).ok();
+    let second = site.target.pull("ns/team/app", "1");
+    assert_ne!(first, second);
+    let target = format!("docker://{}/ns", site.target.host);
+    let workspace = site.path("straight");
+    let rollback = |code: i32| {
+        let fixed = ["rollback", "--to", "1", "--auto-approve", &target];
+        site.bundle(&[&fixed[..], &["--workspace", text(&workspace)]].concat()).code(code)
+    };
+    let media = support::tree(&workspace.join("mirror"));
+    let media = media.iter().find(|name| name.ends_with("mirror_seq1.manifest.json"));
+    let media = workspace.join("mirror").join(media.unwrap()).parent().unwrap().to_owned();
+    rollback(68).says("bundle import --put-back");
+    let trust = workspace.join("keys/default.pub.pem");
+    let mut back = site.command(&["import", "--put-back", "--from", text(&media), &target]);
+    back.args(["--workspace", text(&workspace), "--trust", text(&trust)]);
+    Run::of(&mut back).ok();
+    rollback(0);
+    assert_eq!(site.target.pull("ns/team/app", "1"), first);
+    mirror(&site, &[]).ok();
+    assert_eq!(site.target.pull("ns/team/app", "1"), second);
+}

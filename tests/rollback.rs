@@ -4,6 +4,10 @@
 
 mod support;
 
+use std::time::{Duration, Instant};
+
+use support::command::Run;
+use support::crash::killed_after;
 use support::site::Site;
 use support::{noise, text};
 
@@ -77,4 +81,61 @@ fn a_plan_is_shown_and_nothing_is_done_without_a_word() {
     site.bundle(&["rollback", "--to", "0", &named]).code(64);
     let ahead = site.bundle(&["rollback", "--to", "9", &named, "--workspace", text(&workspace)]);
     ahead.refused(&[64]).says("stands at sequence 3");
+}
+
+/// Killed with SIGKILL, it is finished by the same command, and until then nothing else is done to the target.
+#[test]
+fn killed_at_any_moment_it_is_finished_by_the_same_command() {
+    let site = Site::new();
+    let source = &site.source.registry;
+    let names: Vec<String> = (0..12).map(|n| format!("acme/app{n}:1")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let images = |seed: u64| {
+        for (n, name) in (0..).zip(&names) {
+            source.image(name.trim_end_matches(":1"), "1", &[&noise(seed + n, 2_000)]);
+        }
+    };
+    let target = format!("{}/team", site.target.host);
+    let pulled = || -> Vec<_> {
+        let repository = |name: &&str| format!("team/{}", name.trim_end_matches(":1"));
+        names.iter().map(|name| site.target.pull(&repository(name), "1")).collect()
+    };
+    images(100);
+    site.images(&names);
+    site.create("one", &[]).ok();
+    site.import_into(&target, "one", &[]).ok();
+    let first = pulled();
+    images(200);
+    site.create("two", &[]).ok();
+    site.import_into(&target, "two", &["--skip-pruning"]).ok();
+    let second = pulled();
+    assert_ne!(first, second);
+
+    let (named, workspace) = (format!("docker://{target}"), site.path("disconnected"));
+    let rollback = || {
+        let more = ["--skip-pruning", "--workspace", text(&workspace)];
+        let fixed = ["rollback", "--to", "1", "--auto-approve", &named];
+        site.command(&[&fixed[..], &more].concat())
+    };
+    let started = Instant::now();
+    Run::of(&mut rollback()).ok();
+    let longest = started.elapsed();
+    site.import_into(&target, "two", &["--skip-pruning"]).ok();
+    let (mut during, mut begun) = (0, 0);
+    for n in 1..=16 {
+        let delay: Duration = longest * n / 16;
+        during += u32::from(killed_after(&mut rollback(), delay));
+        let import = site.import_into(&target, "two", &["--skip-pruning", "--dry-run"]);
+        if import.one_of(&[0, 68]).stderr.contains("bundle rollback --to 1 --stream") {
+            begun += 1;
+        }
+        Run::of(&mut rollback()).ok();
+        assert_eq!(pulled(), first, "killed after {delay:?}");
+        site.import_into(&target, "two", &["--skip-pruning"]).ok();
+        assert_eq!(pulled(), second);
+    }
+    println!(
+        "it takes {longest:?}; {during} of 16 kills came before its end, {begun} between begin and end"
+    );
+    assert!(during >= 1, "no kill came before its end");
 }

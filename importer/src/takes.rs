@@ -36,6 +36,7 @@ pub async fn takes(
     let TakesOptions { target, max_nested_paths, new_stream, client } = options.clone();
     let at = Destination::new(client, target, max_nested_paths)?;
     let remote = ledger::read_remote(&at).await?;
+    ledger::finished(&at, &remote.records)?;
     let stream = index.stream;
     ledger::same_names(&remote.records, std::iter::once(stream), at.nested)?;
     let refuse = |error| Err(ImportError::Order { error, stream });
