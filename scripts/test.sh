@@ -77,6 +77,7 @@ curl curl
 openssl openssl
 docker-registry docker-registry
 skopeo skopeo
+gpg gnupg
 podman podman
 containerd containerd
 bsdtar libarchive-tools
