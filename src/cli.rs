@@ -300,10 +300,17 @@ fn known(name: &str, arguments: &[OsString]) -> Option<Failure> {
     };
     let before = group.map(|group| format!("{group} ")).unwrap_or_default();
     if names.contains(&name) {
-        return Some(
-            Failure::usage(format!("`bundle {before}{name}` is not part of this version"))
-                .with_hint(format!("`bundle {before}--help` lists the commands of this version")),
-        );
+        let failure =
+            Failure::usage(format!("`bundle {before}{name}` is not part of this version"));
+        let hint = match (group, name) {
+            (None, "delete") => {
+                "take it out of the configuration: the import of the next sequence removes it from the target; what was kept \
+                 there `bundle prune` removes, and `bundle rollback` goes back to an earlier state"
+                    .to_owned()
+            }
+            _ => format!("`bundle {before}--help` lists the commands of this version"),
+        };
+        return Some(failure.with_hint(hint));
     }
     let left_out = group.is_none() && FEATURED.contains(&name);
     left_out.then(|| {

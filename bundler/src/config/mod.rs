@@ -241,7 +241,8 @@ fn header(fields: &mut Fields<'_>, report: &mut Report) -> Option<ApiVersion> {
     match kind.as_ref().map(|text| text.value.as_str()) {
         Some("ImageSetConfiguration") => {}
         Some("DeleteImageSetConfiguration") => {
-            const HINT: &str = "this command needs a file of kind ImageSetConfiguration";
+            const HINT: &str = "take it out of the file of kind ImageSetConfiguration instead: the import of the next sequence \
+                removes it from the target";
             let problem = "the kind `DeleteImageSetConfiguration` is not supported here yet";
             report.error(&kind?.spot, problem, HINT);
             return None;
