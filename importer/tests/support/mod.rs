@@ -1,12 +1,14 @@
 //! Writes real sequences from content in memory, and runs registries, for the tests of the importer.
 //! Knows nothing of the code that it tests but the public API.
 
-#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(dead_code, unused_imports, reason = "each test file uses a part of it")]
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
     reason = "a test that cannot be set up has failed, or says why it is skipped"
 )]
+
+mod way;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -32,6 +34,7 @@ use registry::reference::{RegistryHost, Target};
 use registry::server::{Server, ServerConfig};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
+pub use way::{Rule, Way};
 
 /// Bytes that do not repeat.
 pub fn noise(seed: u64, length: usize) -> Vec<u8> {
@@ -531,97 +534,6 @@ impl Bench {
 
     pub fn path(&self, name: &str) -> PathBuf {
         self.media.path().join(name)
-    }
-}
-
-/// What a way to a registry does to requests.
-#[derive(Clone, Copy)]
-pub enum Rule {
-    /// So many that write pass, and from then on nothing does.
-    Writes(usize),
-    /// Those that delete are answered with this status.
-    Deletes(u16),
-}
-
-/// A way to a registry.
-pub struct Way {
-    pub host: RegistryHost,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl Way {
-    pub async fn with(rule: Rule, to: &RegistryHost) -> Self {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let host = listener.local_addr().unwrap().to_string().parse().unwrap();
-        let to = to.to_string();
-        let left = match rule {
-            Rule::Writes(left) => left,
-            Rule::Deletes(_) => usize::MAX,
-        };
-        let left = Arc::new(std::sync::atomic::AtomicUsize::new(left));
-        let stop = CancellationToken::new();
-        let task = tokio::spawn(async move {
-            while !stop.is_cancelled() {
-                let Ok((client, _)) = listener.accept().await else { return };
-                let Ok(server) = tokio::net::TcpStream::connect(&to).await else { return };
-                let (left, stop) = (Arc::clone(&left), stop.clone());
-                tokio::spawn(async move {
-                    tokio::select! {
-                        () = stop.cancelled() => {}
-                        over = pass(client, server, rule, &left) => if over { stop.cancel() },
-                    }
-                });
-            }
-        });
-        Self { host, task }
-    }
-}
-
-impl Drop for Way {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-/// One connection. Says whether it ended because no request that writes is left. Clients begin each request with a packet.
-async fn pass(
-    mut client: tokio::net::TcpStream,
-    mut server: tokio::net::TcpStream,
-    rule: Rule,
-    left: &std::sync::atomic::AtomicUsize,
-) -> bool {
-    use std::sync::atomic::Ordering;
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let (mut asked, mut answered) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
-    loop {
-        let passed = tokio::select! {
-            read = client.read(&mut asked) => match read {
-                Ok(read @ 1..) => {
-                    let begins = |verb: &str| asked[..read].starts_with(verb.as_bytes());
-                    if ["PUT ", "POST ", "DELETE "].into_iter().any(begins) {
-                        let less = |left: usize| left.checked_sub(1);
-                        if left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_err() {
-                            return true;
-                        }
-                    }
-                    match rule {
-                        Rule::Deletes(status) if begins("DELETE ") => {
-                            let no = format!("HTTP/1.1 {status} No\r\ncontent-length: 0\r\n\r\n");
-                            client.write_all(no.as_bytes()).await
-                        }
-                        _ => server.write_all(&asked[..read]).await,
-                    }
-                }
-                _ => return false,
-            },
-            read = server.read(&mut answered) => match read {
-                Ok(read @ 1..) => client.write_all(&answered[..read]).await,
-                _ => return false,
-            },
-        };
-        if passed.is_err() {
-            return false;
-        }
     }
 }
 
