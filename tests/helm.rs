@@ -17,6 +17,7 @@ use support::openshift::data;
 use support::pages::Pages;
 use support::server::{Kind, fs_write};
 use support::site::Site;
+use support::tls::TlsRelay;
 use support::{text, tool};
 
 /// The real `helm`; `None` after saying that it is not here.
@@ -484,4 +485,27 @@ fn a_repository_gets_its_credentials() {
     let run = without_helm(&site, "media", &["--authfile", text(&site.path("auth.json"))]).ok();
     assert!(!format!("{run}").contains("dXNlcjpzZWNyZXQ"), "{run}");
     run.says("chart charts/app:1.0.0");
+}
+
+#[test]
+fn a_repository_of_a_private_authority_is_read_with_its_certificate() {
+    let Some(site) = site() else { return };
+    push_images(&site);
+    let pages = Pages::start();
+    let archive = chart(&site, "app", "1.2.3");
+    let index = format!(
+        "apiVersion: v1\nentries:\n  app:\n  - {{version: 1.2.3, urls: [app.tgz], digest: {}}}\n",
+        Digest::of(&archive).hex()
+    );
+    pages.put("/charts/index.yaml", "text/yaml", index.as_bytes());
+    pages.put("/charts/app.tgz", "application/gzip", &archive);
+    let authority = site.path("authority.crt");
+    let relay = TlsRelay::start(&pages.host, &authority);
+    let repository =
+        format!("    repositories:\n    - name: r\n      url: https://{}/charts\n", relay.host);
+    site.configure(&format!("  helm:\n{repository}"));
+    without_helm(&site, "media", &[]).refused(&[16, 75]).says("--ca-file");
+    without_helm(&site, "media", &["--ca-file", text(&authority)]).ok();
+    site.import("media", &[]).ok();
+    assert_eq!(archive_at_target(&site, "charts/app", "1.2.3"), archive);
 }
