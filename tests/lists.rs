@@ -387,7 +387,8 @@ fn a_directory_for_oc_is_written_and_carried_on() {
 fn directories_for_skopeo_are_written() {
     let Some(skopeo) = tool("skopeo") else { return };
     let site = carried();
-    to_dir(&site, &["media"], "out", "dir", &[]).ok();
+    let run = to_dir(&site, &["media"], "out", "dir", &[]).ok();
+    assert!(run.stdout.contains("skopeo sync --scoped "), "{run:?}");
     for name in ["app", "other", "multi"] {
         let from = format!("dir:{}", site.path("out").join(format!("team/{name}:1")).display());
         let to = format!("docker://{}/team/{name}:1", site.target.host);

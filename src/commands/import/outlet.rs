@@ -82,9 +82,11 @@ fn text(written: &Outlet) -> String {
             text,
             "next: `oc image mirror --dir {place} 'file://REPOSITORY:*' HOST/REPOSITORY`, or `bundle create --images {place}`"
         ),
-        OutletForm::Dir => {
-            writeln!(text, "next: `skopeo sync --src dir --dest docker {place} HOST/NAMESPACE`")
-        }
+        // Without `--scoped` it leaves out all but the last component of each path.
+        OutletForm::Dir => writeln!(
+            text,
+            "next: `skopeo sync --scoped --src dir --dest docker {place} HOST/NAMESPACE`"
+        ),
         OutletForm::Archive => writeln!(text, "next: `podman load -i {place}/NAME_TAG.tar`"),
     };
     text
