@@ -80,6 +80,13 @@ fn it_is_what_a_medium_would_have_brought() {
         let again = mirror(&site, &["--output", "json"]).ok().json();
         assert_eq!((&again["moved"]["blobs"], &again["written"]), (&0.into(), &false.into()));
         // An update moves what is new, and takes away what left.
+        site.source.registry.image("team/more", "1", &[b"more"]);
+        site.images(&["team/app:1", "team/multi:1", "team/more:1"]);
+        let dry = mirror(&site, &["--dry-run"]).ok();
+        let dry = dry.says("would record sequence 2").says("  remove  team/other:1");
+        let next = format!("moves it to `docker://{}/ns`", site.target.host);
+        assert!(dry.stdout.contains(&next) && !dry.stdout.contains(" part"), "{dry}");
+        mirror(&site, &[]).ok().says("  1 name left the configuration\n");
         site.source.registry.image("team/app", "2", &[&noise(1, 1_500_000), b"two"]);
         site.images(&["team/app:2", "team/multi:1"]);
         let update = mirror(&site, &["--output", "json"]).ok().json();

@@ -343,7 +343,9 @@ pub enum ImportError {
     #[error("no sequence was imported into {0}, so there is nothing to tell a cluster about it")]
     NoRecords(String),
     /// Nothing was ever imported into a target from which something is to be removed.
-    #[error("no sequence was imported into {0}, so there is nothing to remove")]
+    #[error(
+        "no sequence was imported into {0}: there is nothing to remove, and no state to go back to"
+    )]
     NothingImported(String),
     /// A rollback, or what has to wait for one.
     #[error(transparent)]

@@ -351,20 +351,28 @@ fn describe(text: &mut String, sequence: &ImportedSequence, dry_run: bool) -> st
             }
         }
     }
+    text.push_str(&removed(sequence, dry_run));
+    writeln!(text, "  signed by {}", sequence.signers.join(", "))?;
+    if let Some(receipt) = &sequence.receipt {
+        writeln!(text, "  receipt {}", receipt.display())?;
+    }
+    Ok(())
+}
+
+/// What left the configuration, and what of it was removed.
+pub(super) fn removed(sequence: &ImportedSequence, dry_run: bool) -> String {
+    let mut text = String::new();
     if sequence.removals > 0 {
         let removals = size::count(sequence.removals, "name");
         let kept = match (&sequence.pruned, sequence.outcome) {
             (None, Outcome::Imported | Outcome::Planned) => "; what they name stays",
             _ => "",
         };
-        writeln!(text, "  {removals} left the configuration{kept}")?;
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "  {removals} left the configuration{kept}");
     }
     if let Some(pruned) = &sequence.pruned {
         text.push_str(&super::prune::lines(pruned, dry_run));
     }
-    writeln!(text, "  signed by {}", sequence.signers.join(", "))?;
-    if let Some(receipt) = &sequence.receipt {
-        writeln!(text, "  receipt {}", receipt.display())?;
-    }
-    Ok(())
+    text
 }

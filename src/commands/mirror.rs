@@ -18,7 +18,7 @@ use format_spec::head::Link;
 use format_spec::index::Index;
 use format_spec::keys::SecretKey;
 use format_spec::limits::PART_DEFAULT;
-use importer::{ImportError, ImportOptions, Imported, TakesOptions};
+use importer::{ImportError, ImportOptions, Imported, Outcome, TakesOptions};
 use serde::Serialize;
 
 use super::Context;
@@ -236,7 +236,9 @@ fn text(
     let mut text = String::new();
     // Writing to a String cannot fail.
     let _ = match created {
-        Created::Planned(_) => return answer::text(&Answer::new(created, media), None),
+        Created::Planned(_) => {
+            return answer::text(&Answer::straight(created, media, target), None);
+        }
         Created::Nothing(summary) => {
             let images = size::count(summary.images as u64, "image");
             writeln!(text, "nothing new: {target} has {images} of the configuration")
@@ -255,6 +257,9 @@ fn text(
     let summary = created.summary();
     let _ = answer::left_out(&mut text, &summary.blocked, &summary.failures, &summary.hints);
     if let Some(imported) = imported {
+        for sequence in imported.sequences.iter().filter(|one| one.outcome == Outcome::Imported) {
+            text.push_str(&super::import::removed(sequence, false));
+        }
         let _ = writeln!(text, "everything is at {target}");
         if let Some(written) =
             imported.cluster_resources.as_ref().filter(|files| !files.files.is_empty())

@@ -76,12 +76,15 @@ fn mark(image: &Image, whole: &Whole) -> Vec<u8> {
     mark
 }
 
-/// The name under which it is loaded: that of its source, for who looks for it there.
+/// The name under which it is loaded: that of its source, for who looks for it there; its own where it was given another tag,
+/// so that no two images have one name.
 fn load_name(image: &Image) -> String {
     let tag = image.tag.as_ref().map(ToString::to_string).unwrap_or_default();
     match image.source.parse::<Reference>() {
-        Ok(source) => format!("{}/{}:{tag}", source.registry, source.repository),
-        Err(_) => format!("{}:{tag}", image.repository),
+        Ok(source) if source.tag.is_none() || source.tag == image.tag => {
+            format!("{}/{}:{tag}", source.registry, source.repository)
+        }
+        _ => format!("{}:{tag}", image.repository),
     }
 }
 
@@ -178,4 +181,26 @@ fn begins_with(path: &std::path::Path, mark: &[u8]) -> bool {
         Ok(found == mark)
     };
     read().unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_is_loaded_under_a_name_that_is_its_own() {
+        for (source, tag, expected) in [
+            ("reg.example.com/a/app:1", "1", "reg.example.com/a/app:1"),
+            ("reg.example.com/a/app:1", "new", "moved/app:new"),
+            ("oci:/srv/layout", "1", "moved/app:1"),
+        ] {
+            let image = Image {
+                repository: "moved/app".parse().unwrap(),
+                tag: Some(tag.parse().unwrap()),
+                digest: Digest::of(b""),
+                source: source.to_owned(),
+            };
+            assert_eq!(load_name(&image), expected, "{source}");
+        }
+    }
 }

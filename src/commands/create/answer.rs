@@ -33,6 +33,9 @@ pub(in crate::commands) struct Answer<'a> {
     /// Discs that the parts fill, for media of a fixed size.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) discs: Option<u64>,
+    /// Where everything goes with no medium between.
+    #[serde(skip)]
+    pub(super) target: Option<String>,
 }
 
 impl<'a> Answer<'a> {
@@ -45,7 +48,17 @@ impl<'a> Answer<'a> {
             new_key: None,
             new_stream_in: None,
             discs: None,
+            target: None,
         }
+    }
+
+    /// The same of what goes straight into a registry.
+    pub(in crate::commands) fn straight(
+        created: &'a Created,
+        to: &Path,
+        target: &impl ToString,
+    ) -> Self {
+        Self { target: Some(target.to_string()), ..Self::new(created, to) }
     }
 }
 
@@ -62,7 +75,7 @@ pub(in crate::commands) fn text(answer: &Answer<'_>, media: Option<Media>) -> St
                 answer.to
             )
         }
-        Created::Planned(planned) => plan(&mut text, planned),
+        Created::Planned(planned) => plan(&mut text, planned, answer.target.as_deref()),
         Created::Written(written) => sequence_written(&mut text, written, answer),
     };
     if let (Some(media), Some(discs)) = (media, answer.discs) {
@@ -89,7 +102,11 @@ pub(in crate::commands) fn text(answer: &Answer<'_>, media: Option<Media>) -> St
              docker://HOST/NAMESPACE`"
         ),
         Created::Planned(_) => {
-            writeln!(text, "next: the same command without `--dry-run` writes it to `{to}`")
+            let (verb, to) = match &answer.target {
+                Some(target) => ("moves it to", target),
+                None => ("writes it to", to),
+            };
+            writeln!(text, "next: the same command without `--dry-run` {verb} `{to}`")
         }
         Created::Nothing(_) => Ok(()),
     };
@@ -123,8 +140,9 @@ fn nothing(summary: &Summary) -> String {
     }
 }
 
-fn plan(text: &mut String, planned: &Planned) -> std::fmt::Result {
-    writeln!(text, "would write {}", named(planned.sequence, planned.kind))?;
+fn plan(text: &mut String, planned: &Planned, target: Option<&str>) -> std::fmt::Result {
+    let verb = if target.is_some() { "record" } else { "write" };
+    writeln!(text, "would {verb} {}", named(planned.sequence, planned.kind))?;
     if let Some(updates) = &planned.summary.updates {
         for channel in &updates.channels {
             write!(text, "{}", plain_lines(&channel.to_string()))?;
@@ -161,13 +179,11 @@ fn plan(text: &mut String, planned: &Planned) -> std::fmt::Result {
         writeln!(text, "  remove  … and {more} more: `--output json` has all")?;
     }
     counts(text, &planned.totals, &planned.summary)?;
-    let bytes = planned.parts.iter().map(|part| part.bytes).sum();
-    writeln!(
-        text,
-        "  {} of {} in all",
-        size::count(planned.parts.len() as u64, "part"),
-        size::show(bytes)
-    )?;
+    if target.is_none() {
+        let bytes = planned.parts.iter().map(|part| part.bytes).sum();
+        let parts = size::count(planned.parts.len() as u64, "part");
+        writeln!(text, "  {parts} of {} in all", size::show(bytes))?;
+    }
     writeln!(text, "  every name of the configuration is in {}", planned.mapping)
 }
 
