@@ -247,7 +247,7 @@ impl Failure {
     }
 
     /// With this next step in place of others.
-    #[cfg(feature = "create")]
+    #[cfg(any(feature = "create", feature = "import"))]
     #[must_use]
     pub fn hinted_instead(mut self, hint: &str) -> Self {
         self.hints = vec![hint.to_owned()];

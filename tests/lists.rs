@@ -360,6 +360,11 @@ fn a_directory_for_oc_is_written_and_carried_on() {
     assert_eq!(listed.lines().count(), 3, "{listed}");
     let again = to_dir(&site, &["media"], "out", "v2", &[]).ok();
     assert!(again.stdout.contains("3 as before; 0 blobs written"), "{again:?}");
+    // Where it cannot be written, another directory is proposed, and no other workspace.
+    fs::create_dir(site.path("odd")).unwrap();
+    fs_write(&site.path("odd/v2"), b"a file");
+    let odd = to_dir(&site, &["media"], "odd", "v2", &[]).refused(&[73]);
+    assert!(odd.stderr.contains("`--to-dir DIR`") && !odd.stderr.contains("workspace"), "{odd:?}");
     // An update alone does: what it leaves out is there.
     site.source.registry.image(
         "team/app",

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ::registry::progress::Progress;
 use format_spec::keys::PublicKey;
-use importer::{Outlet, OutletForm, OutletOptions};
+use importer::{ImportError, Outlet, OutletForm, OutletOptions};
 
 use super::Context;
 use crate::failure::{Exit, Failure};
@@ -53,7 +53,14 @@ pub(super) async fn run(
     });
     let written = written.await;
     drop(drawing);
-    let written = written?;
+    let written = written.map_err(|error| match &error {
+        // Not of the workspace, which has no part in this.
+        ImportError::Write { .. } => Failure::from(error).hinted_instead(
+            "free space there, or name another directory: `--to-dir DIR`; what is finished so far is kept and the same \
+             command goes on",
+        ),
+        _ => error.into(),
+    })?;
     for warning in &written.warnings {
         tracing::warn!("{}", plain(warning));
     }
