@@ -46,8 +46,6 @@ pub(crate) trait Follow: Send + 'static {
 /// How far back the sequences of a stream are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Back {
-    /// To the last full one: what stands.
-    Full,
     /// To the last full one that could have everything: what stands and what nobody took away.
     Whole,
     /// To the first that has a record: what was ever set.
@@ -92,7 +90,7 @@ pub(super) async fn standing(
     let mut standing = Standing::default();
     for stands in &remote.records {
         let (stream, last) = (stands.stream, stands.last());
-        let (known, holes) = sequences(at, remote, (stream, last), Back::Full).await?;
+        let (known, holes) = sequences(at, remote, (stream, last), Back::Whole).await?;
         warnings.extend(holes.iter().map(|hole| {
             let told = told(hole);
             format!(
@@ -172,7 +170,6 @@ pub(crate) async fn sequences(
     let mut named = HashMap::from([(last.sequence, last.digest)]);
     let mut found: Vec<Known> = Vec::new();
     let enough = |last: &Known| match back {
-        Back::Full => last.kind == Kind::Full,
         Back::Whole => last.is_whole(),
         Back::First => false,
     };

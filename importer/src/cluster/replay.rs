@@ -35,8 +35,8 @@ pub(crate) struct Replay {
 }
 
 impl Follow for Replay {
-    fn begin(&mut self, kind: Kind, _failed: bool) {
-        if kind == Kind::Full {
+    fn begin(&mut self, kind: Kind, failed: bool) {
+        if kind == Kind::Full && !failed {
             self.names.clear();
         }
     }
@@ -135,6 +135,15 @@ mod tests {
         replay.begin(Kind::Full, false);
         set(&mut replay, "a/c", Some("1"), "q.io/a/c:1");
         assert_eq!(sources(replay), ["q.io/a/c:1"]);
+    }
+
+    #[test]
+    fn what_a_full_sequence_could_not_have_stays() {
+        let mut replay = Replay::default();
+        set(&mut replay, "a/b", Some("1"), "q.io/a/b:1");
+        replay.begin(Kind::Full, true);
+        set(&mut replay, "a/c", Some("1"), "q.io/a/c:1");
+        assert_eq!(sources(replay), ["q.io/a/b:1", "q.io/a/c:1"]);
     }
 
     #[test]
