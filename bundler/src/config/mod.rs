@@ -9,6 +9,8 @@
 //!    tree for the known fields; 4. the stanzas (`images`, `release`, `operators`, `helm`, `storage`)
 //!    check their values.
 
+mod delete;
+mod delete_list;
 pub(crate) mod document;
 mod fields;
 mod finding;
@@ -33,6 +35,8 @@ use std::path::Path;
 
 use format_spec::Digest;
 
+pub use delete::{DeleteImageSetConfig, LoadedDelete};
+pub use delete_list::{DeleteImageList, DeleteItem};
 use fields::{Fields, Item};
 pub use finding::{ConfigErrors, Finding};
 use finding::{Report, Spot, quote};
@@ -102,16 +106,7 @@ pub struct Loaded {
 impl ImageSetConfig {
     /// Reads and checks a file. Errors: unreadable, larger than 8 MiB, or refused content.
     pub fn load(path: &Path) -> Result<Loaded, ConfigErrors> {
-        let name = path.display().to_string();
-        let read = || {
-            let mut bytes = Vec::new();
-            fs_err::File::open(path)?.take(FILE_MAX + 1).read_to_end(&mut bytes)?;
-            Ok(bytes)
-        };
-        let bytes = read().map_err(|source: std::io::Error| match source.kind() {
-            std::io::ErrorKind::NotFound => ConfigErrors::Missing { file: name.clone() },
-            _ => ConfigErrors::Read { source },
-        })?;
+        let (bytes, name) = read(path)?;
         Self::parse_bytes(&bytes, &name)
     }
 
@@ -138,15 +133,8 @@ impl ImageSetConfig {
 
     /// Checks the bytes of a file; `file` is only its name in messages. Errors: as `load`.
     pub fn parse_bytes(bytes: &[u8], file: &str) -> Result<Loaded, ConfigErrors> {
-        if u64::try_from(bytes.len()).map_or(true, |n| n > FILE_MAX) {
-            return Err(ConfigErrors::TooLarge { file: file.to_owned(), max: FILE_MAX });
-        }
-        let mut report = Report::new(file);
-        let config = text_of(bytes, &mut report)
-            .and_then(|text| tree::read(text, &mut report))
-            .and_then(|root| document(&Item::root(&root), &mut report, file, Digest::of(bytes)));
-        let warnings = report.finish()?;
-        let config = config.expect("a configuration that is missing left an error in the report");
+        let (config, warnings) =
+            parsed(bytes, file, |root, report| document(root, report, file, Digest::of(bytes)))?;
         Ok(Loaded { config, warnings })
     }
 
@@ -164,6 +152,38 @@ impl ImageSetConfig {
 /// The commented configuration that `bundle init` prints.
 pub fn template() -> &'static str {
     include_str!("template.yaml")
+}
+
+/// The bytes of a file, at most one more than are allowed, and its name in messages.
+fn read(path: &Path) -> Result<(Vec<u8>, String), ConfigErrors> {
+    let name = path.display().to_string();
+    let mut bytes = Vec::new();
+    let read = fs_err::File::open(path)
+        .and_then(|file| file.take(FILE_MAX + 1).read_to_end(&mut bytes).map(drop));
+    match read {
+        Ok(()) => Ok((bytes, name)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(ConfigErrors::Missing { file: name })
+        }
+        Err(source) => Err(ConfigErrors::Read { source }),
+    }
+}
+
+/// What `document` makes of a file, with its warnings. `document` leaves an error in the report when it makes nothing.
+fn parsed<T>(
+    bytes: &[u8],
+    file: &str,
+    document: impl FnOnce(&Item<'_>, &mut Report) -> Option<T>,
+) -> Result<(T, Vec<Finding>), ConfigErrors> {
+    if u64::try_from(bytes.len()).map_or(true, |n| n > FILE_MAX) {
+        return Err(ConfigErrors::TooLarge { file: file.to_owned(), max: FILE_MAX });
+    }
+    let mut report = Report::new(file);
+    let made = text_of(bytes, &mut report)
+        .and_then(|text| tree::read(text, &mut report))
+        .and_then(|root| document(&Item::root(&root), &mut report));
+    let warnings = report.finish()?;
+    Ok((made.expect("a document that is missing left an error in the report"), warnings))
 }
 
 /// The file as text. Editors on some systems put a byte order mark before UTF-8; the YAML reader takes it
@@ -255,6 +275,11 @@ fn header(fields: &mut Fields<'_>, report: &mut Report) -> Option<ApiVersion> {
         // The rest of the file is still worth checking.
         None => {}
     }
+    version(fields, report)
+}
+
+/// `apiVersion`.
+fn version(fields: &mut Fields<'_>, report: &mut Report) -> Option<ApiVersion> {
     match fields.text(report, "apiVersion") {
         None => {
             // oc-mirror v2 never looks at it.

@@ -2,6 +2,7 @@
 //! rule is held to its file, line, column and field. `stanzas` has the values, `noise` the real files
 //! and the damaged ones.
 
+mod delete;
 mod noise;
 mod stanzas;
 
