@@ -51,10 +51,7 @@ Exit codes:
 const COMMON: &str =
     "`--help` also shows the common options: workspace, credentials, certificates, output, retries";
 
-/// Names of commands that this version, or this build of it, does not have.
-const ELSEWHERE: &[&str] = &["delete"];
-const ELSEWHERE_REGISTRY: &[&str] = &[];
-const ELSEWHERE_LIST: &[&str] = &[];
+/// Names of commands that a build without all features may not have.
 const FEATURED: &[&str] = &[
     "init",
     "create",
@@ -62,6 +59,7 @@ const FEATURED: &[&str] = &[
     "list",
     "import",
     "prune",
+    "delete",
     "rollback",
     "verify",
     "describe",
@@ -288,32 +286,12 @@ fn is_like_a_target(word: &str) -> bool {
     named && format!("docker://{word}").parse::<Target>().is_ok() && !Path::new(word).is_dir()
 }
 
-/// The refusal of a command that exists, but not here.
+/// The refusal of a command that exists, but not in this build.
 fn known(name: &str, arguments: &[OsString]) -> Option<Failure> {
-    let below = |group: &str| arguments.iter().take_while(|a| *a != name).any(|a| a == group);
-    let (group, names) = match () {
-        () if below("registry") => (Some("registry"), ELSEWHERE_REGISTRY),
-        () if below("list") => (Some("list"), ELSEWHERE_LIST),
-        // Everything that there is of it is here.
-        () if below("release") => return None,
-        () => (None, ELSEWHERE),
-    };
-    let before = group.map(|group| format!("{group} ")).unwrap_or_default();
-    if names.contains(&name) {
-        let failure =
-            Failure::usage(format!("`bundle {before}{name}` is not part of this version"));
-        let hint = match (group, name) {
-            (None, "delete") => {
-                "take it out of the configuration: the import of the next sequence removes it from the target; what was kept \
-                 there `bundle prune` removes, and `bundle rollback` goes back to an earlier state"
-                    .to_owned()
-            }
-            _ => format!("`bundle {before}--help` lists the commands of this version"),
-        };
-        return Some(failure.with_hint(hint));
-    }
-    let left_out = group.is_none() && FEATURED.contains(&name);
-    left_out.then(|| {
+    // Everything that there is of a group is where the group is.
+    let below = |group: &&str| arguments.iter().take_while(|a| *a != name).any(|a| a == group);
+    let grouped = ["registry", "list", "release"].iter().any(below);
+    (!grouped && FEATURED.contains(&name)).then(|| {
         Failure::usage(format!("`bundle {name}` is not part of this build"))
             .with_hint("use a build with all features; `bundle version` says which this one has")
     })

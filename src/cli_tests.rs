@@ -64,26 +64,6 @@ fn wrong_command_lines_are_usage_errors() {
 }
 
 #[test]
-fn commands_of_later_versions_are_named() {
-    for (line, name) in [("--output json delete", "delete"), ("delete --config x", "delete")] {
-        let text = format!("{:?}", refused(line));
-        assert!(text.contains(&format!("`bundle {name}` is not part of this version")), "{text}");
-        assert!(text.contains("take it out of the configuration"), "{text}");
-    }
-    #[cfg(feature = "serve")]
-    for name in ELSEWHERE_REGISTRY {
-        let text = format!("{:?}", refused(&format!("registry {name}")));
-        assert!(text.contains(&format!("`bundle registry {name}` is not part")), "{text}");
-    }
-    #[cfg(feature = "create")]
-    for name in ELSEWHERE_LIST {
-        let text = format!("{:?}", refused(&format!("list {name} --catalog x")));
-        assert!(text.contains(&format!("`bundle list {name}` is not part")), "{text}");
-    }
-    assert!(!format!("{:?}", refused("install")).contains("not part of"));
-}
-
-#[test]
 fn flags_of_other_tools_get_advice() {
     let text = format!("{:?}", refused("version --v2"));
     assert!(text.contains("both versions of the configuration"), "{text}");

@@ -53,8 +53,15 @@ pub fn advice(argument: &str) -> Option<&'static str> {
         | "--registries.d"
         | "--enable-operator-secure-policy"
         | "--oci-insecure-signature-policy" => {
-            "leave it out: signature policies of containers/image are not applied; signatures are carried"
+            "the connected side applies a policy: `--policy FILE` of `bundle create`, `mirror` and `release mirror`"
         }
+        "--force-cache-delete" => {
+            "leave it out: there is no cache; blobs go with the registry's own garbage collection"
+        }
+        "--delete-v1-images" => {
+            "leave it out: what imports of this program brought is known from its records; what another tool brought, that one deletes"
+        }
+        "--delete-signatures" => "leave it out: signatures go with their images",
         "--oci-registries-config" => "write `--registries-conf FILE`",
         "--strict-archive" => "leave it out: no part is ever larger than its limit",
         "--image-timeout" => {

@@ -7,15 +7,18 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use format_spec::hash::Hasher;
+use format_spec::head::Head;
+use format_spec::index::Index;
 use format_spec::{Digest, Repository, Sequence, StreamId, Tag};
 use registry::client::{ClientError, ErrorKind as WireKind};
 use registry::progress::Progress;
 use registry::reference::ManifestRef;
 
-use crate::cluster::records;
+use crate::cluster::records::{self, Follow as _};
+use crate::deleted;
 use crate::error::ImportError;
 use crate::intake::Media;
-use crate::ledger;
+use crate::ledger::{self, Record};
 use crate::limits::{FINDINGS_MAX, MANIFEST_PUTS, MANIFESTS_READ, QUESTIONS};
 use crate::paths::Destination;
 use crate::prune::{Names, Standing};
@@ -54,10 +57,12 @@ async fn prove(options: AgainstOptions) -> Result<ProvenTarget, ImportError> {
     progress.phase("checking signatures");
     let at =
         Destination::new(options.client.clone(), options.target.clone(), options.max_nested_paths)?;
-    let (promise, mut warnings) = promised(&options, &at).await?;
+    let (opened, mut warnings) = open(&options).await?;
 
     progress.phase("asking the target");
-    let (mut lacks, moved_on) = standing(&at, &promise, &mut warnings).await?;
+    let remote = ledger::read_remote(&at).await?;
+    let promise = promised(&at, opened, &remote.deleted)?;
+    let (mut lacks, moved_on) = standing(&at, &remote.records, &promise, &mut warnings)?;
     let tags = tags(&at, &promise).await?;
     if moved_on {
         warnings.extend(tags.iter().map(ToString::to_string));
@@ -104,11 +109,10 @@ async fn prove(options: AgainstOptions) -> Result<ProvenTarget, ImportError> {
     })
 }
 
-/// What the sequences in the directories promise together: of a name the last word.
-async fn promised(
+/// Reads and proves heads and indexes in the directories.
+async fn open(
     options: &AgainstOptions,
-    at: &Destination,
-) -> Result<(Promise, Vec<String>), ImportError> {
+) -> Result<(Vec<(Head, Digest, Index)>, Vec<String>), ImportError> {
     let (from, trusted) = (options.from.clone(), options.trusted.clone());
     let open = move || {
         let media = Media::open(&from)?;
@@ -121,12 +125,25 @@ async fn promised(
         opened.sort_by_key(|(head, ..)| (head.stream, head.sequence));
         Ok::<_, ImportError>((opened, media.warnings))
     };
-    let (opened, warnings) = tokio::task::spawn_blocking(open).await??;
+    tokio::task::spawn_blocking(open).await?
+}
+
+/// What sequences promise together: of a name the last word, but for what a person deleted at the target.
+fn promised(
+    at: &Destination,
+    opened: Vec<(Head, Digest, Index)>,
+    deleted: &deleted::ByStream,
+) -> Result<Promise, ImportError> {
     let mut promise = Promise::default();
     let mut names = Names::default();
     for (head, digest, index) in opened {
         let mut follower = names.follow(at, head.stream, at.nested);
         records::pass(&head, &index, &mut follower);
+        let here = deleted::of(deleted, head.stream).iter();
+        let here: Vec<_> = here.filter(|name| name.after == head.sequence).collect();
+        for name in &here {
+            follower.remove(&name.repository, name.removal());
+        }
         names = follower.names;
         let places = at.places(&index)?;
         let placed = |ids: &[u32]| -> Vec<Repository> {
@@ -153,6 +170,11 @@ async fn promised(
                 promise.tags.insert(name, reference.digest);
             }
         }
+        for name in here {
+            if let (Some(tag), Ok(place)) = (&name.tag, at.place(&name.repository)) {
+                promise.tags.remove(&(place, tag.clone()));
+            }
+        }
         promise.last.insert(head.stream, (head.sequence, digest));
     }
     promise.standing = names.standing();
@@ -162,7 +184,7 @@ async fn promised(
     };
     promise.tags.retain(|(place, tag), _| stands(place, tag));
     promise.left = names.has_left();
-    Ok((promise, warnings))
+    Ok(promise)
 }
 
 /// What the names that stand need, as findings name it; `None` where something on the way is missing, and so what it needs
@@ -198,13 +220,13 @@ async fn needed(
 
 /// What the target's own record says about the last of these sequences, and whether it took a later one, which may
 /// have moved names.
-async fn standing(
+fn standing(
     at: &Destination,
+    records: &[Record],
     promise: &Promise,
     warnings: &mut Vec<String>,
 ) -> Result<(Vec<Lack>, bool), ImportError> {
-    let records = ledger::read_remote(at).await?.records;
-    ledger::same_names(&records, promise.last.keys().copied(), at.nested)?;
+    ledger::same_names(records, promise.last.keys().copied(), at.nested)?;
     let (mut lacks, mut moved_on) = (Vec::new(), false);
     for (stream, (sequence, digest)) in &promise.last {
         let record = records.iter().find(|record| record.stream == *stream);

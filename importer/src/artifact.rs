@@ -17,7 +17,6 @@ use registry::reference::ManifestRef;
 use serde_json::{Value, json};
 
 use crate::error::ImportError;
-use crate::limits::RECORD_MAX;
 use crate::paths::Destination;
 use crate::settled::{is_of_a_kind, settle};
 
@@ -167,20 +166,21 @@ pub(crate) async fn get(at: &Destination, tag: &Tag) -> Result<Option<ImageManif
     }
 }
 
-/// The content of an artifact that has one layer; `None` when the target has lost it.
+/// The content of an artifact that has one layer, of at most `max` bytes; `None` when the target has lost it.
 pub(crate) async fn content(
     at: &Destination,
     tag: &Tag,
     manifest: &ImageManifest,
+    max: u64,
 ) -> Result<Option<Bytes>, ImportError> {
     let [layer] = manifest.layers.as_slice() else {
         return Err(unusable(at, tag, format!("{} layers instead of one", manifest.layers.len())));
     };
-    if layer.size > RECORD_MAX {
-        return Err(unusable(at, tag, format!("{} bytes, at most {RECORD_MAX}", layer.size)));
+    if layer.size > max {
+        return Err(unusable(at, tag, format!("{} bytes, at most {max}", layer.size)));
     }
     let (digest, size) = (&layer.digest, layer.size);
-    match at.client.get_blob_bytes(at.host(), &at.ledger, digest, size, RECORD_MAX).await {
+    match at.client.get_blob_bytes(at.host(), &at.ledger, digest, size, max).await {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error.into()),

@@ -16,12 +16,12 @@ use registry::record::{STREAM_PREFIX as PREFIX, sequence_of};
 use serde::{Deserialize, Serialize};
 
 use crate::artifact::{self, unusable};
-use crate::durable;
 use crate::error::ImportError;
 use crate::limits::{QUESTIONS, READ_BACKS, RECORD_MAX, ROLLBACKS_TOLD, STREAMS_MAX};
 use crate::paths::Destination;
 use crate::rollback::RollbackError;
 use crate::survey::ask;
+use crate::{deleted, durable};
 
 /// The type of a record, in it and at the target.
 const KIND: &str = "application/vnd.bundle.ledger.v1+json";
@@ -228,6 +228,8 @@ pub(crate) struct Remote {
     pub(crate) records: Vec<Record>,
     /// The sequences that have a record.
     pub(crate) sequences: HashSet<(StreamId, Sequence)>,
+    /// What persons deleted there.
+    pub(crate) deleted: deleted::ByStream,
 }
 
 impl Remote {
@@ -266,13 +268,14 @@ pub(crate) async fn read_remote(at: &Destination) -> Result<Remote, ImportError>
     let mut records: Vec<Record> = records.into_iter().flatten().collect();
     records.sort_by_key(|record| record.stream);
     let sequences = tags.iter().filter_map(|tag| sequence_of(tag.as_str())).collect();
-    Ok(Remote { records, sequences })
+    let deleted = deleted::read(at, &tags).await?;
+    Ok(Remote { records, sequences, deleted })
 }
 
 async fn read_one(at: &Destination, stream: StreamId) -> Result<Option<Record>, ImportError> {
     let tag = tag(stream);
     let Some(manifest) = artifact::get(at, &tag).await? else { return Ok(None) };
-    let Some(bytes) = artifact::content(at, &tag, &manifest).await? else {
+    let Some(bytes) = artifact::content(at, &tag, &manifest, RECORD_MAX).await? else {
         tracing::warn!("the target has lost the content of its record `{tag}`: it counts as none");
         return Ok(None);
     };

@@ -14,7 +14,7 @@
 //! 7. [`prune`](mod@prune) removes what left the configuration; [`sequences`] leaves the record of what came, the [`ledger`] moves last; a [`receipt`] says what happened.
 //! 8. [`cluster`] makes of what stands at the target then the files that a cluster is given.
 //!
-//! Apart from that, [`rollback`](mod@rollback) sets a target back to what an earlier sequence left, [`shelf`] reads of sequences what somebody wants of them without an import, [`put_back`] brings again by digest what a target lost of sequences that it has had, and [`against`](mod@against) reads from a target what sequences promised to it.
+//! Apart from that, [`delete`](mod@delete) takes away what a person names, [`rollback`](mod@rollback) sets a target back to what an earlier sequence left, [`shelf`] reads of sequences what somebody wants of them without an import, [`put_back`] brings again by digest what a target lost of sequences that it has had, and [`against`](mod@against) reads from a target what sequences promised to it.
 //!
 //! A crash at any point leaves the old tags and the old record; the same command again finds what is
 //! there and goes on. The types follow the trust: `Received → Verified → Sequenced`.
@@ -24,6 +24,8 @@ mod artifact;
 mod cells;
 mod cluster;
 mod contents;
+mod delete;
+mod deleted;
 mod durable;
 mod error;
 #[cfg(fuzzing)]
@@ -72,6 +74,10 @@ pub use against::against;
 pub use cluster::{
     ClusterResources, DIRECTORY as CLUSTER_RESOURCES, Form, Kind, OfferedCatalog, ResourceOptions,
     catalogs, resources,
+};
+pub use delete::{
+    DeleteOptions, DeleteReport, DeletedName, Standing, StandingName, StandingRelease,
+    StandingThing, delete, standing,
 };
 pub use error::{Damage, ErrorKind, ImportError, Problem, WrongSize};
 pub use import::import;

@@ -78,6 +78,9 @@ pub const ROLLBACKS_TOLD: usize = 16;
 /// Bytes of a ledger record or a lease, which this program writes with less than 16 KiB.
 pub const RECORD_MAX: u64 = 64 * 1024;
 
+/// Bytes of the record of what was deleted. A release has 200 names of 200 bytes; this is 400 of them.
+pub const DELETED_MAX: u64 = 16 * 1024 * 1024;
+
 /// Streams in one target's ledger. A site follows one or a few.
 pub const STREAMS_MAX: usize = 256;
 

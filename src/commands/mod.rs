@@ -8,6 +8,8 @@ mod charts;
 mod completion;
 #[cfg(feature = "create")]
 mod create;
+#[cfg(all(feature = "create", feature = "import"))]
+mod delete;
 #[cfg(feature = "import")]
 mod describe;
 #[cfg(feature = "import")]
@@ -127,6 +129,8 @@ pub enum Command {
     Import(import::Args),
     #[cfg(feature = "import")]
     Prune(prune::Args),
+    #[cfg(all(feature = "create", feature = "import"))]
+    Delete(delete::Args),
     #[cfg(feature = "import")]
     Rollback(rollback::Args),
     #[cfg(feature = "import")]
@@ -172,6 +176,8 @@ impl Command {
             Self::Import(args) => import::run(args, &context).await,
             #[cfg(feature = "import")]
             Self::Prune(args) => prune::run(args, &context).await,
+            #[cfg(all(feature = "create", feature = "import"))]
+            Self::Delete(args) => delete::run(args, &context).await,
             #[cfg(feature = "import")]
             Self::Rollback(args) => rollback::run(args, &context).await,
             #[cfg(feature = "import")]

@@ -131,6 +131,10 @@ fn lines(report: &RollbackReport, text: &mut String) -> std::fmt::Result {
         writeln!(text, "    {}  {from} -> {}", plain(&tag.name), tag.to.short())?;
     }
     more(text, report.tags_back.len())?;
+    if report.deletes_undone {
+        let verb = if *dry_run { "stand again" } else { "stand again now" };
+        writeln!(text, "  names that `bundle delete` took away since {verb}")?;
+    }
     text.push_str(&super::prune::lines(&report.removed, *dry_run));
     let repositories = &report.removed.repositories;
     for repository in repositories.iter().take(LINES) {

@@ -3,11 +3,12 @@
 //! In: a catalog. Out: values that print as JSON. What must hold: what is wrong with a channel is a part of the answer, no
 //! failure; each entry of a channel stands in it once, whatever its updates are.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
+use super::fields;
 use super::graph::{Graph, check_package};
 use super::model::{Bundle, Catalog, Channel, Package};
 use super::select::{Fault, Reason};
@@ -151,6 +152,19 @@ pub fn view(
 /// Every package of a catalog, by name.
 pub fn all(catalog: &Catalog, store: &Store) -> Result<Vec<PackageView>, StoreError> {
     catalog.packages.iter().map(|(name, package)| view(name, package, None, store)).collect()
+}
+
+/// Every image that the bundles of a catalog need, as the catalog writes it.
+pub fn images(catalog: &Catalog, store: &Store) -> Result<BTreeSet<String>, StoreError> {
+    let mut images = BTreeSet::new();
+    for bundle in catalog.packages.values().flat_map(|package| package.bundles.values()) {
+        // One whose images cannot be read was not carried.
+        let Ok(of_bundle) = fields::images(&store.object(bundle.object)?) else { continue };
+        images.insert(of_bundle.bundle);
+        images.extend(of_bundle.related.into_iter().map(|(_, image)| image));
+    }
+    images.remove("");
+    Ok(images)
 }
 
 fn of_channel(

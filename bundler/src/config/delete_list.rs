@@ -38,17 +38,22 @@ pub struct DeleteImageList {
 
 impl DeleteImageList {
     /// Reads and checks a file, with warnings. Errors: unreadable, larger than 8 MiB, or refused content, to which names
-    /// belong that are not below the destination.
-    pub fn load(path: &Path, target: &Target) -> Result<(Self, Vec<Finding>), ConfigErrors> {
+    /// belong that are not below the destination. `joined`: where few path components are allowed, a name may be joined to the
+    /// destination's own by a dash.
+    pub fn load(
+        path: &Path,
+        target: &Target,
+        joined: bool,
+    ) -> Result<(Self, Vec<Finding>), ConfigErrors> {
         let (bytes, name) = read(path)?;
-        Self::parse_bytes(&bytes, &name, target)
+        Self::parse_bytes(&bytes, &name, (target, joined))
     }
 
     /// Checks the bytes of a file; `file` is only its name in messages. Errors: as `load`.
     pub fn parse_bytes(
         bytes: &[u8],
         file: &str,
-        target: &Target,
+        target: (&Target, bool),
     ) -> Result<(Self, Vec<Finding>), ConfigErrors> {
         parsed(bytes, file, |root, report| document(root, report, target))
     }
@@ -73,7 +78,11 @@ impl DeleteImageList {
     }
 }
 
-fn document(root: &Item<'_>, report: &mut Report, target: &Target) -> Option<DeleteImageList> {
+fn document(
+    root: &Item<'_>,
+    report: &mut Report,
+    target: (&Target, bool),
+) -> Option<DeleteImageList> {
     let mut fields = root.fields(report, "kind: DeleteImageList")?;
     for (name, expected) in [("kind", KIND), ("apiVersion", API_VERSION)] {
         let text = fields.required(report, name)?;
@@ -91,7 +100,7 @@ fn document(root: &Item<'_>, report: &mut Report, target: &Target) -> Option<Del
     (!report.has_errors()).then_some(DeleteImageList { items })
 }
 
-fn one(item: &Item<'_>, report: &mut Report, target: &Target) -> Option<DeleteItem> {
+fn one(item: &Item<'_>, report: &mut Report, target: (&Target, bool)) -> Option<DeleteItem> {
     let mut entry: Fields<'_> = item.fields(report, "imageReference: docker://host/path:tag")?;
     let name = entry.text(report, "imageName");
     let text = entry.required(report, "imageReference");
@@ -102,7 +111,7 @@ fn one(item: &Item<'_>, report: &mut Report, target: &Target) -> Option<DeleteIt
     if !below(&reference, target) {
         const HINT: &str =
             "name the destination that the list was made for, or make the list anew for this one";
-        let problem = format!("{} is not below {target}", quote(&text.value));
+        let problem = format!("{} is not below {}", quote(&text.value), target.0);
         report.error(&text.spot, problem, HINT);
         return None;
     }
@@ -111,8 +120,9 @@ fn one(item: &Item<'_>, report: &mut Report, target: &Target) -> Option<DeleteIt
 }
 
 /// Whether a name stands at the target: by whole components, so that `team` has nothing of `team-two`.
-fn below(reference: &Reference, target: &Target) -> bool {
+fn below(reference: &Reference, (target, joined): (&Target, bool)) -> bool {
     let Some(namespace) = &target.namespace else { return reference.registry == target.registry };
     let rest = reference.repository.as_str().strip_prefix(namespace.as_str());
-    reference.registry == target.registry && rest.is_some_and(|rest| rest.starts_with('/'))
+    reference.registry == target.registry
+        && rest.is_some_and(|rest| rest.starts_with('/') || (joined && rest.starts_with('-')))
 }

@@ -261,9 +261,10 @@ fn header(fields: &mut Fields<'_>, report: &mut Report) -> Option<ApiVersion> {
     match kind.as_ref().map(|text| text.value.as_str()) {
         Some("ImageSetConfiguration") => {}
         Some("DeleteImageSetConfiguration") => {
-            const HINT: &str = "take it out of the file of kind ImageSetConfiguration instead: the import of the next sequence \
-                removes it from the target";
-            let problem = "the kind `DeleteImageSetConfiguration` is not supported here yet";
+            const HINT: &str = "`bundle delete --config FILE docker://HOST/NAMESPACE` takes away from a target what it names; \
+                here, take it out of the file of kind ImageSetConfiguration";
+            let problem =
+                "a `DeleteImageSetConfiguration` says what is to be deleted, and not what to carry";
             report.error(&kind?.spot, problem, HINT);
             return None;
         }

@@ -23,6 +23,13 @@ impl VersionRange {
     pub fn is_open(&self) -> bool {
         self.min.is_none() && self.max.is_none()
     }
+
+    /// Whether a version is in it, by precedence. What is no version is in none.
+    pub fn contains(&self, version: &str) -> bool {
+        let Ok(version) = version.parse::<Version>() else { return false };
+        self.min.as_ref().is_none_or(|min| min.cmp_precedence(&version).is_le())
+            && self.max.as_ref().is_none_or(|max| max.cmp_precedence(&version).is_ge())
+    }
 }
 
 /// Takes both fields and refuses a reversed range.

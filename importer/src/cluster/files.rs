@@ -47,7 +47,7 @@ pub(super) fn make(
     form: Form,
     warnings: &mut Vec<String>,
 ) -> Result<Files, ImportError> {
-    let stated = Stated::of(&standing.resources, warnings);
+    let stated = Stated::standing(standing, warnings);
     let named = Named::of(&standing.images, &stated, site, warnings)?;
     let mut files = Files::new();
     let mut put = |name: &str, documents: &[Node]| {

@@ -260,7 +260,7 @@ async fn write(
 ) -> Result<ClusterResources, ImportError> {
     let made = files::make(standing, site, form, &mut warnings)?;
     // What is wrong there was told when the files were made.
-    let stated = Stated::of(&standing.resources, &mut Vec::new());
+    let stated = Stated::standing(standing, &mut Vec::new());
     let mut charts = Charts::new(stated.charts.values(), from.as_ref());
     let directory = to.to_owned();
     let writing = move || {

@@ -20,6 +20,7 @@ use tokio::runtime::Handle;
 
 use super::replay::{Replay, Standing};
 use crate::artifact::{self, unusable};
+use crate::deleted::{self, Name};
 use crate::error::ImportError;
 use crate::ledger::{Record, Remote};
 use crate::limits::{RECORDS_AT_ONCE, RESOURCES_MAX};
@@ -50,6 +51,29 @@ pub(crate) enum Back {
     Whole,
     /// To the first that has a record: what was ever set.
     First,
+}
+
+/// Takes sequences, ascending, into what stood before them, and between them what was deleted at the target. Also what the
+/// last one states.
+pub(crate) async fn replay<F: Follow>(
+    at: &Destination,
+    stream: StreamId,
+    sequences: &[Known],
+    deleted: &[Name],
+    mut follower: F,
+) -> Result<(F, Vec<Resource>), ImportError> {
+    let mut deleted = deleted.iter().peekable();
+    let mut resources = Vec::new();
+    for one in sequences {
+        while let Some(name) = deleted.next_if(|name| name.after < one.sequence) {
+            follower.remove(&name.repository, name.removal());
+        }
+        (follower, resources) = index(at, stream, one, follower).await?;
+    }
+    for name in deleted {
+        follower.remove(&name.repository, name.removal());
+    }
+    Ok((follower, resources))
 }
 
 /// Sequences of a stream that have no record at the target, though what stands depends on them.
@@ -98,11 +122,8 @@ pub(super) async fn standing(
                  import --put-back --from DIR` with their media puts the records back"
             )
         }));
-        let mut replay = Replay::default();
-        let mut resources = Vec::new();
-        for one in &known {
-            (replay, resources) = index(at, stands.stream, one, replay).await?;
-        }
+        let deleted = deleted::of(&remote.deleted, stream);
+        let (replay, resources) = replay(at, stream, &known, deleted, Replay::default()).await?;
         if known.last().is_some_and(|last| last.sequence == stands.sequence) {
             standing.resources.extend(resources);
         }

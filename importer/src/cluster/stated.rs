@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 
 use super::catalogs::Template;
 use super::charts::Chart;
+use super::replay::Standing;
 use crate::limits::SIGNATURE_MAX;
 
 /// A release that stands.
@@ -27,6 +28,9 @@ pub(crate) struct Release {
     /// Below the target's namespace.
     pub(crate) repository: Repository,
     pub(crate) tag: Tag,
+    /// The channels that it was chosen from.
+    #[serde(default)]
+    pub(crate) channels: Vec<String>,
     /// Whether it has a valid signature.
     #[serde(default = "yes")]
     pub(crate) signed: bool,
@@ -69,6 +73,21 @@ impl Stated {
                 ));
             }
         }
+        stated
+    }
+
+    /// Reads what standing sequences state, of what stands. A person may have deleted it at the target since.
+    pub(crate) fn standing(standing: &Standing, warnings: &mut Vec<String>) -> Self {
+        let mut stated = Self::of(&standing.resources, warnings);
+        let there: BTreeSet<(&Repository, &Tag)> =
+            standing.images.iter().map(|image| (&image.repository, &image.tag)).collect();
+        let stands = |repository: &Repository, tag: &Tag| there.contains(&(repository, tag));
+        stated.releases.retain(|one| stands(&one.repository, &one.tag));
+        let signed: BTreeSet<Digest> = stated.releases.iter().map(|one| one.digest).collect();
+        stated.signatures.retain(|(digest, _), _| signed.contains(digest));
+        stated.graph = stated.graph.filter(|one| stands(&one.repository, &one.tag));
+        stated.catalogs.retain(|one, _| stands(&one.repository, &one.tag));
+        stated.charts.retain(|_, one| stands(&one.repository, &one.tag));
         stated
     }
 

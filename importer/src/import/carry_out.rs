@@ -8,7 +8,7 @@ use format_spec::{Repository, Tag};
 use registry::client::Product;
 use tokio::sync::Semaphore;
 
-use super::{Known, Run, summary};
+use super::{Known, Run, gone, summary};
 use crate::error::ImportError;
 use crate::ledger::{self, Record};
 use crate::limits::{MANIFEST_ROOM, READ_BACKS};
@@ -21,7 +21,7 @@ use crate::report::{ImportedSequence, Outcome};
 use crate::subjects::Subjects;
 use crate::survey::{self, Work};
 use crate::uploads::Uploads;
-use crate::{receipt, sequences};
+use crate::{deleted, receipt, sequences};
 
 impl Run {
     /// Content, then tags, then the record, then the receipt.
@@ -35,6 +35,7 @@ impl Run {
         lease: &Lease,
     ) -> Result<(ImportedSequence, Vec<String>), ImportError> {
         let (whole, by_digest) = (one.step == Step::Accept, one.step == Step::PutBack);
+        let one_more = one.step == Step::Repair;
         let push = Push {
             at: self.at.clone(),
             places,
@@ -51,7 +52,12 @@ impl Run {
         push.content(&work, whole).await?;
         push.uploads.end();
         let lost = survey::manifests(&self.at, &push.places, index).await?;
-        if let Some((n, id)) = lost.first() {
+        let mut lost = Work { manifests: lost, ..Work::default() };
+        if one_more {
+            let deleted = deleted::of(&known.remote.deleted, record.stream);
+            gone::leave_out(&mut lost, push.sequence.verified(), deleted);
+        }
+        if let Some((n, id)) = lost.manifests.first() {
             let place = &push.places[*id as usize];
             let digest = index.manifests[*n].digest;
             return Err(ImportError::Lost(format!("{}/{place}@{digest}", self.at.host())));

@@ -4,6 +4,7 @@
 //! after which the same command goes on.
 
 mod carry_out;
+mod gone;
 mod prepare;
 
 use std::path::PathBuf;
@@ -23,7 +24,7 @@ use crate::report::{Imported, ImportedSequence, Outcome, Pruned};
 use crate::sparse::Sparse;
 use crate::survey::{self, Promised, Work};
 use crate::verify::Verified;
-use crate::{ClusterResources, ImportOptions, cluster, put_back, receipt, sequences};
+use crate::{ClusterResources, ImportOptions, cluster, deleted, put_back, receipt, sequences};
 
 /// Imports the sequences in the directories that the target does not have yet.
 pub async fn import(options: ImportOptions) -> Result<Imported, ImportError> {
@@ -177,7 +178,7 @@ impl Run {
             return Ok(summary(one.verified(), Outcome::Known));
         }
         let places = self.at.places(&one.verified().index)?;
-        let work = self.work(&one, &places);
+        let work = self.work(&one, &places, known);
         let work = if step == Step::Accept && !dry_run {
             // Beside each other: whoever holds the lease meanwhile, it ends in a refusal. Both to their ends, so
             // that a lease is never left behind.
@@ -244,6 +245,11 @@ impl Run {
             return Ok(report);
         }
         self.take_lease(known, lease).await?;
+        let deleted = deleted::of(&known.remote.deleted, one.verified().head.stream);
+        let unsigned = match step {
+            Step::Accept => gone::told(one.verified(), deleted, &self.options.target.to_string()),
+            _ => None,
+        };
         let change = self.change(&one, known).await?;
         let lease = lease.as_ref().expect("taken just now");
         let (report, warnings) = tokio::select! {
@@ -257,6 +263,7 @@ impl Run {
         if let Some(change) = change {
             self.names = Some(Ok(change.after));
         }
+        self.warnings.extend(unsigned);
         Ok(report)
     }
 
@@ -297,7 +304,12 @@ impl Run {
     }
 
     /// What is to be done for a sequence.
-    async fn work(&self, one: &Arranged, places: &[Repository]) -> Result<Work, ImportError> {
+    async fn work(
+        &self,
+        one: &Arranged,
+        places: &[Repository],
+        known: &Known,
+    ) -> Result<Work, ImportError> {
         let index = &one.verified().index;
         let at = &self.at;
         let promised = self.options.dry_run.then_some(&self.promised);
@@ -311,7 +323,12 @@ impl Run {
             Step::PutBack => (survey::manifests(at, places, index).await?, Vec::new()),
             Step::Accept | Step::Past => (survey::all_manifests(index), survey::all_tags(index)),
         };
-        Ok(Work { blobs, required, manifests, tags, present })
+        let mut work = Work { blobs, required, manifests, tags, present };
+        if one.step == Step::Repair {
+            let stream = one.verified().head.stream;
+            gone::leave_out(&mut work, one.verified(), deleted::of(&known.remote.deleted, stream));
+        }
+        Ok(work)
     }
 
     /// Takes the lease, once, and makes sure that nobody moved the target since it was asked.
@@ -327,7 +344,9 @@ impl Run {
         let taken = Lease::take(&self.at).await?;
         let now = ledger::read_remote(&self.at).await;
         match now {
-            Ok(now) if now.records == known.remote.records => {
+            Ok(now)
+                if now.records == known.remote.records && now.deleted == known.remote.deleted =>
+            {
                 *lease = Some(taken);
                 Ok(())
             }

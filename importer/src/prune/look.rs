@@ -171,6 +171,18 @@ async fn read(at: &Destination, place: &Repository, digest: Digest) -> Result<Re
     })
 }
 
+/// What a manifest of the target names; `None` when it is not there or cannot be read.
+pub(crate) async fn read_links(
+    at: &Destination,
+    place: &Repository,
+    digest: Digest,
+) -> Result<Option<Links>, ImportError> {
+    match read(at, place, digest).await? {
+        Read::There(links, _) => Ok(Some(links)),
+        Read::Absent | Read::Unclear(_) => Ok(None),
+    }
+}
+
 /// What a manifest names.
 pub(crate) fn links(manifest: &Manifest) -> Links {
     Links {

@@ -22,6 +22,7 @@ use registry::reference::ManifestRef;
 use serde_json::json;
 
 use crate::cluster::records::{self, Back};
+use crate::deleted::{self, Name};
 use crate::durable;
 use crate::error::ImportError;
 use crate::ledger::{Record, Remote};
@@ -29,9 +30,9 @@ use crate::paths::Destination;
 use crate::report::{Pruned, PrunedRepository};
 use crate::verify::Verified;
 pub use command::{PruneOptions, PruneReport, prune};
+pub(crate) use look::{links, read_links};
 pub(crate) use names::{Ever, Names, Standing};
-pub(crate) use plan::Asked;
-use plan::Links;
+pub(crate) use plan::{Asked, Links, subject_of};
 use remove::Remover;
 
 /// The names at a target, or why they cannot be known; then nothing is taken away.
@@ -64,11 +65,12 @@ pub(crate) async fn read_streams(
             if let Some(hole) = holes.iter().find(|(_, missing)| *missing.end() > from) {
                 return Ok(Err(lost(hole)));
             }
-            let mut read = follow(at, stands, &known, names.clone()).await?;
+            let deleted = deleted::of(&remote.deleted, stream);
+            let mut read = follow(at, stands, (&known, deleted), names.clone()).await?;
             if back == Back::First {
                 // What a rollback could not remove.
                 let behind = records::behind(at, remote, stands).await?;
-                read.recall(follow(at, stands, &behind, Names::default()).await?);
+                read.recall(follow(at, stands, (&behind, &[]), Names::default()).await?);
             }
             Ok(Ok(read))
         };
@@ -90,17 +92,15 @@ pub(crate) fn lost(hole: &records::Hole) -> String {
     )
 }
 
-/// Takes the sequences of one stream into the names.
+/// Takes the sequences of one stream into the names, and what was deleted between them.
 pub(crate) async fn follow(
     at: &Destination,
     stands: &Record,
-    sequences: &[records::Known],
+    (sequences, deleted): (&[records::Known], &[Name]),
     names: Names,
 ) -> Result<Names, ImportError> {
-    let mut follower = names.follow(at, stands.stream, stands.nested(at.nested));
-    for one in sequences {
-        (follower, _) = records::index(at, stands.stream, one, follower).await?;
-    }
+    let follower = names.follow(at, stands.stream, stands.nested(at.nested));
+    let (follower, _) = records::replay(at, stands.stream, sequences, deleted, follower).await?;
     Ok(follower.names)
 }
 

@@ -58,6 +58,14 @@ impl Names {
         names.map(|((place, name), digest)| (place, name, *digest))
     }
 
+    /// A person deleted a name, whoever set it.
+    pub(crate) fn forget(&mut self, place: &Repository, name: &ManifestRef) {
+        let key = (place.clone(), name.clone());
+        for stream in self.streams.values_mut() {
+            stream.remove(&key);
+        }
+    }
+
     /// Remembers what `other` ever set; nothing of it stands because of that.
     pub(crate) fn recall(&mut self, other: Self) {
         self.named.extend(other.named);

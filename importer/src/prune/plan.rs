@@ -71,7 +71,7 @@ fn is_going(asked: &Asked, tag: &Tag, digest: &Digest) -> bool {
 }
 
 /// The subject of a list of referrers, `sha256-<hex>`; with `.sig` and the like behind it, of a signature.
-fn subject_of(tag: &Tag) -> Option<(Digest, &str)> {
+pub(crate) fn subject_of(tag: &Tag) -> Option<(Digest, &str)> {
     let rest = tag.as_str().strip_prefix("sha256-")?;
     let (hex, suffix) = rest.split_at_checked(64)?;
     let subject = format!("sha256:{hex}").parse().ok()?;

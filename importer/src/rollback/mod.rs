@@ -33,7 +33,7 @@ use crate::prune::{self, Asked, Planned};
 use crate::report::Pruned;
 use crate::settled::settle;
 use crate::survey::{answers, ask};
-use crate::{durable, receipt};
+use crate::{deleted, durable, receipt};
 pub use error::RollbackError;
 pub use presence::Gone;
 use state::State;
@@ -101,6 +101,9 @@ pub struct RollbackReport {
     pub missing: Vec<Gone>,
     /// The sequences whose media bring that, ascending.
     pub media: Vec<Sequence>,
+    /// Whether names come back that `bundle delete` took away.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub deletes_undone: bool,
     /// The files for clusters that were written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cluster_resources: Option<ClusterResources>,
@@ -118,6 +121,7 @@ impl RollbackReport {
             && self.tags_back.is_empty()
             && self.removed.is_nothing()
             && self.missing.is_empty()
+            && !self.deletes_undone
     }
 }
 
@@ -215,6 +219,7 @@ async fn plan(
     }
     planned.blobs.retain(|blob, _| !found.blobs.contains(blob));
     let settled = stands.last() == state.last
+        && state.deleted.is_none()
         && stands.unfinished().is_none()
         && mine.is_none_or(|mine| !mine.is_newer(&stands));
     let report = RollbackReport {
@@ -228,6 +233,7 @@ async fn plan(
         bytes_removed: planned.blobs.values().sum(),
         media: presence::media(&missing),
         missing,
+        deletes_undone: state.deleted.is_some(),
         cluster_resources: None,
         receipt: None,
         warnings,
@@ -371,6 +377,9 @@ async fn carry_out(
     let record = match begun {
         Some(begun) => {
             lease.holder().await?;
+            if let Some(deleted) = &state.deleted {
+                deleted::write(at, deleted).await?;
+            }
             let ended = begun.end(state.tail);
             ledger::write_remote(at, &ended).await?;
             ended

@@ -11,6 +11,7 @@ use format_spec::{Repository, Sequence};
 
 use super::RollbackError;
 use crate::cluster::records::{self, Back};
+use crate::deleted::Deleted;
 use crate::error::ImportError;
 use crate::ledger::{Record, Remote};
 use crate::paths::Destination;
@@ -26,6 +27,8 @@ pub(super) struct State {
     pub(super) names: Names,
     /// What later sequences of the stream set.
     pub(super) later: BTreeMap<Repository, Ever>,
+    /// The record of what was deleted as it was then, where something was deleted since.
+    pub(super) deleted: Option<Deleted>,
     /// The sequences up to it of which there is a record.
     pub(super) sequences: Vec<records::Known>,
 }
@@ -63,8 +66,13 @@ pub(super) async fn read(
     others.retain(|record| record.stream != stands.stream);
     let others = prune::read_streams(at, remote, &others, Back::Whole).await?;
     let others = others.map_err(|reason| ImportError::Unknown { target: target(), reason })?;
-    let mut names = prune::follow(at, stands, &sequences, others).await?;
-    let later = prune::follow(at, stands, &after, Names::default()).await?;
+    // What the sequence left there is what stood before anything of it was deleted.
+    let now = remote.deleted.get(&stands.stream);
+    let then = now.map(|now| now.until(sequence));
+    let deleted = then.as_ref().map_or(&[][..], Deleted::names);
+
+    let mut names = prune::follow(at, stands, (&sequences, deleted), others).await?;
+    let later = prune::follow(at, stands, (&after, &[]), Names::default()).await?;
     let came = later.ever.clone();
     names.recall(later);
     let one = sequences.last().expect("the one that was found");
@@ -73,6 +81,7 @@ pub(super) async fn read(
         tail: one.tail.clone(),
         names,
         later: came,
+        deleted: then.filter(|then| now.is_some_and(|now| now.names() != then.names())),
         sequences,
     })
 }

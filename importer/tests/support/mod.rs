@@ -26,7 +26,10 @@ use format_spec::keys::{PublicKey, SecretKey};
 use format_spec::limits::{CELL, PART_DEFAULT};
 use format_spec::part::{FileName, Layout, header, member_name, table_member};
 use format_spec::{Digest, Repository, Sequence, StreamId, codec, seal};
-use importer::{ImportError, ImportOptions, Imported};
+use importer::{
+    DeleteOptions, DeleteReport, ImportError, ImportOptions, Imported, PruneOptions, PruneReport,
+    RollbackOptions, RollbackReport,
+};
 use registry::client::{Client, ClientOptions, RetryPolicy};
 use registry::media_type::{OCI_CONFIG, OCI_INDEX, OCI_LAYER_GZIP, OCI_MANIFEST};
 use registry::progress::Progress;
@@ -592,4 +595,55 @@ pub fn listing(directory: &Path) -> Vec<(String, Digest, std::time::SystemTime)>
         .collect();
     files.sort();
     files
+}
+
+/// Prunes a target.
+pub async fn prune(bench: &Bench, dry_run: bool) -> PruneReport {
+    importer::prune(PruneOptions {
+        target: target(&bench.host),
+        workspace: bench.workspace.path().to_owned(),
+        dry_run,
+        max_nested_paths: 0,
+        client: client(&bench.host),
+        progress: Arc::new(Progress::default()),
+        cancel: CancellationToken::new(),
+    })
+    .await
+    .unwrap()
+}
+
+/// Sets a stream of a target back.
+pub async fn back(bench: &Bench, stream: StreamId, to: Sequence) -> RollbackReport {
+    importer::rollback(RollbackOptions {
+        to,
+        stream: Some(stream),
+        target: target(&bench.host),
+        workspace: bench.workspace.path().to_owned(),
+        dry_run: false,
+        skip_pruning: false,
+        max_nested_paths: 0,
+        resources: bench.workspace.path().join("cluster-resources"),
+        client: client(&bench.host),
+        progress: Arc::new(Progress::default()),
+        cancel: CancellationToken::new(),
+    })
+    .await
+    .unwrap()
+}
+
+/// Deletes names, as `repository:tag` or `repository@digest` below the namespace.
+pub async fn delete(bench: &Bench, names: &[String]) -> Result<DeleteReport, ImportError> {
+    let full = |name: &String| format!("{}/mirror/{name}", bench.host).parse().unwrap();
+    importer::delete(DeleteOptions {
+        names: names.iter().map(full).collect(),
+        target: target(&bench.host),
+        workspace: bench.workspace.path().to_owned(),
+        dry_run: false,
+        max_nested_paths: 0,
+        resources: bench.workspace.path().join("cluster-resources"),
+        client: client(&bench.host),
+        progress: Arc::new(Progress::default()),
+        cancel: CancellationToken::new(),
+    })
+    .await
 }

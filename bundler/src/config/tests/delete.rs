@@ -17,7 +17,7 @@ fn faults(text: &str, expected: &[&str]) {
 
 fn list(text: &str, target: &str) -> Result<DeleteImageList, ConfigErrors> {
     let target: Target = target.parse().expect("a target");
-    DeleteImageList::parse_bytes(text.as_bytes(), "c.yaml", &target).map(|(list, _)| list)
+    DeleteImageList::parse_bytes(text.as_bytes(), "c.yaml", (&target, false)).map(|(list, _)| list)
 }
 
 #[track_caller]

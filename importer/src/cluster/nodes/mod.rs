@@ -103,7 +103,7 @@ pub(super) fn make(
     access: &Access,
     warnings: &mut Vec<String>,
 ) -> Result<Files, ImportError> {
-    let stated = Stated::of(&standing.resources, warnings);
+    let stated = Stated::standing(standing, warnings);
     let named = Named::of(&standing.images, &stated, site, warnings)?;
     // A node asks by tag and by digest, whatever the configuration did, and makes no difference between kinds of content.
     let pairs: BTreeSet<Pair> = named
