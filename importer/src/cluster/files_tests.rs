@@ -29,6 +29,18 @@ fn additional(repository: &str, tag: &str, source: &str) -> Image {
     image(repository, tag, source, ContentClass::Additional)
 }
 
+#[test]
+fn what_was_deleted_is_not_stated() {
+    let mut standing = release();
+    standing.images.retain(|image| image.repository.as_str() != "openshift/graph-image");
+    let at = site("docker://m.lan/team", 0);
+    let (text, _) = shown(&standing, &at, Form::default());
+    assert!(!text.contains("UpdateService") && text.contains("signature-configmap"), "{text}");
+    standing.images.retain(|image| image.repository.as_str() != REPOSITORY);
+    let (text, _) = shown(&standing, &at, Form::default());
+    assert!(!text.contains("signature-configmap"), "{text}");
+}
+
 /// A release of two components, signed, with its graph image.
 fn release() -> Standing {
     let from = format!("quay.io/openshift-release-dev/ocp-release@sha256:{HEX}");
@@ -223,8 +235,8 @@ spec:
 
 #[test]
 fn nested_paths_have_repositories() {
-    let images = vec![additional("acme/app", "1", "quay.io/acme/app:1")];
-    let standing = Standing { images, ..release() };
+    let mut standing = release();
+    standing.images.push(additional("acme/app", "1", "quay.io/acme/app:1"));
     let (text, _) = shown(&standing, &site("docker://m.lan/team", 2), Form::default());
     assert!(
         text.contains("  - source: quay.io/acme/app\n    mirrors:\n    - m.lan/team/acme-app\n"),
@@ -284,13 +296,12 @@ spec:
 #[test]
 fn catalogs_have_an_object_of_each_kind() {
     let resource = |name: &str| Resource { name: name.to_owned(), content: b"{}".to_vec() };
+    let images = ["redhat", "other"].map(|of| {
+        let name = format!("{of}/redhat-operator-index");
+        image(&name, "v4.18", "oci:///w/made/catalog", ContentClass::Operator)
+    });
     let standing = Standing {
-        images: vec![image(
-            "redhat/redhat-operator-index",
-            "v4.18",
-            "oci:///w/made/catalog",
-            ContentClass::Operator,
-        )],
+        images: images.into(),
         resources: vec![
             resource("catalog/redhat/redhat-operator-index/v4.18"),
             resource("catalog/other/redhat-operator-index/v4.18"),
@@ -391,7 +402,10 @@ fn the_real_schemas_hold_catalogs() {
         ["1", "2"].map(|tag| format!("catalog/a/index/{tag}")).into_iter().zip(["", stated]);
     let resources =
         resources.map(|(name, content)| Resource { name, content: content.as_bytes().to_vec() });
-    let standing = Standing { resources: resources.collect(), ..Standing::default() };
+    let images =
+        ["1", "2"].map(|tag| image("a/index", tag, "oci:///w/made", ContentClass::Operator));
+    let standing =
+        Standing { images: images.into(), resources: resources.collect(), ..Standing::default() };
     let at = site("docker://10.0.0.1:5000/ns", 0);
     let directory = tempfile::tempdir().unwrap();
     for (name, bytes) in make(&standing, &at, Form::default(), &mut Vec::new()).unwrap() {

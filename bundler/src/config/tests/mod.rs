@@ -162,7 +162,9 @@ fn the_header_is_checked() {
     refused("kind: Pod\n", &["1:7: kind: the kind `Pod` is not supported"]);
     refused(
         "kind: DeleteImageSetConfiguration\ndelete: {}\n",
-        &["1:7: kind: a `DeleteImageSetConfiguration` says what is to be deleted, and not what to carry"],
+        &[
+            "1:7: kind: a `DeleteImageSetConfiguration` says what is to be deleted, and not what to carry",
+        ],
     );
     refused(
         "kind: ImageSetConfiguration\napiVersion: v1\nmirror: {}\n",
