@@ -7,6 +7,7 @@ mod support;
 use fs_err as fs;
 use support::charts::{chart, push_images};
 use support::command::Run;
+use support::crash::{killed_at, points};
 use support::operators::{Catalogs, INDEX};
 use support::releases::Releases;
 use support::server::{Kind, fs_write};
@@ -109,7 +110,7 @@ fn the_whole_way(site: &Site) {
     assert!(at("acme/more", "1") && !at("acme/app", "1"));
     site.import_into(&target, "one", &["--dry-run"]).ok();
     let key = site.key();
-    site.bundle(&[
+    let proven = site.bundle(&[
         "verify",
         "--from",
         text(&site.path("one")),
@@ -119,8 +120,9 @@ fn the_whole_way(site: &Site) {
         &format!("docker://{target}"),
         "--workspace",
         text(&site.path("disconnected")),
-    ])
-    .ok();
+    ]);
+    // The image that is not there is not said to be proven.
+    proven.ok().says(" 2 manifests, ");
     let prune = site.bundle(&[
         "prune",
         &format!("docker://{target}"),
@@ -167,6 +169,68 @@ fn the_whole_way(site: &Site) {
     site.create("three", &["--full"]).ok();
     site.import_into(&target, "three", &[]).ok();
     assert!(at("acme/more", "2"));
+}
+
+#[test]
+fn the_command_that_the_list_names_works_as_it_stands() {
+    let site = Site::new();
+    site.source.registry.image("acme/app", "1", &[&noise(1, 2_000)]);
+    site.images(&["acme/app:1"]);
+    site.create("one", &[]).ok();
+    let target = format!("{}/some/team", site.target.host);
+    site.import_into(&target, "one", &["--max-nested-paths", "2"]).ok();
+    let config = images(&site, &["acme/app:1"]);
+    let nested = ["--max-nested-paths", "2"];
+    let generated =
+        delete(&site, &target, &[&["--config", &config, "--generate"], &nested[..]].concat()).ok();
+    let (_, line) = generated.stdout.rsplit_once("`bundle ").unwrap();
+    let line = line.trim_end().trim_end_matches('`');
+    let words: Vec<&str> = line.split(' ').chain(["--auto-approve"]).collect();
+    site.bundle(&words).ok().says("1 name deleted");
+    assert!(site.target.all_tags().iter().all(|tag| !tag.contains("acme-app")));
+}
+
+/// Killed with SIGKILL, it is finished by the same command: at the target and in the files for clusters.
+#[test]
+fn killed_at_any_point_it_is_finished_by_the_same_command() {
+    let site = Site::new();
+    let source = &site.source.registry;
+    let app = source.image("gone/app", "1", &[&noise(1, 2_000)]);
+    source.referrer_by_tag(&app, "application/vnd.example.signature", b"signed");
+    source.image("stays/app", "1", &[&noise(2, 2_000)]);
+    site.images(&["gone/app:1", "stays/app:1"]);
+    site.create("one", &[]).ok();
+    let config = images(&site, &["gone/app:1"]);
+    let workspace = site.path("disconnected");
+    let command = |target: &str| {
+        let named = format!("docker://{target}");
+        let fixed = ["delete", &named, "--auto-approve", "--config", &config];
+        site.command(&[&fixed[..], &["--workspace", text(&workspace)]].concat())
+    };
+    let fresh = |name: &str| {
+        let target = format!("{}/{name}", site.target.host);
+        site.import_into(&target, "one", &[]).ok();
+        target
+    };
+    let all = points(&mut command(&fresh("whole")));
+    let resources = workspace.join("cluster-resources");
+    for n in (1..=all).step_by(2) {
+        let namespace = format!("n{n}");
+        let target = fresh(&namespace);
+        killed_at(&mut command(&target), n);
+        Run::of(&mut command(&target)).ok();
+        let left = site.target.tags(&format!("{namespace}/gone/app"));
+        assert!(left.is_empty(), "killed at {n} of {all}: {left:?}");
+        let there = site.target.manifest(&format!("{namespace}/gone/app"), &app.digest.to_string());
+        assert!(there.is_none(), "killed at {n} of {all}");
+        assert!(site.target.manifest(&format!("{namespace}/stays/app"), "1").is_some());
+        for file in tree(&resources) {
+            let written = fs::read_to_string(resources.join(&file)).unwrap_or_default();
+            assert!(!written.contains("gone"), "killed at {n} of {all}: {file}: {written}");
+        }
+    }
+    let again = Run::of(&mut command(&format!("{}/whole", site.target.host))).ok();
+    assert!(again.stdout.contains("deleted before"), "{}", again.stdout);
 }
 
 fn source_digest(site: &Site, repository: &str, tag: &str) -> String {

@@ -133,7 +133,8 @@ fn a_target_is_held_against_what_was_promised() {
     let run = against(&site, &["one", "two"]).refused(&[66]).says("team/c:1 is not at the target");
     run.says("was not imported yet: the target stands at sequence 1").says("import what follows");
     site.import("two", &[]).ok();
-    against(&site, &["one", "two"]).ok().says("4 tags").says("5 manifests");
+    // One of the five left with the second sequence.
+    against(&site, &["one", "two"]).ok().says("4 tags").says("4 manifests");
     // The first one alone: a later sequence moved its name, which is told.
     against(&site, &["one"]).ok().says("since").says("team/b:1 is another one");
 

@@ -77,6 +77,16 @@ async fn prove(options: AgainstOptions) -> Result<ProvenTarget, ImportError> {
         Box::pin(blob(&at, digest, size, places, progress))
     });
     content.extend(found.await?.into_iter().flatten());
+    // What is not there and need not be is not counted as proven.
+    let lacking: HashSet<String> = content.iter().map(|lack| lack.name.clone()).collect();
+    let is_there = |digest: &Digest, places: &BTreeSet<Repository>| {
+        let name = |place| format!("{}/{place}@{digest}", at.host());
+        places.iter().any(|place| !lacking.contains(&name(place)))
+    };
+    let proven = promise.manifests.iter().filter(|(digest, places)| is_there(digest, places));
+    let manifests = proven.count() as u64;
+    let proven = promise.blobs.iter().filter(|(digest, (_, places))| is_there(digest, places));
+    let sizes: Vec<u64> = proven.map(|(_, (size, _))| *size).collect();
     if !content.is_empty() && (promise.left || moved_on) {
         // What left was removed by an import, or is to be; a later sequence may have taken away more.
         if moved_on {
@@ -100,9 +110,9 @@ async fn prove(options: AgainstOptions) -> Result<ProvenTarget, ImportError> {
     Ok(ProvenTarget {
         target: options.target.to_string(),
         sequences: promise.last.values().map(|(sequence, _)| *sequence).collect(),
-        manifests: promise.manifests.len() as u64,
-        blobs: promise.blobs.len() as u64,
-        bytes: promise.blobs.values().map(|(size, _)| size).sum(),
+        manifests,
+        blobs: sizes.len() as u64,
+        bytes: sizes.iter().sum(),
         tags: promise.tags.len() as u64,
         lacks,
         warnings,

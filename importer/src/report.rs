@@ -267,7 +267,7 @@ pub struct ProvenTarget {
     pub target: String,
     /// The last sequence of each stream that it was held against.
     pub sequences: Vec<Sequence>,
-    /// Manifests that it was asked for, each in every repository that needs it.
+    /// Manifests that were read, each in every repository that needs it.
     pub manifests: u64,
     /// Blobs that were read.
     pub blobs: u64,

@@ -37,6 +37,8 @@ pub use standing::{Standing, StandingName, StandingRelease, StandingThing, stand
 pub struct DeleteOptions {
     /// Names at the target, each with a tag or a digest. With both, the tag is only meant while it stands for the digest.
     pub names: Vec<Reference>,
+    /// Also what is left of all that was deleted before. Who asks by what stands cannot ask for it by name again.
+    pub finish: bool,
     /// The target.
     pub target: Target,
     /// The workspace, whose record of the target is held against the target's.
@@ -80,7 +82,7 @@ pub struct DeleteReport {
     pub dry_run: bool,
     /// The names that were deleted.
     pub names: Vec<DeletedName>,
-    /// Names that were deleted before.
+    /// Names that were deleted before, and stand no more; of all of them what is left goes now.
     pub gone_before: Vec<String>,
     /// Names that no import brought, or that stand for something else than was said: they stay.
     pub not_here: Vec<String>,
@@ -174,14 +176,17 @@ async fn carry_out(
     let (removed, warnings) = prune::run(at, &names, asked, &HashMap::new(), None).await?;
     report.removed = removed;
     report.warnings.extend(warnings);
-    if report.is_nothing() {
+    if report.is_nothing() && report.gone_before.is_empty() {
         return Ok(report);
     }
+    // Also where an earlier run was stopped just before this.
     let written = cluster::after_import(at, &options.resources).await;
     let mut written = written.map_err(|error| ImportError::Resources(Box::new(error)))?;
     report.warnings.append(&mut written.warnings);
     report.cluster_resources = Some(written);
-    report.receipt = Some(write_receipt(directory, &report)?);
+    if !report.is_nothing() {
+        report.receipt = Some(write_receipt(directory, &report)?);
+    }
     Ok(report)
 }
 
@@ -205,11 +210,17 @@ async fn plan(
     let mut names = prune::read(at, &remote, Back::First).await?.map_err(unknown)?;
     let (standing, _) = standing::names(at, &remote).await?;
     let before = before(at, &remote);
-    let (wanted, gone_before, not_here) = sort(&options.names, &standing, &before);
+    let (mut wanted, mut gone_before, not_here) = sort(&options.names, &standing, &before);
 
     options.progress.phase("looking for what is attached to it");
     let (mut asked, mut going) = (BTreeMap::new(), BTreeMap::new());
     let all = names.standing();
+    if options.finish {
+        gone_before = gone(at, &before, &all);
+        for place in before.keys() {
+            wanted.entry(place.clone()).or_default();
+        }
+    }
     for (place, wanted) in wanted {
         let ever = names.ever.get(&place).cloned().unwrap_or_default();
         let nothing = BTreeMap::new();
@@ -278,6 +289,19 @@ fn before(at: &Destination, remote: &Remote) -> Before {
         }
     }
     before
+}
+
+/// Those of them that stand no more.
+fn gone(at: &Destination, before: &Before, standing: &prune::Standing) -> Vec<String> {
+    let all = before.iter().flat_map(|(place, names)| names.iter().map(move |one| (place, one)));
+    let gone = all.filter(|(place, (name, _))| {
+        standing.get(place).is_none_or(|here| !here.contains_key(name))
+    });
+    let told = gone.map(|(place, (name, _))| match name {
+        ManifestRef::Tag(tag) => format!("{}/{place}:{tag}", at.host()),
+        ManifestRef::Digest(digest) => format!("{}/{place}@{digest}", at.host()),
+    });
+    told.collect()
 }
 
 /// What is asked for, by repository: names that stand; names that were deleted before, of which something may be left;

@@ -636,6 +636,7 @@ pub async fn delete(bench: &Bench, names: &[String]) -> Result<DeleteReport, Imp
     let full = |name: &String| format!("{}/mirror/{name}", bench.host).parse().unwrap();
     importer::delete(DeleteOptions {
         names: names.iter().map(full).collect(),
+        finish: false,
         target: target(&bench.host),
         workspace: bench.workspace.path().to_owned(),
         dry_run: false,

@@ -101,9 +101,9 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
             for warning in standing.warnings.iter().chain(&selected.warnings) {
                 tracing::warn!("{}", plain(warning));
             }
-            for nothing in &selected.nothing {
-                tracing::warn!("{}: nothing of it stands at {}", plain(nothing), args.target);
-            }
+            warn_of(&selected.nothing, |nothing| {
+                format!("{nothing}: nothing of it stands at {}", args.target)
+            });
             if args.generate {
                 return generate(&args, &selected, context);
             }
@@ -226,11 +226,10 @@ fn generate(args: &Args, selected: &Selected<'_>, context: &Context) -> Result<E
             path.display()
         ),
         some => format!(
-            "{} to delete are in {}; nothing was changed\nread the list, take out what is to stay, then: `bundle delete --list {} {}`\n",
+            "{} to delete: the list is {}; nothing was changed\nread it, take out what is to stay, then: `{}`\n",
             size::count(some as u64, "name"),
             path.display(),
-            quoted(&path.display().to_string()),
-            args.target
+            next(&path, args, context)
         ),
     };
     let answer = Generated {
@@ -244,14 +243,34 @@ fn generate(args: &Args, selected: &Selected<'_>, context: &Context) -> Result<E
     Ok(Exit::DONE)
 }
 
+/// The command that carries the list out.
+fn next(list: &Path, args: &Args, context: &Context) -> String {
+    let list = quoted(&list.display().to_string());
+    let mut line = format!("bundle delete --list {list} {}", args.target);
+    // Writing to a String cannot fail.
+    if args.max_nested_paths > 0 {
+        let _ = write!(line, " --max-nested-paths {}", args.max_nested_paths);
+    }
+    let workspace = context.common.workspace.display().to_string();
+    if workspace != crate::cli::WORKSPACE {
+        let _ = write!(line, " --workspace {}", quoted(&workspace));
+    }
+    line
+}
+
 /// The plan, the consent, the work.
 async fn carry_out(args: &Args, names: Vec<Reference>, context: &Context) -> Result<Exit, Failure> {
     let mut report = None;
     if args.dry_run || !args.auto_approve {
         let planned = delete(args, names.clone(), context, true).await?;
-        if args.dry_run || planned.is_nothing() || !consent::can_ask(context.output) {
+        // Without anything to ask about, an earlier run that was stopped may still have the files for clusters to write.
+        let nothing = planned.is_nothing();
+        if args.dry_run
+            || (nothing && planned.gone_before.is_empty())
+            || !consent::can_ask(context.output)
+        {
             report = Some(planned);
-        } else {
+        } else if !nothing {
             consent::agree(&text(&planned), "This takes images away from the registry.")?;
         }
     }
@@ -259,14 +278,24 @@ async fn carry_out(args: &Args, names: Vec<Reference>, context: &Context) -> Res
         Some(report) => report,
         None => delete(args, names, context, false).await?,
     };
-    for name in &report.not_here {
-        tracing::warn!("`{}`: no import brought that: it stays as it is", plain(name));
-    }
+    warn_of(&report.not_here, |name| {
+        format!("`{name}`: no import brought that: it stays as it is")
+    });
     for warning in &report.warnings {
         tracing::warn!("{}", plain(warning));
     }
     context.output.print(&report, &text(&report))?;
     Ok(Exit::DONE)
+}
+
+/// Warns of the first of some; the answer in JSON has them all.
+fn warn_of(all: &[String], text: impl Fn(&str) -> String) {
+    for one in all.iter().take(LINES) {
+        tracing::warn!("{}", plain(&text(one)));
+    }
+    if let Some(more @ 1..) = all.len().checked_sub(LINES) {
+        tracing::warn!("the same of {more} more, which `--output json` names");
+    }
 }
 
 async fn delete(
@@ -280,6 +309,7 @@ async fn delete(
     let drawing = Drawing::start(&progress, context.quiet());
     let done = importer::delete(DeleteOptions {
         names,
+        finish: args.config.is_some(),
         target: args.target.clone(),
         resources: workspace.join(importer::CLUSTER_RESOURCES),
         workspace,
@@ -312,7 +342,10 @@ fn lines(report: &DeleteReport, text: &mut String) -> std::fmt::Result {
     }
     let verb = if *dry_run { "to delete" } else { "deleted" };
     let (own, attached): (Vec<_>, Vec<_>) = names.iter().partition(|name| !name.attached);
-    write!(text, "{target}: {} {verb}", size::count(own.len() as u64, "name"))?;
+    match own.len() {
+        0 => write!(text, "{target}: what is left of names that were deleted before")?,
+        some => write!(text, "{target}: {} {verb}", size::count(some as u64, "name"))?,
+    }
     match attached.len() {
         0 => writeln!(text)?,
         some => writeln!(
