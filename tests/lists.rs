@@ -365,6 +365,14 @@ fn a_directory_for_oc_is_written_and_carried_on() {
     fs_write(&site.path("odd/v2"), b"a file");
     let odd = to_dir(&site, &["media"], "odd", "v2", &[]).refused(&[73]);
     assert!(odd.stderr.contains("`--to-dir DIR`") && !odd.stderr.contains("workspace"), "{odd:?}");
+    // What somebody put there leads nothing out of it.
+    fs::create_dir_all(site.path("led/v2")).unwrap();
+    fs::create_dir(site.path("away")).unwrap();
+    for (form, link) in [("v2", "led/v2/team"), ("dir", "led/team")] {
+        fs::os::unix::fs::symlink(site.path("away"), site.path(link)).unwrap();
+        to_dir(&site, &["media"], "led", form, &[]).refused(&[73]).says("is a link");
+    }
+    assert_eq!(fs::read_dir(site.path("away")).unwrap().count(), 0);
     // An update alone does: what it leaves out is there.
     site.source.registry.image(
         "team/app",

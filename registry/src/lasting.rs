@@ -35,6 +35,29 @@ pub fn make(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// The same for `path`, which is below `root`: on the way there nothing is a link. Who carries a disk must not be led out of it
+/// by what somebody else put there.
+///
+/// # Errors
+/// A link or something else has one of the names, or I/O.
+pub fn make_within(root: &Path, path: &Path) -> io::Result<()> {
+    let below = path.strip_prefix(root).map_err(io::Error::other)?;
+    let mut at = root.to_owned();
+    for name in below {
+        at.push(name);
+        match fs_err::symlink_metadata(&at) {
+            Ok(found) if found.is_dir() => {}
+            Ok(_) => {
+                let problem = format!("`{}` is a link or a file, and no directory", at.display());
+                return Err(io::Error::new(io::ErrorKind::NotADirectory, problem));
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => break,
+            Err(error) => return Err(error),
+        }
+    }
+    make(path)
+}
+
 /// Makes the names in a directory durable. File systems without that operation (some FUSE mounts answer EINVAL) get the
 /// next best thing, the sync of the whole file system.
 ///

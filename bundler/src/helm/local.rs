@@ -30,6 +30,9 @@ pub enum LocalError {
     /// A link in it leads to a directory that it is in.
     #[error("`{0}` leads to a directory that it lies in")]
     Cycle(PathBuf),
+    /// A pipe, a device or the like is in it, which Helm refuses too.
+    #[error("`{0}` is no regular file")]
+    NoFile(PathBuf),
     /// Its `Chart.yaml`.
     #[error(transparent)]
     Chart(#[from] ChartError),
@@ -133,6 +136,8 @@ impl Walk {
                 }
                 let bytes = durable::read(&path, UNPACKED_MAX).map_err(LocalError::Read)?;
                 self.files.insert(inside, bytes.unwrap_or_default());
+            } else {
+                return Err(LocalError::NoFile(path));
             }
         }
         self.above.pop();
@@ -205,6 +210,10 @@ mod tests {
         // A link to where it is would never end.
         fs::os::unix::fs::symlink(&one, one.join("charts/self")).unwrap();
         assert!(matches!(read(&one), Err(LocalError::Cycle(_))));
+        fs::remove_file(one.join("charts/self")).unwrap();
+        let socket = one.join("templates/socket");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        assert!(matches!(read(&one), Err(LocalError::NoFile(path)) if path == socket));
         assert!(matches!(read(&scratch.path().join("none")), Err(LocalError::Absent)));
         fs::remove_file(two.join("Chart.yaml")).unwrap();
         let Err(error) = read(&two) else { panic!() };

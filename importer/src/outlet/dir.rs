@@ -24,7 +24,7 @@ pub(super) async fn write(writer: &mut Writer, images: &[Image]) -> Result<(), I
             continue;
         }
         let above = place.parent().map_or_else(|| writer.to.clone(), PathBuf::from);
-        lasting::make(&above).map_err(writer.fault())?;
+        lasting::make_within(&writer.to, &above).map_err(writer.fault())?;
         let scratch = Scratch::open(&above).map_err(writer.fault())?;
         let draft = scratch.path().join("image");
         fs_err::create_dir(&draft).map_err(writer.fault())?;

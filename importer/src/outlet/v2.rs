@@ -40,7 +40,8 @@ pub(super) async fn write(writer: &mut Writer, images: &[Image]) -> Result<(), I
     for image in images {
         let filed = Filed::new(&writer.to, image.repository.clone());
         for name in ["blobs", "manifests"] {
-            lasting::make(&filed.directory().join(name)).map_err(writer.fault())?;
+            let directory = filed.directory().join(name);
+            lasting::make_within(&writer.to, &directory).map_err(writer.fault())?;
         }
         let scratch = Scratch::open(&filed.directory()).map_err(writer.fault())?;
         let whole = writer.whole(&image.digest)?;

@@ -48,7 +48,7 @@ impl Place {
     pub(super) fn directory(root: &Path, repository: Repository) -> io::Result<Self> {
         let filed = Filed::new(root, repository);
         for name in ["blobs", "manifests"] {
-            lasting::make(&filed.directory().join(name))?;
+            lasting::make_within(root, &filed.directory().join(name))?;
         }
         let scratch = Arc::new(Scratch::open(&filed.directory())?);
         Ok(Self::Directory { filed, scratch })
