@@ -193,7 +193,10 @@ fn what_skopeo_has_written_is_carried() {
             ],
         );
     }
-    create(&site, &[&synced], &[]).ok();
+    // What lies beside them is told.
+    fs_write(&synced.join("README.txt"), b"a note");
+    let run = create(&site, &[&synced], &[]).ok();
+    assert!(run.stderr.contains("passed over: `README.txt`"), "{run:?}");
     site.import("media", &[]).ok();
     site.same(&["team/app:1", "team/app:2", "team/multi:1"]);
     // One that was damaged since stays behind, with its place.

@@ -50,16 +50,25 @@ impl Dir {
     }
 }
 
-/// The directories of this form at and below `root`, by their paths from there, ascending.
-pub(super) fn below(root: &Path) -> io::Result<Vec<PathBuf>> {
-    let (mut found, mut seen) = (Vec::new(), 0);
+/// What is at and below a directory, by paths from there, ascending.
+#[derive(Debug, Default)]
+pub(super) struct Below {
+    /// Directories of this form.
+    pub(super) images: Vec<PathBuf>,
+    /// Files that belong to none of them.
+    pub(super) beside: Vec<PathBuf>,
+}
+
+/// Looks for directories of this form.
+pub(super) fn below(root: &Path) -> io::Result<Below> {
+    let (mut found, mut seen) = (Below::default(), 0);
     let mut waiting = vec![(PathBuf::new(), 0)];
     while let Some((path, depth)) = waiting.pop() {
         let here = root.join(&path);
         if window::size(&here.join(MANIFEST))?.is_some()
             && window::size(&here.join(VERSION))?.is_some()
         {
-            found.push(path);
+            found.images.push(path);
             continue;
         }
         for entry in fs_err::read_dir(&here)? {
@@ -70,12 +79,16 @@ pub(super) fn below(root: &Path) -> io::Result<Vec<PathBuf>> {
                     "more than {ENTRIES_MAX} files and directories are below it"
                 )));
             }
+            let path = path.join(entry.file_name());
             if depth < DEPTH_MAX && entry.file_type()?.is_dir() {
-                waiting.push((path.join(entry.file_name()), depth + 1));
+                waiting.push((path, depth + 1));
+            } else {
+                found.beside.push(path);
             }
         }
     }
-    found.sort();
+    found.images.sort();
+    found.beside.sort();
     Ok(found)
 }
 

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use format_spec::{Repository, Tag};
-use registry::reference::Reference;
+use registry::reference::{Reference, ReferenceError};
 use serde::Deserialize;
 
 use super::line;
@@ -91,23 +91,41 @@ fn of_line(number: usize, text: &str) -> Vec<Line> {
     let mut lines = Vec::new();
     for one in asked {
         let line = |meant| Line { number, text: one.source.to_owned(), meant };
+        let from = match source(one.source, !one.names.is_empty()) {
+            Ok(from) => from,
+            Err(problem) => {
+                lines.push(line(Err(problem)));
+                continue;
+            }
+        };
         if one.names.is_empty() {
-            lines.push(line(source(one.source, false).map(|from| (from, None))));
+            lines.push(line(Ok((from, None))));
+            continue;
         }
+        let mut problems: Vec<String> = Vec::new();
         for text in &one.names {
-            let meant = source(one.source, true).and_then(|from| {
-                let name = name(text)?;
-                match (&from, &name.tag) {
-                    (From::Tags(..), Some(_)) => {
-                        Err(format!("`{text}` has a tag, and its source means several"))
-                    }
-                    _ => Ok((from, Some(name))),
-                }
-            });
-            lines.push(line(meant));
+            match named(text, &from) {
+                Ok(name) => lines.push(line(Ok((from.clone(), Some(name))))),
+                Err(problem) if problems.contains(&problem) => {}
+                Err(problem) => problems.push(problem),
+            }
+        }
+        if !problems.is_empty() {
+            lines.push(line(Err(problems.join("; "))));
         }
     }
     lines
+}
+
+/// Understands a new name of an image from this source.
+fn named(text: &str, from: &From) -> Result<Name, String> {
+    let name = name(text)?;
+    match (from, &name.tag) {
+        (From::Tags(..), Some(_)) => {
+            Err(format!("`{text}` has a tag, and its source means several"))
+        }
+        _ => Ok(name),
+    }
 }
 
 /// Understands a source. In a mapping one without a tag means all tags.
@@ -141,7 +159,13 @@ fn source(text: &str, in_mapping: bool) -> Result<From, String> {
         let reference = all.parse().map_err(|error| format!("{error}"))?;
         return Ok(From::Tags(reference, pattern.to_owned()));
     }
-    let mut reference: Reference = text.parse().map_err(|error| format!("{error}"))?;
+    let mut reference: Reference = text.parse().map_err(|error| match &error {
+        // What is no image of Docker Hub either.
+        ReferenceError::NoHost { suggestion, .. } if suggestion.parse::<Reference>().is_err() => {
+            format!("expected an image, `HOST/PATH:TAG`: `{text}`")
+        }
+        _ => error.to_string(),
+    })?;
     if reference.tag.is_none() && reference.digest.is_none() {
         if in_mapping {
             return Ok(From::Tags(reference, "*".to_owned()));
@@ -166,7 +190,12 @@ fn name(text: &str) -> Result<Name, String> {
         }
         None => {
             refuse_scheme(text)?;
-            let reference: Reference = text.parse().map_err(|error| format!("{error}"))?;
+            let reference: Reference = text.parse().map_err(|error| match error {
+                ReferenceError::NoHost { .. } => {
+                    format!("a new name begins with a registry, `HOST/{text}`: `{text}`")
+                }
+                _ => error.to_string(),
+            })?;
             if reference.digest.is_some() {
                 return Err(format!("a new name has a tag, not a digest: `{text}`"));
             }
@@ -237,6 +266,22 @@ mod tests {
         assert_eq!(wrong, [4, 5, 6, 7, 8]);
         assert!(lines[1].meant.as_ref().unwrap_err().contains("docker.io/library/redis:7"));
         assert_eq!(read(b"quay.io/a:1\n\xff").unwrap_err(), "line 2 is not UTF-8 text");
+    }
+
+    #[test]
+    fn a_line_that_is_wrong_is_told_once() {
+        let told = |text: &str| {
+            let lines = read(text.as_bytes()).unwrap();
+            let told = lines.into_iter().filter_map(|line| line.meant.err());
+            told.collect::<Vec<_>>()
+        };
+        assert_eq!(told("SRC DST DST"), ["expected an image, `HOST/PATH:TAG`: `SRC`"]);
+        assert_eq!(told("redis:7 m.lan/a:1 m.lan/b:1").len(), 1);
+        let names = "a new name begins with a registry, `HOST/foo:1`: `foo:1`; a new name begins with a registry, `HOST/bar:2`: `bar:2`";
+        assert_eq!(told("quay.io/a/b:1 foo:1 foo:1 bar:2"), [names]);
+        // A name that is right counts.
+        let lines = read(b"quay.io/a/b:1 foo:1 m.lan/b:1").unwrap();
+        assert_eq!(lines.iter().filter(|line| line.meant.is_ok()).count(), 1);
     }
 
     #[test]

@@ -130,15 +130,27 @@ fn directory(root: &Path, warnings: &mut Vec<String>) -> io::Result<Content> {
         for repository in Filed::repositories(root)? {
             found.extend(filed(root, &repository, |_| true, true)?);
         }
+        let mut beside = Vec::new();
+        for entry in fs_err::read_dir(root)?.take(ENTRIES_MAX) {
+            beside.push(PathBuf::from(entry?.file_name()));
+        }
+        beside.retain(|name| name != Path::new("v2"));
+        beside.sort();
+        warnings.extend(passed_over(root, &beside));
         return Ok(Content::Images(found));
     }
     if root.join("oci-layout").is_file() {
         return Ok(Content::Layout(root.display().to_string()));
     }
     let mut found = Vec::new();
-    for path in dir::below(root)? {
+    let dir::Below { images, beside } = dir::below(root)?;
+    for path in images {
         let here = root.join(&path);
-        let Some(dir) = Dir::open(&here)? else { continue };
+        let Some(dir) = Dir::open(&here)? else {
+            warnings
+                .push(format!("`{}` is passed over: its `version` is not known", here.display()));
+            continue;
+        };
         if dir.is_signed() {
             warnings.push(format!(
                 "`{}`: its `signature-1` stays behind: signatures of that kind have no place in a registry",
@@ -153,12 +165,31 @@ fn directory(root: &Path, warnings: &mut Vec<String>) -> io::Result<Content> {
         found.push(Found { text, digest: dir.digest(), shelf: Arc::new(dir), name });
     }
     match found.is_empty() {
-        false => Ok(Content::Images(found)),
+        false => {
+            warnings.extend(passed_over(root, &beside));
+            Ok(Content::Images(found))
+        }
         true => Err(io::Error::other(
             "there are no images in it: expected a list in `mapping.txt`, `v2` of `oc image mirror`, an OCI layout, or \
              directories as `skopeo copy` and `skopeo sync` write them",
         )),
     }
+}
+
+/// What lies beside the images of a directory, and is none of them.
+fn passed_over(root: &Path, beside: &[PathBuf]) -> Option<String> {
+    let first = root.join(beside.first()?);
+    let shown: Vec<_> = beside.iter().take(3).map(|path| format!("`{}`", path.display())).collect();
+    let more = match beside.len() - shown.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    Some(format!(
+        "`{}`: what lies beside the images is passed over: {}{more}; a list or an archive is named by itself: `--images {}`",
+        root.display(),
+        shown.join(", "),
+        first.display()
+    ))
 }
 
 /// The images of a repository of a `v2` directory whose tags are meant; with those that have no tag and belong to no other, if
