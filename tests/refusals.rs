@@ -1272,3 +1272,30 @@ fn a_referrer_that_is_listed_and_gone_is_told_with_its_image() {
     let Some(line) = run.stderr.lines().find(|line| line.contains(what)) else { panic!("{run}") };
     assert!(line.contains(&format!("{source}/team/app:1: ")), "{run}");
 }
+
+/// The directory is what was typed last: it is told before keys, which a person would then bring in vain.
+#[test]
+fn a_directory_without_sequences_is_told_before_missing_keys() {
+    let site = prepared();
+    let (nowhere, empty) = (site.path("nowhere"), site.path("empty"));
+    fs_err::create_dir(&empty).unwrap();
+    let target = format!("docker://{}", site.target.host);
+    let workspace = text(&site.path("new")).to_owned();
+    for (from, code, words) in
+        [(&nowhere, 64, "cannot read the directory"), (&empty, 66, "no sequence in")]
+    {
+        let from = text(from);
+        for command in [
+            &["import", "--from", from, &target][..],
+            &["verify", "--from", from],
+            &["resources", "--from", from, &target],
+            &["import", "--from", from, "--to-dir", &workspace, "--form", "dir"],
+        ] {
+            let command = [command, &["--workspace", &workspace]].concat();
+            site.bundle(&command).refused(&[code]).says(words);
+        }
+    }
+    let media = site.path("media");
+    let command = ["import", "--from", text(&media), &target, "--workspace", &workspace];
+    site.bundle(&command).refused(&[67]).says("no key is trusted");
+}

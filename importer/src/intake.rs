@@ -46,6 +46,16 @@ struct Directory {
     descriptor: OwnedFd,
 }
 
+/// Whether directories can be read and files of a sequence are in them; nothing of the files is read.
+pub fn hold_sequences(from: &[PathBuf]) -> Result<(), ImportError> {
+    let media = Media::open(from)?;
+    let is_of_one = |name: &FileName| !matches!(name, FileName::Sums(_) | FileName::Transfer(_));
+    match media.names().any(is_of_one) {
+        true => Ok(()),
+        false => Err(ImportError::NothingThere(media.described().to_owned())),
+    }
+}
+
 impl Media {
     /// Reads the directories.
     pub(crate) fn open(from: &[PathBuf]) -> Result<Self, ImportError> {

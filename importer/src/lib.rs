@@ -81,6 +81,7 @@ pub use delete::{
 };
 pub use error::{Damage, ErrorKind, ImportError, Problem, WrongSize};
 pub use import::import;
+pub use intake::hold_sequences;
 pub use outlet::{Outlet, OutletForm, OutletOptions, to_directory};
 pub use prune::{PruneOptions, PruneReport, prune};
 pub use registry::record::LEDGER;

@@ -20,7 +20,6 @@ use serde::Serialize;
 use super::Context;
 use crate::cli;
 use crate::failure::{Exit, Failure};
-use crate::keyring::Keyring;
 use crate::output::plain;
 use crate::progress::Drawing;
 use crate::size;
@@ -89,7 +88,7 @@ struct Answer<'a> {
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let workspace = context.common.workspace.clone();
     super::refuse_other_than_directory("--workspace", &workspace)?;
-    let trusted = Keyring::open(&workspace)?.required(&args.trust)?;
+    let trusted = super::trusted(context, &args.from, &args.trust).await?;
     if let Some(to) = args.to_dir {
         return outlet::run(args.from, trusted, (to, args.form), args.dry_run, context).await;
     }

@@ -78,6 +78,22 @@ impl Context {
     }
 }
 
+/// The keys that may sign what lies in these directories. A directory that is wrong is told before keys that are missing.
+#[cfg(feature = "import")]
+async fn trusted(
+    context: &Context,
+    from: &[std::path::PathBuf],
+    trust: &[std::path::PathBuf],
+) -> Result<Vec<format_spec::keys::PublicKey>, Failure> {
+    let trusted = crate::keyring::Keyring::open(&context.common.workspace)?.required(trust);
+    if trusted.is_err() {
+        let from = from.to_vec();
+        let looked = tokio::task::spawn_blocking(move || importer::hold_sequences(&from));
+        looked.await.map_err(|error| Failure::new(Kind::Failed, error))??;
+    }
+    trusted
+}
+
 /// Refuses a directory that cannot be made because something else has its name, or that of one of its
 /// parents: what would fail there later would not say which option to change.
 fn refuse_other_than_directory(option: &str, path: &Path) -> Result<(), Failure> {

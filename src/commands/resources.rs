@@ -14,7 +14,6 @@ use importer::{ClusterResources, Form, Kind, ResourceOptions};
 use super::Context;
 use crate::cli;
 use crate::failure::{Exit, Failure};
-use crate::keyring::Keyring;
 use crate::output::plain;
 use crate::typed::quoted;
 use crate::wire::{self, Side};
@@ -118,7 +117,7 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let kinds = kinds(&args)?;
     let trusted = match args.from.is_empty() {
         true => Vec::new(),
-        false => Keyring::open(&workspace)?.required(&args.trust)?,
+        false => super::trusted(context, &args.from, &args.trust).await?,
     };
     let written = importer::resources(ResourceOptions {
         from: args.from,

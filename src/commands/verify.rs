@@ -18,7 +18,6 @@ use serde::Serialize;
 use super::Context;
 use crate::cli;
 use crate::failure::{Exit, Failure, Kind};
-use crate::keyring::Keyring;
 use crate::output::plain;
 use crate::progress::Drawing;
 use crate::size;
@@ -53,7 +52,7 @@ struct Answer<'a> {
 
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     super::refuse_other_than_directory("--workspace", &context.common.workspace)?;
-    let trusted = Keyring::open(&context.common.workspace)?.required(&args.trust)?;
+    let trusted = super::trusted(context, &args.from, &args.trust).await?;
     let progress = Arc::new(Progress::default());
     let drawing = Drawing::start(&progress, context.quiet());
     if let Some(target) = args.against {

@@ -20,7 +20,6 @@ use importer::{MediaShelf, ShelvedRelease};
 use super::{Context, filed};
 use crate::cli;
 use crate::failure::{Failure, Kind};
-use crate::keyring::Keyring;
 use crate::output::plain;
 use crate::typed::quoted;
 
@@ -140,7 +139,7 @@ impl From {
         context: &Context,
     ) -> Result<Found, Failure> {
         refuse_strange(&from)?;
-        let trusted = Keyring::open(&context.common.workspace)?.required(&self.trust)?;
+        let trusted = crate::commands::trusted(context, &from, &self.trust).await?;
         let opening = tokio::task::spawn_blocking(move || MediaShelf::open(&from, &trusted));
         let opened = opening.await.map_err(|error| Failure::new(Kind::Failed, error))?;
         let mut shelf = opened?;
