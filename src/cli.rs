@@ -17,7 +17,7 @@ use crate::commands::Command;
 use crate::failure::Failure;
 use crate::logging::LogLevel;
 use crate::old_flags;
-use crate::output::{Format, Output};
+use crate::output::{Format, Output, plain};
 use crate::typed::quoted;
 
 const HEADING: &str = "Common options";
@@ -218,9 +218,15 @@ fn explain(error: &clap::Error, arguments: &[OsString]) -> Failure {
     };
     if error.kind() == ErrorKind::InvalidSubcommand
         && let Some(name) = context(ContextKind::InvalidSubcommand)
-        && let Some(failure) = known(name, arguments)
     {
-        return failure;
+        if let Some(failure) = known(name, arguments) {
+            return failure;
+        }
+        let group = arguments.iter().skip(1).take_while(|argument| **argument != name).last();
+        if let Some(advice) = old_flags::command(group.and_then(|group| group.to_str()), name) {
+            return Failure::usage(format!("there is no command `{}`", plain(name)))
+                .with_hint(advice);
+        }
     }
     // clap's own text: `error: …`, and after a blank line tips, usage and a pointer to the help.
     let text = error.render().to_string();
@@ -267,8 +273,12 @@ fn without_option(word: &str, arguments: &[OsString]) -> Option<String> {
     if word.starts_with('-') || word.contains("://") {
         return None;
     }
-    let targeted = |argument: &OsString| argument == "import" || argument == "resources";
-    if arguments.iter().any(targeted) && is_like_a_target(word) {
+    let is_one_of =
+        |verbs: &[&str]| arguments.iter().any(|one| verbs.iter().any(|verb| one == *verb));
+    // The latter take nothing else that stands alone.
+    let is_target = (is_one_of(&["import", "resources"]) && is_like_a_target(word))
+        || (is_one_of(&["mirror", "prune", "delete", "rollback"]) && is_of_a_target(word));
+    if is_target {
         return Some(format!("write the target as `docker://{}`", quoted(word)));
     }
     let verb = arguments.iter().find_map(|argument| match argument.to_str()? {
@@ -283,7 +293,11 @@ fn without_option(word: &str, arguments: &[OsString]) -> Option<String> {
 fn is_like_a_target(word: &str) -> bool {
     let host = word.split('/').next().unwrap_or_default();
     let named = host.contains(':') || (host != word && (host.contains('.') || host == "localhost"));
-    named && format!("docker://{word}").parse::<Target>().is_ok() && !Path::new(word).is_dir()
+    named && is_of_a_target(word) && !Path::new(word).is_dir()
+}
+
+fn is_of_a_target(word: &str) -> bool {
+    format!("docker://{word}").parse::<Target>().is_ok()
 }
 
 /// The refusal of a command that exists, but not in this build.

@@ -72,6 +72,35 @@ fn flags_of_other_tools_get_advice() {
 }
 
 #[test]
+fn commands_of_other_tools_get_advice() {
+    for (line, words) in [
+        ("copy docker://a/b:1 docker://c/d:1", "bundle mirror --images"),
+        ("--workspace w image mirror a b", "SRC=DST"),
+        ("list charts --config c", "bundle list updates"),
+        ("create --values v.yaml --config c", "--helm-values CHART=FILE"),
+        ("create --from file://x", "bundle import --from DIR"),
+    ] {
+        let text = format!("{:?}", refused(line));
+        assert!(text.contains(words), "{line}: {text}");
+    }
+}
+
+#[test]
+fn a_target_without_its_scheme_is_told_with_it() {
+    for line in [
+        "prune registry.site:5000/x",
+        "rollback --to 1 registry.site/x",
+        "mirror --config c host/x",
+        "delete --list l registry.site:5000",
+        "import --from d registry.site:5000/x",
+    ] {
+        let word = line.rsplit(' ').next().unwrap();
+        let text = format!("{:?}", refused(line));
+        assert!(text.contains(&format!("write the target as `docker://{word}`")), "{text}");
+    }
+}
+
+#[test]
 fn help_and_version_are_answers() {
     for line in ["--help", "--version", "keys --help", "help", "help keys"] {
         assert!(matches!(read(line), Err(Stop::Answer(_))), "{line}");

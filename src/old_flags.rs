@@ -6,6 +6,39 @@
 pub mod registry;
 pub mod release;
 
+/// What to do about a command that another tool has, below a group of ours or alone; `None` when nobody has it.
+pub fn command(group: Option<&str>, name: &str) -> Option<&'static str> {
+    Some(match (group, name) {
+        (Some("list"), "charts" | "helm") => {
+            "charts are named under `helm` of the configuration: `bundle create --config FILE --to DIR --dry-run` lists them with \
+             their images, `bundle list updates --config FILE` those that are new"
+        }
+        (Some("release"), "info") => {
+            "the components and where they come from: `bundle release extract --from IMAGE --file image-references`; which releases \
+             there are: `bundle list releases --channel CHANNEL`"
+        }
+        (Some("list" | "release" | "registry" | "keys"), _) => return None,
+        (_, "copy" | "sync") => {
+            "over a gap: `bundle create --images PATH --to DIR`, then `bundle import --from DIR docker://HOST/NAMESPACE`; straight \
+             into a registry: `bundle mirror --images PATH docker://HOST/NAMESPACE`. PATH is a list with an image a line, or a \
+             directory or archive that skopeo wrote"
+        }
+        (_, "image") => {
+            "the mapping file of `oc image mirror -f` is `bundle mirror --images FILE docker://HOST/NAMESPACE`, over a gap \
+             `bundle create --images FILE --to DIR`; a single pair is a line `SRC=DST` of such a file"
+        }
+        (_, "adm") => {
+            "`oc adm release mirror` is `bundle release mirror`, `oc adm release extract` is `bundle release extract`; instead of \
+             `oc adm catalog mirror` name the catalog under `operators` of a configuration, or take its `mapping.txt` with `bundle create \
+             --images`"
+        }
+        (_, "login" | "logout") => {
+            "logging in is left to `podman login HOST` and the like; another file than theirs: `--authfile FILE`"
+        }
+        _ => return None,
+    })
+}
+
 /// What to do about an argument that another tool knows; `None` when nobody does.
 pub fn advice(argument: &str) -> Option<&'static str> {
     // `--flag=value` is told apart from the flag.
@@ -25,6 +58,13 @@ pub fn advice(argument: &str) -> Option<&'static str> {
         "-c" | "--config" => {
             "only the connected side reads a configuration (`bundle create`, `mirror`, `list updates`); import needs none"
         }
+        "--from" => {
+            "a medium is read on the other side: `bundle import --from DIR docker://HOST/NAMESPACE`; create writes one: `--to DIR`"
+        }
+        "--values" => "name the chart too: `--helm-values CHART=FILE` of `bundle create`",
+        "--set" => "name the chart too: `--helm-set CHART=NAME=VALUE` of `bundle create`",
+        "--kube-version" => "write `--helm-kube-version VERSION`",
+        "--api-versions" => "write `--helm-api-versions VERSION`",
         "--v1" | "--v2" => "leave it out: both versions of the configuration are read",
         "--cache-dir" | "--dir" | "-d" | "--rootless-storage-path" => {
             "leave it out: there is no cache; `--workspace DIR` holds the state"
@@ -127,6 +167,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn commands_of_other_tools_are_explained() {
+        for (group, name) in [
+            (None, "copy"),
+            (None, "sync"),
+            (None, "image"),
+            (None, "adm"),
+            (None, "login"),
+            (Some("list"), "charts"),
+            (Some("release"), "info"),
+            (Some("--workspace=x"), "copy"),
+        ] {
+            assert!(command(group, name).is_some(), "{name}");
+        }
+        for (group, name) in [(None, "frobnicate"), (Some("registry"), "copy"), (None, "charts")] {
+            assert!(command(group, name).is_none(), "{name}");
+        }
+    }
+
+    #[test]
     fn flags_of_other_tools_are_explained() {
         for flag in [
             "--v2",
@@ -142,6 +201,8 @@ mod tests {
             "--filename=list.txt",
             "--keep-manifest-list",
             "--to-manifests",
+            "--from",
+            "--values",
         ] {
             assert!(advice(flag).is_some(), "{flag}");
         }
