@@ -133,7 +133,16 @@ impl Reading<'_> {
     fn needed(&self, members: &mut Members, name: &str) -> Result<(String, String), PolicyError> {
         match members.take(name) {
             Some(found) => self.text(found),
-            None => Err(self.wrong(&members.field, format!("the field `{name}` is missing"))),
+            None => {
+                let is_like = |(other, _): &&(String, Json)| other.eq_ignore_ascii_case(name);
+                let problem = match members.members.iter().find(is_like) {
+                    Some((other, _)) => {
+                        format!("the field `{name}` is missing; it is not `{other}`")
+                    }
+                    None => format!("the field `{name}` is missing"),
+                };
+                Err(self.wrong(&members.field, problem))
+            }
         }
     }
 
@@ -300,7 +309,14 @@ impl Reading<'_> {
         let (Some((name, found)), None) = (found.next(), found.next()) else {
             let all: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
             let problem = format!("exactly one of {} must be there", all.join(", "));
-            return Err(self.wrong(&members.field, problem));
+            let strange = members.members.iter().find(|(name, _)| name != "signedIdentity");
+            return Err(match strange {
+                Some((name, _)) => {
+                    let problem = format!("there is no such field here: {problem}");
+                    self.wrong(&below(&members.field, name), problem)
+                }
+                None => self.wrong(&members.field, problem),
+            });
         };
         let values = match name.ends_with('s') {
             true => self.texts(found)?,
@@ -446,6 +462,7 @@ mod tests {
             (json!({"keyPath": [path]}), "keyPath`: expected a text, found a list"),
             (json!({"keyPaths": [path, 1]}), "keyPaths[1]`: expected a text"),
             (json!({"keyPath": path, "keyData": data}), "exactly one of"),
+            (json!({"keypath": path}), ".keypath`: there is no such field here: exactly one of"),
             (json!({"keyPath": dir.path().join("none")}), "keyPath`: "),
             (json!({"keyPath": dir.path()}), "keyPath`: "),
             (
@@ -465,6 +482,8 @@ mod tests {
         assert!(
             parse(&gpg).unwrap_err().contains("exactly one of `keyPath`, `keyPaths`, `keyData`")
         );
+        let gpg = of(&json!({"type": "signedBy", "keytype": "GPGKeys", "keyPath": path}));
+        assert!(parse(&gpg).unwrap_err().contains("`keyType` is missing; it is not `keytype`"));
         let gpg = of(&json!({"type": "signedBy", "keyType": "GPGKeys", "keyPaths": [path]}));
         assert!(parse(&gpg).unwrap_err().contains("holds no keys"));
     }
