@@ -289,8 +289,22 @@ fn what_a_chart_needs_to_render_is_given_by_options() {
     let more = format!("app=more={host}/acme/side:1");
     let options = [&kube[..], &["--helm-values", "app=values.yaml", "--helm-set", &more]].concat();
     site.create("media", &[&options[..], &["--dry-run"]].concat()).ok().says(": 1 image\n");
-    let options = [&options[..], &["--helm-api-versions", "acme.example.com/v1"]].concat();
-    site.create("media", &options).ok().says(": 2 images\n");
+    let all = [&options[..], &["--helm-api-versions", "acme.example.com/v1"]].concat();
+    site.create("media", &all).ok().says(": 2 images\n");
+    // The same without one of them takes an image away, which is told.
+    let again = site.create("next", &[&all[..], &["--dry-run"]].concat()).ok();
+    assert!(!again.stderr.contains("stays as it is"), "{again}");
+    site.create("next", &options).ok().says("every chart stays as it is: `acme/side:1`");
+    // Where the chart itself is another one, its images may leave with it.
+    let template = template.replace("name: q", "name: r");
+    let files = [("Chart.yaml", document), ("templates/p.yaml", &template)];
+    fs_write(&site.path("app.tgz"), &packed("app", &files));
+    site.create("third", &all).ok();
+    let template = template.replace("name: r", "name: s");
+    let files = [("Chart.yaml", document), ("templates/p.yaml", &template)];
+    fs_write(&site.path("app.tgz"), &packed("app", &files));
+    let other = site.create("fourth", &options).ok();
+    assert!(!other.stderr.contains("stays as it is"), "{other}");
     site.bundle(&["create", "-c", "imageset.yaml", "--to", "x", "--helm", "nowhere"])
         .refused(&[64])
         .says("`nowhere`");

@@ -18,7 +18,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use format_spec::digest::Digest;
-use format_spec::head::{Head, Kind, Link};
+use format_spec::head::{ContentClass, Head, Kind, Link};
 use format_spec::index::{Index, Removal, Resource};
 use format_spec::keys::SecretKey;
 use format_spec::limits::{HEAD_MAX, INDEX_MAX, SEAL_MAX, TAIL_MAX};
@@ -68,6 +68,8 @@ pub struct Known {
     manifests: HashSet<(u32, Digest)>,
     /// The names set and not removed.
     references: BTreeMap<(u32, Name), Digest>,
+    /// Those of charts and of their images.
+    of_charts: HashSet<(u32, Name)>,
     /// The resources that the last sequence stated.
     resources: Vec<Resource>,
 }
@@ -103,11 +105,18 @@ impl Known {
         }
         for removal in &index.removals {
             let name = Name::of(removal.tag.as_ref(), removal.digest);
-            self.references.remove(&(local(removal.repository), name));
+            let name = (local(removal.repository), name);
+            self.references.remove(&name);
+            self.of_charts.remove(&name);
         }
         for reference in &index.references {
             let name = Name::of(reference.tag.as_ref(), reference.digest);
-            self.references.insert((local(reference.repository), name), reference.digest);
+            let name = (local(reference.repository), name);
+            match reference.class {
+                ContentClass::Helm => self.of_charts.insert(name.clone()),
+                _ => self.of_charts.remove(&name),
+            };
+            self.references.insert(name, reference.digest);
         }
         self.resources.clone_from(&index.resources);
     }
@@ -131,6 +140,12 @@ impl Known {
     pub fn reference(&self, repository: &Repository, name: &Name) -> Option<Digest> {
         let id = self.ids.get(repository)?;
         self.references.get(&(*id, name.clone())).copied()
+    }
+
+    /// Whether a name is of a chart or of an image that one needs.
+    pub fn is_of_chart(&self, repository: &Repository, name: &Name) -> bool {
+        let id = self.ids.get(repository);
+        id.is_some_and(|id| self.of_charts.contains(&(*id, name.clone())))
     }
 
     /// Every name that is set.

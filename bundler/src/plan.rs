@@ -15,6 +15,7 @@ use format_spec::{Digest, Repository, Sequence, StreamId, Tag};
 use smallvec::SmallVec;
 
 use crate::error::CreateError;
+use crate::helm::left::left;
 use crate::history::{self, Known, Name};
 use crate::node::Node;
 use crate::origin::Origin;
@@ -200,6 +201,7 @@ pub fn make(resolved: &Resolved, basis: &Basis<'_>) -> Result<Plan, CreateError>
     } else {
         Vec::new()
     };
+    found.warnings.extend(left(basis.standing, &resolved.resources, &gone));
     let (repositories, ids) = Ids::new(&found, &gone, basis.known);
     let mut index = Index {
         stream: basis.stream,

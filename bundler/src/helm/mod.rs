@@ -5,13 +5,14 @@
 //! 2. [`mod@chart`] reads an archive, [`mod@render`] has it rendered by the real `helm`; [`images`] finds the images in that, under
 //!    further [`paths`] too, and in what the chart says of itself.
 //! 3. [`artifact`] makes of an archive what registries keep; [`asked`] says which charts, [`carry`] wishes for them and their
-//!    images, [`news`] says which are new.
+//!    images, [`news`] says which are new, [`left`] which images leave unexpectedly.
 
 mod artifact;
 pub(crate) mod asked;
 pub(crate) mod carry;
 pub mod chart;
 pub mod images;
+pub(crate) mod left;
 mod limits;
 pub mod local;
 pub(crate) mod news;
