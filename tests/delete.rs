@@ -106,7 +106,8 @@ fn the_whole_way(site: &Site) {
 
     // Importing the same again does not bring it back, and what else went missing it does.
     site.target.delete("team/acme/more", "manifests", &source_digest(site, "acme/more", "1"));
-    site.import_into(&target, "one", &[]).ok();
+    let again = site.import_into(&target, "one", &[]).ok();
+    assert!(again.stderr.contains("not brought again: `acme/app:1`, "), "{again}");
     assert!(at("acme/more", "1") && !at("acme/app", "1"));
     site.import_into(&target, "one", &["--dry-run"]).ok();
     let key = site.key();
@@ -135,7 +136,8 @@ fn the_whole_way(site: &Site) {
     source.image("acme/more", "2", &[&noise(4, 4_000)]);
     site.images(&["acme/app:1", "acme/app:2", "acme/more:2"]);
     site.create("two", &[]).ok();
-    site.import_into(&target, "two", &[]).ok();
+    let told = site.import_into(&target, "two", &[]).ok();
+    assert!(told.stderr.contains("not brought again: `acme/app:1`, "), "{told}");
     assert!(!at("acme/app", "1") && at("acme/more", "2"));
 
     // Back to what the first sequence left, with its media: before anything was deleted.
@@ -167,7 +169,8 @@ fn the_whole_way(site: &Site) {
     // A full sequence names everything anew.
     delete(site, &target, &["--config", &config, "--auto-approve"]).ok();
     site.create("three", &["--full"]).ok();
-    site.import_into(&target, "three", &[]).ok();
+    let told = site.import_into(&target, "three", &[]).ok();
+    assert!(!told.stderr.contains("not brought again"), "{told}");
     assert!(at("acme/more", "2"));
 }
 
@@ -214,7 +217,7 @@ fn killed_at_any_point_it_is_finished_by_the_same_command() {
     };
     let all = points(&mut command(&fresh("whole")));
     let resources = workspace.join("cluster-resources");
-    for n in (1..=all).step_by(2) {
+    for n in (1..=all).step_by(3) {
         let namespace = format!("n{n}");
         let target = fresh(&namespace);
         killed_at(&mut command(&target), n);

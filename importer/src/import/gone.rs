@@ -5,8 +5,9 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+use format_spec::head::Kind;
 use format_spec::index::RepositoryId;
-use format_spec::{Digest, Repository};
+use format_spec::{Digest, Repository, Tag};
 use registry::manifest::Manifest;
 use registry::reference::ManifestRef;
 
@@ -46,6 +47,43 @@ pub(super) fn told(verified: &Verified, deleted: &[Name], target: &str) -> Optio
     Some(format!(
         "`{repository}@{digest}`{more} came to {target} without the signatures that were deleted there with it: the next \
          sequence of `bundle create --full` brings them"
+    ))
+}
+
+/// Says which names were deleted since the sequence before this one, or since this one, and do not come by it: the connected side
+/// counts them as there.
+pub(super) fn away(verified: &Verified, deleted: &[Name], target: &str) -> Option<String> {
+    if deleted.is_empty() {
+        return None;
+    }
+    let (head, index) = (&verified.head, &verified.index);
+    let here = head.sequence;
+    let references = index.references.iter().map(|one| (one.repository, &one.tag));
+    let removals = index.removals.iter().map(|one| (one.repository, &one.tag));
+    let all = references.chain(removals);
+    let touched: HashSet<(&Repository, &Option<Tag>)> =
+        all.map(|(id, tag)| (index.repository(id), tag)).collect();
+    let is_away = |name: &&Name| match name.after {
+        after if after == here => true,
+        // A full sequence that could have everything names all that is asked for.
+        after if after.next() == Some(here) => {
+            let whole = head.kind == Kind::Full && head.failures.is_empty();
+            !whole && !touched.contains(&(&name.repository, &name.tag))
+        }
+        _ => false,
+    };
+    let own = deleted.iter().filter(|name| name.subject.is_none() && name.tag.is_some());
+    let away: Vec<&Name> = own.filter(is_away).collect();
+    let first = away.first()?;
+    let more = match away.len() - 1 {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let tag = first.tag.as_ref().map(|tag| format!(":{tag}")).unwrap_or_default();
+    Some(format!(
+        "deleted at {target} and not brought again: `{}{tag}`{more}, which earlier sequences set; take out of the configuration what is \
+         not to be there; the next sequence that is made with `--full` brings the rest",
+        first.repository
     ))
 }
 

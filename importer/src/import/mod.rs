@@ -189,6 +189,11 @@ impl Run {
         } else {
             work.await?
         };
+        if step != Step::PutBack {
+            let deleted = deleted::of(&known.remote.deleted, one.verified().head.stream);
+            let target = self.options.target.to_string();
+            self.warnings.extend(gone::away(one.verified(), deleted, &target));
+        }
         let mut work = work;
         let mut damaged = Damaged::default();
         if step == Step::PutBack {
