@@ -136,6 +136,22 @@ async fn a_registry_that_does_not_delete_keeps_it_and_the_names_are_gone() {
     assert!(again.names.is_empty() && again.gone_before.len() == 1, "{again:?}");
 }
 
+/// Who may not list tags is told by some registries that there is no repository: tags of others may be there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_tags_are_hidden_nothing_is_removed() {
+    let registry = Running::start().await;
+    let (brought, bench) = (Brought::new(), Bench::new(&registry.host));
+    brought.import(&bench).await.unwrap();
+    let hiding = Way::with(Rule::Lists(404), &registry.host).await;
+    let beside = ["app:beside".to_owned()];
+    let report = delete(&Bench::new(&hiding.host), &beside).await.unwrap();
+    assert!(report.names.len() == 1 && report.removed.is_nothing(), "{report:?}");
+    assert!(report.warnings.iter().any(|told| told.contains("nothing is removed")), "{report:?}");
+    assert!(there(&registry.host, brought.beside.digest()).await);
+    let report = delete(&bench, &beside).await.unwrap();
+    assert_eq!((report.removed.tags, report.removed.manifests), (1, 1), "{report:?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_two_streams_named_goes_of_both_and_what_one_needs_stays() {
     let registry = Running::start().await;

@@ -18,6 +18,9 @@ use crate::limits::{MANIFESTS_READ, PRUNED_TAGS_MAX, QUESTIONS};
 use crate::paths::Destination;
 use crate::survey::ask;
 
+/// Tags that are asked for where the registry lists none.
+const QUESTIONED: usize = 100;
+
 /// What was found, or why it cannot be known.
 pub(crate) type Looked = Result<Found, String>;
 
@@ -38,7 +41,11 @@ pub(crate) async fn look(
 ) -> Result<Looked, ImportError> {
     let mut found = Found::default();
     let listed = match at.client.list_tags(at.host(), place).await {
-        Ok(listed) => listed.unwrap_or_default(),
+        Ok(Some(listed)) => listed,
+        Ok(None) => match hidden(at, place, ever).await? {
+            Some(reason) => return Ok(Err(reason)),
+            None => Vec::new(),
+        },
         Err(error) => return unclear("its tags cannot be listed", error),
     };
     if listed.len() > PRUNED_TAGS_MAX {
@@ -111,6 +118,24 @@ pub(crate) async fn look(
         }
     }
     Ok(Ok(found))
+}
+
+/// Why a repository that has no tags, as the registry says, has some: to whom may not list them some say that it is not there.
+async fn hidden(
+    at: &Destination,
+    place: &Repository,
+    ever: &Ever,
+) -> Result<Option<String>, ImportError> {
+    let ours = ever.tags.keys().take(QUESTIONED).cloned();
+    let heads = ask(ours, QUESTIONS, |tag| Box::pin(head(at, place, tag))).await?;
+    let reason = heads.into_iter().find_map(|head| match head {
+        Ok(None) => None,
+        Ok(Some((tag, ..))) => Some(format!(
+            "its tags cannot be listed: the registry says that it is not there, and it has `{tag}`"
+        )),
+        Err(reason) => Some(reason),
+    });
+    Ok(reason)
 }
 
 /// A question that has no answer now is asked again by the next run; one that was refused has none.

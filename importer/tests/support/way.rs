@@ -15,6 +15,8 @@ pub enum Rule {
     Writes(usize),
     /// Those that delete are answered with this status.
     Deletes(u16),
+    /// Those for the tags of an image's repository are answered with this status.
+    Lists(u16),
 }
 
 /// A way to a registry.
@@ -30,7 +32,7 @@ impl Way {
         let to = to.to_string();
         let left = match rule {
             Rule::Writes(left) => left,
-            Rule::Deletes(_) => usize::MAX,
+            Rule::Deletes(_) | Rule::Lists(_) => usize::MAX,
         };
         let left = Arc::new(AtomicUsize::new(left));
         let stop = CancellationToken::new();
@@ -76,8 +78,14 @@ async fn pass(
                             return true;
                         }
                     }
+                    let line = asked[..read].split(|byte| *byte == b'\r').next();
+                    let line = String::from_utf8_lossy(line.unwrap_or_default());
+                    let lists = line.contains("/tags/list") && !line.contains("bundle-ledger");
                     match rule {
-                        Rule::Deletes(status) if begins("DELETE ") => {
+                        Rule::Lists(status) | Rule::Deletes(status)
+                            if (lists && matches!(rule, Rule::Lists(_)))
+                                || (begins("DELETE ") && matches!(rule, Rule::Deletes(_))) =>
+                        {
                             let no = format!("HTTP/1.1 {status} No\r\ncontent-length: 0\r\n\r\n");
                             client.write_all(no.as_bytes()).await
                         }
