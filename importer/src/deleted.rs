@@ -1,7 +1,7 @@
 //! Which names persons deleted at a target, and when: a record for each stream, beside the record of where it stands.
 //!
 //! In and out: an artifact at the target, `deleted-<stream>`. It says after which sequence a name was deleted, so what stands
-//! follows from the sequences and these names between them ([`Deleted::passing`]). What must hold: the record is written before
+//! follows from the sequences and these names between them (`cluster::records::replay`). What must hold: the record is written before
 //! anything is removed, so that a run that is stopped leaves no name that stands and is not there.
 
 use std::collections::BTreeMap;

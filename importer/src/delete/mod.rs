@@ -1,6 +1,6 @@
 //! `bundle delete`: names that imports brought to a target, taken away because a person says so.
 //!
-//! 1. [`standing`] says which names there are; 2. those that are asked for, with what is [`attached`] to them only; 3. the
+//! 1. [`mod@standing`] says which names there are; 2. those that are asked for, with what is [`attached`] to them only; 3. the
 //!    record says that they were deleted ([`crate::deleted`]); 4. what nothing else needs is removed, as `prune` does;
 //!    5. the files for clusters are written.
 //!
